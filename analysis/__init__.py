@@ -1,0 +1,24 @@
+"""From run directories to a result table, statistics, figures and a report. Never needs torch.
+
+import analysis
+frame = analysis.load("runs")  # one row per (done run, sigma)
+analysis.report("runs", "report")  # results.csv, index.html, figures/
+"""
+
+from analysis.literature import published, published_names
+from analysis.page import report
+from analysis.runs import load, results, unfinished
+from analysis.statistics import accuracy, accuracy_ratio, katz, wilson
+
+__all__ = [
+    "accuracy",
+    "accuracy_ratio",
+    "katz",
+    "load",
+    "published",
+    "published_names",
+    "report",
+    "results",
+    "unfinished",
+    "wilson",
+]

@@ -1,0 +1,156 @@
+"""The report: one HTML page that stands alone, the result table as CSV, and the figures as PNG and SVG."""
+
+import base64
+import datetime
+import importlib.metadata
+import math
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+import blurtrain
+from analysis.literature import BLURRY_TO_CLEAR, CLEAR, DATASETS, REGIMES, STUDY, STUDY_RESOLUTION, published
+from analysis.panels import Panel, panels
+from analysis.runs import results_csv, scan
+from analysis.statistics import Estimate
+from blurtrain.errors import RunError
+from blurtrain.run import publish
+
+COMPARED = (0.0, 4.0, 8.0)
+"""Sigmas at which the study's summary is given."""
+_COLUMNS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+_MOST_COLUMNS = 9
+
+
+def report(runs: str | Path, out: str | Path) -> Path:
+    """Write `results.csv`, `index.html` and `figures/` of all done runs into `out`; returns the path of `index.html`.
+
+    Every file is replaced whole. Raises RunError if no run is done, if a run is damaged, or if `out` cannot be written.
+    """
+    from analysis import figures  # matplotlib takes a second to import
+
+    out = Path(out)
+    frame, missing = scan(runs)
+    shown = panels(frame)
+    drawn = {"accuracy": figures.accuracy_figure(shown), "ratio": figures.ratio_figure(shown)}
+    files: dict[str, bytes | str] = {"results.csv": results_csv(frame)}
+    pictures = {}
+    for name, figure in drawn.items():
+        for kind, content in (figures.as_files(figure) if figure else {}).items():
+            files[f"figures/{name}.{kind}"] = content
+            if kind == "svg":
+                pictures[name] = "data:image/svg+xml;base64," + base64.b64encode(content).decode()
+    files["index.html"] = page(shown, sigmas=sorted(frame["sigma"].unique()), missing=missing, pictures=pictures)
+    try:
+        (out / "figures").mkdir(parents=True, exist_ok=True)
+        for name, whole in files.items():
+            publish(out / name, whole)
+        for name in (f"figures/{figure}.{kind}" for figure in drawn for kind in ("png", "svg")):
+            if name not in files:  # of an earlier report: it would pass for this one's
+                (out / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(f"{out}: the report cannot be written: {error.strerror}; choose another folder") from None
+    return out / "index.html"
+
+
+def page(shown: Sequence[Panel], sigmas: Sequence[float], missing: Sequence[str], pictures: dict[str, str]) -> str:
+    """`index.html` as text. `pictures` maps `accuracy` and `ratio` to URLs of images."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "percent_interval": percent_interval, "ratio": ratio,
+                            "ratio_interval": ratio_interval, "g": lambda x: f"{x:g}"}  # fmt: skip
+    done = sum(len(curve.runs) for panel in shown for curve in panel.curves)
+    return environment.get_template("report.html").render(
+        panels=shown,
+        columns=_columns(sigmas),
+        all_sigmas=sigmas,
+        done=done,
+        missing=missing,
+        total=done + len(missing),
+        pictures=pictures,
+        comparison=_comparison(shown),
+        compared=COMPARED,
+        regimes=REGIMES,
+        study=STUDY,
+        study_resolution=STUDY_RESOLUTION,
+        written=datetime.datetime.now().astimezone().strftime("%-d %B %Y, %H:%M %Z"),
+        versions=_versions(),
+        several_seeds=any(len(curve.seeds) > 1 for panel in shown for curve in panel.curves),
+    )
+
+
+def percent(estimate: Estimate | None) -> str:
+    """`81.4`, or `81.4 ± 2.0` over several seeds; a dash where nothing was measured."""
+    if estimate is None or math.isnan(estimate.value):
+        return "–"
+    return f"{100 * estimate.value:.1f}" + (f" ± {100 * estimate.sd:.1f}" if estimate.seeds > 1 else "")
+
+
+def percent_interval(estimate: Estimate | None) -> str:
+    """`71.9–88.2`: the 95 % interval of one seed, the range of several."""
+    return "" if estimate is None or math.isnan(estimate.low) else f"{100 * estimate.low:.1f}–{100 * estimate.high:.1f}"
+
+
+def ratio(estimate: Estimate | None) -> str:
+    """`2.66`; a dash where it is undefined."""
+    return "–" if estimate is None or math.isnan(estimate.value) else f"{estimate.value:.2f}"
+
+
+def ratio_interval(estimate: Estimate | None) -> str:
+    return "" if estimate is None or math.isnan(estimate.low) else f"{estimate.low:.2f}–{estimate.high:.2f}"
+
+
+def _columns(sigmas: Sequence[float]) -> list[float]:
+    """The sigmas that the page's tables show; results.csv has all."""
+    if len(sigmas) <= _MOST_COLUMNS:
+        return list(sigmas)
+    chosen = [sigma for sigma in sigmas if sigma in _COLUMNS]
+    step = math.ceil(len(sigmas) / _MOST_COLUMNS)
+    return chosen if len(chosen) > 1 else list(sigmas[::step])
+
+
+def _comparison(shown: Sequence[Panel]) -> list[dict[str, Any]]:
+    """For each dataset of the study that has runs: the published values, then each of its panels."""
+    curves, sets = published("b2c_accuracy_vs_sigma"), published("b2c_datasets").set_index("dataset")
+    blocks = []
+    for dataset in DATASETS:
+        own = [panel for panel in shown if panel.dataset == dataset]
+        if not own:
+            continue
+        rows = curves[curves["dataset"] == dataset]
+        top1 = rows.set_index(["regime", "sigma_px_at_224"])["top1_percent"].to_dict()
+        # 8.45 is a little less in binary, and would be shown as 8.4.
+        values = [[f"{top1[regime, sigma] + 1e-9:.1f}" for regime in REGIMES] for sigma in COMPARED]
+        about = sets.loc[dataset].to_dict()
+        theirs = {
+            "classes": int(about["classes"]),
+            "n": ("" if about["evaluated_images_certain"] == "yes" else "about ") + f"{about['evaluated_images']:,}",
+            "values": values,
+            "ratio": f"{top1[BLURRY_TO_CLEAR, 8.0] / top1[CLEAR, 8.0]:.2f}",
+        }
+        blocks.append({"dataset": dataset, "published": theirs, "own": [_beside(panel) for panel in own]})
+    return blocks
+
+
+def _beside(panel: Panel) -> dict[str, Any]:
+    """A panel's own values in the shape of the published ones."""
+    values = []
+    for sigma in COMPARED:
+        curves = [panel.curve(regime) for regime in REGIMES]
+        values.append([percent(curve.points.get(sigma) if curve else None) for curve in curves])
+    b2c = panel.ratio(BLURRY_TO_CLEAR)
+    at8 = b2c.points.get(8.0) if b2c else None
+    return {"panel": panel, "values": values, "ratio": ratio(at8), "ratio_interval": ratio_interval(at8)}
+
+
+def _versions() -> str:
+    packages = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("numpy", "pandas", "matplotlib"))
+    return f"blurtrain {blurtrain.__version__}, Python {platform.python_version()}, {packages}"

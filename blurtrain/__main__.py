@@ -1,0 +1,3 @@
+from blurtrain.cli import main
+
+main()

@@ -1,0 +1,269 @@
+"""The front door: `blurtrain COMMAND ...`. Each room is imported inside its command, so that `--help` answers at once.
+
+Results go to stdout, everything else to stderr. Exit codes: 0 what was asked for happened; 1 it failed; 2 a mistake that
+the user can mend, told in one line.
+"""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from blurtrain.errors import BlurtrainError, DataError, SettingsError
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        sys.exit(options.command(options) or 0)
+    except BlurtrainError as error:
+        print(f"blurtrain: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # `| head`
+        sys.exit(0)
+
+
+# --- data -----------------------------------------------------------------------------------------------------------
+
+
+def _data_prepare(options: argparse.Namespace) -> int:
+    from blurtrain.data.catalog import Recipe, prepare
+    from blurtrain.settings import validate
+
+    if options.grid:
+        from jobs.grid import read_grid
+
+        if options.images:
+            raise SettingsError("data prepare: give either a folder of images or --grid, not both")
+        recipes = read_grid(options.grid).data
+        if not recipes:
+            raise SettingsError(f"{options.grid}: has no `data:` section that says how to prepare its datasets")
+    else:
+        if not options.name:
+            raise SettingsError("data prepare: --name says what the dataset is to be called")
+        if bool(options.images) == bool(options.standin):
+            raise SettingsError("data prepare: give a folder of images, or --standin KIND")
+        chosen = {key: value for key in Recipe.model_fields if (value := getattr(options, key, None)) is not None}
+        if options.images:
+            chosen["images"] = str(Path(options.images).resolve())
+        recipes = {options.name: validate(chosen, "data prepare", Recipe)}
+    for name, recipe in recipes.items():
+        dataset, fresh = prepare(options.data, name, recipe, options.images_root)
+        manifest = dataset.manifest
+        counts = ", ".join(f"{n} {split}" for split, n in manifest["counts"].items())
+        print(f"{dataset.folder}: {len(dataset.classes)} classes, {counts}, {manifest['stored_size']} px"
+              f"{'' if fresh else ' (already prepared)'}")  # fmt: skip
+        for path, reason in manifest["unreadable"].items():
+            print(f"  left out {path}: {reason}", file=sys.stderr)
+    return 0
+
+
+def _data_check(options: argparse.Namespace) -> int:
+    from blurtrain.data.catalog import datasets, open_dataset
+
+    chosen = [open_dataset(options.data, name) for name in options.names] or datasets(options.data)
+    if not chosen:
+        raise DataError(f"{options.data}: holds no prepared dataset")
+    for dataset in chosen:
+        dataset.check()
+        print(f"{dataset.folder}: intact ({len(dataset.view['index'])} images)")
+    return 0
+
+
+def _data_list(options: argparse.Namespace) -> int:
+    from blurtrain.data.catalog import datasets
+
+    keys = ("name", "data_id", "counts", "stored_size", "store")
+    rows = [{k: d.manifest[k] for k in keys} | {"classes": len(d.classes)} for d in datasets(options.data)]
+    if options.json:
+        print(json.dumps(rows, indent=1))
+    for row in [] if options.json else rows:
+        counts = ", ".join(f"{n} {split}" for split, n in row["counts"].items())
+        print(f"{row['name']:20} {row['classes']:5} classes  {row['stored_size']:4} px  {counts}  ({row['data_id']})")
+    return 0
+
+
+# --- one run --------------------------------------------------------------------------------------------------------
+
+
+def _settings(options: argparse.Namespace) -> Any:
+    from blurtrain.settings import load
+
+    overrides = list(options.overrides)
+    if options.data is not None:
+        overrides.append(f"data.root={json.dumps(str(options.data))}")
+    return load(options.settings, overrides)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from blurtrain.training.train import train
+
+    run = train(_settings(options), options.runs)
+    print(run.path)
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from blurtrain.evaluation.evaluate import evaluate
+
+    outcome = evaluate(options.run, options.overrides)
+    if options.json:
+        print(json.dumps(outcome))
+        return 0
+    print(f"{options.run}: {outcome['split']} split, n = {outcome['n']}")
+    for level in outcome["levels"]:
+        print(f"sigma {level['sigma']:4g}: top-1 {100 * level['top1'] / outcome['n']:6.2f} %, "
+              f"top-5 {100 * level['top5'] / outcome['n']:6.2f} %")  # fmt: skip
+    return 0
+
+
+# --- grids ----------------------------------------------------------------------------------------------------------
+
+
+def _grid(options: argparse.Namespace) -> Any:
+    from jobs.grid import expand, read_grid
+
+    return expand(read_grid(options.grid), options.data)
+
+
+def _grid_plan(options: argparse.Namespace) -> int:
+    from jobs.status import states, table
+
+    rows = states(_grid(options), options.runs)
+    print(json.dumps(rows, indent=1) if options.json else table(rows))
+    return 0
+
+
+def _grid_submit(options: argparse.Namespace) -> int:
+    from jobs.local import submit, wait
+
+    members = _grid(options)
+    submitted = submit(members, options.runs, at_a_time=options.at_a_time)
+    print(f"{submitted} of {len(members)} runs submitted, the others are done or on their way", file=sys.stderr)
+    return wait(members, options.runs) if options.wait else 0
+
+
+# --- report ---------------------------------------------------------------------------------------------------------
+
+
+def _report(options: argparse.Namespace) -> int:
+    import analysis
+
+    print(analysis.report(options.runs_folder, options.out))
+    return 0
+
+
+# --- parser ---------------------------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="blurtrain", description="Train, tune and compare vision networks under blur.")
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    data = _group(commands, "data", "prepare, check and list datasets")
+    p = _command(data, "prepare", _data_prepare, "turn a folder of images (or a generated stand-in) into a dataset")
+    p.add_argument("images", nargs="?", type=Path, help="folder of images: class/..., split/class/..., or deeper")
+    p.add_argument("--name", help="what the dataset is to be called")
+    p.add_argument("--grid", type=Path, help="instead: prepare all that the `data:` section of this grid file says")
+    p.add_argument("--images", dest="images_root", type=Path, default=Path(), metavar="DIR", help="where the grid's image folders lie (default: here)")  # fmt: skip
+    p.add_argument("--standin", help="instead of images: a generated stand-in")
+    p.add_argument("--label", type=_label, help="label by the leaf folder (default) or the folder at this level, 1 = topmost")  # fmt: skip
+    p.add_argument("--min-leaves", type=int, help="keep labels with at least so many leaf folders")
+    p.add_argument("--min-images", type=int, help="keep labels with at least so many images")
+    p.add_argument("--splits", type=_pairs, metavar="SPLIT=FOLDER,...", help="use the tree's splits so, e.g. train=train,test=val")  # fmt: skip
+    p.add_argument("--val", type=float, help="share to hold out for validation where the tree has no splits (0.1)")
+    p.add_argument("--test", type=float, help="share to hold out for testing where the tree has no splits (0.2)")
+    p.add_argument("--split-seed", type=int, help="seed of the drawn splits (0)")
+    p.add_argument("--hold-out", choices=["images", "leaves"], help="hold out single images (default) or whole leaf folders")  # fmt: skip
+    p.add_argument("--resolution", type=int, help="training resolution in pixels (224); pixels are stored at 8/7 of it")
+    p.add_argument("--stored", type=int, help="side of the stored images in pixels, if not 8/7 of the resolution")
+    p.add_argument("--skip-unreadable", action="store_true", default=None, help="leave out images that cannot be decoded")  # fmt: skip
+    _data_option(p, Path("data"))
+    p = _command(data, "check", _data_check, "verify prepared datasets down to every stored pixel")
+    p.add_argument("names", nargs="*", metavar="NAME", help="default: all")
+    _data_option(p, Path("data"))
+    p = _command(data, "list", _data_list, "list prepared datasets")
+    _data_option(p, Path("data"))
+    _json_option(p)
+
+    p = _command(commands, "train", _train, "train one run, or continue it; prints the run directory last")
+    p.add_argument("settings", type=Path, help="settings file (YAML)")
+    p.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. optimisation.epochs=10")
+    _runs_option(p)
+    _data_option(p, None)
+
+    p = _command(commands, "evaluate", _evaluate, "measure a trained run's accuracy against blur")
+    p.add_argument("run", type=Path, help="run directory")
+    p.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. evaluation.sigmas=[0,8] evaluation.split=val")
+    _json_option(p)
+
+    grid = _group(commands, "grid", "many runs: plan, submit, watch")
+    for name, function, text in (
+        ("plan", _grid_plan, "show what the grid consists of and how each run stands"),
+        ("status", _grid_plan, "show how each run of the grid stands"),
+        ("submit", _grid_submit, "start what is missing, and return"),
+    ):
+        p = _command(grid, name, function, text)
+        p.add_argument("grid", type=Path, help="grid file (YAML)")
+        _runs_option(p)
+        _data_option(p, None)
+        if name == "submit":
+            p.add_argument("--cluster", choices=["local"], default="local", help="where to run (default: local)")
+            p.add_argument("--at-a-time", type=int, default=0, help="runs at the same time (default: one a core, 8 at most)")
+            p.add_argument("--wait", action="store_true", help="stay, show progress, and exit with 0 if all runs are done")
+        else:
+            _json_option(p)
+
+    p = _command(commands, "report", _report, "turn run directories into tables, figures and a page")
+    p.add_argument("runs_folder", type=Path, metavar="RUNS", help="folder of run directories")
+    p.add_argument("--out", type=Path, required=True, help="folder for results.csv, index.html and figures")
+    return parser
+
+
+def _group(commands: Any, name: str, text: str) -> Any:
+    return commands.add_parser(name, help=text, description=text).add_subparsers(metavar="COMMAND", required=True)
+
+
+def _command(commands: Any, name: str, function: Any, text: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(command=function)
+    return parser
+
+
+def _runs_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of run directories (default: runs)")
+
+
+def _data_option(parser: argparse.ArgumentParser, default: Path | None) -> None:
+    shown = default or "the settings' data.root, else data"
+    parser.add_argument("--data", type=Path, default=default, help=f"folder of prepared datasets (default: {shown})")
+
+
+def _json_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+
+def _label(text: str) -> str | int:
+    return int(text) if text.isdigit() else text
+
+
+def _pairs(text: str) -> dict[str, str]:
+    pairs = dict(pair.partition("=")[::2] for pair in text.split(","))
+    if not all(pairs.values()):
+        raise argparse.ArgumentTypeError("must be SPLIT=FOLDER,... e.g. train=train,test=val")
+    return pairs
+
+
+def _version() -> str:
+    from blurtrain import __version__
+
+    return f"blurtrain {__version__}"
+

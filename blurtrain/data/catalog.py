@@ -1,0 +1,262 @@
+"""Prepared datasets: a name, a pixel store, and a view on it (index, label, object and split of each image).
+
+    <root>/<name>/manifest.json    classes, counts per split, data id, store, normalisation statistics, how it was made
+    <root>/<name>/view.npz         index, label, leaf, split: one entry an image
+    <root>/.stores/...             see blurtrain.data.store; several views may share one store
+"""
+
+import hashlib
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from blurtrain.data import tree
+from blurtrain.data.standins import KINDS, draw
+from blurtrain.data.store import PixelStore, write_store
+from blurtrain.errors import DataError, nearest
+from blurtrain.run import publish, read_json
+
+SCHEMA = 1
+
+
+class Recipe(BaseModel):
+    """How a tree of images becomes a dataset."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    images: str | None = None
+    """Folder of images; in a grid file relative to the folder given by --images."""
+    standin: Literal["faces", "objects", "imagenet-12", "imagenet-100"] | None = None
+    """Instead of images: which generated stand-in to draw."""
+    standin_seed: int = 0
+    label: int | Literal["leaf"] = "leaf"
+    """Label images by their leaf folder, or by the folder at this level below the split (1 = topmost)."""
+    min_leaves: int = Field(1, ge=1)
+    """Keep only labels with at least so many leaf folders (objects) ..."""
+    min_images: int = Field(1, ge=1)
+    """... and so many images."""
+    splits: dict[str, str] | None = None
+    """Which of the tree's splits to use as train, val, test; by default as they are called."""
+    val: float = Field(0.1, ge=0, lt=1)
+    """Where the tree has no splits: share of each label's images (or objects) to hold out for validation ..."""
+    test: float = Field(0.2, ge=0, lt=1)
+    """... and for testing,"""
+    split_seed: int = 0
+    hold_out: Literal["images", "leaves"] = "images"
+    """... drawn by image, or by whole leaf folder, so that tested objects were never trained on."""
+    resolution: int = Field(224, ge=8)
+    """Training resolution that the pixels are meant for."""
+    stored: int | None = Field(None, ge=8)
+    """Side of the stored images; by default 8/7 of the resolution, as the study's 256 for 224."""
+    skip_unreadable: bool = False
+    """Leave out (and list) images that cannot be decoded, instead of refusing the folder."""
+
+    @property
+    def size(self) -> int:
+        return self.stored or round(self.resolution * 8 / 7)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A prepared dataset, by its folder."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        manifest = read_json(self.folder / "manifest.json")
+        if manifest is None or manifest.get("schema") != SCHEMA:
+            raise DataError(f"{self.folder}: not prepared by this version; run `blurtrain data prepare` again")
+        return manifest
+
+    @property
+    def data_id(self) -> str:
+        """Hash of paths, source bytes, labels, splits and preparation settings."""
+        return self.manifest["data_id"]
+
+    @property
+    def classes(self) -> list[str]:
+        return self.manifest["classes"]
+
+    @cached_property
+    def view(self) -> dict[str, NDArray[Any]]:
+        """Arrays of one entry an image: index (in the store), label, leaf, split (position in tree.SPLITS)."""
+        try:
+            with np.load(self.folder / "view.npz", allow_pickle=False) as arrays:
+                return dict(arrays)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.folder}/view.npz: cannot be read: {error}; prepare the dataset again") from None
+
+    @property
+    def store(self) -> PixelStore:
+        return PixelStore(self.folder.parent / ".stores" / self.manifest["store"])
+
+    def split(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Store indices and labels of a split, in order of index; raises DataError if the dataset has none of it."""
+        chosen = self.view["split"] == tree.SPLITS.index(name)
+        if not chosen.any():
+            raise DataError(
+                f"dataset {self.name!r} has no {name} split (it has {', '.join(self.manifest['counts'])}); "
+                "set evaluation.split, or prepare it with other splits"
+            )
+        return self.view["index"][chosen], self.view["label"][chosen]
+
+    def labels_by_index(self) -> NDArray[np.int64]:
+        """Label of each image in the store; -1 for images that this view leaves out."""
+        labels = np.full(len(self.store), -1, np.int64)
+        labels[self.view["index"]] = self.view["label"]
+        return labels
+
+    def check(self) -> None:
+        """Verify manifest, view and every stored pixel; raises DataError naming what is wrong."""
+        store, view = self.store, self.view
+        if len(view["index"]) != sum(self.manifest["counts"].values()) or view["index"].max() >= len(store):
+            raise DataError(f"{self.folder}: view.npz does not fit its manifest and store; prepare it again")
+        if _data_id(store, self.classes, view) != self.data_id:
+            raise DataError(f"{self.folder}: view.npz was changed after it was prepared; prepare it again")
+        store.check()
+
+
+def open_dataset(root: Path, name: str) -> Dataset:
+    """The prepared dataset `name` below `root`; raises DataError, naming those that are there."""
+    if not (root / name / "manifest.json").exists():
+        raise DataError(
+            f"dataset {name!r} is not prepared in {root}: `blurtrain data prepare IMAGES --name {name} --data {root}`; "
+            + nearest(name, [d.name for d in datasets(root)])
+        )
+    return Dataset(root / name)
+
+
+def datasets(root: Path) -> list[Dataset]:
+    """All prepared datasets below `root`, by name."""
+    return [Dataset(p.parent) for p in sorted(root.glob("*/manifest.json"))]
+
+
+def prepare(root: Path, name: str, recipe: Recipe, images_root: Path = Path()) -> tuple[Dataset, bool]:
+    """Prepare dataset `name` below `root`; returns it, and whether anything had to be done.
+
+    Raises DataError where the images or the recipe cannot be used; what was prepared before then still stands.
+    """
+    source = _source(root, recipe, images_root)
+    images = tree.scan(source, None if recipe.label == "leaf" else recipe.label)
+    request = {**recipe.model_dump(mode="json"), "source": str(source.resolve()), "schema": SCHEMA,
+               "files": _fingerprint(source, images)}  # fmt: skip
+    old = read_json(root / name / "manifest.json")
+    if old and old["request"] == request and (root / ".stores" / old["store"]).is_dir():
+        return Dataset(root / name), False
+
+    images = tree.keep_labels(images, recipe.min_leaves, recipe.min_images)
+    if recipe.splits:
+        images = tree.rename_splits(images, recipe.splits)
+    if not images[0].split:
+        images = tree.draw_splits(images, recipe.val, recipe.test, recipe.split_seed, recipe.hold_out == "leaves")
+    # All images of the tree go into the store, so that views with other labels find the same one.
+    every = [i.path for i in tree.scan(source)]
+    store, unreadable = write_store(root, source, every, recipe.size)
+    if unreadable and not recipe.skip_unreadable:
+        shown = "; ".join(f"{path}: {reason}" for path, reason in list(unreadable.items())[:3])
+        raise DataError(
+            f"{source}: {len(unreadable)} of {len(every)} images cannot be decoded ({shown}{'; ...' * (len(unreadable) > 3)}); "
+            "mend or remove them, or leave them out with --skip-unreadable"
+        )
+    position = {row["path"]: k for k, row in enumerate(store.rows)}
+    images = [i for i in images if i.path in position]
+    classes = sorted({i.label for i in images})
+    untrained = set(classes) - {i.label for i in images if i.split == "train"}
+    if untrained:
+        raise DataError(f"{source}: no training images of {', '.join(sorted(untrained)[:5])}; every class needs some")
+    leaves = sorted({i.leaf for i in images})
+    images.sort(key=lambda i: position[i.path])
+    view = {
+        "index": np.array([position[i.path] for i in images], np.int64),
+        "label": np.array([classes.index(i.label) for i in images], np.int64),
+        "leaf": np.array([leaves.index(i.leaf) for i in images], np.int64),
+        "split": np.array([tree.SPLITS.index(i.split) for i in images], np.int8),
+    }
+    mean, sd = _statistics(store, view["index"][view["split"] == 0])
+    manifest = {
+        "schema": SCHEMA,
+        "name": name,
+        "data_id": _data_id(store, classes, view),
+        "store": store.folder.name,
+        "stored_size": store.size,
+        "resolution": recipe.resolution,
+        "classes": classes,
+        "counts": _ordered(Counter(i.split for i in images)),
+        "mean": mean,
+        "sd": sd,
+        "unreadable": unreadable,
+        "request": request,
+    }
+    folder = root / name
+    folder.mkdir(parents=True, exist_ok=True)
+    # The manifest comes last: without it the dataset does not exist, and with it everything it speaks of does.
+    (folder / "manifest.json").unlink(missing_ok=True)
+    buffer = io.BytesIO()
+    np.savez(buffer, **view)
+    publish(folder / "view.npz", buffer.getvalue())
+    publish(folder / "manifest.json", json.dumps(manifest, indent=1))
+    return Dataset(folder), True
+
+
+def _source(root: Path, recipe: Recipe, images_root: Path) -> Path:
+    if (recipe.images is None) == (recipe.standin is None):
+        raise DataError("a dataset is made either from a folder of images or from a generated stand-in "
+                        f"({', '.join(KINDS)}): name exactly one")  # fmt: skip
+    if recipe.images is not None:
+        return images_root / recipe.images
+    drawn = root / ".standins" / f"{recipe.standin}-{recipe.standin_seed}-{recipe.size}"
+    if not drawn.exists():
+        drawn.parent.mkdir(parents=True, exist_ok=True)
+        draw(str(recipe.standin), drawn, seed=recipe.standin_seed, size=recipe.size)
+    return drawn
+
+
+def _fingerprint(source: Path, images: Iterable[tree.Image]) -> str:
+    """Changes when files come, go or change: a quick look that saves decoding everything again. Not part of any id."""
+    listing = hashlib.sha256()
+    for image in images:
+        stat = (source / image.path).stat()
+        listing.update(f"{image.path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    return listing.hexdigest()
+
+
+def _data_id(store: PixelStore, classes: list[str], view: dict[str, NDArray[Any]]) -> str:
+    rows = store.rows
+    images = [
+        (rows[index]["path"], rows[index]["sha256"], classes[label], tree.SPLITS[split])
+        for index, label, split in zip(view["index"], view["label"], view["split"], strict=True)
+    ]
+    return hashlib.sha256(json.dumps([SCHEMA, store.size, sorted(images)]).encode()).hexdigest()[:16]
+
+
+def _statistics(store: PixelStore, indices: NDArray[np.int64]) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation per channel over all pixels of these images, in 0..1."""
+    count, total, squares = 0, np.zeros(3), np.zeros(3)
+    for part in np.array_split(indices, max(1, len(indices) // 256)):
+        # By histogram: exact integers, and no copy of the pixels as floats.
+        pixels = store.read(part).reshape(-1, 3)
+        for channel in range(3):
+            histogram = np.bincount(pixels[:, channel], minlength=256)
+            total[channel] += histogram @ np.arange(256.0)
+            squares[channel] += histogram @ np.arange(256.0) ** 2
+        count += len(pixels)
+    mean = total / count
+    return (mean / 255).tolist(), (np.sqrt(np.maximum(squares / count - mean**2, 1e-12)) / 255).tolist()
+
+
+def _ordered(counts: Counter[str]) -> dict[str, int]:
+    return {split: counts[split] for split in tree.SPLITS if counts[split]}

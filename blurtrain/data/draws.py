@@ -1,0 +1,37 @@
+"""Counter-based random numbers: each is a function of (seed, epoch, sample index, stream) and of nothing else.
+
+An image's augmentation therefore does not depend on the batch, the rank, the number of processes or GPUs, or on where
+a run was resumed; and being integer arithmetic in NumPy, it is the same under every version of torch.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finaliser of SplitMix64 (Steele, Lea & Flood 2014): a bijection in which each input bit moves every output bit."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def _hash(*counters: int | NDArray[np.integer]) -> NDArray[np.uint64]:
+    state = np.zeros(1, np.uint64)
+    with np.errstate(over="ignore"):
+        for counter in counters:
+            state = _mix((state + _GOLDEN) ^ _mix(np.asarray(counter).astype(np.uint64) + _GOLDEN))
+    return state
+
+
+def uniform(seed: int, epoch: int, indices: NDArray[np.integer], streams: int) -> NDArray[np.float64]:
+    """Numbers in [0, 1), shape [len(indices), streams]: the row of a sample is the same wherever it is asked for."""
+    bits = _hash(seed, epoch, indices[:, None], np.arange(streams)[None, :])
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def shuffled(seed: int, epoch: int, indices: NDArray[np.integer]) -> NDArray[np.integer]:
+    """The indices in the order of their hashes: another order each epoch, whatever order they are given in."""
+    indices = np.sort(indices)
+    return indices[np.argsort(_hash(seed, epoch, indices, 2**32), kind="stable")]

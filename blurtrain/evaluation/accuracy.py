@@ -1,0 +1,75 @@
+"""Top-1 and top-5 against blur, every image of a split counted exactly once."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from blurtrain.blur.curriculum import scaled
+from blurtrain.data.augment import Transform
+from blurtrain.data.catalog import Dataset
+from blurtrain.data.loader import Loader
+from blurtrain.settings import Settings
+
+
+def cache_key(settings: Settings, epoch: int) -> str:
+    """Hash of everything that the outcome of `accuracy` depends on, beside the run's weights."""
+    e = settings.evaluation
+    parts = [2, e.split, list(e.sigmas), epoch, settings.blur.model_dump(), settings.data.resolution]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+
+@torch.inference_mode()
+def accuracy(
+    model: nn.Module,
+    dataset: Dataset,
+    loader: Loader,
+    transform: Transform,
+    settings: Settings,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    total: Callable[[Tensor], Tensor] = lambda counts: counts,
+    tick: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Counts of correct images at each sigma of `settings.evaluation` (pixels at the reference resolution).
+
+    Each of `world` processes takes its share of the split and `total` adds the counts up; raises RuntimeError if then
+    not every image was counted exactly once. `tick` is called after every batch.
+    """
+    e = settings.evaluation
+    indices, labels = dataset.split(e.split)
+    device = next(model.parameters()).device
+    sigmas = [scaled(s, settings.data.resolution, settings.blur.reference_resolution) for s in e.sigmas]
+    counts = torch.zeros(len(sigmas) + 1, 2, dtype=torch.int64, device=device)
+    training = model.training
+    model.eval()
+    for batch in loader.epoch(indices[rank::world], e.batch_size):
+        resized = transform.resized(batch.images)
+        for row, sigma in enumerate(sigmas):
+            logits = model(transform.blurred(resized, sigma))
+            best = logits.topk(min(5, logits.shape[1]), dim=1).indices == batch.labels[:, None]
+            counts[row, 0] += best[:, 0].sum()
+            counts[row, 1] += best.any(1).sum()
+        counts[-1] += len(batch.indices)
+        tick()
+    model.train(training)
+    rows = total(counts).tolist()
+    if rows[-1][0] != len(indices):
+        raise RuntimeError(f"evaluation counted {rows[-1][0]} of {len(indices)} images")
+    return {
+        "measure": "accuracy",
+        "split": e.split,
+        "n": len(indices),
+        "classes": len(dataset.classes),
+        "largest_class": int(np.bincount(labels).max()),
+        "resolution": settings.data.resolution,
+        "reference_resolution": settings.blur.reference_resolution,
+        "truncate": settings.blur.truncate,
+        "levels": [{"sigma": s, "top1": r[0], "top5": r[1]} for s, r in zip(e.sigmas, rows, strict=False)],
+    }
+

@@ -1,0 +1,43 @@
+"""Measure a run that has its weights, without training anything."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+
+from blurtrain.data.augment import Transform
+from blurtrain.data.catalog import open_dataset
+from blurtrain.data.loader import open_loader
+from blurtrain.device import available_cores, claim_device
+from blurtrain.errors import RunError
+from blurtrain.evaluation.accuracy import accuracy, cache_key
+from blurtrain.models import build
+from blurtrain.run import Run, read_json, write_json
+from blurtrain.settings import merge, parse_overrides, run_id, validate
+
+
+def evaluate(folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Accuracy of the finished run in `folder`, with `evaluation.*` overridden; kept in its `evaluations/`.
+
+    Raises RunError where there are no weights, or an override would make it another run.
+    """
+    run = Run(folder.resolve())
+    settings = validate(merge(run.settings.model_dump(), parse_overrides(overrides)), "evaluate")
+    if not run.weights.exists():
+        raise RunError(f"{folder}: has no {run.weights.name}: the run has not been trained to its end")
+    dataset = open_dataset(Path(settings.data.root), settings.dataset)
+    if run_id(settings, dataset.data_id) != run.id:
+        raise RunError(f"{folder}: with these overrides, or this data in {settings.data.root}, it would be another run; "
+                       "only evaluation.*, loader.* and data.root may be overridden")  # fmt: skip
+    path = run.evaluation("accuracy", cache_key(settings, settings.optimisation.epochs))
+    if (known := read_json(path)) is not None:
+        return known
+    device = claim_device(settings.loader)
+    model = build(settings.network.architecture, len(dataset.classes))
+    model.load_state_dict(safetensors.torch.load_file(run.weights))
+    loader = open_loader(settings.loader.kind, dataset, device, settings.loader.workers or available_cores())
+    outcome = accuracy(model.to(device), dataset, loader, Transform.of(settings, dataset), settings)
+    outcome["epoch"] = settings.optimisation.epochs
+    write_json(path, outcome)
+    return outcome

@@ -1,0 +1,30 @@
+"""AlexNet as the blurry-to-clear study uses it."""
+
+from torch import Tensor, nn
+
+
+class AlexNetSup(nn.Module):
+    """AlexNet's convolutional features, pooled to 6 x 6, and one linear layer ("AlexNet-Sup", Jenkins et al. 2025).
+
+    No fc6 and fc7, no dropout; weights Xavier-uniform, biases zero; 2,469,696 convolutional parameters.
+    Input [N, 3, H, W] with H, W >= 63; output logits [N, classes].
+    """
+
+    def __init__(self, classes: int):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 64, 11, stride=4, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2),
+            nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2),
+            nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(384, 256, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2),
+        )  # fmt: skip
+        self.pool = nn.AdaptiveAvgPool2d(6)
+        self.classifier = nn.Linear(256 * 6 * 6, classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classifier(self.pool(self.features(images)).flatten(1))

@@ -1,0 +1,220 @@
+"""A run directory: what training writes, and what status, tuning and analysis read. Nothing here needs torch.
+
+    <runs>/<run id>/
+        settings.yaml             fully resolved, written once
+        attempts/0001/            one folder an attempt: journal.jsonl, heartbeat.json, log.txt, settings.yaml, origin.json
+        checkpoints/              see blurtrain.training.checkpoint
+        evaluations/              <measure>-<hash>.json, also the cache of measures
+        weights.safetensors       the final epoch
+        result.json               published last; its presence means done
+        tensorboard/
+
+Several machines may look at it over NFS, so files appear whole (written beside, fsynced, renamed), an attempt's number
+is claimed by mkdir, the settings and the result are published by an exclusive link, and no clock is compared.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blurtrain import __version__
+from blurtrain.errors import RunError, Superseded
+from blurtrain.settings import Settings, dump, load_resolved
+
+
+def publish(path: Path, content: bytes | str) -> None:
+    """Write a file so that readers see the old content or the new, never a part, whatever is interrupted."""
+    temporary = _written_beside(path, content)
+    temporary.replace(path)
+    _sync_folder(path.parent)
+
+
+def publish_once(path: Path, content: bytes | str) -> bool:
+    """As `publish`, but only if there is no such file yet; says whether this call was the one that made it."""
+    temporary = _written_beside(path, content)
+    try:
+        os.link(temporary, path)  # unlike open(..., "x"), the file appears with its content
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink()
+    _sync_folder(path.parent)
+    return True
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Publish a document as JSON."""
+    publish(path, json.dumps(document, indent=1))
+
+
+def _written_beside(path: Path, content: bytes | str) -> Path:
+    temporary = path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}.{threading.get_ident()}")
+    with temporary.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+    return temporary
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_json(path: Path) -> Any | None:
+    """The content of a JSON file, None if there is no such file; raises RunError where it is damaged."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read: {error}") from None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory, by its path."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def evaluations(self) -> Path:
+        return self.path / "evaluations"
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "weights.safetensors"
+
+    @property
+    def settings(self) -> Settings:
+        """The settings as they were when the run was first begun."""
+        return load_resolved(self.path / "settings.yaml")
+
+    @classmethod
+    def begin(cls, runs: Path, run_id: str, settings: Settings) -> "Run":
+        """The run directory of `run_id`, made if it is not there yet."""
+        run = cls(runs / run_id)
+        try:
+            for folder in (run.path / "attempts", run.checkpoints, run.evaluations):
+                folder.mkdir(parents=True, exist_ok=True)
+            if not (run.path / "settings.yaml").exists():
+                publish_once(run.path / "settings.yaml", dump(settings))
+        except OSError as error:
+            raise RunError(f"{run.path}: cannot be written: {error.strerror}; choose another --runs") from None
+        return run
+
+    def result(self) -> dict[str, Any] | None:
+        """What `finish` published; None while the run is not done."""
+        return read_json(self.path / "result.json")
+
+    def finish(self, result: dict[str, Any]) -> bool:
+        """Declare the run done. Only the first to do so counts."""
+        return publish_once(self.path / "result.json", json.dumps(result, indent=1))
+
+    def attempts(self) -> list[Path]:
+        """Folders of the attempts, oldest first."""
+        return sorted(p for p in (self.path / "attempts").glob("[0-9]*") if p.is_dir())
+
+    def new_attempt(self, settings: Settings, data_id: str) -> "Attempt":
+        """Begin the next attempt; from now on, older ones may not write. `settings` says how this one was started."""
+        number = int(self.attempts()[-1].name) + 1 if self.attempts() else 1
+        while True:
+            folder = self.path / "attempts" / f"{number:04d}"
+            try:
+                folder.mkdir()
+                return Attempt(self, number, settings, data_id)
+            except FileExistsError:
+                number += 1
+
+    def journal(self) -> Iterator[dict[str, Any]]:
+        """The events of all attempts as one history: epochs that a later attempt did again are left out."""
+        histories = [list(_events(folder / "journal.jsonl")) for folder in self.attempts()]
+        for k, events in enumerate(histories):
+            later = [h[0]["epoch"] for h in histories[k + 1 :] if h and h[0]["event"] == "start"]
+            limit = min(later, default=float("inf"))
+            yield from (e for e in events if e["event"] != "epoch" or e["epoch"] <= limit)
+
+    def evaluation(self, measure: str, key: str) -> Path:
+        """File of one measure's outcome, taken under the settings that `key` is a hash of."""
+        return self.evaluations / f"{measure}-{key}.json"
+
+
+def find(runs: Path) -> list[Run]:
+    """All run directories below `runs`, by name; raises RunError if there is no such folder."""
+    if not runs.is_dir():
+        raise RunError(f"{runs}: no such folder; --runs names the folder that holds the run directories")
+    return [Run(p.parent) for p in sorted(runs.glob("*/settings.yaml"))]
+
+
+def _events(path: Path) -> Iterator[dict[str, Any]]:
+    with contextlib.suppress(FileNotFoundError), path.open() as lines:
+        for line in lines:
+            # A power cut may leave half a last line; what it would have said is done again by the next attempt.
+            with contextlib.suppress(ValueError):
+                yield json.loads(line)
+
+
+class Attempt:
+    """One process (or group of processes, through its rank 0) at work on a run. Every write first looks for a newer
+    attempt and raises Superseded if there is one."""
+
+    def __init__(self, run: Run, number: int, settings: Settings, data_id: str):
+        self.run, self.number = run, number
+        self.path = run.path / "attempts" / f"{number:04d}"
+        self._sequence = 0
+        self._journal = (self.path / "journal.jsonl").open("a")
+        self._log = logging.FileHandler(self.path / "log.txt")
+        self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logging.getLogger("blurtrain").addHandler(self._log)
+        publish(self.path / "settings.yaml", dump(settings))
+        write_json(self.path / "origin.json", {"host": os.uname().nodename, "pid": os.getpid(), "data_id": data_id,
+                                               "version": __version__, "command": sys.argv})  # fmt: skip
+
+    def check(self) -> None:
+        """Raise Superseded if a newer attempt has begun."""
+        newest = int(self.run.attempts()[-1].name)
+        if newest > self.number:
+            raise Superseded(f"{self.run.path}: attempt {newest} has taken over from attempt {self.number}")
+
+    def record(self, event: str, **values: Any) -> None:
+        """Append one event to the journal, safely on disk."""
+        self.check()
+        self._journal.write(json.dumps({"event": event, **values}) + "\n")
+        self._journal.flush()
+        os.fsync(self._journal.fileno())
+
+    def beat(self, **progress: Any) -> None:
+        """Renew the heartbeat: `sequence` grows as long as this attempt lives."""
+        self.check()
+        self._sequence += 1
+        publish(self.path / "heartbeat.json", json.dumps({"sequence": self._sequence, **progress}))
+
+    def fail(self, error: BaseException) -> None:
+        """Note why this attempt ends; never raises, so that the cause itself gets through."""
+        logging.getLogger("blurtrain").error("attempt %d ends: %s", self.number, error, exc_info=error)
+        with contextlib.suppress(OSError, Superseded):
+            self.record("failed", error=type(error).__name__, message=str(error))
+
+    def close(self) -> None:
+        """Close the journal and the log."""
+        logging.getLogger("blurtrain").removeHandler(self._log)
+        self._log.close()
+        self._journal.close()

@@ -1,0 +1,1 @@
+"""One run: process group, optimiser and schedule, checkpoints, loop."""

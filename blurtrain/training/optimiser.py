@@ -1,0 +1,26 @@
+"""Optimiser by settings, and the learning rate as a pure function of the step."""
+
+import math
+
+import torch
+from torch import nn
+
+from blurtrain.settings import Optimisation
+
+
+def build_optimiser(model: nn.Module, settings: Optimisation) -> torch.optim.Optimizer:
+    """Adam or SGD with an L2 penalty on all parameters."""
+    if settings.optimiser == "adam":
+        return torch.optim.Adam(model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    return torch.optim.SGD(
+        model.parameters(), settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+    )
+
+
+def learning_rate(step: int, steps_per_epoch: int, settings: Optimisation) -> float:
+    """Linear warm-up from warmup_factor to the peak, then a half cosine that ends at zero; `step` is 0-based."""
+    warmup = settings.warmup_epochs * steps_per_epoch
+    if step < warmup:
+        return settings.learning_rate * (settings.warmup_factor + (1 - settings.warmup_factor) * step / warmup)
+    decay = (step - warmup) / (settings.epochs * steps_per_epoch - warmup)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * decay))

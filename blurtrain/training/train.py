@@ -1,0 +1,195 @@
+"""Train one run, from wherever it stands to its result."""
+
+import logging
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from blurtrain.blur.curriculum import scaled, sigma_at
+from blurtrain.data.augment import Transform
+from blurtrain.data.catalog import Dataset, open_dataset
+from blurtrain.data.draws import uniform
+from blurtrain.data.loader import Loader, open_loader, training_order
+from blurtrain.device import available_cores
+from blurtrain.errors import DataError, TrainingError
+from blurtrain.evaluation.accuracy import accuracy, cache_key
+from blurtrain.models import SMALLEST_INPUT, build
+from blurtrain.run import Attempt, Run, publish, write_json
+from blurtrain.settings import Settings, run_id
+from blurtrain.training import checkpoint
+from blurtrain.training.distributed import Group, process_group
+from blurtrain.training.optimiser import build_optimiser, learning_rate
+from blurtrain.training.progress import Progress
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Training:
+    """What one process holds while it works on a run."""
+
+    settings: Settings
+    dataset: Dataset
+    loader: Loader
+    transform: Transform
+    group: Group
+    model: nn.Module
+    optimiser: torch.optim.Optimizer
+    attempt: Attempt | None  # of the leading process
+
+
+def train(settings: Settings, runs: Path) -> Run:
+    """Train, evaluate and publish one run below `runs`; continues an unfinished one, leaves a done one alone.
+
+    Under torchrun every process calls this. Raises BlurtrainErrors for settings, data or a run folder that will not do.
+    """
+    dataset = open_dataset(Path(settings.data.root), settings.dataset)
+    check_settings(settings, dataset)
+    run = Run(runs / run_id(settings, dataset.data_id))
+    if run.result() is not None:
+        log.info("%s is already done", run.path)
+        return run
+    with process_group(settings.loader) as group:
+        if group.leads:
+            Run.begin(runs, run.id, settings)
+        newest = group.agree(checkpoint.newest(run.checkpoints) if group.leads else None)
+        state = checkpoint.load(newest) if newest else None
+        attempt = run.new_attempt(settings, dataset.data_id) if group.leads else None
+        try:
+            training = _begin(settings, dataset, group, attempt, state)
+            epoch = state["epoch"] if state else 0
+            if attempt:
+                attempt.record("start", epoch=epoch, world=group.world, device=str(group.device), torch=torch.__version__)
+                log.info("%s: attempt %d from epoch %d of %d", run.path, attempt.number, epoch, settings.optimisation.epochs)
+            with Progress(settings, attempt, epoch) as progress:
+                for epoch in range(epoch, settings.optimisation.epochs):  # noqa: B020
+                    _train_epoch(training, epoch, progress)
+                    if attempt and ((epoch + 1) % settings.checkpoints.every_epochs == 0):
+                        _save(training, run, epoch + 1)
+                _finish(training, run, progress)
+        except BaseException as error:
+            if attempt:
+                attempt.fail(error)
+            raise
+        finally:
+            if attempt:
+                attempt.close()
+    return run
+
+
+def check_settings(settings: Settings, dataset: Dataset) -> None:
+    """Raise DataError where settings and data, each fine by itself, do not fit together."""
+    resolution, architecture = settings.data.resolution, settings.network.architecture
+    if resolution < SMALLEST_INPUT[architecture]:
+        raise DataError(f"{architecture} needs data.resolution >= {SMALLEST_INPUT[architecture]}, not {resolution}")
+    if dataset.manifest["stored_size"] < resolution:
+        raise DataError(
+            f"dataset {dataset.name!r} is stored at {dataset.manifest['stored_size']} px, less than data.resolution="
+            f"{resolution}: prepare it with --resolution {resolution}, or set data.resolution"
+        )
+    dataset.split(settings.evaluation.split)
+    if len(dataset.split("train")[0]) < settings.optimisation.batch_size:
+        raise DataError(
+            f"optimisation.batch_size={settings.optimisation.batch_size} is more than the "
+            f"{len(dataset.split('train')[0])} training images of {dataset.name!r}"
+        )
+
+
+def _begin(settings: Settings, dataset: Dataset, group: Group, attempt: Attempt | None, state: dict[str, Any] | None) -> Training:  # fmt: skip
+    torch.manual_seed(settings.seed)
+    model: nn.Module = build(settings.network.architecture, len(dataset.classes)).to(
+        group.device, memory_format=torch.channels_last
+    )
+    optimiser = build_optimiser(model, settings.optimisation)
+    if state:
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+    if group.world > 1:
+        model = nn.parallel.DistributedDataParallel(model)
+    loader = open_loader(settings.loader.kind, dataset, group.device, settings.loader.workers or available_cores())
+    return Training(settings, dataset, loader, Transform.of(settings, dataset), group, model, optimiser, attempt)
+
+
+def _train_epoch(training: Training, epoch: int, progress: Progress) -> None:
+    settings, group = training.settings, training.group
+    o = settings.optimisation
+    reference_sigma = sigma_at(settings.curriculum, epoch, o.epochs)
+    sigma = scaled(reference_sigma, settings.data.resolution, settings.blur.reference_resolution)
+    indices, _ = training.dataset.split("train")
+    order = training_order(indices, settings.seed, epoch, o.batch_size, group.rank, group.world)
+    steps = len(indices) // o.batch_size
+    # Whatever else draws from torch's random state (dropout, say) starts each epoch from the same place, resumed or not.
+    torch.manual_seed(int(uniform(settings.seed, epoch, np.array([2**31 + group.rank]), 1)[0, 0] * 2**63))
+    sums = torch.zeros(3, dtype=torch.float64, device=group.device)  # loss, correct, images
+    began = time.monotonic()
+    training.model.train()
+    for k, batch in enumerate(training.loader.epoch(order, o.batch_size // group.world)):
+        images = training.transform.train(batch.images, batch.indices, epoch, sigma)
+        if k == 0:
+            progress.show(images, training.transform, epoch, reference_sigma)
+        rate = learning_rate(epoch * steps + k, steps, o)
+        sums += _step(training, images, batch.labels, rate)
+        progress.step(epoch, k + 1, steps)
+    loss, correct, n = group.sum(sums).tolist()
+    if not math.isfinite(loss):
+        raise TrainingError(f"the loss became {loss} in epoch {epoch + 1}; lower optimisation.learning_rate?")
+    seconds = time.monotonic() - began
+    progress.epoch(epoch + 1, loss=loss / n, top1=100 * correct / n, n=int(n), learning_rate=rate,
+                   sigma=reference_sigma, images_per_second=n / seconds)  # fmt: skip
+
+
+def _step(training: Training, images: Tensor, labels: Tensor, rate: float) -> Tensor:
+    """One optimiser step at learning rate `rate`; returns sums over the batch of loss, correct images and images."""
+    for group in training.optimiser.param_groups:
+        group["lr"] = rate
+    logits = training.model(images.contiguous(memory_format=torch.channels_last))
+    loss = cross_entropy(logits, labels)
+    training.optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    training.optimiser.step()
+    correct = (logits.argmax(1) == labels).sum()
+    n = torch.full_like(loss, len(labels), dtype=torch.float64)
+    return torch.stack([loss.detach().double() * len(labels), correct.double(), n])
+
+
+def _network(training: Training) -> nn.Module:
+    model = training.model
+    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+
+
+def _save(training: Training, run: Run, epoch: int) -> None:
+    assert training.attempt
+    training.attempt.check()
+    state = {"epoch": epoch, "model": _network(training).state_dict(), "optimiser": training.optimiser.state_dict()}
+    checkpoint.save(run.checkpoints, epoch, state, training.settings.checkpoints.keep)
+
+
+def _finish(training: Training, run: Run, progress: Progress) -> None:
+    """Weights, evaluation, and last of all the result."""
+    settings, group, attempt = training.settings, training.group, training.attempt
+    epochs = settings.optimisation.epochs
+    model = _network(training)
+    if attempt:
+        attempt.check()
+        weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+        publish(run.weights, safetensors.torch.save(weights))
+    outcome = accuracy(model, training.dataset, training.loader, training.transform, settings, rank=group.rank,
+                       world=group.world, total=group.sum, tick=progress.tick)  # fmt: skip
+    if attempt:
+        attempt.check()
+        path = run.evaluation("accuracy", cache_key(settings, epochs))
+        write_json(path, {**outcome, "epoch": epochs})
+        progress.measured(outcome)
+        run.finish({
+            "run_id": run.id, "dataset": settings.dataset, "regime": settings.regime, "model": settings.model,
+            "seed": settings.seed, "epochs": epochs, "accuracy": path.name,
+        })  # fmt: skip
+        attempt.record("done")
