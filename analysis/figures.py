@@ -161,16 +161,20 @@ def _small_multiples(
         draw(axes, panel)
         _sigma_axis(axes, sigmas)
         axes.tick_params(labelbottom=k + columns >= len(panels))
-        axes.set_title(panel.title, loc="left", fontweight="bold", pad=16)
+        axes.set_title(panel.title, loc="left", fontweight="bold", pad=16, parse_math=False)
         below = f"n = {panel.images} images, {panel.classes} classes{_seeds(panel)}"
         axes.annotate(below, (0, 1), (0, 5), "axes fraction", textcoords="offset points", color=GREY, fontsize=7)
     figure.supylabel(ylabel, fontsize=8.5)
     figure.supxlabel("blur of the test images: sigma (pixels at 224 px)", fontsize=8.5)
     if spare:
-        grid.flat[len(panels)].legend(handles=handles, loc="center left", frameon=False, handlelength=3.4)
+        legend = grid.flat[len(panels)].legend(handles=handles, loc="center left", frameon=False, handlelength=3.4)
     else:
         per_row = math.ceil(len(handles) / legend_rows)
-        figure.legend(handles=handles, loc="outside upper center", ncols=per_row, frameon=False, handlelength=3.4)
+        legend = figure.legend(
+            handles=handles, loc="outside upper center", ncols=per_row, frameon=False, handlelength=3.4
+        )
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a regime's name may hold dollar signs
     return figure
 
 

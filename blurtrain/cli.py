@@ -1,7 +1,7 @@
 """The front door: `blurtrain COMMAND ...`. Each room is imported inside its command, so that `--help` answers at once.
 
-Results go to stdout, everything else to stderr. Exit codes: 0 what was asked for happened; 1 it failed; 2 a mistake that
-the user can mend, told in one line.
+Results go to stdout, everything else to stderr. Exit codes: 0 what was asked for happened; 1 it failed; 2 a mistake
+that the user can mend, told in one line.
 """
 
 import argparse
@@ -58,8 +58,10 @@ def _data_prepare(options: argparse.Namespace) -> int:
         dataset, fresh = prepare(options.data, name, recipe, options.images_root)
         manifest = dataset.manifest
         counts = ", ".join(f"{n} {split}" for split, n in manifest["counts"].items())
-        print(f"{dataset.folder}: {len(dataset.classes)} classes, {counts}, {manifest['stored_size']} px"
-              f"{'' if fresh else ' (already prepared)'}")  # fmt: skip
+        print(
+            f"{dataset.folder}: {len(dataset.classes)} classes, {counts}, {manifest['stored_size']} px"
+            f"{'' if fresh else ' (already prepared)'}"
+        )
         for path, reason in manifest["unreadable"].items():
             print(f"  left out {path}: {reason}", file=sys.stderr)
     return 0
@@ -119,35 +121,55 @@ def _evaluate(options: argparse.Namespace) -> int:
         return 0
     print(f"{options.run}: {outcome['split']} split, n = {outcome['n']}")
     for level in outcome["levels"]:
-        print(f"sigma {level['sigma']:4g}: top-1 {100 * level['top1'] / outcome['n']:6.2f} %, "
-              f"top-5 {100 * level['top5'] / outcome['n']:6.2f} %")  # fmt: skip
+        print(
+            f"sigma {level['sigma']:4g}: top-1 {100 * level['top1'] / outcome['n']:6.2f} %, "
+            f"top-5 {100 * level['top5'] / outcome['n']:6.2f} %"
+        )
     return 0
 
 
 # --- grids ----------------------------------------------------------------------------------------------------------
 
 
-def _grid(options: argparse.Namespace) -> Any:
+def _members(options: argparse.Namespace) -> Any:
     from jobs.grid import expand, read_grid
 
-    return expand(read_grid(options.grid), options.data)
+    return expand(read_grid(options.grid), str(options.grid), options.data)
 
 
 def _grid_plan(options: argparse.Namespace) -> int:
+    from jobs.status import states
+
+    rows = states(_members(options), options.runs)
+    if options.json:
+        print(json.dumps(rows, indent=1))
+        return 0
+    intents = {"planned": "start", "stale": "continue", "failed": "try again", "cancelled": "continue"}
+    for row in rows:
+        intent = intents.get(row["state"], "leave alone")
+        print(f"{intent:12} {row['state']:10} {row['run_id']}")
+    print(f"\nsubmitting would take up {sum(row['state'] in intents for row in rows)} of {len(rows)} runs")
+    return 0
+
+
+def _grid_status(options: argparse.Namespace) -> int:
     from jobs.status import states, table
 
-    rows = states(_grid(options), options.runs)
+    rows = states(_members(options), options.runs)
     print(json.dumps(rows, indent=1) if options.json else table(rows))
     return 0
 
 
 def _grid_submit(options: argparse.Namespace) -> int:
-    from jobs.local import submit, wait
+    from jobs.local import submit
+    from jobs.status import wait
 
-    members = _grid(options)
-    submitted = submit(members, options.runs, at_a_time=options.at_a_time)
-    print(f"{submitted} of {len(members)} runs submitted, the others are done or on their way", file=sys.stderr)
-    return wait(members, options.runs) if options.wait else 0
+    members = _members(options)
+    submitted = submit(members, options.runs, options.at_a_time)
+    print(f"{len(submitted)} of {len(members)} runs submitted; the others are done or on their way", file=sys.stderr)
+    if options.wait:
+        return 0 if wait(members, options.runs, lambda line: print(line, file=sys.stderr)) else 1
+    return 0
 
 
 # --- report ---------------------------------------------------------------------------------------------------------
@@ -164,7 +186,9 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="blurtrain", description="Train, tune and compare vision networks under blur.")
+    parser = argparse.ArgumentParser(
+        prog="blurtrain", description="Train, tune and compare vision networks under blur."
+    )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
@@ -173,19 +197,34 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("images", nargs="?", type=Path, help="folder of images: class/..., split/class/..., or deeper")
     p.add_argument("--name", help="what the dataset is to be called")
     p.add_argument("--grid", type=Path, help="instead: prepare all that the `data:` section of this grid file says")
-    p.add_argument("--images", dest="images_root", type=Path, default=Path(), metavar="DIR", help="where the grid's image folders lie (default: here)")  # fmt: skip
+    p.add_argument(
+        "--images",
+        dest="images_root",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="where the grid's image folders lie (default: here)",
+    )
     p.add_argument("--standin", help="instead of images: a generated stand-in")
-    p.add_argument("--label", type=_label, help="label by the leaf folder (default) or the folder at this level, 1 = topmost")  # fmt: skip
+    p.add_argument(
+        "--label", type=_label, help="label by the leaf folder (default) or the folder at this level, 1 = topmost"
+    )
     p.add_argument("--min-leaves", type=int, help="keep labels with at least so many leaf folders")
     p.add_argument("--min-images", type=int, help="keep labels with at least so many images")
-    p.add_argument("--splits", type=_pairs, metavar="SPLIT=FOLDER,...", help="use the tree's splits so, e.g. train=train,test=val")  # fmt: skip
+    p.add_argument(
+        "--splits", type=_pairs, metavar="SPLIT=FOLDER,...", help="use the tree's splits so, e.g. train=train,test=val"
+    )
     p.add_argument("--val", type=float, help="share to hold out for validation where the tree has no splits (0.1)")
     p.add_argument("--test", type=float, help="share to hold out for testing where the tree has no splits (0.2)")
     p.add_argument("--split-seed", type=int, help="seed of the drawn splits (0)")
-    p.add_argument("--hold-out", choices=["images", "leaves"], help="hold out single images (default) or whole leaf folders")  # fmt: skip
+    p.add_argument(
+        "--hold-out", choices=["images", "leaves"], help="hold out single images (default) or whole leaf folders"
+    )
     p.add_argument("--resolution", type=int, help="training resolution in pixels (224); pixels are stored at 8/7 of it")
     p.add_argument("--stored", type=int, help="side of the stored images in pixels, if not 8/7 of the resolution")
-    p.add_argument("--skip-unreadable", action="store_true", default=None, help="leave out images that cannot be decoded")  # fmt: skip
+    p.add_argument(
+        "--skip-unreadable", action="store_true", default=None, help="leave out images that cannot be decoded"
+    )
     _data_option(p, Path("data"))
     p = _command(data, "check", _data_check, "verify prepared datasets down to every stored pixel")
     p.add_argument("names", nargs="*", metavar="NAME", help="default: all")
@@ -202,13 +241,15 @@ def _parser() -> argparse.ArgumentParser:
 
     p = _command(commands, "evaluate", _evaluate, "measure a trained run's accuracy against blur")
     p.add_argument("run", type=Path, help="run directory")
-    p.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. evaluation.sigmas=[0,8] evaluation.split=val")
+    p.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="e.g. evaluation.sigmas=[0,8] evaluation.split=val"
+    )
     _json_option(p)
 
     grid = _group(commands, "grid", "many runs: plan, submit, watch")
     for name, function, text in (
-        ("plan", _grid_plan, "show what the grid consists of and how each run stands"),
-        ("status", _grid_plan, "show how each run of the grid stands"),
+        ("plan", _grid_plan, "show what submitting would do"),
+        ("status", _grid_status, "show how each run of the grid stands"),
         ("submit", _grid_submit, "start what is missing, and return"),
     ):
         p = _command(grid, name, function, text)
@@ -217,8 +258,12 @@ def _parser() -> argparse.ArgumentParser:
         _data_option(p, None)
         if name == "submit":
             p.add_argument("--cluster", choices=["local"], default="local", help="where to run (default: local)")
-            p.add_argument("--at-a-time", type=int, default=0, help="runs at the same time (default: one a core, 8 at most)")
-            p.add_argument("--wait", action="store_true", help="stay, show progress, and exit with 0 if all runs are done")
+            p.add_argument(
+                "--at-a-time", type=int, default=0, help="runs at the same time (default: one a core, 8 at most)"
+            )
+            p.add_argument(
+                "--wait", action="store_true", help="stay, show progress, and exit with 0 if all runs are done"
+            )
         else:
             _json_option(p)
 
@@ -266,4 +311,3 @@ def _version() -> str:
     from blurtrain import __version__
 
     return f"blurtrain {__version__}"
-

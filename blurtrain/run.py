@@ -2,7 +2,8 @@
 
     <runs>/<run id>/
         settings.yaml             fully resolved, written once
-        attempts/0001/            one folder an attempt: journal.jsonl, heartbeat.json, log.txt, settings.yaml, origin.json
+        attempts/0001/            one folder an attempt: journal.jsonl, heartbeat.json, log.txt,
+                                  settings.yaml and origin.json (what it was started with)
         checkpoints/              see blurtrain.training.checkpoint
         evaluations/              <measure>-<hash>.json, also the cache of measures
         weights.safetensors       the final epoch
@@ -185,8 +186,16 @@ class Attempt:
         self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logging.getLogger("blurtrain").addHandler(self._log)
         publish(self.path / "settings.yaml", dump(settings))
-        write_json(self.path / "origin.json", {"host": os.uname().nodename, "pid": os.getpid(), "data_id": data_id,
-                                               "version": __version__, "command": sys.argv})  # fmt: skip
+        write_json(
+            self.path / "origin.json",
+            {
+                "host": os.uname().nodename,
+                "pid": os.getpid(),
+                "data_id": data_id,
+                "version": __version__,
+                "command": sys.argv,
+            },
+        )
 
     def check(self) -> None:
         """Raise Superseded if a newer attempt has begun."""

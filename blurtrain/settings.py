@@ -186,7 +186,7 @@ def _identity(section: BaseModel) -> dict[str, Any]:
     kept = {
         name: getattr(section, name)
         for name, field in fields.items()
-        if (field.json_schema_extra or {}).get("identity", True)  # type: ignore[union-attr]
+        if not (isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("identity") is False)
     }
     return {name: _identity(v) if isinstance(v, BaseModel) else v for name, v in kept.items()}
 
@@ -218,7 +218,7 @@ _Yaml.add_implicit_resolver(
 def _mapping_without_repeats(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen = set()
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node)  # type: ignore[no-untyped-call]
+        key = loader.construct_object(key_node)
         if key in seen:
             raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", key_node.start_mark)
         seen.add(key)
@@ -256,7 +256,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`above` laid over `below`: mappings merge, all else is replaced. Another `schedule` replaces its whole section."""
+    """`above` over `below`: mappings merge, all else is replaced. Another `schedule` replaces its whole section."""
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
@@ -298,8 +298,10 @@ def compose(document: Mapping[str, Any], where: str) -> Settings:
                 f"{where}: {kind[:-1]} {name!r} has no preset in configs/{kind} and no `{own}:` section here; "
                 + nearest(name, _presets(kind))
             )
-    layers = [_presets(kind).get(str(name), {}) for kind, name in
-              (("models", model), ("datasets", dataset), ("regimes", regime))]  # fmt: skip
+    layers = [
+        _presets(kind).get(str(name), {})
+        for kind, name in (("models", model), ("datasets", dataset), ("regimes", regime))
+    ]
     return validate(functools.reduce(merge, [*layers, document]), where)
 
 
@@ -348,13 +350,16 @@ def _explain(loc: tuple[int | str, ...], error: Any, model: type[BaseModel]) -> 
 
 
 def _walk(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[set[str], list[str]]:
-    """The settings known beside the last part of `loc`, and `loc` as a user writes it (without pydantic's union tags)."""
+    """The settings known beside the last part of `loc`, and `loc` as a user writes it (no pydantic union tags)."""
     here: Any = model
     beside: set[str] = set()
     shown: list[str] = []
     for part in loc:
-        tagged = {m.model_fields["schedule"].default: m for m in getattr(here, "__args__", ())
-                  if "schedule" in getattr(m, "model_fields", {})}  # fmt: skip
+        tagged = {
+            m.model_fields["schedule"].default: m
+            for m in getattr(here, "__args__", ())
+            if "schedule" in getattr(m, "model_fields", {})
+        }
         if part in tagged:
             here = tagged[part]
             continue

@@ -43,24 +43,26 @@ class Transform:
         """
         a = self.augmentation
         draws = uniform(self.seed, epoch, indices, _GEOMETRY + DRAWS)
-        geometry = random_crops(draws[:, :_GEOMETRY], images.shape[-1], a)
-        on_device = [torch.from_numpy(g).to(images.device) for g in geometry]
+        crop = [torch.from_numpy(g).to(images.device) for g in random_crops(draws[:, :_GEOMETRY], images.shape[-1], a)]
+        top, left, height, width, flip = crop
+        fused = 0.0 if a.colour else sigma
+        crops = resized_crop_blur(
+            images, top, left, height, width, self.resolution, flip, fused, a.interpolation, self.truncate
+        )
         if not a.colour:
-            crops = resized_crop_blur(images, *on_device[:4], self.resolution, on_device[4], sigma, a.interpolation,
-                                      self.truncate)  # fmt: skip
             return self.normalise(crops)
-        crops = resized_crop_blur(images, *on_device[:4], self.resolution, on_device[4], 0.0, a.interpolation)
         crops = colour(crops.clamp_(0, 255).round_(), draws[:, _GEOMETRY:], a.colour, a.jitter)
         return self.normalise(gaussian_blur(crops, sigma, self.truncate))
 
     def resized(self, images: Tensor) -> Tensor:
         """The whole image at the network's resolution, as 8-bit values in float32: the start of every evaluation."""
-        n, side = len(images), images.shape[-1]
-        zero = torch.zeros(n, dtype=torch.long, device=images.device)
-        whole = torch.full_like(zero, side)
-        return resized_crop_blur(images, zero, zero, whole, whole, self.resolution, interpolation="bilinear").clamp_(
-            0, 255
-        ).round_()  # fmt: skip
+        zero = torch.zeros(1, dtype=torch.long, device=images.device)  # one geometry, the same for all images
+        whole = torch.full_like(zero, images.shape[-1])
+        return (
+            resized_crop_blur(images, zero, zero, whole, whole, self.resolution, interpolation="bilinear")
+            .clamp_(0, 255)
+            .round_()
+        )
 
     def blurred(self, resized: Tensor, sigma: float) -> Tensor:
         """`resized` images, blurred by `sigma` (pixels of the input) and normalised."""
@@ -86,7 +88,7 @@ def random_crops(
     aspect = np.exp(narrow + (wide - narrow) * ratio)
     width = np.round(np.sqrt(area * aspect)).astype(np.int64)
     height = np.round(np.sqrt(area / aspect)).astype(np.int64)
-    fits = (0 < width) & (width <= side) & (0 < height) & (height <= side)
+    fits = (width > 0) & (width <= side) & (height > 0) & (height <= side)
     first = np.where(fits.any(1), fits.argmax(1), -1)
     rows = np.arange(len(draws))
     height, width = height[rows, first], width[rows, first]

@@ -1,8 +1,8 @@
 """Prepared datasets: a name, a pixel store, and a view on it (index, label, object and split of each image).
 
-    <root>/<name>/manifest.json    classes, counts per split, data id, store, normalisation statistics, how it was made
-    <root>/<name>/view.npz         index, label, leaf, split: one entry an image
-    <root>/.stores/...             see blurtrain.data.store; several views may share one store
+<root>/<name>/manifest.json    classes, counts per split, data id, store, normalisation statistics, how it was made
+<root>/<name>/view.npz         index, label, leaf, split: one entry an image
+<root>/.stores/...             see blurtrain.data.store; several views may share one store
 """
 
 import hashlib
@@ -152,8 +152,12 @@ def prepare(root: Path, name: str, recipe: Recipe, images_root: Path = Path()) -
     """
     source = _source(root, recipe, images_root)
     images = tree.scan(source, None if recipe.label == "leaf" else recipe.label)
-    request = {**recipe.model_dump(mode="json"), "source": str(source.resolve()), "schema": SCHEMA,
-               "files": _fingerprint(source, images)}  # fmt: skip
+    request = {
+        **recipe.model_dump(mode="json"),
+        "source": str(source.resolve()),
+        "schema": SCHEMA,
+        "files": _fingerprint(source, images),
+    }
     old = read_json(root / name / "manifest.json")
     if old and old["request"] == request and (root / ".stores" / old["store"]).is_dir():
         return Dataset(root / name), False
@@ -163,24 +167,23 @@ def prepare(root: Path, name: str, recipe: Recipe, images_root: Path = Path()) -
         images = tree.rename_splits(images, recipe.splits)
     if not images[0].split:
         images = tree.draw_splits(images, recipe.val, recipe.test, recipe.split_seed, recipe.hold_out == "leaves")
+    tree.check_trained(images)
     # All images of the tree go into the store, so that views with other labels find the same one.
     every = [i.path for i in tree.scan(source)]
     store, unreadable = write_store(root, source, every, recipe.size)
     if unreadable and not recipe.skip_unreadable:
         shown = "; ".join(f"{path}: {reason}" for path, reason in list(unreadable.items())[:3])
         raise DataError(
-            f"{source}: {len(unreadable)} of {len(every)} images cannot be decoded ({shown}{'; ...' * (len(unreadable) > 3)}); "
-            "mend or remove them, or leave them out with --skip-unreadable"
+            f"{source}: {len(unreadable)} of {len(every)} images cannot be decoded ({shown}"
+            f"{'; ...' * (len(unreadable) > 3)}); mend or remove them, or leave them out with --skip-unreadable"
         )
     position = {row["path"]: k for k, row in enumerate(store.rows)}
     images = [i for i in images if i.path in position]
     classes = sorted({i.label for i in images})
-    untrained = set(classes) - {i.label for i in images if i.split == "train"}
-    if untrained:
-        raise DataError(f"{source}: no training images of {', '.join(sorted(untrained)[:5])}; every class needs some")
+    tree.check_trained(images)
     leaves = sorted({i.leaf for i in images})
     images.sort(key=lambda i: position[i.path])
-    view = {
+    view: dict[str, NDArray[Any]] = {
         "index": np.array([position[i.path] for i in images], np.int64),
         "label": np.array([classes.index(i.label) for i in images], np.int64),
         "leaf": np.array([leaves.index(i.leaf) for i in images], np.int64),
@@ -206,7 +209,7 @@ def prepare(root: Path, name: str, recipe: Recipe, images_root: Path = Path()) -
     # The manifest comes last: without it the dataset does not exist, and with it everything it speaks of does.
     (folder / "manifest.json").unlink(missing_ok=True)
     buffer = io.BytesIO()
-    np.savez(buffer, **view)
+    np.savez(buffer, allow_pickle=False, **view)
     publish(folder / "view.npz", buffer.getvalue())
     publish(folder / "manifest.json", json.dumps(manifest, indent=1))
     return Dataset(folder), True
@@ -214,8 +217,10 @@ def prepare(root: Path, name: str, recipe: Recipe, images_root: Path = Path()) -
 
 def _source(root: Path, recipe: Recipe, images_root: Path) -> Path:
     if (recipe.images is None) == (recipe.standin is None):
-        raise DataError("a dataset is made either from a folder of images or from a generated stand-in "
-                        f"({', '.join(KINDS)}): name exactly one")  # fmt: skip
+        raise DataError(
+            "a dataset is made either from a folder of images or from a generated stand-in "
+            f"({', '.join(KINDS)}): name exactly one"
+        )
     if recipe.images is not None:
         return images_root / recipe.images
     drawn = root / ".standins" / f"{recipe.standin}-{recipe.standin_seed}-{recipe.size}"

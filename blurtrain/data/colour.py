@@ -41,7 +41,9 @@ def hue(images: Tensor, turn: Tensor) -> Tensor:
     red, green, blue = images.unbind(1)
     safe = torch.where(chroma == 0, torch.ones_like(chroma), chroma)
     sixth = torch.where(
-        value == red, (green - blue) / safe, torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe)
+        value == red,
+        (green - blue) / safe,
+        torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
     )
     sixth = sixth + 6 * turn.squeeze(1)
     # Channel value of hue h (Smith 1978, in the closed form with offsets 5, 3, 1 for red, green, blue).
@@ -77,8 +79,14 @@ def autocontrast(images: Tensor, _: Tensor) -> Tensor:
 
 # Strengths are drawn for the first four; the others have none.
 OPERATIONS: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
-    brightness, contrast, saturation, hue, equalise, posterise, autocontrast,
-)  # fmt: skip
+    brightness,
+    contrast,
+    saturation,
+    hue,
+    equalise,
+    posterise,
+    autocontrast,
+)
 
 
 def colour(images: Tensor, draws: NDArray[np.float64], probability: float, jitter: float) -> Tensor:

@@ -11,7 +11,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finaliser of SplitMix64 (Steele, Lea & Flood 2014): a bijection in which each input bit moves every output bit."""
+    """The finaliser of SplitMix64 (Steele, Lea & Flood 2014): a bijection; each input bit moves every output bit."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
@@ -31,7 +31,7 @@ def uniform(seed: int, epoch: int, indices: NDArray[np.integer], streams: int) -
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def shuffled(seed: int, epoch: int, indices: NDArray[np.integer]) -> NDArray[np.integer]:
+def shuffled(seed: int, epoch: int, indices: NDArray[np.int64]) -> NDArray[np.int64]:
     """The indices in the order of their hashes: another order each epoch, whatever order they are given in."""
     indices = np.sort(indices)
     return indices[np.argsort(_hash(seed, epoch, indices, 2**32), kind="stable")]

@@ -31,7 +31,9 @@ class Loader(Protocol):
         ...
 
 
-def training_order(indices: NDArray[np.int64], seed: int, epoch: int, batch_size: int, rank: int, world: int) -> NDArray[np.int64]:  # fmt: skip
+def training_order(
+    indices: NDArray[np.int64], seed: int, epoch: int, batch_size: int, rank: int, world: int
+) -> NDArray[np.int64]:
     """What `rank` of `world` sees in an epoch, flat: its equal share of each global batch; the last partial is dropped.
 
     Together the ranks see the global batches that a single process would see. Raises DataError where `world` does not
@@ -124,4 +126,3 @@ class FFCVLoader:
                 if not batches.is_alive() or waited >= STALLED_SECONDS:  # type: ignore[attr-defined]
                     why = "gave nothing" if batches.is_alive() else "died"  # type: ignore[attr-defined]
                     raise DataError(f"{self.path}: FFCV's reader {why} ({waited} s); is the file readable?") from None
-

@@ -132,7 +132,9 @@ def write_store(root: Path, source: Path, paths: list[str], size: int) -> tuple[
     return store, unreadable
 
 
-def _stage(staged: Path, source: Path, paths: list[str], size: int) -> tuple[list[tuple[str, str, str]], dict[str, str]]:
+def _stage(
+    staged: Path, source: Path, paths: list[str], size: int
+) -> tuple[list[tuple[str, str, str]], dict[str, str]]:
     """Decode everything before FFCV sees anything, because its writer hangs for ever on an exception.
 
     Returns a row for images.csv per readable image, in the order of the paths, and the reasons for the others.
@@ -140,7 +142,8 @@ def _stage(staged: Path, source: Path, paths: list[str], size: int) -> tuple[lis
     need = len(paths) * size * size * 3
     if shutil.disk_usage(staged.parent).free < 2.2 * need:
         raise DataError(f"{staged.parent.parent}: needs {2.2 * need / 1e9:.1f} GB free to prepare {len(paths)} images")
-    rows, unreadable = [], {}
+    rows: list[tuple[str, str, str]] = []
+    unreadable: dict[str, str] = {}
     pixels = np.lib.format.open_memmap(staged, "w+", np.uint8, (len(paths), size, size, 3))
     for path, (digest, image, reason) in zip(paths, _decoded(source, paths, size), strict=True):
         if image is None:

@@ -1,8 +1,8 @@
 """Raw layouts: which images a folder holds, and the label, object and split of each, read off the folder names.
 
-    class/...                      one class a folder
-    split/class/...                train, val (or valid, validation), test
-    [split/]group/[.../]leaf/...   ragged trees; labelled by the leaf folder, or by the folder at a level (1 = topmost)
+class/...                      one class a folder
+split/class/...                train, val (or valid, validation), test
+[split/]group/[.../]leaf/...   ragged trees; labelled by the leaf folder, or by the folder at a level (1 = topmost)
 """
 
 import hashlib
@@ -13,7 +13,14 @@ from pathlib import Path
 from blurtrain.errors import DataError
 
 SPLITS = ("train", "val", "test")
-_SPLIT_FOLDERS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_SPLIT_FOLDERS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
 _SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif"}
 
 
@@ -50,8 +57,10 @@ def scan(root: Path, level: int | None = None) -> list[Image]:
         split = _SPLIT_FOLDERS[path.parts[0]] if has_splits else ""
         folders = path.parts[has_splits:-1]
         if len(folders) < (level or 1):
-            raise DataError(f"{root / path}: must lie in {'a class folder' if not level else f'{level} folders'}"
-                            f"{' below its split' * has_splits}, as its label is read off {'that' if not level else 'them'}")  # fmt: skip
+            raise DataError(
+                f"{root / path}: must lie in {'a class folder' if not level else f'{level} folders'}"
+                f"{' below its split' * has_splits}, as its label is read off {'that' if not level else 'them'}"
+            )
         images.append(Image(path.as_posix(), folders[level - 1 if level else -1], "/".join(folders), split))
     if level is None:
         images = _unambiguous(images)
@@ -59,11 +68,15 @@ def scan(root: Path, level: int | None = None) -> list[Image]:
 
 
 def _unambiguous(images: list[Image]) -> list[Image]:
-    """Leaf folders of one name in different places are different labels: those are called by their whole path."""
+    """Leaf folders of one name in two places of one split are different labels: those are called by their whole path.
+
+    Between splits a place may differ (a tree may have Vegetables/Mushroom/Brown in test, Vegetables/Brown in train).
+    """
     places = defaultdict(set)
     for image in images:
-        places[image.label].add(image.leaf)
-    return [replace(i, label=i.leaf) if len(places[i.label]) > 1 else i for i in images]
+        places[image.split, image.label].add(image.leaf)
+    ambiguous = {label for (_, label), found in places.items() if len(found) > 1}
+    return [replace(i, label=i.leaf) if i.label in ambiguous else i for i in images]
 
 
 def keep_labels(images: list[Image], min_leaves: int = 1, min_images: int = 1) -> list[Image]:
@@ -115,3 +128,10 @@ def draw_splits(images: list[Image], val: float, test: float, seed: int, whole_l
         for rank, member in enumerate(ranked):
             split_of[label, member] = "test" if rank < n_test else "val" if rank < n_test + n_val else "train"
     return [replace(i, split=split_of[i.label, i.leaf if whole_leaves else i.path]) for i in images]
+
+
+def check_trained(images: list[Image]) -> None:
+    """Raise DataError where a label has no training images."""
+    untrained = {i.label for i in images} - {i.label for i in images if i.split == "train"}
+    if untrained:
+        raise DataError(f"no training images of {', '.join(sorted(untrained)[:5])}; every class needs some")

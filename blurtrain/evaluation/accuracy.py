@@ -73,3 +73,10 @@ def accuracy(
         "levels": [{"sigma": s, "top1": r[0], "top5": r[1]} for s, r in zip(e.sigmas, rows, strict=False)],
     }
 
+
+def headline(outcome: dict[str, Any]) -> str:
+    """The outcome in a line: top-1 at the least and at the most blur."""
+    levels, n = outcome["levels"], outcome["n"]
+    ends = [levels[0]] if len(levels) == 1 else [levels[0], levels[-1]]
+    shown = ", ".join(f"{100 * level['top1'] / n:.1f} % at sigma {level['sigma']:g}" for level in ends)
+    return f"top-1 {shown} (n = {n})"

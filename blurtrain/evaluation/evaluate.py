@@ -28,8 +28,10 @@ def evaluate(folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         raise RunError(f"{folder}: has no {run.weights.name}: the run has not been trained to its end")
     dataset = open_dataset(Path(settings.data.root), settings.dataset)
     if run_id(settings, dataset.data_id) != run.id:
-        raise RunError(f"{folder}: with these overrides, or this data in {settings.data.root}, it would be another run; "
-                       "only evaluation.*, loader.* and data.root may be overridden")  # fmt: skip
+        raise RunError(
+            f"{folder}: with these overrides, or this data in {settings.data.root}, it would be another run; "
+            "only evaluation.*, loader.* and data.root may be overridden"
+        )
     path = run.evaluation("accuracy", cache_key(settings, settings.optimisation.epochs))
     if (known := read_json(path)) is not None:
         return known

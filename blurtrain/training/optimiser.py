@@ -9,11 +9,17 @@ from blurtrain.settings import Optimisation
 
 
 def build_optimiser(model: nn.Module, settings: Optimisation) -> torch.optim.Optimizer:
-    """Adam or SGD with an L2 penalty on all parameters."""
+    """Adam or SGD with an L2 penalty on all parameters, each as one fused kernel."""
     if settings.optimiser == "adam":
-        return torch.optim.Adam(model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+        return torch.optim.Adam(
+            model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        )
     return torch.optim.SGD(
-        model.parameters(), settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+        model.parameters(),
+        settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        fused=True,
     )
 
 

@@ -32,8 +32,13 @@ class Progress:
 
             self._tensorboard = SummaryWriter(str(attempt.run.path / "tensorboard"), purge_step=epoch)
         hidden = not attempt or not sys.stderr.isatty()
-        self._bar = tqdm(total=self.epochs, initial=epoch, unit="epoch", disable=hidden,
-                         bar_format="{l_bar}{bar}| {n:.2f}/{total} epochs [{elapsed}<{remaining}{postfix}]")  # fmt: skip
+        self._bar = tqdm(
+            total=self.epochs,
+            initial=epoch,
+            unit="epoch",
+            disable=hidden,
+            bar_format="{l_bar}{bar}| {n:.2f}/{total} epochs [{elapsed}<{remaining}{postfix}]",
+        )
         self._redirect = logging_redirect_tqdm() if not hidden else None
 
     def __enter__(self) -> "Progress":
@@ -65,7 +70,9 @@ class Progress:
         if not self.attempt:
             return
         self.attempt.record("epoch", epoch=epoch, **values)
-        summary = "loss {loss:.3f}, top-1 {top1:.1f} %, sigma {sigma:g}, {images_per_second:.0f} images/s".format(**values)
+        summary = "loss {loss:.3f}, top-1 {top1:.1f} %, sigma {sigma:g}, {images_per_second:.0f} images/s".format(
+            **values
+        )
         self._bar.set_postfix_str(summary)
         if self._bar.disable:
             log.info("epoch %d/%d: %s", epoch, self.epochs, summary)
@@ -87,7 +94,12 @@ class Progress:
         """The final evaluation."""
         n = outcome["n"]
         for level in outcome["levels"]:
-            log.info("sigma %4g: top-1 %5.1f %%, top-5 %5.1f %% of %d", level["sigma"], 100 * level["top1"] / n,
-                     100 * level["top5"] / n, n)  # fmt: skip
+            log.info(
+                "sigma %4g: top-1 %5.1f %%, top-5 %5.1f %% of %d",
+                level["sigma"],
+                100 * level["top1"] / n,
+                100 * level["top5"] / n,
+                n,
+            )
             if self._tensorboard:
                 self._tensorboard.add_scalar("test/top1 against sigma", 100 * level["top1"] / n, round(level["sigma"]))

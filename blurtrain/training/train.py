@@ -20,7 +20,7 @@ from blurtrain.data.draws import uniform
 from blurtrain.data.loader import Loader, open_loader, training_order
 from blurtrain.device import available_cores
 from blurtrain.errors import DataError, TrainingError
-from blurtrain.evaluation.accuracy import accuracy, cache_key
+from blurtrain.evaluation.accuracy import accuracy, cache_key, headline
 from blurtrain.models import SMALLEST_INPUT, build
 from blurtrain.run import Attempt, Run, publish, write_json
 from blurtrain.settings import Settings, run_id
@@ -67,8 +67,12 @@ def train(settings: Settings, runs: Path) -> Run:
             training = _begin(settings, dataset, group, attempt, state)
             epoch = state["epoch"] if state else 0
             if attempt:
-                attempt.record("start", epoch=epoch, world=group.world, device=str(group.device), torch=torch.__version__)
-                log.info("%s: attempt %d from epoch %d of %d", run.path, attempt.number, epoch, settings.optimisation.epochs)
+                attempt.record(
+                    "start", epoch=epoch, world=group.world, device=str(group.device), torch=torch.__version__
+                )
+                log.info(
+                    "%s: attempt %d from epoch %d of %d", run.path, attempt.number, epoch, settings.optimisation.epochs
+                )
             with Progress(settings, attempt, epoch) as progress:
                 for epoch in range(epoch, settings.optimisation.epochs):  # noqa: B020
                     _train_epoch(training, epoch, progress)
@@ -103,7 +107,9 @@ def check_settings(settings: Settings, dataset: Dataset) -> None:
         )
 
 
-def _begin(settings: Settings, dataset: Dataset, group: Group, attempt: Attempt | None, state: dict[str, Any] | None) -> Training:  # fmt: skip
+def _begin(
+    settings: Settings, dataset: Dataset, group: Group, attempt: Attempt | None, state: dict[str, Any] | None
+) -> Training:
     torch.manual_seed(settings.seed)
     model: nn.Module = build(settings.network.architecture, len(dataset.classes)).to(
         group.device, memory_format=torch.channels_last
@@ -126,7 +132,7 @@ def _train_epoch(training: Training, epoch: int, progress: Progress) -> None:
     indices, _ = training.dataset.split("train")
     order = training_order(indices, settings.seed, epoch, o.batch_size, group.rank, group.world)
     steps = len(indices) // o.batch_size
-    # Whatever else draws from torch's random state (dropout, say) starts each epoch from the same place, resumed or not.
+    # What draws from torch's random state (dropout, say) starts each epoch from the same place, resumed or not.
     torch.manual_seed(int(uniform(settings.seed, epoch, np.array([2**31 + group.rank]), 1)[0, 0] * 2**63))
     sums = torch.zeros(3, dtype=torch.float64, device=group.device)  # loss, correct, images
     began = time.monotonic()
@@ -142,8 +148,15 @@ def _train_epoch(training: Training, epoch: int, progress: Progress) -> None:
     if not math.isfinite(loss):
         raise TrainingError(f"the loss became {loss} in epoch {epoch + 1}; lower optimisation.learning_rate?")
     seconds = time.monotonic() - began
-    progress.epoch(epoch + 1, loss=loss / n, top1=100 * correct / n, n=int(n), learning_rate=rate,
-                   sigma=reference_sigma, images_per_second=n / seconds)  # fmt: skip
+    progress.epoch(
+        epoch + 1,
+        loss=loss / n,
+        top1=100 * correct / n,
+        n=int(n),
+        learning_rate=rate,
+        sigma=reference_sigma,
+        images_per_second=n / seconds,
+    )
 
 
 def _step(training: Training, images: Tensor, labels: Tensor, rate: float) -> Tensor:
@@ -181,15 +194,32 @@ def _finish(training: Training, run: Run, progress: Progress) -> None:
         attempt.check()
         weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
         publish(run.weights, safetensors.torch.save(weights))
-    outcome = accuracy(model, training.dataset, training.loader, training.transform, settings, rank=group.rank,
-                       world=group.world, total=group.sum, tick=progress.tick)  # fmt: skip
+    outcome = accuracy(
+        model,
+        training.dataset,
+        training.loader,
+        training.transform,
+        settings,
+        rank=group.rank,
+        world=group.world,
+        total=group.sum,
+        tick=progress.tick,
+    )
     if attempt:
         attempt.check()
         path = run.evaluation("accuracy", cache_key(settings, epochs))
         write_json(path, {**outcome, "epoch": epochs})
         progress.measured(outcome)
-        run.finish({
-            "run_id": run.id, "dataset": settings.dataset, "regime": settings.regime, "model": settings.model,
-            "seed": settings.seed, "epochs": epochs, "accuracy": path.name,
-        })  # fmt: skip
+        run.finish(
+            {
+                "run_id": run.id,
+                "dataset": settings.dataset,
+                "regime": settings.regime,
+                "model": settings.model,
+                "seed": settings.seed,
+                "epochs": epochs,
+                "accuracy": path.name,
+                "headline": headline(outcome),
+            }
+        )
         attempt.record("done")

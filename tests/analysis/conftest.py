@@ -20,12 +20,13 @@ def runs(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def make_run(runs: Path) -> MakeRun:
-    """Make one run directory; returns its id. `counts` maps sigma to images correct at top-1; `done=False` leaves the
-    run without a result; any field of the two JSON files can be given by name."""
+@pytest.fixture(scope="session")
+def make_run() -> MakeRun:
+    """Make one run directory in `runs`; returns its id. `counts` maps sigma to images correct at top-1; `done=False`
+    leaves the run without a result; any field of the two JSON files can be given by name."""
 
     def make(
+        runs: Path,
         dataset: str = "faces",
         regime: str = "clear",
         seed: int = 0,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from blurtrain.data.standins.render import Array, Light, Part, Surface, compose, limb, random_light, render, rotation
+from blurtrain.data.standins.render import Array, Part, Surface, compose, limb, random_light, render, rotation
 from blurtrain.data.standins.textures import PATTERNS, backdrop, contrasting, patterned, plain, random_colour, strands
 
 SKINS = np.array([(0.95, 0.77, 0.65), (0.86, 0.65, 0.5), (0.7, 0.49, 0.36), (0.5, 0.33, 0.24)])
@@ -50,9 +50,18 @@ def random_identity(rng: np.random.Generator, number: int, family: np.random.Gen
     """
     freckles = rng.integers(25, 50) if rng.random() < 0.35 else 0
     side = rng.choice([-1, 1], freckles)
-    freckle = np.stack([side * rng.uniform(0.08, 0.6, freckles), rng.uniform(-0.32, 0.02, freckles), rng.uniform(0.02, 0.032, freckles)], 1)
+    freckle = np.stack(
+        [
+            side * rng.uniform(0.08, 0.6, freckles),
+            rng.uniform(-0.32, 0.02, freckles),
+            rng.uniform(0.02, 0.032, freckles),
+        ],
+        1,
+    )
     moles = rng.integers(0, 4)
-    mole = np.stack([rng.uniform(-0.55, 0.55, moles), rng.uniform(-0.75, 0.5, moles), rng.uniform(0.04, 0.06, moles)], 1)
+    mole = np.stack(
+        [rng.uniform(-0.55, 0.55, moles), rng.uniform(-0.75, 0.5, moles), rng.uniform(0.04, 0.06, moles)], 1
+    )
     return Identity(
         skin=SKINS[family.integers(len(SKINS))] * family.uniform(0.95, 1.05),
         hair=HAIRS[number % len(HAIRS)],
@@ -80,7 +89,7 @@ def portrait(person: Identity, rng: np.random.Generator, size: int) -> Image.Ima
     view = rotation(rng.uniform(-0.5, 0.5), rng.uniform(-0.2, 0.2), rng.normal(0, 0.08))
     light = random_light(rng, tint=0.14, strength=(0.65, 1.4))
     parts = head_parts(person, rng)
-    scale, shift = rng.uniform(1.0, 1.2), rng.uniform(-0.07, 0.07, 2) + (0.0, -0.05)
+    scale, shift = rng.uniform(1.0, 1.2), rng.uniform(-0.07, 0.07, 2) - np.array((0.0, 0.05))
     colour, coverage = render(parts, view, shift, scale, light, size)
     # The room has the lamp's colour too; else the background would tell the white balance.
     return compose(colour, coverage, backdrop(rng, size, 4) * light.colour, light)
@@ -91,19 +100,30 @@ def head_parts(person: Identity, rng: np.random.Generator) -> list[Part]:
     w, h, d = person.head
     skin, hair = plain(person.skin), hair_surface(person.hair)
     shirt = random_colour(rng)
-    cloth = patterned(PATTERNS["stripes"], 0.16, rng.uniform(0, np.pi), shirt, contrasting(rng, shirt) * 0.4 + shirt * 0.6)
+    cloth = patterned(
+        PATTERNS["stripes"], 0.16, rng.uniform(0, np.pi), shirt, contrasting(rng, shirt) * 0.4 + shirt * 0.6
+    )
     nose_width, nose_length = person.nose
     parts = [
         Part("ellipsoid", (0, 0, 0), (w, h, d), face_surface(person, rng), gloss=0.1),
-        Part("ellipsoid", (0, -0.17 * h, d * 0.97), (nose_width * w, nose_length * h, 0.1), skin, rotation(0, -0.25), gloss=0.15),
+        Part(
+            "ellipsoid",
+            (0, -0.17 * h, d * 0.97),
+            (nose_width * w, nose_length * h, 0.1),
+            skin,
+            rotation(0, -0.25),
+            gloss=0.15,
+        ),
         *(Part("ellipsoid", (side * w, 0, -0.05), (0.07, 0.14, 0.1), skin, gloss=0.05) for side in (-1, 1)),
-        limb((0, -h * 0.6, -0.12), (0, -h - 0.5, -0.15), 0.27, skin, round=False),
+        limb((0, -h * 0.6, -0.12), (0, -h - 0.5, -0.15), 0.27, skin, rounded=False),
         Part("ellipsoid", (0, -h - 0.52, -0.15), (0.85, 0.42, 0.42), cloth, gloss=0.05),
     ]
     if person.style != "short":
         parts.append(Part("ellipsoid", (0, 0.2 * h, -0.13), (w * 1.13, h * 0.96, d * 0.95), hair))
     if person.style == "long":
-        parts += [Part("ellipsoid", (side * w * 0.93, -0.35 * h, -0.22), (0.15, h * 0.95, 0.3), hair) for side in (-1, 1)]
+        parts += [
+            Part("ellipsoid", (side * w * 0.93, -0.35 * h, -0.22), (0.15, h * 0.95, 0.3), hair) for side in (-1, 1)
+        ]
     if person.style == "bun":
         parts.append(Part("ellipsoid", (0, h * 1.15, -0.15), (0.24, 0.22, 0.24), hair))
     return parts
@@ -152,7 +172,10 @@ def face_surface(person: Identity, rng: np.random.Generator) -> Surface:
         paint(np.full(3, 0.03), eye * _inside(0.042 - pupil))
         paint(np.full(3, 0.1), _inside(0.022 - np.abs(up - opening)) * (np.abs(across) < 1.05))
         brow = up - brow_height - lift - arch * (1 - across**2)
-        paint(np.minimum(person.hair * 0.75, person.skin * 0.6), _inside(thickness - np.abs(brow)) * (np.abs(across) < 1.35))
+        paint(
+            np.minimum(person.hair * 0.75, person.skin * 0.6),
+            _inside(thickness - np.abs(brow)) * (np.abs(across) < 1.35),
+        )
         curve = v - mouth_height - 0.12 * smile * (u / 0.3) ** 2
         taper = np.sqrt(np.maximum(1 - (u / half_mouth) ** 2, 0))
         paint(lip, _inside((fullness + mouth_open) * taper - np.abs(curve)) * (side < half_mouth))
@@ -162,7 +185,10 @@ def face_surface(person: Identity, rng: np.random.Generator) -> Surface:
         if person.glasses:
             far = np.abs(side - person.eye_spacing), np.abs(up)
             reach = np.maximum(*far) if person.square_glasses else np.hypot(*far)
-            frame = np.maximum(_inside(0.026 - np.abs(reach - person.glasses)), _inside(0.02 - np.abs(up - 0.05)) * (side < person.eye_spacing - person.glasses))
+            frame = np.maximum(
+                _inside(0.026 - np.abs(reach - person.glasses)),
+                _inside(0.02 - np.abs(up - 0.05)) * (side < person.eye_spacing - person.glasses),
+            )
             frame = np.maximum(frame, _inside(0.02 - np.abs(up - 0.05)) * (side > person.eye_spacing + person.glasses))
             paint(np.full(3, 0.06), frame)
         line = person.hairline - 0.35 * (u - person.parting * 0.5) ** 2

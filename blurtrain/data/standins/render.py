@@ -64,19 +64,25 @@ def rotation(yaw: float, pitch: float = 0.0, roll: float = 0.0) -> Array:
 
 
 def limb(
-    start: Sequence[float], end: Sequence[float], radius: float, surface: Surface, taper: float = 0.0, round: bool = True
+    start: Sequence[float],
+    end: Sequence[float],
+    radius: float,
+    surface: Surface,
+    taper: float = 0.0,
+    rounded: bool = True,
 ) -> Part:
-    """A rod from `start` to `end`: an ellipsoid that reaches a little past both (round) or a cylinder."""
+    """A rod from `start` to `end`: an ellipsoid that reaches a little past both (rounded) or a cylinder."""
     a, b = np.asarray(start, float), np.asarray(end, float)
     length = float(np.linalg.norm(b - a))
     y = (b - a) / length
     x = np.cross(y, (0.0, 0.0, 1.0) if abs(y[2]) < 0.9 else (1.0, 0.0, 0.0))
     x /= np.linalg.norm(x)
     axes = np.stack([x, y, np.cross(x, y)], axis=1)
-    half = length / 2 * (1.2 if round else 1.0)
-    centre = tuple(float(v) for v in (a + b) / 2)
-    form: Literal["ellipsoid", "cylinder"] = "ellipsoid" if round else "cylinder"
-    return Part(form, centre, (radius, half, radius), surface, axes, taper)  # type: ignore[arg-type]
+    half = length / 2 * (1.2 if rounded else 1.0)
+    middle = (a + b) / 2
+    centre = (float(middle[0]), float(middle[1]), float(middle[2]))
+    form: Literal["ellipsoid", "cylinder"] = "ellipsoid" if rounded else "cylinder"
+    return Part(form, centre, (radius, half, radius), surface, axes, taper)
 
 
 def fitted(parts: Sequence[Part], view: Array, reach: float) -> tuple[Array, float]:
@@ -118,14 +124,13 @@ def render(
         for axis in range(3):
             hits[axis][window][won] = origin[axis][won] + z[won] * ray[axis]
     colour = np.zeros((n * n, 3))
-    owner, hits = owner.ravel(), hits.reshape(3, -1)
     towards = light.direction + np.array([0.0, 0.0, 1.0])
     half_way = towards / np.linalg.norm(towards)
     for index, part in enumerate(parts):
-        pixels = np.flatnonzero(owner == index)
+        pixels = np.flatnonzero(owner.ravel() == index)
         if not len(pixels):
             continue
-        unit = hits[:, pixels]
+        unit = hits.reshape(3, -1)[:, pixels]
         radii = np.array(part.radii)[:, None]
         normal = _turn(part.axes, _NORMAL[part.form](unit, part.taper) / radii)
         normal /= np.sqrt((normal**2).sum(axis=0))
@@ -137,7 +142,7 @@ def render(
         highlight = part.gloss * np.maximum(_dot(view.T @ half_way, normal), 0) ** 24
         colour[pixels] = ((albedo * shade + highlight) * light.colour[:, None]).T
     colour = colour.reshape(size, SUPERSAMPLING, size, SUPERSAMPLING, 3).mean(axis=(1, 3))
-    coverage = (owner >= 0).astype(float).reshape(size, SUPERSAMPLING, size, SUPERSAMPLING).mean(axis=(1, 3))
+    coverage = (owner >= 0).reshape(size, SUPERSAMPLING, size, SUPERSAMPLING).mean(axis=(1, 3))
     return colour, coverage
 
 

@@ -1,0 +1,187 @@
+"""Grids on this machine: a few workers, started through submitit's local executor, take runs from a queue.
+
+    <runs>/.local/locks/<run id>         held (flock) by whoever trains that run: no run is trained twice at a time
+    <runs>/.local/queues/<stamp>/        one submission: queue.json, settings/, logs/, taken/<run id>, workers/<k>
+
+A lock is let go by the kernel when its holder dies, however it dies, so nothing has to be cleaned up.
+"""
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from blurtrain.errors import JobError
+from blurtrain.run import Run, publish, read_json, write_json
+from blurtrain.settings import dump
+from jobs.grid import Member
+
+A_YEAR = 365 * 24 * 60  # in minutes: submitit ends its local jobs after two unless told otherwise
+START_SECONDS = 60.0
+
+
+def submit(members: Sequence[Member], runs: Path, at_a_time: int = 0) -> list[Member]:
+    """Start the members that are neither done, running nor queued, at most `at_a_time` at a time; returns those.
+
+    at_a_time 0: one a processor core, but no more than eight. Comes back at once; the workers go on without us.
+    """
+    local = runs / ".local"
+    (local / "locks").mkdir(parents=True, exist_ok=True)
+    with _held(local / "submitting", patience=START_SECONDS) as alone:
+        if not alone:
+            raise JobError(f"{local}: another submission has been under way for {START_SECONDS:g} s; try again later")
+        waiting = queued(runs)
+        missing = [
+            m
+            for m in members
+            if Run(runs / m.run_id).result() is None and m.run_id not in waiting and not running(runs, m.run_id)
+        ]
+        if not missing:
+            return []
+        (local / "queues").mkdir(exist_ok=True)
+        queue = Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=local / "queues"))
+        for name in ("settings", "logs", "taken", "workers"):
+            (queue / name).mkdir()
+        for member in missing:
+            publish(queue / "settings" / f"{member.run_id}.yaml", dump(member.settings))
+        cores = len(os.sched_getaffinity(0))
+        count = min(at_a_time or min(cores, 8), len(missing))
+        write_json(queue / "queue.json", [m.run_id for m in missing])
+        _start_workers(queue, runs.resolve(), count)
+    return missing
+
+
+def _start_workers(queue: Path, runs: Path, count: int) -> None:
+    import submitit
+
+    executor = submitit.LocalExecutor(folder=queue / "submitit")
+    executor.update_parameters(timeout_min=A_YEAR, tasks_per_node=1)
+    cores, gpus = sorted(os.sched_getaffinity(0)), _gpus()
+    with _signals_ignored(signal.SIGHUP, signal.SIGINT):  # inherited: workers outlive this terminal and its Ctrl-C
+        for k in range(count):
+            share = cores[k::count] or [cores[k % len(cores)]]
+            gpu = gpus[k % len(gpus)] if gpus else ""
+            executor.submit(work, queue.resolve(), runs, k, share, gpu)
+    deadline = time.monotonic() + START_SECONDS
+    while not all(
+        _is_held(queue / "workers" / str(k)) or (queue / "workers" / f"{k}.done").exists() for k in range(count)
+    ):
+        if time.monotonic() > deadline:
+            raise JobError(f"{queue}: the workers did not start in {START_SECONDS:g} s; see {queue / 'submitit'}")
+        time.sleep(0.05)
+
+
+def work(queue: Path, runs: Path, number: int, cores: Sequence[int], gpu: str) -> None:
+    """What a worker does: take runs from the queue until none is left. Runs in a submitit job."""
+    with _held(queue / "workers" / str(number)):
+        # Whatever torch finds its cores to be, the runs at work side by side do not get into each other's way.
+        os.sched_setaffinity(0, cores)
+        for run_id in read_json(queue / "queue.json") or []:
+            try:
+                (queue / "taken" / run_id).mkdir()
+            except FileExistsError:
+                continue
+            with _held(runs / ".local" / "locks" / run_id) as alone:
+                if alone and Run(runs / run_id).result() is None:
+                    _train(queue, runs, run_id, gpu)
+        (queue / "workers" / f"{number}.done").touch()
+
+
+def _train(queue: Path, runs: Path, run_id: str, gpu: str) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "blurtrain",
+        "train",
+        str(queue / "settings" / f"{run_id}.yaml"),
+        "--runs",
+        str(runs),
+    ]
+    # A process of its own: whatever one run does, the next starts afresh.
+    with (queue / "logs" / f"{run_id}.log").open("ab") as log:
+        code = subprocess.call(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": gpu},
+        )
+    write_json(queue / "logs" / f"{run_id}.exit.json", {"code": code})
+
+
+def running(runs: Path, run_id: str) -> bool:
+    """Whether a local worker is training this run now."""
+    return _is_held(runs / ".local" / "locks" / run_id)
+
+
+def queued(runs: Path) -> dict[str, str]:
+    """Runs that wait in the queue of living workers, with the name of the queue."""
+    waiting: dict[str, str] = {}
+    for queue in sorted((runs / ".local" / "queues").glob("*")):
+        if any(_is_held(worker) for worker in (queue / "workers").glob("[0-9]")):
+            taken = {p.name for p in (queue / "taken").iterdir()}
+            waiting |= {run_id: queue.name for run_id in read_json(queue / "queue.json") or [] if run_id not in taken}
+    return waiting
+
+
+def last_words(runs: Path, run_id: str) -> tuple[int | None, str]:
+    """Exit code and last line of output of the newest local process of this run; (None, "") if there was none."""
+    logs = sorted((runs / ".local" / "queues").glob(f"*/logs/{run_id}.log"))
+    if not logs:
+        return None, ""
+    code = (read_json(logs[-1].with_suffix(".exit.json")) or {}).get("code")
+    lines = logs[-1].read_text(errors="replace").strip().splitlines()
+    return code, lines[-1] if lines else ""
+
+
+def _gpus() -> list[str]:
+    """The GPUs that this process was given, or that the machine has; found without torch."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return [gpu for gpu in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if gpu]
+    return [str(n) for n in range(len(list(Path("/dev").glob("nvidia[0-9]*"))))]
+
+
+@contextlib.contextmanager
+def _signals_ignored(*signals: signal.Signals) -> Iterator[None]:
+    before = [signal.signal(s, signal.SIG_IGN) for s in signals]
+    try:
+        yield
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
+
+
+# --- locks ----------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _held(path: Path, patience: float = 2.0) -> Iterator[bool]:
+    """Hold the lock on `path`; False if somebody else still does after `patience` seconds.
+
+    A little patience, because who only looks whether a lock is held (`_is_held`) holds it for a moment.
+    """
+    deadline = time.monotonic() + patience
+    with path.open("ab") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    yield False
+                    return
+                time.sleep(0.02)
+        yield True
+
+
+def _is_held(path: Path) -> bool:
+    if not path.exists():
+        return False
+    with _held(path, patience=0.0) as ours:
+        return not ours

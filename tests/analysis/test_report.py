@@ -1,0 +1,198 @@
+"""The report and its figures."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from matplotlib.image import imread
+
+import analysis
+from analysis import figures
+from analysis.page import percent, percent_interval, ratio, ratio_interval
+from analysis.panels import panels
+from analysis.statistics import accuracy, accuracy_ratio
+from blurtrain.errors import RunError
+
+MakeRun = Callable[..., str]
+NASTY = "<script>alert(1)"  # no slash, for it is part of a folder name too
+
+
+class Text(HTMLParser):
+    """What a reader sees, and what the browser is told to fetch or run."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.words: list[str] = []
+        self.tags: set[str] = set()
+        self.addresses: list[str] = []
+        self.feed(page)
+        self.text = re.sub(r"\s+", " ", " ".join(self.words))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("report")
+
+
+@pytest.fixture(scope="module")
+def run_ids(folder: Path, make_run: MakeRun) -> list[str]:
+    runs = folder / "runs"
+    runs.mkdir()
+    ids = [make_run(runs, "faces", regime, 0, {0.0: a, 4.0: 30, 8.0: b})
+           for regime, a, b in (("clear", 70, 10), ("blurry", 9, 60), ("blurry-to-clear", 66, 25))]  # fmt: skip
+    ids += [
+        make_run(runs, "pets $x$", regime, seed, {0.0: 40 + seed}) for regime in ("clear", NASTY) for seed in (0, 1)
+    ]
+    ids.append(make_run(runs, "pets $x$", "clear", 5, {0.0: 4}, run_id="<b>bold & bad<", model=NASTY))
+    ids.append(make_run(runs, "faces", "clear", 1, done=False, run_id="not-done<i>"))
+    return ids
+
+
+@pytest.fixture(scope="module")
+def out(folder: Path, run_ids: list[str]) -> Path:
+    (folder / "out" / "figures").mkdir(parents=True)
+    (folder / "out" / "results.csv").write_text("of an earlier report")
+    index = analysis.report(folder / "runs", folder / "out")
+    assert index == folder / "out" / "index.html"
+    return index.parent
+
+
+@pytest.fixture(scope="module")
+def read(out: Path) -> Text:
+    return Text((out / "index.html").read_text())
+
+
+def test_every_run_is_named_and_every_name_is_escaped(out: Path, read: Text, run_ids: list[str]) -> None:
+    for run_id in run_ids:
+        assert run_id in read.text
+    assert NASTY in read.text
+    assert not {"script", "b", "i"} & read.tags
+
+
+def test_headline_counts_the_runs_and_names_the_missing(read: Text) -> None:
+    assert re.search(r"8 of 9 runs done ?; missing: not-done<i>", read.text)
+
+
+def test_the_page_stands_alone(out: Path, read: Text) -> None:
+    assert "link" not in read.tags
+    outside = [a for a in read.addresses if not a.startswith(("#", "data:image/svg+xml;base64,"))]
+    assert set(outside) == {"results.csv"} | {f"figures/{f}.{k}" for f in ("accuracy", "ratio") for k in ("svg", "png")}
+    assert all((out / address).is_file() for address in outside)
+    assert not re.search(r"url\(|@import", (out / "index.html").read_text())
+
+
+def test_values_have_their_interval_and_n(read: Text) -> None:
+    # 70 of 86 and Wilson's interval; 25 against 10 of 86 and Katz's.
+    assert re.search(r"0 86 81\.4 71\.9–88\.2", read.text)
+    assert re.search(r"2\.50 1\.28–4\.88", read.text)
+    assert "n = 86 images of the test split, 26 classes; chance 3.8 %, largest class 29.1 %" in read.text
+
+
+def test_several_seeds_are_given_as_mean_and_standard_deviation(read: Text) -> None:
+    assert re.search(r"2 seeds 86 47\.1 ± 0\.8 46\.5–47\.7", read.text)  # 40 and 41 of 86
+
+
+def test_published_values_stand_beside_and_are_told_apart(read: Text) -> None:
+    assert "Not the same experiment." in read.text
+    section = read.text.split("This grid beside the published values")[-1].split("Method")[0]
+    theirs, own = section.split("published, 224 px")[1].split("this grid, 64 px")
+    assert theirs.strip() == "2,816 297 88.8 14.7 84.6 57.6 47.9 77.7 7.6 78.0 38.0 5.00"
+    assert own.strip().startswith("86 26 81.4 10.5 76.7 34.9 34.9 34.9 11.6 69.8 29.1 2.50 1.28–4.88")
+    assert "pets" not in section
+
+
+def test_results_csv_is_replaced(out: Path, run_ids: list[str]) -> None:
+    table = pd.read_csv(out / "results.csv")
+    assert table["run_id"].tolist() == [*run_ids[:3], run_ids[3], run_ids[4], run_ids[7], run_ids[5], run_ids[6]]
+    assert not list(out.rglob(".*"))
+
+
+def test_figures_are_there_and_show_something(out: Path) -> None:
+    for name in ("accuracy", "ratio"):
+        pixels = imread(out / "figures" / f"{name}.png")
+        assert pixels.shape[1] > 1200
+        assert len({tuple(p) for p in (pixels[::3, ::3, :3] * 255).astype(int).reshape(-1, 3)}) > 30
+        svg = (out / "figures" / f"{name}.svg").read_text()
+        assert svg.startswith("<?xml") and svg.count("<path") > 50
+
+
+def test_colours_lines_and_markers_tell_regimes_apart() -> None:
+    names = ["clear", "blurry", "blurry-to-clear", *(f"other-{k}" for k in range(9))]
+    look = figures.looks(names)
+    assert list(look) == names
+    assert look["clear"] == figures.looks(["clear", "zzz"])["clear"]
+    assert len({(str(v["linestyle"]), v["marker"], v["color"]) for v in look.values()}) == len(names)
+    study = [look[name] for name in names[:3]]
+    for key in ("color", "linestyle", "marker"):
+        assert len({str(v[key]) for v in study}) == 3
+
+
+def test_every_regime_is_drawn_with_its_values(runs: Path, make_run: MakeRun) -> None:
+    for regime, top1 in (("clear", 43), ("blurry", 20), ("blurry-to-clear", 30), ("replay", 10)):
+        make_run(runs, regime=regime, counts={0.0: top1, 8.0: 86})
+    shown = panels(analysis.load(runs))
+    axes = figures.accuracy_figure(shown).axes[0]
+    drawn = [
+        list(line.get_ydata()) for line in axes.lines if len(line.get_xdata()) == 2 and line.get_marker() != "None"
+    ]
+    assert drawn == [[pytest.approx(100 * c / 86), 100] for c in (43, 20, 30, 10)]
+    levels = {line.get_linestyle(): line.get_ydata()[0] for line in axes.lines if line.get_marker() == "None"}
+    assert levels["--"] == pytest.approx(100 / 26) and levels[":"] == pytest.approx(100 * 25 / 86)
+    assert any("n = 86" in text.get_text() for text in axes.texts)
+    quotient = figures.ratio_figure(shown)
+    assert quotient
+    drawn = [list(line.get_ydata()) for line in quotient.axes[0].lines if line.get_marker() != "None"]
+    assert drawn == [[pytest.approx(30 / 43), 1], [pytest.approx(10 / 43), 1]]
+
+
+def test_without_a_pair_there_is_no_ratio_and_no_old_figure_of_one(
+    runs: Path, make_run: MakeRun, tmp_path: Path
+) -> None:
+    make_run(runs, "pets", counts={8.0: 0})
+    old = tmp_path / "out" / "figures" / "ratio.png"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"old")
+    page = Text(analysis.report(str(runs), str(tmp_path / "out")).read_text())
+    assert not old.exists()
+    assert "No dataset has both" in page.text
+    assert "published values" not in page.text
+    assert "all 1 runs in the folder are done" in page.text
+
+
+def test_same_runs_give_the_same_figures(runs: Path, make_run: MakeRun) -> None:
+    make_run(runs)
+    shown = panels(analysis.load(runs))
+    first, second = (figures.as_files(figures.accuracy_figure(shown)) for _ in range(2))
+    assert first == second
+
+
+def test_what_cannot_be_written_is_a_clear_error(runs: Path, make_run: MakeRun, tmp_path: Path) -> None:
+    make_run(runs)
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(RunError, match="out: the report cannot be written"):
+        analysis.report(runs, tmp_path / "out")
+
+
+def test_undefined_values_are_dashes() -> None:
+    assert (percent(None), percent_interval(None), ratio(None), ratio_interval(None)) == ("–", "", "–", "")
+    undefined, zero = accuracy_ratio([0], [86], [0], [86]), accuracy_ratio([0], [86], [5], [86])
+    assert (ratio(undefined), ratio_interval(undefined)) == ("–", "")
+    assert (ratio(zero), ratio_interval(zero)) == ("0.00", "")
+    assert percent(accuracy([0], [86])) == "0.0"
+
+
+def test_importing_analysis_draws_in_neither_matplotlib_nor_torch() -> None:
+    code = "import sys, analysis; print(sorted({'matplotlib', 'torch', 'scipy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
