@@ -113,10 +113,10 @@ def ratio_figure(panels: Sequence[Panel]) -> Figure | None:
     low, high = min(0.5, 0.8 * min(values)), max(2.0, 1.6 * max(values))
 
     def draw(axes: Axes, panel: Panel) -> None:
+        axes.set_yscale("log", base=2)
         axes.axhline(1, color=GREY, linewidth=0.9, zorder=1)
         for curve in chosen[panel.title]:
             _curve(axes, curve, look[curve.regime], scale=1)
-        axes.set_yscale("log", base=2)
         axes.set_ylim(low, high)
         steps = range(math.floor(math.log2(low)), math.ceil(math.log2(high)) + 1)
         axes.yaxis.set_major_locator(FixedLocator([2.0**k for k in steps if low <= 2.0**k <= high]))
@@ -189,6 +189,8 @@ def _curve(axes: Axes, curve: Curve, look: dict[str, Any], scale: float) -> None
     value, low, high = (
         [scale * getattr(curve.points[sigma], name) for sigma in sigmas] for name in ("value", "low", "high")
     )
+    if axes.get_yscale() == "log":  # a ratio of 0 lies infinitely far down: leave a gap
+        value = [v if v > 0 else math.nan for v in value]
     # With many levels, a marker on each would hide the line: leave half an octave between them.
     marked: list[int] = []
     for k, sigma in enumerate(sigmas):

@@ -1,5 +1,6 @@
 """The report and its figures."""
 
+import math
 import re
 import subprocess
 import sys
@@ -13,12 +14,13 @@ from matplotlib.image import imread
 
 import analysis
 from analysis import figures
-from analysis.page import percent, percent_interval, ratio, ratio_interval
+from analysis.page import page, percent, percent_interval, ratio, ratio_interval
 from analysis.panels import panels
 from analysis.statistics import accuracy, accuracy_ratio
 from blurtrain.errors import RunError
 
 MakeRun = Callable[..., str]
+PETS = r"pets $\no_such_symbol$"  # TeX that matplotlib cannot read
 NASTY = "<script>alert(1)"  # no slash, for it is part of a folder name too
 
 
@@ -52,10 +54,8 @@ def run_ids(folder: Path, make_run: MakeRun) -> list[str]:
     runs.mkdir()
     ids = [make_run(runs, "faces", regime, 0, {0.0: a, 4.0: 30, 8.0: b})
            for regime, a, b in (("clear", 70, 10), ("blurry", 9, 60), ("blurry-to-clear", 66, 25))]  # fmt: skip
-    ids += [
-        make_run(runs, "pets $x$", regime, seed, {0.0: 40 + seed}) for regime in ("clear", NASTY) for seed in (0, 1)
-    ]
-    ids.append(make_run(runs, "pets $x$", "clear", 5, {0.0: 4}, run_id="<b>bold & bad<", model=NASTY))
+    ids += [make_run(runs, PETS, regime, seed, {0.0: 40 + seed}) for regime in ("clear", NASTY) for seed in (0, 1)]
+    ids.append(make_run(runs, PETS, "clear", 5, {0.0: 4}, run_id="<b>bold & bad<", model=NASTY))
     ids.append(make_run(runs, "faces", "clear", 1, done=False, run_id="not-done<i>"))
     return ids
 
@@ -96,7 +96,7 @@ def test_the_page_stands_alone(out: Path, read: Text) -> None:
 def test_values_have_their_interval_and_n(read: Text) -> None:
     # 70 of 86 and Wilson's interval; 25 against 10 of 86 and Katz's.
     assert re.search(r"0 86 81\.4 71\.9–88\.2", read.text)
-    assert re.search(r"2\.50 1\.28–4\.88", read.text)
+    assert re.search(r"blurry-to-clear / clear 1 86 0\.94 \S+ 1\.00 \S+ 2\.50 1\.28–4\.88", read.text)
     assert "n = 86 images of the test split, 26 classes; chance 3.8 %, largest class 29.1 %" in read.text
 
 
@@ -157,6 +157,15 @@ def test_every_regime_is_drawn_with_its_values(runs: Path, make_run: MakeRun) ->
     assert drawn == [[pytest.approx(30 / 43), 1], [pytest.approx(10 / 43), 1]]
 
 
+def test_a_ratio_of_zero_leaves_a_gap(runs: Path, make_run: MakeRun) -> None:
+    make_run(runs, regime="clear", counts={0.0: 10, 1.0: 10, 2.0: 0})
+    make_run(runs, regime="blurry-to-clear", counts={0.0: 20, 1.0: 0, 2.0: 5})
+    figure = figures.ratio_figure(panels(analysis.load(runs)))
+    assert figure
+    (line,) = [line for line in figure.axes[0].lines if line.get_marker() != "None"]
+    assert list(line.get_ydata()) == pytest.approx([2, math.nan, math.nan], nan_ok=True)
+
+
 def test_without_a_pair_there_is_no_ratio_and_no_old_figure_of_one(
     runs: Path, make_run: MakeRun, tmp_path: Path
 ) -> None:
@@ -183,6 +192,23 @@ def test_what_cannot_be_written_is_a_clear_error(runs: Path, make_run: MakeRun, 
     (tmp_path / "out").write_text("a file")
     with pytest.raises(RunError, match="out: the report cannot be written"):
         analysis.report(runs, tmp_path / "out")
+
+
+def test_of_many_levels_the_page_shows_the_usual_ones(runs: Path, make_run: MakeRun) -> None:
+    make_run(runs, counts={float(sigma): 33 - sigma for sigma in range(33)})
+    frame = analysis.load(runs)
+    sigmas = sorted(frame["sigma"].unique())
+    shown = Text(page(panels(frame), sigmas, missing=[], pictures={"accuracy": ""})).text
+    assert "7 of the 33 measured levels are shown" in shown
+    assert re.findall(r"σ (\d+)", shown.split("Results")[-1].split("Published")[0])[:7] == [
+        "0",
+        "1",
+        "2",
+        "4",
+        "8",
+        "16",
+        "32",
+    ]
 
 
 def test_undefined_values_are_dashes() -> None:

@@ -98,7 +98,7 @@ def _with(**values: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
         (_with(levels=[{"sigma": 0, "top1": 87, "top5": 87}]), "top1 <= top5 <= n"),
         (_with(levels=[{"sigma": 0, "top1": 9, "top5": 8}]), "top1 <= top5 <= n"),
         (_with(levels=[{"sigma": 0, "top1": 9, "top5": 9}] * 2), "given twice"),
-        (_with(levels=[{"sigma": math.nan, "top1": 9, "top5": 9}]), "sigma"),
+        (_with(levels=[{"sigma": math.inf, "top1": 9, "top5": 9}]), "sigma"),
         (_with(largest_class=87), "largest_class"),
     ],
 )

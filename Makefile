@@ -1,0 +1,25 @@
+# Two commands, each complete on a fresh machine:
+#   make demo    set up, draw stand-in data, train fifteen small models, write demo/report/index.html
+#   make test    set up, lint, type-check, run all tests
+BLURTRAIN := .venv/bin/blurtrain
+DEMO := configs/grids/demo.yaml
+
+.PHONY: demo test quick install lint
+demo: install
+	$(BLURTRAIN) data prepare --grid $(DEMO) --data demo/data
+	$(BLURTRAIN) grid submit $(DEMO) --data demo/data --runs demo/runs --wait
+	$(BLURTRAIN) report demo/runs --out demo/report
+
+test: lint
+	.venv/bin/python -m pytest -q
+
+quick: lint
+	.venv/bin/python -m pytest -q -m "not slow and not slurm"
+
+lint: install
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+install:
+	@./install.sh
