@@ -172,6 +172,14 @@ def _grid_submit(options: argparse.Namespace) -> int:
     return 0
 
 
+def _grid_cancel(options: argparse.Namespace) -> int:
+    from jobs.local import cancel
+
+    for run_id in cancel(options.runs):
+        print(run_id)
+    return 0
+
+
 # --- report ---------------------------------------------------------------------------------------------------------
 
 
@@ -266,6 +274,9 @@ def _parser() -> argparse.ArgumentParser:
             )
         else:
             _json_option(p)
+
+    p = _command(grid, "cancel", _grid_cancel, "stop what runs or waits in this folder of runs; it can be continued")
+    _runs_option(p)
 
     p = _command(commands, "report", _report, "turn run directories into tables, figures and a page")
     p.add_argument("runs_folder", type=Path, metavar="RUNS", help="folder of run directories")

@@ -83,6 +83,8 @@ def work(queue: Path, runs: Path, number: int, cores: Sequence[int], gpu: str) -
         # Whatever torch finds its cores to be, the runs at work side by side do not get into each other's way.
         os.sched_setaffinity(0, cores)
         for run_id in read_json(queue / "queue.json") or []:
+            if (queue / "cancelled").exists():
+                break
             try:
                 (queue / "taken" / run_id).mkdir()
             except FileExistsError:
@@ -105,14 +107,34 @@ def _train(queue: Path, runs: Path, run_id: str, gpu: str) -> None:
     ]
     # A process of its own: whatever one run does, the next starts afresh.
     with (queue / "logs" / f"{run_id}.log").open("ab") as log:
-        code = subprocess.call(
+        process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             env={**os.environ, "CUDA_VISIBLE_DEVICES": gpu},
         )
+        while (code := process.poll()) is None:
+            time.sleep(0.2)
+            if (queue / "cancelled").exists():
+                process.terminate()
     write_json(queue / "logs" / f"{run_id}.exit.json", {"code": code})
+
+
+def cancel(runs: Path) -> list[str]:
+    """Tell all local workers of this folder to stop; returns the runs that were running or queued."""
+    stopped = list(queued(runs))
+    locks = (runs / ".local" / "locks").glob("*")
+    stopped += [lock.name for lock in locks if _is_held(lock)]
+    for queue in (runs / ".local" / "queues").glob("*"):
+        (queue / "cancelled").touch()
+    return stopped
+
+
+def was_cancelled(runs: Path, run_id: str) -> bool:
+    """Whether the newest submission of this run was cancelled."""
+    queues = [p.parent.parent for p in sorted((runs / ".local" / "queues").glob(f"*/settings/{run_id}.yaml"))]
+    return bool(queues) and (queues[-1] / "cancelled").exists()
 
 
 def running(runs: Path, run_id: str) -> bool:
@@ -124,7 +146,7 @@ def queued(runs: Path) -> dict[str, str]:
     """Runs that wait in the queue of living workers, with the name of the queue."""
     waiting: dict[str, str] = {}
     for queue in sorted((runs / ".local" / "queues").glob("*")):
-        if any(_is_held(worker) for worker in (queue / "workers").glob("[0-9]")):
+        if not (queue / "cancelled").exists() and any(_is_held(worker) for worker in (queue / "workers").glob("[0-9]")):
             taken = {p.name for p in (queue / "taken").iterdir()}
             waiting |= {run_id: queue.name for run_id in read_json(queue / "queue.json") or [] if run_id not in taken}
     return waiting

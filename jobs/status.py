@@ -8,7 +8,7 @@ from typing import Any
 
 from blurtrain.run import Run, read_json
 from jobs.grid import Member
-from jobs.local import last_words, queued, running
+from jobs.local import last_words, queued, running, was_cancelled
 
 STATES = ("planned", "queued", "running", "preempted", "stale", "failed", "cancelled", "done")
 
@@ -34,7 +34,9 @@ def _row(member: Member, runs: Path, waiting: dict[str, str]) -> dict[str, Any]:
     else:
         code, line = last_words(runs, run.id)
         events = list(run.journal())
-        if code:
+        if was_cancelled(runs, run.id):
+            state = "cancelled"
+        elif code:
             state, message = "failed", line
         elif events and events[-1]["event"] == "failed":
             state, message = "failed", f"{events[-1]['error']}: {events[-1]['message']}"

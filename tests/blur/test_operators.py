@@ -1,5 +1,7 @@
 """The composed operator against independent implementations: SciPy in float64, and torchvision."""
 
+# ruff: noqa: I001  (torchvision_ops comes before torchvision)
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from scipy import ndimage
 
 from blurtrain.blur import gaussian_blur, kernels, resized_crop_blur
 from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision)
-from torchvision.transforms.v2 import functional as tv  # isort: skip
+from torchvision.transforms.v2 import functional as tv
 
 TOLERANCE = 1e-3  # of 255
 

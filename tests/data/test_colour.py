@@ -1,5 +1,7 @@
 """The batched colour operations against torchvision's, which works on one image (or one strength) at a time."""
 
+# ruff: noqa: I001  (torchvision_ops comes before torchvision)
+
 from collections.abc import Callable
 
 import numpy as np
@@ -8,7 +10,7 @@ import torch
 
 from blurtrain.data import colour as c
 from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision)
-from torchvision.transforms.v2 import functional as tv  # isort: skip
+from torchvision.transforms.v2 import functional as tv
 
 
 def pictures() -> torch.Tensor:

@@ -1,0 +1,92 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from blurtrain.data.augment import Transform
+from blurtrain.data.catalog import Dataset
+from blurtrain.data.loader import ResidentLoader
+from blurtrain.evaluation.accuracy import accuracy, cache_key, headline
+from blurtrain.settings import Settings
+
+CPU = torch.device("cpu")
+
+
+class MeanColour(nn.Module):
+    """Scores classes by fixed linear functions of the image's mean colour: right for some images, wrong for others."""
+
+    def __init__(self, classes: int):
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear = nn.Linear(3, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.linear(images.mean((2, 3)))
+
+
+def outcome(dataset: Dataset, settings: Settings, **share: object) -> dict:
+    model = MeanColour(len(dataset.classes))
+    return accuracy(model, dataset, ResidentLoader(dataset, CPU), Transform.of(settings, dataset), settings, **share)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 5, 1000])
+def test_every_test_image_is_counted_once_whatever_the_batch(
+    prepared: Dataset, tiny: Callable[..., Settings], batch_size: int
+) -> None:
+    settings = tiny(evaluation={"sigmas": [0, 2, 8], "batch_size": batch_size})
+    found = outcome(prepared, settings)
+    indices, labels = prepared.split("test")
+    assert found["n"] == len(indices)
+    # The same, one image at a time and without any of the suite's batching.
+    model, transform = MeanColour(len(prepared.classes)), Transform.of(settings, prepared)
+    for level in found["levels"]:
+        sigma = level["sigma"] * settings.data.resolution / 224
+        right = 0
+        for index, label in zip(indices, labels, strict=True):
+            image = torch.from_numpy(prepared.store.read(np.array([index]))).permute(0, 3, 1, 2)
+            right += int(model(transform.blurred(transform.resized(image), sigma)).argmax()) == label
+        assert level["top1"] == right
+        assert level["top1"] <= level["top5"] <= found["n"]
+    assert found["largest_class"] == np.bincount(labels).max()
+
+
+def test_shares_add_up_at_any_world_size_and_a_lost_image_is_an_error(
+    prepared: Dataset, tiny: Callable[..., Settings]
+) -> None:
+    settings = tiny()
+    whole = outcome(prepared, settings)
+    sums: list[Tensor] = []
+
+    def collect(counts: Tensor) -> Tensor:
+        sums.append(counts.clone())
+        return torch.full_like(counts, whole["n"])  # pretend that the others are there
+
+    for rank in range(3):
+        outcome(prepared, settings, rank=rank, world=3, total=collect)
+    added = torch.stack(sums).sum(0).tolist()
+    assert added[-1] == [whole["n"]] * 2
+    assert [row[0] for row in added[:-1]] == [level["top1"] for level in whole["levels"]]
+    with pytest.raises(RuntimeError, match="counted"):
+        outcome(prepared, settings, rank=0, world=3)
+
+
+def test_the_key_of_an_outcome_changes_with_what_it_depends_on(tiny: Callable[..., Settings]) -> None:
+    keys = {
+        cache_key(tiny(), 2),
+        cache_key(tiny(), 3),
+        cache_key(tiny(evaluation={"split": "val"}), 2),
+        cache_key(tiny(evaluation={"sigmas": [0, 4]}), 2),
+        cache_key(tiny(blur={"truncate": 2}), 2),
+    }
+    assert len(keys) == 5
+    assert cache_key(tiny(evaluation={"batch_size": 3}), 2) in keys
+
+
+def test_headline_gives_its_n(prepared: Dataset, tiny: Callable[..., Settings], tmp_path: Path) -> None:
+    found = outcome(prepared, tiny())
+    assert f"n = {found['n']}" in headline(found)
+    json.dumps(found)

@@ -1,0 +1,48 @@
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from blurtrain.training import checkpoint
+
+
+def state(epoch: int) -> dict:
+    return {"epoch": epoch, "model": {"w": torch.full((4,), float(epoch))}, "optimiser": {}}
+
+
+def test_newest_is_kept_and_read_back(tmp_path: Path) -> None:
+    for epoch in (1, 2, 3):
+        checkpoint.save(tmp_path, epoch, state(epoch), keep=2)
+    assert [p.name[:10] for p in sorted(tmp_path.iterdir())] == ["epoch-0002", "epoch-0003"]
+    newest = checkpoint.newest(tmp_path)
+    assert newest and torch.equal(checkpoint.load(newest)["model"]["w"], torch.full((4,), 3.0))
+
+
+def test_no_checkpoint_is_none(tmp_path: Path) -> None:
+    assert checkpoint.newest(tmp_path) is None
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "foreign"])
+def test_a_damaged_checkpoint_is_named_and_passed_over(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = checkpoint.save(tmp_path, 1, state(1), keep=2)
+    bad = checkpoint.save(tmp_path, 2, state(2), keep=2)
+    content = bytearray(bad.read_bytes())
+    if damage == "truncated":
+        content = content[: len(content) // 2]
+    elif damage == "flipped":
+        content[len(content) // 2] ^= 1
+    else:
+        content = bytearray(b"not a checkpoint")
+    bad.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        assert checkpoint.newest(tmp_path) == good
+    assert bad.name in caplog.text and "damaged" in caplog.text
+
+
+def test_nothing_but_weights_is_unpickled(tmp_path: Path) -> None:
+    path = checkpoint.save(tmp_path, 1, {"epoch": 1, "model": Path("/etc")}, keep=2)
+    with pytest.raises(Exception, match=r"[Ww]eights"):
+        checkpoint.load(path)

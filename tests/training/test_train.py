@@ -1,0 +1,185 @@
+"""Real runs, tiny ones: the same bits however they are interrupted, and the same images at any world size."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from blurtrain.data.catalog import Dataset
+from blurtrain.errors import DataError
+from blurtrain.run import Run
+from blurtrain.settings import Settings, dump
+from blurtrain.training.train import train
+
+Tiny = Callable[..., Settings]
+
+
+def same_outcome(first: Run, second: Run) -> bool:
+    outcomes = [(run.evaluations / run.result()["accuracy"]).read_bytes() for run in (first, second)]
+    return first.weights.read_bytes() == second.weights.read_bytes() and outcomes[0] == outcomes[1]
+
+
+def epochs_of(run: Run) -> list[int]:
+    return [event["epoch"] for event in run.journal() if event["event"] == "epoch"]
+
+
+@pytest.mark.parametrize("model", ["alexnet-sup", "resnet-18"])
+def test_same_settings_and_seed_give_the_same_bits(tiny: Tiny, tmp_path: Path, model: str) -> None:
+    settings = tiny(model=model, network={"architecture": model})
+    first, second = train(settings, tmp_path / "a"), train(settings, tmp_path / "b")
+    assert same_outcome(first, second)
+    other = train(tiny(model=model, network={"architecture": model}, seed=1), tmp_path / "a")
+    assert other.id != first.id and other.weights.read_bytes() != first.weights.read_bytes()
+
+
+def test_loaders_and_threads_of_the_loader_do_not_change_the_bits(tiny: Tiny, tmp_path: Path) -> None:
+    ffcv = train(tiny(loader={"kind": "ffcv", "threads": 1}), tmp_path / "a")
+    resident = train(tiny(loader={"kind": "resident", "threads": 1}), tmp_path / "b")
+    assert same_outcome(ffcv, resident)
+
+
+def test_a_run_leaves_all_that_the_design_promises(tiny: Tiny, prepared: Dataset, tmp_path: Path) -> None:
+    settings = tiny(
+        regime="blurry-to-clear",
+        curriculum={"schedule": "stepwise", "sigmas": [8, 0]},
+        logging={"tensorboard": True},
+    )
+    run = train(settings, tmp_path)
+    assert run.settings == settings
+    epochs = [event for event in run.journal() if event["event"] == "epoch"]
+    assert [e["epoch"] for e in epochs] == [1, 2]
+    assert [e["sigma"] for e in epochs] == [8, 0]
+    batches = len(prepared.split("train")[0]) // settings.optimisation.batch_size
+    assert all(e["n"] == batches * settings.optimisation.batch_size for e in epochs)
+    assert {"loss", "top1", "learning_rate", "images_per_second"} <= set(epochs[0])
+    assert list((run.path / "tensorboard").glob("events*"))
+    assert "epoch 2/2" in (run.path / "attempts" / "0001" / "log.txt").read_text()
+    weights = safetensors.torch.load_file(run.weights)
+    assert weights["classifier.weight"].shape[0] == len(prepared.classes)
+    result = run.result()
+    outcome = json.loads((run.evaluations / result["accuracy"]).read_text())
+    assert outcome["n"] == len(prepared.split("test")[0])
+    assert [level["sigma"] for level in outcome["levels"]] == list(settings.evaluation.sigmas)
+
+
+def test_a_done_run_is_left_alone(tiny: Tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = train(tiny(), tmp_path)
+    before = {p: p.stat().st_mtime_ns for p in run.path.rglob("*")}
+    with caplog.at_level("INFO"):
+        assert train(tiny(), tmp_path) == run
+    assert "already done" in caplog.text
+    assert before == {p: p.stat().st_mtime_ns for p in run.path.rglob("*")}
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_a_run_interrupted_after_an_epoch_ends_with_the_same_bits(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    settings = tiny(optimisation={"epochs": 4})
+    whole = train(settings, tmp_path / "whole")
+
+    def stop(training: object, epoch: int, progress: object) -> None:
+        if epoch == after:
+            raise KeyboardInterrupt
+        original(training, epoch, progress)
+
+    from blurtrain.training import train as module
+
+    original = module._train_epoch
+    monkeypatch.setattr(module, "_train_epoch", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, tmp_path / "parts")
+    monkeypatch.undo()
+    run = Run(tmp_path / "parts" / whole.id)
+    assert run.result() is None and [e["event"] for e in run.journal()][-1] == "failed"
+    train(settings, tmp_path / "parts")
+    assert same_outcome(whole, run)
+    assert epochs_of(run) == [1, 2, 3, 4] and len(run.attempts()) == 2
+
+
+@pytest.mark.slow
+def test_kill_minus_nine_and_on_again(tiny: Tiny, tmp_path: Path) -> None:
+    settings = tiny(optimisation={"epochs": 40}, loader={"threads": 1})
+    whole = train(settings, tmp_path / "whole")
+    file = tmp_path / "settings.yaml"
+    file.write_text(dump(settings))
+    command = [sys.executable, "-m", "blurtrain", "train", str(file), "--runs", str(tmp_path / "killed")]
+    run = Run(tmp_path / "killed" / whole.id)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(list(run.checkpoints.glob("*.pt"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert run.result() is None, "killed too late to show anything"
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert again.stdout.strip().splitlines()[-1] == str(run.path)
+    assert same_outcome(whole, run)
+    assert epochs_of(run) == list(range(1, 41))
+
+
+@pytest.mark.slow
+def test_one_and_two_processes_see_the_same_augmented_images(tiny: Tiny, tmp_path: Path) -> None:
+    settings = tiny(
+        regime="blurry-to-clear",
+        curriculum={"schedule": "stepwise", "sigmas": [8, 0]},
+        augmentation={"colour": 0.5},
+        loader={"threads": 1},
+    )
+    file = tmp_path / "settings.yaml"
+    file.write_text(dump(settings))
+    script = str(Path(__file__).with_name("record_images.py"))
+    seen, losses, counts = {}, {}, {}
+    for world in (1, 2):
+        out = tmp_path / str(world)
+        out.mkdir()
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"] if world == 2 else []
+        command = [sys.executable, *launcher, script, str(file), str(out / "runs"), str(out)]
+        subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True)
+        parts = [json.loads(p.read_text()) for p in sorted(out.glob("*.json"))]
+        assert len(parts) == world
+        seen[world] = {key: value for part in parts for key, value in part.items()}
+        assert len(seen[world]) == sum(len(part) for part in parts), "ranks share no image"
+        run = Run(next((out / "runs").glob("*-*")))
+        losses[world] = [e["loss"] for e in run.journal() if e["event"] == "epoch"]
+        counts[world] = json.loads((run.evaluations / run.result()["accuracy"]).read_text())["n"]
+    assert seen[1] == seen[2]
+    assert losses[1] == pytest.approx(losses[2], rel=1e-3)
+    assert counts[1] == counts[2]
+
+
+def test_settings_that_do_not_fit_the_data_are_refused_before_anything_is_written(tiny: Tiny, tmp_path: Path) -> None:
+    for settings, words in (
+        (tiny(data={"resolution": 224}), "stored at 73 px"),
+        (tiny(data={"resolution": 32}), "needs data.resolution >= 63"),
+        (tiny(optimisation={"batch_size": 10_000}), "more than the"),
+        (tiny(dataset="no-such"), "not prepared"),
+    ):
+        with pytest.raises(DataError, match=words):
+            train(settings, tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_loss_that_is_no_number_any_more_ends_the_run(tiny: Tiny, tmp_path: Path) -> None:
+    from blurtrain.errors import TrainingError
+
+    settings = tiny(optimisation={"learning_rate": 1e30, "optimiser": "sgd", "epochs": 2, "warmup_epochs": 0})
+    with pytest.raises(TrainingError, match="loss became"):
+        train(settings, tmp_path)
+    run = Run(next(tmp_path.glob("*-*")))
+    assert run.result() is None
+    assert list(run.journal())[-1]["error"] == "TrainingError"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_trains_on_a_gpu(tiny: Tiny, tmp_path: Path) -> None:
+    assert train(tiny(), tmp_path).result() is not None
