@@ -28,6 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
     except BrokenPipeError:  # `| head`
         sys.exit(0)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"blurtrain: {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
 
 
 # --- data -----------------------------------------------------------------------------------------------------------
@@ -82,6 +87,8 @@ def _data_check(options: argparse.Namespace) -> int:
 def _data_list(options: argparse.Namespace) -> int:
     from blurtrain.data.catalog import datasets
 
+    if not options.data.is_dir():
+        raise DataError(f"{options.data}: no such folder; --data names the folder of prepared datasets")
     keys = ("name", "data_id", "counts", "stored_size", "store")
     rows = [{k: d.manifest[k] for k in keys} | {"classes": len(d.classes)} for d in datasets(options.data)]
     if options.json:
@@ -105,9 +112,10 @@ def _settings(options: argparse.Namespace) -> Any:
 
 
 def _train(options: argparse.Namespace) -> int:
+    settings = _settings(options)  # before torch is imported, so that a mistake is answered at once
     from blurtrain.training.train import train
 
-    run = train(_settings(options), options.runs)
+    run = train(settings, options.runs)
     print(run.path)
     return 0
 

@@ -184,7 +184,9 @@ class Attempt:
         self._journal = (self.path / "journal.jsonl").open("a")
         self._log = logging.FileHandler(self.path / "log.txt")
         self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logging.getLogger("blurtrain").addHandler(self._log)
+        logger = logging.getLogger("blurtrain")
+        logger.addHandler(self._log)
+        logger.setLevel(min(logger.level or logging.INFO, logging.INFO))
         publish(self.path / "settings.yaml", dump(settings))
         write_json(
             self.path / "origin.json",

@@ -8,9 +8,10 @@ import functools
 import hashlib
 import json
 import re
+import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -32,8 +33,18 @@ def _outside_identity(default: Any, **limits: Any) -> Any:
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, document: Any) -> Any:
+        # pydantic takes true for 1; YAML takes the words yes, no, on and off for truth values.
+        for name, value in document.items() if isinstance(document, dict) else ():
+            if isinstance(value, bool) and name in cls.model_fields and cls.model_fields[name].annotation is not bool:
+                raise ValueError(f"{name}={str(value).lower()}: must not be a truth value, as yes, no, on, off are")
+        return document
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+Name = Annotated[str, Field(pattern=NAME, max_length=80)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Sigma = Annotated[float, Field(ge=0, le=1000)]
 
@@ -151,8 +162,12 @@ class Loader(_Section):
 
 
 class Checkpoints(_Section):
-    every_epochs: int = Field(1, ge=1)
+    """What a run is resumed from; how often never changes its outcome."""
+
+    every_minutes: float = Field(1.0, ge=0)
+    """At the end of an epoch, if the last one is so old; 0: after every epoch."""
     keep: int = Field(2, ge=2)
+    """So many of the newest stay, so that a damaged one loses little."""
 
 
 class Logging(_Section):
@@ -218,6 +233,10 @@ _Yaml.add_implicit_resolver(
 def _mapping_without_repeats(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen = set()
     for key_node, _ in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":
+            continue
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise yaml.constructor.ConstructorError(None, None, "a key must be a word", key_node.start_mark)
         key = loader.construct_object(key_node)
         if key in seen:
             raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", key_node.start_mark)
@@ -235,7 +254,10 @@ def parse_yaml(text: str, where: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        raise SettingsError(f"{where}{line}: not valid YAML: {getattr(error, 'problem', error)}") from None
+        cause = getattr(error, "problem", None) or getattr(error, "reason", error)
+        raise SettingsError(f"{where}{line}: not valid YAML: {cause}") from None
+    except ValueError as error:  # a date that is none, say
+        raise SettingsError(f"{where}: not valid YAML: {error}") from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -275,10 +297,13 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         key, equals, text = override.partition("=")
         if not equals or not key:
             raise SettingsError(f"override {override!r}: must be key=value, e.g. optimisation.epochs=10")
-        nested: Any = parse_yaml(text, f"override {override!r}")
-        for part in reversed(key.split(".")):
-            nested = {part: nested}
-        document = merge(document, nested)
+        # Laid beside each other without `merge`: a schedule must not replace what an override before it says.
+        here, (*sections, last) = document, key.split(".")
+        for section in sections:
+            if not isinstance(here.get(section), dict):
+                here[section] = {}
+            here = here[section]
+        here[last] = parse_yaml(text, f"override {override!r}")
     return document
 
 
@@ -343,6 +368,8 @@ def _explain(loc: tuple[int | str, ...], error: Any, model: type[BaseModel]) -> 
     if error["type"] == "union_tag_invalid":
         tags = error["ctx"]["expected_tags"].replace("'", "").split(", ")
         return f"{path}.schedule: {error['ctx']['tag']!r} is unknown; {nearest(str(error['ctx']['tag']), tags)}"
+    if error["type"] == "union_tag_not_found":
+        return f"{path}.schedule: missing"
     message = error["msg"].removeprefix("Value error, ")
     value = error.get("input")
     given = f" (given: {value!r})" if value is None or isinstance(value, str | int | float | list | tuple) else ""
@@ -363,8 +390,11 @@ def _walk(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[set[str],
         if part in tagged:
             here = tagged[part]
             continue
+        if get_origin(here) in (Union, types.UnionType) and isinstance(part, str):
+            continue  # which alternative pydantic tried
         fields = getattr(here, "model_fields", {})
         beside = set(fields)
         shown.append(str(part))
-        here = fields[part].annotation if part in fields else None
+        inside = get_args(here)[-1] if get_origin(here) in (dict, list) else None
+        here = fields[part].annotation if part in fields else inside
     return beside, shown

@@ -31,8 +31,13 @@ def submit(members: Sequence[Member], runs: Path, at_a_time: int = 0) -> list[Me
 
     at_a_time 0: one a processor core, but no more than eight. Comes back at once; the workers go on without us.
     """
+    if at_a_time < 0:
+        raise JobError(f"--at-a-time {at_a_time}: must be 1 or more, or 0 for one a processor core")
     local = runs / ".local"
-    (local / "locks").mkdir(parents=True, exist_ok=True)
+    try:
+        (local / "locks").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise JobError(f"{runs}: cannot be written: {error.strerror}; choose another --runs") from None
     with _held(local / "submitting", patience=START_SECONDS) as alone:
         if not alone:
             raise JobError(f"{local}: another submission has been under way for {START_SECONDS:g} s; try again later")
@@ -85,11 +90,14 @@ def work(queue: Path, runs: Path, number: int, cores: Sequence[int], gpu: str) -
         for run_id in read_json(queue / "queue.json") or []:
             if (queue / "cancelled").exists():
                 break
-            try:
-                (queue / "taken" / run_id).mkdir()
-            except FileExistsError:
+            if (queue / "taken" / run_id).exists():
                 continue
+            # First the lock and then the mark: in between, it would seem to be neither queued nor running.
             with _held(runs / ".local" / "locks" / run_id) as alone:
+                try:
+                    (queue / "taken" / run_id).mkdir()
+                except FileExistsError:
+                    continue
                 if alone and Run(runs / run_id).result() is None:
                     _train(queue, runs, run_id, gpu)
         (queue / "workers" / f"{number}.done").touch()

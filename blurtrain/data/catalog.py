@@ -8,12 +8,15 @@
 import hashlib
 import io
 import json
+import re
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +27,7 @@ from blurtrain.data.standins import KINDS, draw
 from blurtrain.data.store import PixelStore, write_store
 from blurtrain.errors import DataError, nearest
 from blurtrain.run import publish, read_json
+from blurtrain.settings import NAME
 
 SCHEMA = 1
 
@@ -38,7 +42,7 @@ class Recipe(BaseModel):
     standin: Literal["faces", "objects", "imagenet-12", "imagenet-100"] | None = None
     """Instead of images: which generated stand-in to draw."""
     standin_seed: int = 0
-    label: int | Literal["leaf"] = "leaf"
+    label: Annotated[int, Field(ge=1)] | Literal["leaf"] = "leaf"
     """Label images by their leaf folder, or by the folder at this level below the split (1 = topmost)."""
     min_leaves: int = Field(1, ge=1)
     """Keep only labels with at least so many leaf folders (objects) ..."""
@@ -96,8 +100,8 @@ class Dataset:
         """Arrays of one entry an image: index (in the store), label, leaf, split (position in tree.SPLITS)."""
         try:
             with np.load(self.folder / "view.npz", allow_pickle=False) as arrays:
-                return dict(arrays)
-        except (OSError, ValueError) as error:
+                return {name: arrays[name] for name in ("index", "label", "leaf", "split")}
+        except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f"{self.folder}/view.npz: cannot be read: {error}; prepare the dataset again") from None
 
     @property
@@ -123,7 +127,9 @@ class Dataset:
     def check(self) -> None:
         """Verify manifest, view and every stored pixel; raises DataError naming what is wrong."""
         store, view = self.store, self.view
-        if len(view["index"]) != sum(self.manifest["counts"].values()) or view["index"].max() >= len(store):
+        limits = {"index": len(store), "label": len(self.classes), "split": len(tree.SPLITS)}
+        fits = len(view["index"]) == sum(self.manifest["counts"].values()) and len(store.rows) == len(store)
+        if not fits or any(view[k].min() < 0 or view[k].max() >= limit for k, limit in limits.items()):
             raise DataError(f"{self.folder}: view.npz does not fit its manifest and store; prepare it again")
         if _data_id(store, self.classes, view) != self.data_id:
             raise DataError(f"{self.folder}: view.npz was changed after it was prepared; prepare it again")
@@ -150,6 +156,8 @@ def prepare(root: Path, name: str, recipe: Recipe, images_root: Path = Path()) -
 
     Raises DataError where the images or the recipe cannot be used; what was prepared before then still stands.
     """
+    if not re.fullmatch(NAME, name):
+        raise DataError(f"{name!r} is no name for a dataset: letters, digits, '.', '_' and '-', beginning with no sign")
     source = _source(root, recipe, images_root)
     images = tree.scan(source, None if recipe.label == "leaf" else recipe.label)
     request = {

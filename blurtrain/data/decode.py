@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from blurtrain.errors import DataError
 
@@ -29,6 +29,8 @@ def decode(content: bytes, size: int) -> NDArray[np.uint8]:
         return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
     except DataError:
         raise
+    except UnidentifiedImageError:  # its own message names a place in memory
+        raise DataError("no image, by its content" if content else "empty file") from None
     except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error, ... for damaged files
         raise DataError(str(error) or type(error).__name__) from None
 

@@ -96,6 +96,10 @@ class PixelStore:
         """Compare every stored pixel with the checksums taken when it was decoded; raises DataError."""
         if len(self.rows) != len(self):
             raise DataError(f"{self.folder}: images.csv lists {len(self.rows)} images, the store holds {len(self)}")
+        images = self._samples["image"]
+        alike = all((images[key] == images[key][0]).all() for key in ("mode", "width", "height"))
+        if not alike or (self._samples["index"] != np.arange(len(self))).any():
+            raise DataError(f"{self.beton}: its table of images is damaged; prepare again")
         for index, row in enumerate(tqdm(self.rows, desc="checking pixels", unit="img", disable=None)):
             if f"{zlib.crc32(self.read(np.array([index])).tobytes()):08x}" != row["crc32"]:
                 raise DataError(f"{self.beton}: pixels of image {index} ({row['path']}) are damaged; prepare again")
@@ -179,6 +183,8 @@ def _write(staged: Path, n: int, beton: Path) -> None:
     from ffcv.fields import IntField, RGBImageField
     from ffcv.writer import DatasetWriter
 
+    # Spawned as this process was, each of the writer's workers would import FFCV again and get a copy of all pixels.
+    multiprocessing.set_start_method("fork", force=True)
     os.setsid()  # so that the watchdog can end the writer's own workers with it
     fields = {"image": RGBImageField(write_mode="raw"), "index": IntField()}
     workers = len(os.sched_getaffinity(0))

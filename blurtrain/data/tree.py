@@ -6,7 +6,9 @@ split/class/...                train, val (or valid, validation), test
 """
 
 import hashlib
+import os
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -43,11 +45,7 @@ def scan(root: Path, level: int | None = None) -> list[Image]:
     if not root.is_dir():
         raise DataError(f"{root}: no such folder")
     # Sorted by parts and not by string, so that the order is the same on every file system.
-    paths = sorted(
-        (p.relative_to(root) for p in root.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file()),
-        key=lambda p: p.parts,
-    )
-    paths = [p for p in paths if not any(part.startswith(".") for part in p.parts)]
+    paths = sorted((p.relative_to(root) for p in _files(root)), key=lambda p: p.parts)
     if not paths:
         raise DataError(f"{root}: holds no images ({', '.join(sorted(_SUFFIXES))})")
     tops = {p.parts[0] for p in paths}
@@ -65,6 +63,19 @@ def scan(root: Path, level: int | None = None) -> list[Image]:
     if level is None:
         images = _unambiguous(images)
     return images
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """Image files below `root` by name, through links to folders too, but into no folder twice."""
+    entered = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(folder, f) for f in files if not f.startswith(".") and Path(f).suffix.lower() in _SUFFIXES)
 
 
 def _unambiguous(images: list[Image]) -> list[Image]:

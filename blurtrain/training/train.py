@@ -73,11 +73,13 @@ def train(settings: Settings, runs: Path) -> Run:
                 log.info(
                     "%s: attempt %d from epoch %d of %d", run.path, attempt.number, epoch, settings.optimisation.epochs
                 )
+            saved = time.monotonic()
             with Progress(settings, attempt, epoch) as progress:
                 for epoch in range(epoch, settings.optimisation.epochs):  # noqa: B020
                     _train_epoch(training, epoch, progress)
-                    if attempt and ((epoch + 1) % settings.checkpoints.every_epochs == 0):
+                    if attempt and time.monotonic() - saved >= 60 * settings.checkpoints.every_minutes:
                         _save(training, run, epoch + 1)
+                        saved = time.monotonic()
                 _finish(training, run, progress)
         except BaseException as error:
             if attempt:

@@ -83,7 +83,7 @@ def test_a_done_run_is_left_alone(tiny: Tiny, tmp_path: Path, caplog: pytest.Log
 def test_a_run_interrupted_after_an_epoch_ends_with_the_same_bits(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    settings = tiny(optimisation={"epochs": 4})
+    settings = tiny(optimisation={"epochs": 4}, checkpoints={"every_minutes": 0})
     whole = train(settings, tmp_path / "whole")
 
     def stop(training: object, epoch: int, progress: object) -> None:
@@ -107,7 +107,7 @@ def test_a_run_interrupted_after_an_epoch_ends_with_the_same_bits(
 
 @pytest.mark.slow
 def test_kill_minus_nine_and_on_again(tiny: Tiny, tmp_path: Path) -> None:
-    settings = tiny(optimisation={"epochs": 40}, loader={"threads": 1})
+    settings = tiny(optimisation={"epochs": 12}, loader={"threads": 1}, checkpoints={"every_minutes": 0})
     whole = train(settings, tmp_path / "whole")
     file = tmp_path / "settings.yaml"
     file.write_text(dump(settings))
@@ -123,7 +123,7 @@ def test_kill_minus_nine_and_on_again(tiny: Tiny, tmp_path: Path) -> None:
     again = subprocess.run(command, capture_output=True, text=True, check=True)
     assert again.stdout.strip().splitlines()[-1] == str(run.path)
     assert same_outcome(whole, run)
-    assert epochs_of(run) == list(range(1, 41))
+    assert epochs_of(run) == list(range(1, 13))
 
 
 @pytest.mark.slow

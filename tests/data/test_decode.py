@@ -1,0 +1,135 @@
+"""Decoding: every kind of image file becomes square 8-bit RGB, or is refused with its reason."""
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from blurtrain.data.decode import decode, read
+from blurtrain.errors import DataError
+
+RNG = np.random.default_rng(0)
+COLOUR = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+GREY = COLOUR[..., 0]
+
+
+def encoded(image: Image.Image, kind: str = "png", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def resized(pixels: np.ndarray, size: int = 20) -> np.ndarray:
+    return np.asarray(Image.fromarray(pixels).convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
+
+
+def test_at_its_own_size_an_image_keeps_its_pixels() -> None:
+    square = COLOUR[:20, :20]
+    pixels = decode(encoded(Image.fromarray(square)), 20)
+    assert pixels.dtype == np.uint8
+    assert np.array_equal(pixels, square)
+
+
+def test_another_shape_is_squared_by_an_antialiased_bilinear_resize() -> None:
+    assert np.array_equal(decode(encoded(Image.fromarray(COLOUR)), 12), resized(COLOUR, 12))
+    # Antialiased: pixels all count, so fine checks become their mean.
+    fine = (np.indices((64, 64)).sum(axis=0) % 2 * 255).astype(np.uint8)
+    assert np.abs(decode(encoded(Image.fromarray(fine)), 8).astype(int) - 127).max() <= 3
+
+
+def test_grey_becomes_three_equal_channels() -> None:
+    pixels = decode(encoded(Image.fromarray(GREY)), 20)
+    assert np.array_equal(pixels, resized(GREY))
+    assert (pixels == pixels[..., :1]).all()
+
+
+def test_sixteen_bit_grey_is_scaled_and_not_clipped() -> None:
+    deep = GREY[:20, :20].astype(np.uint16) * 257
+    for kind in ("png", "tiff"):
+        pixels = decode(encoded(Image.fromarray(deep), kind), 20)
+        assert np.array_equal(pixels, np.repeat(GREY[:20, :20, None], 3, axis=2)), kind
+
+
+def test_black_and_white_is_read() -> None:
+    bits = GREY[:20, :20] > 127
+    assert np.array_equal(decode(encoded(Image.fromarray(bits)), 20)[..., 0], bits * 255)
+
+
+def test_palettes_are_looked_up() -> None:
+    palette = Image.fromarray(COLOUR).quantize(16)
+    assert palette.mode == "P"
+    assert np.array_equal(decode(encoded(palette), 20), resized(np.asarray(palette.convert("RGB"))))
+    assert np.array_equal(decode(encoded(palette, "gif"), 20), resized(np.asarray(palette.convert("RGB"))))
+
+
+def test_transparency_is_dropped() -> None:
+    rgba = np.dstack([COLOUR, RNG.integers(0, 256, (20, 30), dtype=np.uint8)])
+    assert np.array_equal(decode(encoded(Image.fromarray(rgba)), 20), resized(COLOUR))
+
+
+def test_cmyk_is_converted() -> None:
+    flat = Image.new("CMYK", (30, 20), (0, 255, 255, 0))
+    pixels = decode(encoded(flat, "jpeg", quality=95), 20)
+    assert np.abs(pixels.astype(int) - [255, 0, 0]).max() <= 3
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_turned_as_their_camera_says(orientation: int) -> None:
+    turns = {
+        1: lambda p: p,
+        2: lambda p: p[:, ::-1],
+        3: lambda p: p[::-1, ::-1],
+        4: lambda p: p[::-1],
+        5: lambda p: p.transpose(1, 0, 2),
+        6: lambda p: np.rot90(p, -1),
+        7: lambda p: p[::-1, ::-1].transpose(1, 0, 2),
+        8: lambda p: np.rot90(p, 1),
+    }
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    upright = np.ascontiguousarray(turns[orientation](COLOUR))
+    assert np.array_equal(decode(encoded(Image.fromarray(COLOUR), exif=exif), 20), resized(upright))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("kind", ["jpeg", "png"])
+def test_a_truncated_image_is_refused(kind: str, share: float) -> None:
+    content = encoded(Image.fromarray(RNG.integers(0, 256, (80, 80, 3), dtype=np.uint8)), kind)
+    decode(content, 20)
+    with pytest.raises(DataError, match=r"[Tt]runcated"):
+        decode(content[: int(share * len(content))], 20)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "^empty file$"),
+        (b"This is no picture.\n", "^no image, by its content$"),
+        (encoded(Image.fromarray(np.ones((4, 4), np.float32)), "tiff"), r"pixels of kind F \(32 bit\): convert them"),
+        (encoded(Image.fromarray(np.full((4, 4), 70_000, np.int32)), "tiff"), "pixels of kind I .32 bit"),
+    ],
+)
+def test_what_cannot_be_decoded_is_refused_with_its_reason(content: bytes, reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        decode(content, 8)
+
+
+def test_an_image_that_would_fill_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(DataError, match="decompression bomb"):
+        decode(encoded(Image.fromarray(COLOUR[:10, :15])), 8)
+
+
+def test_read_never_raises_and_always_gives_the_digest_of_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "good.png").write_bytes(encoded(Image.fromarray(COLOUR)))
+    (tmp_path / "bad.jpg").write_text("text")
+    digest, pixels, reason = read(tmp_path / "good.png", 20)
+    assert (digest, reason) == (hashlib.sha256((tmp_path / "good.png").read_bytes()).hexdigest(), "")
+    assert np.array_equal(pixels, resized(COLOUR))
+    assert read(tmp_path / "bad.jpg", 20)[:2] == (hashlib.sha256(b"text").hexdigest(), None)
+    assert read(tmp_path / "bad.jpg", 20)[2] == "no image, by its content"
+    assert read(tmp_path / "none.png", 20) == ("", None, "No such file or directory")

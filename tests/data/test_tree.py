@@ -1,0 +1,208 @@
+"""Raw layouts: labels, objects and splits are read off the folder names, and mistakes are told."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from blurtrain.data.tree import (
+    Image,
+    check_trained,
+    draw_splits,
+    keep_labels,
+    rename_splits,
+    scan,
+)
+from blurtrain.errors import DataError
+
+
+def grow(root: Path, paths: Iterable[str]) -> Path:
+    """Empty files: nothing here looks into an image."""
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+    return root
+
+
+def labels(images: list[Image]) -> dict[str, str]:
+    return {image.path: image.label for image in images}
+
+
+def images(counts: dict[str, int]) -> list[Image]:
+    """So many images of each leaf; the label is the leaf's first folder."""
+    return [Image(f"{leaf}/{k:02d}.png", leaf.split("/")[0], leaf) for leaf, n in counts.items() for k in range(n)]
+
+
+# --- scan -----------------------------------------------------------------------------------------------------------
+
+
+def test_one_class_a_folder(tmp_path: Path) -> None:
+    root = grow(tmp_path, ["cat/1.png", "dog/2.JPG", "cat/0.jpeg"])
+    assert scan(root) == [
+        Image("cat/0.jpeg", "cat", "cat"),
+        Image("cat/1.png", "cat", "cat"),
+        Image("dog/2.JPG", "dog", "dog"),
+    ]
+
+
+def test_splits_at_the_top(tmp_path: Path) -> None:
+    root = grow(tmp_path, ["train/cat/1.png", "valid/cat/2.png", "test/dog/3.png"])
+    assert [(i.path, i.label, i.leaf, i.split) for i in scan(root)] == [
+        ("test/dog/3.png", "dog", "dog", "test"),
+        ("train/cat/1.png", "cat", "cat", "train"),
+        ("valid/cat/2.png", "cat", "cat", "val"),
+    ]
+
+
+def test_a_class_may_be_called_like_a_split(tmp_path: Path) -> None:
+    root = grow(tmp_path, ["test/1.png", "cat/2.png"])
+    assert {(i.label, i.split) for i in scan(root)} == {("test", ""), ("cat", "")}
+    assert {(i.label, i.split) for i in scan(grow(tmp_path / "one", ["train/1.png"]))} == {("train", "")}
+
+
+def test_ragged_trees_are_labelled_by_leaf_or_by_level(tmp_path: Path) -> None:
+    root = grow(tmp_path, ["train/fruit/apple/red/1.png", "train/fruit/kiwi/2.png", "test/milk/3.png"])
+    by_leaf, by_level = scan(root), scan(root, level=1)
+    assert [i.label for i in by_leaf] == ["milk", "red", "kiwi"]
+    assert [i.label for i in by_level] == ["milk", "fruit", "fruit"]
+    assert [i.leaf for i in by_leaf] == [i.leaf for i in by_level] == ["milk", "fruit/apple/red", "fruit/kiwi"]
+
+
+def test_leaves_of_one_name_in_two_places_are_two_labels(tmp_path: Path) -> None:
+    root = grow(tmp_path, ["apple/red/1.png", "pear/red/2.png", "pear/green/3.png"])
+    assert set(labels(scan(root)).values()) == {"apple/red", "pear/red", "green"}
+
+
+def test_a_leaf_may_lie_elsewhere_in_another_split(tmp_path: Path) -> None:
+    root = grow(tmp_path, ["train/vegetables/brown/1.png", "test/vegetables/mushroom/brown/2.png"])
+    assert set(labels(scan(root)).values()) == {"brown"}
+
+
+def test_the_order_is_by_folder_and_then_by_name(tmp_path: Path) -> None:
+    # By string, "a-b/" would come before "a/".
+    root = grow(tmp_path, ["a/1.png", "a-b/1.png", "a/0.png"])
+    assert [i.path for i in scan(root)] == ["a/0.png", "a/1.png", "a-b/1.png"]
+
+
+def test_hidden_files_and_other_files_are_passed_over(tmp_path: Path) -> None:
+    root = grow(tmp_path, ["a/1.png", "a/._1.png", ".cache/b/2.png", "a/notes.txt", "a/.hidden/3.png", "README"])
+    (root / "a" / "folder.png").mkdir()
+    assert [i.path for i in scan(root)] == ["a/1.png"]
+
+
+@pytest.mark.parametrize(
+    ("paths", "level", "message"),
+    [
+        (["1.png", "a/2.png"], None, r"1\.png: must lie in a class folder, as its label is read off that"),
+        (["train/1.png", "test/a/2.png"], None, r"train/1\.png: must lie in a class folder below its split"),
+        (["a/b/1.png", "a/2.png"], 2, r"a/2\.png: must lie in 2 folders, as its label is read off them"),
+        (["a/notes.txt"], None, r"holds no images \(\.bmp, "),
+        ([], None, "holds no images"),
+    ],
+)
+def test_a_tree_that_cannot_be_read_is_refused(
+    tmp_path: Path, paths: list[str], level: int | None, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        scan(grow(tmp_path, paths), level)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="none: no such folder"):
+        scan(tmp_path / "none")
+
+
+# --- keep and rename ------------------------------------------------------------------------------------------------
+
+
+def test_labels_with_too_few_objects_or_images_are_left_out() -> None:
+    tree = images({"cup/1": 3, "cup/2": 3, "ball/1": 9, "car/1": 1, "car/2": 1})
+    assert {i.label for i in keep_labels(tree, min_leaves=2)} == {"cup", "car"}
+    assert {i.label for i in keep_labels(tree, min_images=6)} == {"cup", "ball"}
+    assert {i.label for i in keep_labels(tree, min_leaves=2, min_images=6)} == {"cup"}
+    assert keep_labels(tree) == tree
+    with pytest.raises(DataError, match="no label has 3 or more leaf folders and 1 or more images"):
+        keep_labels(tree, min_leaves=3)
+
+
+def test_splits_can_be_used_under_other_names(tmp_path: Path) -> None:
+    root = grow(tmp_path, ["train/a/1.png", "val/a/2.png", "test/a/3.png"])
+    renamed = rename_splits(scan(root), {"train": "train", "test": "val"})
+    assert {i.path: i.split for i in renamed} == {"train/a/1.png": "train", "val/a/2.png": "test"}
+
+
+@pytest.mark.parametrize("names", [{"train": "tset"}, {"trian": "train"}])
+def test_unknown_splits_are_refused(tmp_path: Path, names: dict[str, str]) -> None:
+    tree = scan(grow(tmp_path, ["train/a/1.png", "test/a/3.png"]))
+    with pytest.raises(DataError, match=r"use train, val, test = one of the tree's own splits \(test, train\)"):
+        rename_splits(tree, names)
+    with pytest.raises(DataError, match="it has none"):
+        rename_splits(images({"a": 3}), {"train": "train"})
+
+
+# --- drawn splits ---------------------------------------------------------------------------------------------------
+
+
+def drawn(
+    tree: list[Image], val: float = 0.1, test: float = 0.2, seed: int = 0, leaves: bool = False
+) -> dict[str, str]:
+    return {i.path: i.split for i in draw_splits(tree, val, test, seed, leaves)}
+
+
+def test_shares_are_held_out_within_each_label() -> None:
+    split = drawn(images({"a": 20, "b": 10}))
+    for label, counts in {"a": (14, 2, 4), "b": (7, 1, 2)}.items():
+        mine = [s for path, s in split.items() if path.startswith(label)]
+        assert tuple(mine.count(s) for s in ("train", "val", "test")) == counts
+
+
+def test_a_small_share_still_holds_one_out_and_no_share_none() -> None:
+    assert sorted(drawn(images({"a": 3}), val=0.01, test=0.01).values()) == ["test", "train", "val"]
+    assert set(drawn(images({"a": 3}), val=0, test=0.5).values()) == {"train", "test"}
+
+
+def test_a_draw_depends_on_seed_and_path_only() -> None:
+    tree = images({"a": 40})
+    assert drawn(tree) == drawn(tree[::-1])
+    assert drawn(tree) != drawn(tree, seed=1)
+    # An image that is added may push one over a boundary, but does not draw the others anew.
+    more = drawn([*tree, Image("a/99.png", "a", "a")])
+    assert sum(more[path] != split for path, split in drawn(tree).items()) <= 2
+
+
+def test_whole_objects_are_held_out() -> None:
+    tree = images({f"cup/{k}": 5 for k in range(10)})
+    split = drawn(tree, leaves=True)
+    by_object = {k: {s for path, s in split.items() if path.startswith(f"cup/{k}/")} for k in range(10)}
+    assert all(len(found) == 1 for found in by_object.values())
+    assert sorted(s for found in by_object.values() for s in found) == ["test"] * 2 + ["train"] * 7 + ["val"]
+
+
+def test_a_label_with_too_few_is_named() -> None:
+    with pytest.raises(DataError, match="label 'b' has 2 images: too few for train and val and test; leave it out"):
+        drawn(images({"a": 9, "b": 2}))
+    with pytest.raises(DataError, match="label 'a' has 1 objects: too few"):
+        drawn(images({"a/1": 9}), leaves=True)
+
+
+@pytest.mark.parametrize(("val", "test"), [(0.5, 0.5), (-0.1, 0.2), (0.1, 1.0)])
+def test_shares_must_leave_something(val: float, test: float) -> None:
+    with pytest.raises(DataError, match="leave something for training"):
+        drawn(images({"a": 9}), val, test)
+
+
+def test_every_label_needs_training_images() -> None:
+    check_trained([Image("a/1", "a", "a", "train"), Image("a/2", "a", "a", "test")])
+    with pytest.raises(DataError, match="no training images of b"):
+        check_trained([Image("a/1", "a", "a", "train"), Image("b/2", "b", "b", "test")])
+
+
+def test_links_to_folders_are_followed_once(tree: Path, tmp_path: Path) -> None:
+    root = tmp_path / "linked"
+    root.mkdir()
+    for folder in tree.iterdir():
+        (root / folder.name).symlink_to(folder)
+    (root / "checks2").mkdir()
+    (root / "checks2" / "loop").symlink_to(root)
+    found = scan(root)
+    assert len(found) == 42 and {i.label for i in found} == {"checks", "rings", "stripes"}

@@ -1,0 +1,189 @@
+"""Grid files: the product of the axes, in order, and every mistake in one line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from blurtrain.errors import BlurtrainError
+from blurtrain.settings import PRESETS, compose, run_id
+from jobs.grid import Member, expand, read_grid
+
+NAMES = ("faces", "toys")
+GRIDS = sorted((PRESETS / "grids").glob("*.yaml"))
+
+
+def pretend(root: Path, *names: str) -> Path:
+    """As much of prepared datasets as grids look at."""
+    for name in names:
+        (root / name).mkdir(parents=True)
+        (root / name / "manifest.json").write_text(json.dumps({"schema": 1, "data_id": f"id-of-{name}"}))
+    return root
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return pretend(tmp_path / "data", *NAMES)
+
+
+def expanded(data: Path, grid: dict[str, Any]) -> list[Member]:
+    path = data.parent / "grid.yaml"
+    path.write_text(yaml.safe_dump({"axes": {"dataset": ["faces"], "regime": ["clear"]}} | grid))
+    return expand(read_grid(path), str(path), data)
+
+
+def points(members: list[Member]) -> list[tuple[str, str, int]]:
+    return [(m.settings.dataset, m.settings.regime, m.settings.seed) for m in members]
+
+
+AXES = {"dataset": ["toys", "faces"], "regime": ["clear", "blurry"], "seed": [1, 0]}
+
+
+def test_runs_are_the_product_of_the_axes_the_last_fastest(data: Path) -> None:
+    assert points(expanded(data, {"axes": AXES})) == [
+        (dataset, regime, seed) for dataset in ("toys", "faces") for regime in ("clear", "blurry") for seed in (1, 0)
+    ]
+
+
+def test_members_are_whole_runs_with_the_id_of_their_data(data: Path) -> None:
+    (member,) = expanded(data, {"axes": {"dataset": ["toys"], "regime": ["blurry"], "optimisation.epochs": [7]}})
+    alone = compose({"dataset": "toys", "regime": "blurry", "optimisation": {"epochs": 7}}, "test")
+    assert member.run_id == run_id(alone, "id-of-toys")
+    assert member.settings.data.root == str(data)
+    assert member.settings.model_dump(exclude={"data"}) == alone.model_dump(exclude={"data"})
+
+
+def test_settings_hold_for_all_and_where_for_some(data: Path) -> None:
+    members = expanded(
+        data,
+        {
+            "axes": AXES,
+            "settings": {"optimisation": {"epochs": 10, "batch_size": 32}},
+            "where": [
+                {"match": {"dataset": "faces"}, "settings": {"optimisation": {"epochs": 20}}},
+                {"match": {"dataset": "faces", "seed": 1}, "settings": {"optimisation": {"epochs": 30}}},
+            ],
+        },
+    )
+    epochs = {(m.settings.dataset, m.settings.seed): m.settings.optimisation.epochs for m in members}
+    assert epochs == {("toys", 0): 10, ("toys", 1): 10, ("faces", 0): 20, ("faces", 1): 30}
+    assert {m.settings.optimisation.batch_size for m in members} == {32}
+
+
+def test_an_axis_wins_over_settings_and_where(data: Path) -> None:
+    members = expanded(
+        data,
+        {
+            "axes": {"dataset": ["faces"], "regime": ["clear"], "optimisation.epochs": [5, 6]},
+            "settings": {"optimisation": {"epochs": 10}},
+            "where": [{"match": {"dataset": "faces"}, "settings": {"optimisation": {"epochs": 20}}}],
+        },
+    )
+    assert [m.settings.optimisation.epochs for m in members] == [5, 6]
+
+
+def test_excluded_combinations_are_left_out(data: Path) -> None:
+    members = expanded(data, {"axes": AXES, "exclude": [{"dataset": "faces", "regime": "blurry"}, {"seed": 1}]})
+    assert points(members) == [("toys", "clear", 0), ("toys", "blurry", 0), ("faces", "clear", 0)]
+
+
+def test_runs_that_are_the_same_come_once(data: Path) -> None:
+    axes = {
+        "dataset": ["faces", "faces"],
+        "regime": ["clear"],
+        "curriculum.sigma": [8, 8.0, 4],
+        "loader.workers": [1, 2],
+    }
+    members = expanded(data, {"axes": axes})
+    assert [m.settings.curriculum.model_dump()["sigma"] for m in members] == [8, 4]
+    assert len({m.run_id for m in members}) == 2
+
+
+def test_an_axis_may_change_the_schedule(data: Path) -> None:
+    curricula = [{"schedule": "constant", "sigma": 3}, {"schedule": "stepwise", "sigmas": [2, 1]}]
+    members = expanded(data, {"axes": {"dataset": ["faces"], "regime": ["blurry"], "curriculum": curricula}})
+    assert [m.settings.curriculum.schedule for m in members] == ["constant", "stepwise"]
+
+
+# --- mistakes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({"exlude": []}, ": exlude: unknown setting; did you mean 'exclude'?"),
+        ({"axes": {}}, ": axes: dictionary should have at least 1 item"),
+        ({"axes": {"dataset": []}}, ": axes.dataset: has no values"),
+        ({"axes": {"dataset": "faces"}}, ": axes.dataset: input should be a valid list (given: 'faces')"),
+        (
+            {"axes": {"dataset": ["faces"], "regim": ["clear"]}},
+            " (dataset=faces, regim=clear): regime: missing; regim: unknown setting; did you mean 'regime'?",
+        ),
+        (
+            {"axes": {"dataset": ["faces"], "regime": ["clear", "cleer"]}},
+            " (dataset=faces, regime=cleer): regime 'cleer' has no preset",
+        ),
+        ({"settings": {"optimisation": {"epoch": 3}}}, " (dataset=faces, regime=clear): optimisation.epoch: unknown"),
+        ({"settings": {"optimisation": {"epochs": 2}}}, " (dataset=faces, regime=clear): optimisation: warmup_epochs"),
+        (
+            {"where": [{"match": {}, "setings": {}}]},
+            ": where.0.settings: missing; where.0.setings: unknown setting; did",
+        ),
+        (
+            {"where": [{"match": {"datset": "faces"}, "settings": {}}]},
+            ": 'datset' is no axis of this grid; did you mean",
+        ),
+        ({"exclude": [{"regime": "blurry"}]}, ": regime=blurry matches no run; axes.regime is ['clear']"),
+        ({"exclude": [{"regime": "clear"}]}, ": every run is excluded"),
+        (
+            {"data": {"faces": {"resolutoin": 64}}},
+            ": data.faces.resolutoin: unknown setting; did you mean 'resolution'?",
+        ),
+        ({"data": {"faces": {"standin": "face"}}}, ": data.faces.standin: input should be 'faces', 'objects', "),
+        ({"data": {"faces": {"label": 0}}}, ": data.faces.label: input should be greater than or equal to 1"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(data: Path, grid: dict[str, Any], message: str) -> None:
+    with pytest.raises(BlurtrainError) as caught:
+        expanded(data, grid)
+    assert str(caught.value).startswith(f"{data.parent}/grid.yaml{message}")
+    assert "\n" not in str(caught.value)
+
+
+def test_one_invalid_run_stops_the_whole_grid(data: Path) -> None:
+    with pytest.raises(BlurtrainError, match="seed=-1"):
+        expanded(data, {"axes": {"dataset": ["faces"], "regime": ["clear"], "seed": [0, 1, -1]}})
+
+
+def test_a_dataset_that_is_not_prepared_is_told_with_the_command_to_give(data: Path) -> None:
+    axes = {"dataset": ["faces", "face"], "regime": ["clear"]}
+    with pytest.raises(BlurtrainError) as caught:
+        expanded(data, {"axes": axes, "data": {"face": {"standin": "faces"}}})
+    grid = f"{data.parent}/grid.yaml"
+    assert str(caught.value) == (
+        f"{grid}: dataset 'face' is not prepared in {data}: "
+        f"`blurtrain data prepare --grid {grid} --data {data}` first; "
+        "did you mean 'faces'? (known: faces, toys)"
+    )
+    with pytest.raises(BlurtrainError, match=r"'face' is not prepared in .*: `blurtrain data prepare` first"):
+        expanded(data, {"axes": axes})
+
+
+# --- the grids that come with the project ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
+def test_every_grid_of_the_project_can_be_planned(path: Path, tmp_path: Path) -> None:
+    grid = read_grid(path)
+    assert set(grid.axes["dataset"]) <= set(grid.data)
+    members = expand(grid, str(path), pretend(tmp_path / "data", *grid.axes["dataset"]))
+    assert len(members) == len(grid.axes["dataset"]) * len(grid.axes["regime"]) * len(grid.axes.get("seed", [0]))
+    for member in members:
+        recipe = grid.data[member.settings.dataset]
+        assert recipe.size >= member.settings.data.resolution
+
+
+def test_there_are_grids_to_plan() -> None:
+    assert {"demo", "small"} <= {path.stem for path in GRIDS}

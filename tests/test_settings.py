@@ -1,0 +1,355 @@
+"""Settings: every mistake is told in one line, later layers win, and equal runs have equal ids."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blurtrain.errors import SettingsError
+from blurtrain.settings import (
+    PRESETS,
+    compose,
+    dump,
+    load,
+    load_resolved,
+    merge,
+    parse_overrides,
+    parse_yaml,
+    run_id,
+)
+
+MINIMAL = {"dataset": "faces", "regime": "clear"}
+DATA_ID = "0123456789abcdef"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "run.yaml"
+    path.write_text("dataset: faces\nregime: clear\n")
+    return path
+
+
+def mistake(path: Path, *overrides: str) -> str:
+    """The one line that loading `path` is refused with."""
+    with pytest.raises(SettingsError) as caught:
+        load(path, overrides)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# --- mistakes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("override", "where", "why"),
+    [
+        ("optimization.epochs=3", "optimization: unknown setting", "did you mean 'optimisation'?"),
+        ("optimisation.epoch=3", "optimisation.epoch: unknown setting", "did you mean 'epochs'?"),
+        ("curriculum.sigam=3", "curriculum.sigam: unknown setting", "did you mean 'sigma'? (known: schedule, sigma)"),
+        ("curriculum.schedule=stepwize", "curriculum.schedule: 'stepwize' is unknown", "did you mean 'stepwise'?"),
+        ("regime=cleer", "regime 'cleer' has no preset", "did you mean 'clear'?"),
+        ("model=resnet18", "model 'resnet18' has no preset", "did you mean 'resnet-18'?"),
+        ("optimisation.epochs=many", "optimisation.epochs: ", "integer, unable to parse string"),
+        ("optimisation.epochs=1.5", "optimisation.epochs: ", "(given: 1.5)"),
+        ("optimisation.epochs=", "optimisation.epochs: ", "(given: None)"),
+        ("optimisation.epochs=true", "optimisation: epochs=true", "must not be a truth value"),
+        ("optimisation.epochs=0", "optimisation.epochs: ", "greater than or equal to 1 (given: 0)"),
+        ("optimisation.optimiser=adamm", "optimisation.optimiser: ", "'adam' or 'sgd' (given: 'adamm')"),
+        ("optimisation=3", "optimisation: ", "(given: 3)"),
+        ("optimisation.learning_rate=.inf", "optimisation.learning_rate: ", "finite"),
+        ("augmentation.flip=1.5", "augmentation.flip: ", "less than or equal to 1"),
+        ("augmentation.crop_scale=[0.9,0.1]", "augmentation: crop_scale ", "0 < low <= high <= 1"),
+        ("data.mean=[0.5,0.5]", "data.mean.2: ", "missing"),
+        ("evaluation.sigmas=[0,-1]", "evaluation.sigmas.1: ", "greater than or equal to 0 (given: -1)"),
+        ("evaluation.sigmas=[]", "evaluation.sigmas: ", "at least 1 item"),
+        ("dataset=../elsewhere", "dataset: ", "pattern"),
+        ("dataset=no", "dataset=false: ", "must not be a truth value"),
+        ("seed=-1", "seed: ", "greater than or equal to 0"),
+        ("optimisation.warmup_epochs=100", "optimisation: ", "warmup_epochs=100 must be less than epochs=100"),
+    ],
+)
+def test_a_mistake_is_told_with_its_place_and_its_cure(file: Path, override: str, where: str, why: str) -> None:
+    message = mistake(file, override)
+    assert message.startswith(f"{file}: {where}")
+    assert why in message
+
+
+def test_all_mistakes_are_told_at_once(file: Path) -> None:
+    message = mistake(file, "seed=-1", "logging.tensorbord=true", "augmentation.colour=2")
+    for part in ("seed: ", "logging.tensorbord: unknown setting; did you mean 'tensorboard'", "augmentation.colour: "):
+        assert part in message
+
+
+@pytest.mark.parametrize("override", ["epochs", "=3", ""])
+def test_an_override_needs_key_and_value(file: Path, override: str) -> None:
+    assert mistake(file, override) == f"override {override!r}: must be key=value, e.g. optimisation.epochs=10"
+
+
+def test_an_override_that_is_no_yaml_is_named(file: Path) -> None:
+    assert mistake(file, "curriculum.sigmas=[1,").startswith("override 'curriculum.sigmas=[1,', line 1: not valid YAML")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed: 0\nseed: 1\n", ", line 2: not valid YAML: 'seed' is given twice"),
+        ("seed: 0\noptimisation:\n  epochs: 3\n  epochs: 4\n", ", line 4: not valid YAML: 'epochs' is given twice"),
+        ("seed: 0\nregime: [a\n", ", line 3: not valid YAML: expected"),
+        ("seed: 0\n\tregime: a\n", ", line 2: not valid YAML: found character '\\t'"),
+        ("seed: 0\n[a, b]: 3\n", ", line 2: not valid YAML: a key must be a word"),
+        ("seed: 2024-13-45\n", ": not valid YAML: month must be in 1..12"),
+        ("seed: \0\n", ": not valid YAML: special characters are not allowed"),
+        ("x: !!python/object/apply:os.getcwd []\n", ", line 1: not valid YAML: could not determine a constructor"),
+        ("- seed\n", ": must hold `key: value` lines, not a list"),
+        ("seed\n", ": must hold `key: value` lines, not a str"),
+        ("", ": dataset: missing; regime: missing"),
+        ("dataset: a\nregime: mine\n", ": regime 'mine' has no preset in configs/regimes and no `curriculum:` section"),
+        ("dataset: a\nregime: mine\ncurriculum: {sigma: 3}\n", ": curriculum.schedule: missing"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named_with_line_and_cause(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    assert mistake(path).startswith(f"{path}{message}")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    assert mistake(tmp_path / "none.yaml") == f"{tmp_path}/none.yaml: cannot be read: No such file or directory"
+    assert "Is a directory" in mistake(tmp_path)
+    (tmp_path / "latin.yaml").write_bytes(b"dataset: caf\xe9\n")
+    assert "utf-8" in mistake(tmp_path / "latin.yaml")
+
+
+# --- YAML and overrides ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1E-3", "1.0e-3", ".001", "1.e-3", "+1e-3"])
+def test_numbers_are_numbers_however_they_are_written(text: str) -> None:
+    assert parse_yaml(text, "test") == 0.001
+
+
+def test_words_that_look_a_little_like_numbers_stay_words() -> None:
+    assert parse_yaml("[e3, 1e, 1e3x, 1-3]", "test") == ["e3", "1e", "1e3x", "1-3"]
+
+
+def test_yaml_anchors_can_be_used() -> None:
+    assert parse_yaml("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\n", "test")["b"] == {"x": 1, "y": 3}
+
+
+def test_overrides_are_one_document_and_the_last_one_counts() -> None:
+    assert parse_overrides(["a.b=1", "a.c=[2]", "a.b=3", "d=x=y"]) == {"a": {"b": 3, "c": [2]}, "d": "x=y"}
+
+
+def test_the_order_of_overrides_of_one_section_does_not_matter(file: Path) -> None:
+    one = load(file, ["curriculum.schedule=stepwise", "curriculum.sigmas=[4,0]"])
+    assert one == load(file, ["curriculum.sigmas=[4,0]", "curriculum.schedule=stepwise"])
+    assert one.curriculum.sigmas == (4, 0)  # type: ignore[union-attr]
+
+
+# --- composition ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def presets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Preset files of our own: model, dataset and regime each say what the next contradicts."""
+    from blurtrain import settings
+
+    root = tmp_path / "configs"
+    for name, text in {
+        "models/alexnet-sup": "",
+        "models/resnet-18": "network: {architecture: resnet-18}\naugmentation: {flip: 0.1, jitter: 0.1, colour: 0.1}\n",
+        "datasets/faces": "augmentation: {jitter: 0.2, colour: 0.2}\n",
+        "regimes/clear": "curriculum: {schedule: stepwise, sigmas: [8, 4]}\naugmentation: {colour: 0.3}\nseed: 3\n",
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / f"{name}.yaml").write_text(text)
+    settings._presets.cache_clear()
+    monkeypatch.setattr(settings, "PRESETS", root)
+    yield root
+    settings._presets.cache_clear()
+
+
+def test_later_layers_win(presets: Path, file: Path) -> None:
+    file.write_text("dataset: faces\nregime: clear\nmodel: resnet-18\nseed: 4\noptimisation: {epochs: 7}\n")
+    settings = load(file, ["optimisation.epochs=9"])
+    assert settings.optimisation.batch_size == 256  # default
+    assert settings.network.architecture == "resnet-18"  # model over default
+    assert settings.augmentation.flip == 0.1  # model
+    assert settings.augmentation.jitter == 0.2  # dataset over model
+    assert settings.augmentation.colour == 0.3  # regime over dataset
+    assert settings.seed == 4  # file over regime
+    assert settings.optimisation.epochs == 9  # override over file
+
+
+def test_lists_are_replaced_and_mappings_merged(presets: Path, file: Path) -> None:
+    assert load(file, ["curriculum.sigmas=[1]"]).curriculum.sigmas == (1,)  # type: ignore[union-attr]
+    assert merge({"a": {"b": [1, 2], "c": 1}}, {"a": {"b": [3]}}) == {"a": {"b": [3], "c": 1}}
+
+
+def test_merging_changes_neither_side() -> None:
+    below: dict[str, Any] = {"a": {"b": 1}}
+    above: dict[str, Any] = {"a": {"c": 2}}
+    merge(below, above)["a"]["d"] = 3
+    assert (below, above) == ({"a": {"b": 1}}, {"a": {"c": 2}})
+
+
+def test_another_schedule_replaces_the_whole_section(presets: Path, file: Path) -> None:
+    assert load(file, ["curriculum.schedule=constant"]).curriculum.model_dump() == {"schedule": "constant", "sigma": 0}
+    file.write_text("dataset: faces\nregime: clear\ncurriculum: {schedule: constant, sigma: 2}\n")
+    assert load(file).curriculum.model_dump() == {"schedule": "constant", "sigma": 2}
+
+
+def test_a_regime_of_ones_own_needs_no_preset() -> None:
+    own = compose({"dataset": "faces", "regime": "mild", "curriculum": {"schedule": "constant", "sigma": 1}}, "test")
+    assert (own.regime, own.curriculum.model_dump()["sigma"]) == ("mild", 1)
+
+
+@pytest.mark.parametrize("kind", ["models", "datasets", "regimes"])
+def test_every_preset_composes(kind: str) -> None:
+    names = [path.stem for path in (PRESETS / kind).glob("*.yaml")]
+    assert names
+    for name in names:
+        compose({**MINIMAL, kind[:-1]: name}, name)
+
+
+# --- identity -------------------------------------------------------------------------------------------------------
+
+
+def identity(**changes: Any) -> str:
+    return run_id(compose(merge(MINIMAL, changes), "test"), DATA_ID)
+
+
+@pytest.mark.parametrize(
+    ("document", "known"),
+    [
+        ({}, "faces-clear-alexnet-sup-s0-8bdd685988f4"),
+        (
+            {
+                "dataset": "toybox-category",
+                "regime": "blurry-to-clear",
+                "seed": 3,
+                "optimisation": {"optimiser": "sgd", "learning_rate": 0.05, "epochs": 90, "batch_size": 128},
+            },
+            "toybox-category-blurry-to-clear-alexnet-sup-s3-6a75dcbef251",
+        ),
+        (
+            {
+                "dataset": "imagenet-12",
+                "regime": "blurry",
+                "model": "resnet-18",
+                "data": {"resolution": 64, "mean": [0.5, 0.5, 0.5], "sd": [0.25, 0.25, 0.25]},
+                "augmentation": {"interpolation": "bilinear", "flip": 0, "crop_scale": [0.08, 1]},
+                "blur": {"truncate": 2},
+            },
+            "imagenet-12-blurry-resnet-18-s0-fd8c378c39e5",
+        ),
+    ],
+)
+def test_pinned_ids(document: dict[str, Any], known: str) -> None:
+    """These must never change: a run that was trained is found by its id.
+
+    A setting that is added takes a neutral default that is left out of the hash; a change of meaning raises SCHEMA.
+    """
+    assert identity(**document) == known
+
+
+def test_the_id_begins_with_names_to_read_and_ends_in_a_hash() -> None:
+    *names, digest = identity(seed=7).rsplit("-", 1)
+    assert names == ["faces-clear-alexnet-sup-s7"]
+    assert len(digest) == 12
+    assert set(digest) <= set("0123456789abcdef")
+
+
+CHANGES: list[dict[str, Any]] = [
+    {"dataset": "other"},
+    {"regime": "blurry", "curriculum": {"schedule": "constant", "sigma": 0}},
+    {"model": "own", "network": {"architecture": "alexnet-sup"}},
+    {"seed": 1},
+    {"data": {"resolution": 223}},
+    {"data": {"mean": [0.5, 0.5, 0.5]}},
+    {"data": {"sd": [0.5, 0.5, 0.5]}},
+    {"network": {"architecture": "resnet-18"}},
+    {"curriculum": {"sigma": 1}},
+    {"curriculum": {"schedule": "stepwise"}},
+    {"curriculum": {"schedule": "stepwise", "sigmas": [8, 4, 2, 1]}},
+    {"blur": {"reference_resolution": 256}},
+    {"blur": {"truncate": 2}},
+    {"augmentation": {"crop_scale": [0.4, 1]}},
+    {"augmentation": {"crop_ratio": [0.5, 1]}},
+    {"augmentation": {"interpolation": "bilinear"}},
+    {"augmentation": {"flip": 0}},
+    {"augmentation": {"colour": 0}},
+    {"augmentation": {"jitter": 0}},
+    {"optimisation": {"optimiser": "sgd"}},
+    {"optimisation": {"learning_rate": 0.002}},
+    {"optimisation": {"momentum": 0.8}},
+    {"optimisation": {"weight_decay": 0}},
+    {"optimisation": {"batch_size": 255}},
+    {"optimisation": {"epochs": 99}},
+    {"optimisation": {"warmup_epochs": 1}},
+    {"optimisation": {"warmup_factor": 0.1}},
+]
+
+
+def test_whatever_changes_the_weights_changes_the_id() -> None:
+    ids = [identity(), *(identity(**change) for change in CHANGES), run_id(compose(MINIMAL, "test"), "f" * 16)]
+    assert len(set(ids)) == len(ids)
+
+
+def test_every_setting_is_known_to_change_the_id_or_not_to() -> None:
+    """Whoever adds a setting decides: into CHANGES, or into NEUTRAL."""
+    tried = {key for document in [*CHANGES, *NEUTRAL] for key in _leaves(document)}
+    known = set(_leaves(compose(MINIMAL, "test").model_dump())) | {"curriculum.sigmas"}
+    assert known <= tried
+
+
+def _leaves(document: dict[str, Any], above: str = "") -> list[str]:
+    parts = [_leaves(v, f"{above}{k}.") if isinstance(v, dict) else [f"{above}{k}"] for k, v in document.items()]
+    return [leaf for part in parts for leaf in part]
+
+
+NEUTRAL: list[dict[str, Any]] = [
+    {"data": {"root": "/elsewhere"}},
+    {"evaluation": {"split": "val", "sigmas": [3], "batch_size": 7}},
+    {"loader": {"kind": "resident", "workers": 3, "threads": 1}},
+    {"checkpoints": {"every_minutes": 5, "keep": 9}},
+    {"logging": {"tensorboard": False}},
+]
+
+
+@pytest.mark.parametrize("change", NEUTRAL)
+def test_what_does_not_change_the_weights_does_not_change_the_id(change: dict[str, Any]) -> None:
+    assert identity(**change) == identity()
+
+
+def test_one_run_has_one_id_however_it_is_spelled(file: Path) -> None:
+    whole, fraction = identity(curriculum={"sigma": 8}), identity(curriculum={"sigma": 8.0})
+    assert whole == fraction == run_id(load(file, ["curriculum.sigma=8e0"]), DATA_ID)
+    assert identity(optimisation={"learning_rate": 0.001}) == identity()
+    assert run_id(load(file, ["optimisation.learning_rate=1e-3"]), DATA_ID) == identity()
+    assert identity(optimisation={"epochs": 50.0}) == identity(optimisation={"epochs": 50})
+
+
+def test_resolved_settings_survive_the_round_trip(tmp_path: Path) -> None:
+    for document in ({}, *CHANGES, *NEUTRAL):
+        settings = compose(merge(MINIMAL, document), "test")
+        (tmp_path / "settings.yaml").write_text(dump(settings))
+        again = load_resolved(tmp_path / "settings.yaml")
+        assert again == settings
+        assert run_id(again, DATA_ID) == run_id(settings, DATA_ID)
+
+
+def test_resolved_settings_do_not_depend_on_presets(presets: Path, tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text(dump(compose(MINIMAL, "test")))
+    (presets / "regimes" / "clear.yaml").write_text("curriculum: {schedule: constant, sigma: 5}\n")
+    from blurtrain import settings
+
+    settings._presets.cache_clear()
+    assert load_resolved(tmp_path / "settings.yaml").curriculum.model_dump()["sigmas"] == (8, 4)
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = compose(MINIMAL, "test")
+    with pytest.raises(ValueError, match="frozen"):
+        settings.seed = 1  # type: ignore[misc]
