@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from analysis.literature import DATASETS, REGIMES, study_order
 from blurtrain.errors import RunError, SettingsError
 from blurtrain.run import Run, find, read_json
-from blurtrain.settings import validate
+from blurtrain.schema import validate
 
 REFERENCE = 224  # sigma is in pixels at this resolution, in every table and figure
 

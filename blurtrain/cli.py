@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _data_prepare(options: argparse.Namespace) -> int:
     from blurtrain.data.catalog import Recipe, prepare
-    from blurtrain.settings import validate
+    from blurtrain.schema import validate
 
     if options.grid:
         from jobs.grid import read_grid

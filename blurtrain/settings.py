@@ -7,16 +7,17 @@ Mappings merge key by key, lists are replaced.
 import functools
 import hashlib
 import json
-import re
-import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, model_validator
 
+from blurtrain.curricula import ConstantBlur, Curriculum
+from blurtrain.documents import merge, parse_overrides, read_yaml
 from blurtrain.errors import SettingsError, nearest
+from blurtrain.schema import Name, Probability, Section, Sigma, added_later, outside_identity, validate
 
 SCHEMA = 1  # raised when a change of meaning makes old run ids wrong
 PRESETS = next(
@@ -25,34 +26,10 @@ PRESETS = next(
 )
 
 
-def _outside_identity(default: Any, **limits: Any) -> Any:
-    """A setting that does not change the trained weights, so it takes no part in the run id."""
-    return Field(default, json_schema_extra={"identity": False}, **limits)
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_truth_for_a_number(cls, document: Any) -> Any:
-        # pydantic takes true for 1; YAML takes the words yes, no, on and off for truth values.
-        for name, value in document.items() if isinstance(document, dict) else ():
-            if isinstance(value, bool) and name in cls.model_fields and cls.model_fields[name].annotation is not bool:
-                raise ValueError(f"{name}={str(value).lower()}: must not be a truth value, as yes, no, on, off are")
-        return document
-
-
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-Name = Annotated[str, Field(pattern=NAME, max_length=80)]
-Probability = Annotated[float, Field(ge=0, le=1)]
-Sigma = Annotated[float, Field(ge=0, le=1000)]
-
-
-class Data(_Section):
+class Data(Section):
     """Which pixels the network sees."""
 
-    root: str = _outside_identity("data")
+    root: str = outside_identity("data")
     """Folder of prepared datasets."""
     resolution: int = Field(224, ge=8, le=4096)
     """Side of the network's input in pixels."""
@@ -62,36 +39,24 @@ class Data(_Section):
     """Normalisation standard deviation per channel; none: as measured on the training split."""
 
 
-class Network(_Section):
+class Network(Section):
     """What is trained."""
 
     architecture: Literal["alexnet-sup", "resnet-18"] = "alexnet-sup"
 
 
-class ConstantBlur(_Section):
-    """The same sigma throughout."""
-
-    schedule: Literal["constant"] = "constant"
-    sigma: Sigma = 0.0
-
-
-class StepwiseBlur(_Section):
-    """Levels of equal duration, one after the other, as the blurry-to-clear study does."""
-
-    schedule: Literal["stepwise"] = "stepwise"
-    sigmas: tuple[Sigma, ...] = Field((8.0, 4.0, 2.0, 1.0, 0.0), min_length=1)
-
-
-class Blur(_Section):
+class Blur(Section):
     """How sigma is to be read, in training and in evaluation alike."""
 
     reference_resolution: int = Field(224, ge=8)
     """Sigmas are given in pixels at this resolution, and scaled with the network's input."""
     truncate: float = Field(4.0, gt=0, le=8)
     """Kernels are cut at this many sigmas; 2 reproduces the 33 taps at sigma 8 of the original study."""
+    linear_light: bool = added_later(False)
+    """Blur light, as optics does, and not sRGB values, as the sources do."""
 
 
-class Augmentation(_Section):
+class Augmentation(Section):
     """The training transform: random resized crop, colour operations, flip; before the blur."""
 
     crop_scale: tuple[float, float] = (0.5, 1.0)
@@ -115,7 +80,7 @@ class Augmentation(_Section):
         return self
 
 
-class Optimisation(_Section):
+class Optimisation(Section):
     """How the weights are found."""
 
     optimiser: Literal["adam", "sgd"] = "adam"
@@ -140,7 +105,7 @@ class Optimisation(_Section):
         return self
 
 
-class Evaluation(_Section):
+class Evaluation(Section):
     """What is measured at the end."""
 
     split: Literal["train", "val", "test"] = "test"
@@ -149,7 +114,7 @@ class Evaluation(_Section):
     batch_size: int = Field(256, ge=1)
 
 
-class Loader(_Section):
+class Loader(Section):
     """How pixels reach the device: never changes them."""
 
     kind: Literal["auto", "ffcv", "resident"] = "auto"
@@ -161,7 +126,7 @@ class Loader(_Section):
     """torch threads a process; 0: as workers."""
 
 
-class Checkpoints(_Section):
+class Checkpoints(Section):
     """What a run is resumed from; how often never changes its outcome."""
 
     every_minutes: float = Field(1.0, ge=0)
@@ -170,11 +135,11 @@ class Checkpoints(_Section):
     """So many of the newest stay, so that a damaged one loses little."""
 
 
-class Logging(_Section):
+class Logging(Section):
     tensorboard: bool = True
 
 
-class Settings(_Section):
+class Settings(Section):
     """One run, whole. `dataset`, `regime` and `model` name files in `configs/` and label the run in tables."""
 
     dataset: Name
@@ -183,27 +148,27 @@ class Settings(_Section):
     seed: int = Field(0, ge=0, lt=2**32)
     data: Data = Data()
     network: Network = Network()
-    curriculum: Annotated[ConstantBlur | StepwiseBlur, Field(discriminator="schedule")] = ConstantBlur()
+    curriculum: Curriculum = ConstantBlur()
     blur: Blur = Blur()
     augmentation: Augmentation = Augmentation()
     optimisation: Optimisation = Optimisation()
-    evaluation: Evaluation = _outside_identity(Evaluation())
-    loader: Loader = _outside_identity(Loader())
-    checkpoints: Checkpoints = _outside_identity(Checkpoints())
-    logging: Logging = _outside_identity(Logging())
+    evaluation: Evaluation = outside_identity(Evaluation())
+    loader: Loader = outside_identity(Loader())
+    checkpoints: Checkpoints = outside_identity(Checkpoints())
+    logging: Logging = outside_identity(Logging())
 
 
 # --- identity -------------------------------------------------------------------------------------------------------
 
 
 def _identity(section: BaseModel) -> dict[str, Any]:
-    fields = type(section).model_fields
-    kept = {
-        name: getattr(section, name)
-        for name, field in fields.items()
-        if not (isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("identity") is False)
-    }
-    return {name: _identity(v) if isinstance(v, BaseModel) else v for name, v in kept.items()}
+    kept = {}
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        part = field.json_schema_extra.get("identity", True) if isinstance(field.json_schema_extra, dict) else True
+        if part is True or (part == "unless default" and value != field.default):
+            kept[name] = _identity(value) if isinstance(value, BaseModel) else value
+    return kept
 
 
 def run_id(settings: Settings, data_id: str) -> str:
@@ -217,94 +182,7 @@ def run_id(settings: Settings, data_id: str) -> str:
     return f"{label}-{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
 
 
-# --- YAML -----------------------------------------------------------------------------------------------------------
-
-
-class _Yaml(yaml.SafeLoader):
-    """YAML 1.1 as PyYAML reads it, except that 1e-3 is a number and that a key given twice is refused."""
-
-
-_Yaml.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
-_Yaml.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
-)
-
-
-def _mapping_without_repeats(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen = set()
-    for key_node, _ in node.value:
-        if key_node.tag == "tag:yaml.org,2002:merge":
-            continue
-        if not isinstance(key_node, yaml.ScalarNode):
-            raise yaml.constructor.ConstructorError(None, None, "a key must be a word", key_node.start_mark)
-        key = loader.construct_object(key_node)
-        if key in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", key_node.start_mark)
-        seen.add(key)
-    return loader.construct_mapping(node, deep=True)
-
-
-_Yaml.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_repeats)
-
-
-def parse_yaml(text: str, where: str) -> Any:
-    """Parse YAML safely; raises SettingsError, naming `where`, the line and the cause."""
-    try:
-        return yaml.load(text, Loader=_Yaml)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        cause = getattr(error, "problem", None) or getattr(error, "reason", error)
-        raise SettingsError(f"{where}{line}: not valid YAML: {cause}") from None
-    except ValueError as error:  # a date that is none, say
-        raise SettingsError(f"{where}: not valid YAML: {error}") from None
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file that must hold one mapping; raises SettingsError."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    document = parse_yaml(text, str(path))
-    if document is None:
-        return {}
-    if not isinstance(document, dict):
-        raise SettingsError(f"{path}: must hold `key: value` lines, not a {type(document).__name__}")
-    return document
-
-
 # --- composition ----------------------------------------------------------------------------------------------------
-
-
-def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`above` over `below`: mappings merge, all else is replaced. Another `schedule` replaces its whole section."""
-    merged = dict(below)
-    for key, value in above.items():
-        old = merged.get(key)
-        if isinstance(value, Mapping) and isinstance(old, Mapping):
-            other_kind = "schedule" in value and value["schedule"] != old.get("schedule")
-            merged[key] = dict(value) if other_kind else merge(old, value)
-        else:
-            merged[key] = value
-    return merged
-
-
-def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """`["optimisation.epochs=3", ...]` as a nested mapping; values are read as YAML."""
-    document: dict[str, Any] = {}
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals or not key:
-            raise SettingsError(f"override {override!r}: must be key=value, e.g. optimisation.epochs=10")
-        # Laid beside each other without `merge`: a schedule must not replace what an override before it says.
-        here, (*sections, last) = document, key.split(".")
-        for section in sections:
-            if not isinstance(here.get(section), dict):
-                here[section] = {}
-            here = here[section]
-        here[last] = parse_yaml(text, f"override {override!r}")
-    return document
 
 
 @functools.cache
@@ -327,7 +205,7 @@ def compose(document: Mapping[str, Any], where: str) -> Settings:
         _presets(kind).get(str(name), {})
         for kind, name in (("models", model), ("datasets", dataset), ("regimes", regime))
     ]
-    return validate(functools.reduce(merge, [*layers, document]), where)
+    return validate(functools.reduce(merge, [*layers, document]), where, Settings)
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
@@ -340,61 +218,9 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
 
 def load_resolved(path: Path) -> Settings:
     """Read the fully resolved `settings.yaml` of a run directory; presets play no part any more."""
-    return validate(read_yaml(path), str(path))
+    return validate(read_yaml(path), str(path), Settings)
 
 
 def dump(settings: Settings) -> str:
     """All settings, fully resolved, as YAML."""
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
-
-
-def validate(document: Mapping[str, Any], where: str, model: type[BaseModel] = Settings) -> Any:
-    """`document` as a `model`; raises SettingsError with the path, the cause and the nearest name of each mistake."""
-    try:
-        return model.model_validate(document)
-    except ValidationError as error:
-        mistakes = [_explain(e["loc"], e, model) for e in error.errors()]
-        raise SettingsError(f"{where}: " + "; ".join(dict.fromkeys(mistakes))) from None
-
-
-def _explain(loc: tuple[int | str, ...], error: Any, model: type[BaseModel]) -> str:
-    """One mistake that pydantic found, as a user would put it."""
-    beside, shown = _walk(model, loc)
-    path = ".".join(shown)
-    if error["type"] == "extra_forbidden":
-        return f"{path}: unknown setting; {nearest(str(loc[-1]), beside)}"
-    if error["type"] == "missing":
-        return f"{path}: missing"
-    if error["type"] == "union_tag_invalid":
-        tags = error["ctx"]["expected_tags"].replace("'", "").split(", ")
-        return f"{path}.schedule: {error['ctx']['tag']!r} is unknown; {nearest(str(error['ctx']['tag']), tags)}"
-    if error["type"] == "union_tag_not_found":
-        return f"{path}.schedule: missing"
-    message = error["msg"].removeprefix("Value error, ")
-    value = error.get("input")
-    given = f" (given: {value!r})" if value is None or isinstance(value, str | int | float | list | tuple) else ""
-    return f"{path}: {message[:1].lower()}{message[1:]}{given}" if path else f"{message}{given}"
-
-
-def _walk(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[set[str], list[str]]:
-    """The settings known beside the last part of `loc`, and `loc` as a user writes it (no pydantic union tags)."""
-    here: Any = model
-    beside: set[str] = set()
-    shown: list[str] = []
-    for part in loc:
-        tagged = {
-            m.model_fields["schedule"].default: m
-            for m in getattr(here, "__args__", ())
-            if "schedule" in getattr(m, "model_fields", {})
-        }
-        if part in tagged:
-            here = tagged[part]
-            continue
-        if get_origin(here) in (Union, types.UnionType) and isinstance(part, str):
-            continue  # which alternative pydantic tried
-        fields = getattr(here, "model_fields", {})
-        beside = set(fields)
-        shown.append(str(part))
-        inside = get_args(here)[-1] if get_origin(here) in (dict, list) else None
-        here = fields[part].annotation if part in fields else inside
-    return beside, shown

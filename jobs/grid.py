@@ -16,8 +16,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from blurtrain.data.catalog import Dataset, Recipe, datasets, open_dataset
+from blurtrain.documents import merge, read_yaml
 from blurtrain.errors import SettingsError, nearest
-from blurtrain.settings import Settings, compose, merge, read_yaml, run_id, validate
+from blurtrain.schema import validate
+from blurtrain.settings import Settings, compose, run_id
 
 
 class Where(BaseModel):

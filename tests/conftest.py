@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from blurtrain.data.catalog import Dataset, Recipe, prepare
-from blurtrain.settings import Settings, compose, merge
+from blurtrain.documents import merge
+from blurtrain.settings import Settings, compose
 
 CLASSES = ("checks", "rings", "stripes")
 IMAGES_PER_CLASS = 14

@@ -6,18 +6,9 @@ from typing import Any
 
 import pytest
 
+from blurtrain.documents import merge, parse_overrides, parse_yaml
 from blurtrain.errors import SettingsError
-from blurtrain.settings import (
-    PRESETS,
-    compose,
-    dump,
-    load,
-    load_resolved,
-    merge,
-    parse_overrides,
-    parse_yaml,
-    run_id,
-)
+from blurtrain.settings import PRESETS, compose, dump, load, load_resolved, run_id
 
 MINIMAL = {"dataset": "faces", "regime": "clear"}
 DATA_ID = "0123456789abcdef"

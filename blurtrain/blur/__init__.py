@@ -1,6 +1,7 @@
 """Blur as mathematics: kernels, image operators on any device, and curricula. Knows nothing of datasets or training."""
 
 from blurtrain.blur import kernels
+from blurtrain.blur.convolution import convolve
 from blurtrain.blur.operators import gaussian_blur, resized_crop_blur
 
-__all__ = ["gaussian_blur", "kernels", "resized_crop_blur"]
+__all__ = ["convolve", "gaussian_blur", "kernels", "resized_crop_blur"]

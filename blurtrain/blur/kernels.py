@@ -61,7 +61,7 @@ def gaussian(sigma: float, truncate: float = 4.0) -> NDArray[np.float64]:
     """
     check_number("sigma", sigma, 0)
     check_number("truncate", truncate, 0, open_low=True)
-    check_side(f"a Gaussian of sigma {sigma} cut at {truncate} sigmas", gaussian_radius(sigma, truncate))
+    check_side(f"a Gaussian of sigma {sigma} cut at {truncate} sigmas", np.floor(truncate * sigma + 0.5))
     taps = gaussian_taps(sigma, truncate)
     return unit_sum(np.outer(taps, taps))
 
@@ -77,6 +77,8 @@ def disk(radius: float, antialias: bool = False) -> NDArray[np.float64]:
     check_number("radius", radius, 0, open_low=True)
     half = max(math.ceil(radius - 0.5), 0) if antialias else math.floor(radius)
     check_side(f"a disk of radius {radius}", half)
+    if half == 0:
+        return unit_sum(np.ones((1, 1)))
     distance = np.arange(half + 1, dtype=np.float64)
     quadrant = _disk_coverage(radius, half) if antialias else np.hypot.outer(distance, distance) <= radius
     lower = np.concatenate([quadrant[:, :0:-1], quadrant], axis=1)

@@ -35,5 +35,6 @@ def check_integer(name: str, value: int, low: int, high: int) -> None:
 
 def check_side(what: str, half: float) -> None:
     """Raise ValueError where a kernel reaching `half` pixels from its centre is larger than MAX_SIDE."""
-    if 2 * half + 1 > MAX_SIDE:
-        raise ValueError(f"{what} needs a kernel of {2 * half + 1:g} pixels a side; at most {MAX_SIDE} are allowed")
+    side = 2 * float(half) + 1
+    if side > MAX_SIDE:
+        raise ValueError(f"{what} needs a kernel of {side:g} pixels a side; at most {MAX_SIDE} are allowed")

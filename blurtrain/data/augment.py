@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blurtrain.blur import gaussian_blur, resized_crop_blur
+from blurtrain.blur.light import linear_light, srgb
 from blurtrain.data.catalog import Dataset
 from blurtrain.data.colour import DRAWS, colour
 from blurtrain.data.draws import uniform
-from blurtrain.settings import Augmentation, Settings
+from blurtrain.settings import Augmentation, Blur, Settings
 
 _ATTEMPTS = 10  # at a crop that fits into the image, before the whole image is taken (as torchvision does)
 _GEOMETRY = 4 * _ATTEMPTS + 1
@@ -26,17 +27,19 @@ class Transform:
     resolution: int
     mean: Sequence[float]
     sd: Sequence[float]
-    truncate: float
+    blur: Blur
     seed: int
 
     @classmethod
     def of(cls, settings: Settings, dataset: Dataset) -> "Transform":
         """The transform of a run, with normalisation as set, or as measured on the training split."""
         mean, sd = settings.data.mean or dataset.manifest["mean"], settings.data.sd or dataset.manifest["sd"]
-        return cls(settings.augmentation, settings.data.resolution, mean, sd, settings.blur.truncate, settings.seed)
+        return cls(settings.augmentation, settings.data.resolution, mean, sd, settings.blur, settings.seed)
 
-    def train(self, images: Tensor, indices: NDArray[np.integer], epoch: int, sigma: float) -> Tensor:
-        """Random resized crop and flip, colour, blur (`sigma` in pixels of the input), normalisation.
+    def train(
+        self, images: Tensor, indices: NDArray[np.integer], epoch: int, sigma: float | NDArray[np.float64]
+    ) -> Tensor:
+        """Random resized crop and flip, colour, blur (`sigma` in pixels of the input, one or [N]), normalisation.
 
         Returns float32 [N, 3, resolution, resolution]. With colour operations the crop is rounded to 8 bits first, as
         they are defined on 8-bit images; without, geometry and blur are one operator.
@@ -45,14 +48,16 @@ class Transform:
         draws = uniform(self.seed, epoch, indices, _GEOMETRY + DRAWS)
         crop = [torch.from_numpy(g).to(images.device) for g in random_crops(draws[:, :_GEOMETRY], images.shape[-1], a)]
         top, left, height, width, flip = crop
-        fused = 0.0 if a.colour else sigma
+        blur = sigma if isinstance(sigma, float) else torch.from_numpy(sigma)
+        fused = not a.colour and not self.blur.linear_light
         crops = resized_crop_blur(
-            images, top, left, height, width, self.resolution, flip, fused, a.interpolation, self.truncate
-        )
-        if not a.colour:
+            images, top, left, height, width, self.resolution, flip, blur if fused else 0.0, a.interpolation,
+            self.blur.truncate,
+        )  # fmt: skip
+        if fused:
             return self.normalise(crops)
         crops = colour(crops.clamp_(0, 255).round_(), draws[:, _GEOMETRY:], a.colour, a.jitter)
-        return self.normalise(gaussian_blur(crops, sigma, self.truncate))
+        return self.blurred(crops, blur)
 
     def resized(self, images: Tensor) -> Tensor:
         """The whole image at the network's resolution, as 8-bit values in float32: the start of every evaluation."""
@@ -64,9 +69,11 @@ class Transform:
             .round_()
         )
 
-    def blurred(self, resized: Tensor, sigma: float) -> Tensor:
-        """`resized` images, blurred by `sigma` (pixels of the input) and normalised."""
-        return self.normalise(gaussian_blur(resized, sigma, self.truncate))
+    def blurred(self, images: Tensor, sigma: float | Tensor) -> Tensor:
+        """Images in 0..255, blurred by `sigma` (pixels of the input, one or [N]) and normalised."""
+        if not self.blur.linear_light:
+            return self.normalise(gaussian_blur(images, sigma, self.blur.truncate))
+        return self.normalise(srgb(gaussian_blur(linear_light(images), sigma, self.blur.truncate)))
 
     def normalise(self, images: Tensor) -> Tensor:
         """(pixel / 255 - mean) / sd, per channel; commutes with unit-sum blur."""

@@ -27,7 +27,7 @@ from blurtrain.data.standins import KINDS, draw
 from blurtrain.data.store import PixelStore, write_store
 from blurtrain.errors import DataError, nearest
 from blurtrain.run import publish, read_json
-from blurtrain.settings import NAME
+from blurtrain.schema import NAME
 
 SCHEMA = 1
 

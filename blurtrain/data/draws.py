@@ -35,3 +35,14 @@ def shuffled(seed: int, epoch: int, indices: NDArray[np.int64]) -> NDArray[np.in
     """The indices in the order of their hashes: another order each epoch, whatever order they are given in."""
     indices = np.sort(indices)
     return indices[np.argsort(_hash(seed, epoch, indices, 2**32), kind="stable")]
+
+
+def curriculum_draws(seed: int, epoch: int, order: NDArray[np.integer]) -> NDArray[np.float64]:
+    """One number in [0, 1) for each image of an epoch's global `order`, by which its blur is drawn.
+
+    Stratified: of each two successive images one draws below 1/2, the other above. So one half of every (even) batch is
+    blurred where a curriculum says half of it, and mixtures vary less than by chance.
+    """
+    bits = _hash(seed, epoch, order, 2**33)
+    halves = np.arange(len(order)) % 2
+    return (halves + (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53) / 2

@@ -5,7 +5,7 @@ Every loader yields `Batch`es through `epoch(order, batch_size)`. Nothing random
 
 from collections.abc import Iterator
 from queue import Empty
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -31,21 +31,25 @@ class Loader(Protocol):
         ...
 
 
-def training_order(
-    indices: NDArray[np.int64], seed: int, epoch: int, batch_size: int, rank: int, world: int
-) -> NDArray[np.int64]:
-    """What `rank` of `world` sees in an epoch, flat: its equal share of each global batch; the last partial is dropped.
+def training_order(indices: NDArray[np.int64], seed: int, epoch: int, batch_size: int) -> NDArray[np.int64]:
+    """The global batches of an epoch, one after the other; the last partial one is dropped.
 
-    Together the ranks see the global batches that a single process would see. Raises DataError where `world` does not
-    divide the batch or there is not one whole batch.
+    Raises DataError where there is not one whole batch.
     """
-    if batch_size % world:
-        raise DataError(f"optimisation.batch_size={batch_size} cannot be shared evenly by {world} processes")
     steps = len(indices) // batch_size
     if not steps:
         raise DataError(f"optimisation.batch_size={batch_size} is more than the {len(indices)} training images")
-    batches = shuffled(seed, epoch, indices)[: steps * batch_size].reshape(steps, world, batch_size // world)
-    return batches[:, rank].reshape(-1)
+    return shuffled(seed, epoch, indices)[: steps * batch_size]
+
+
+def share_of_rank(everyone: NDArray[Any], batch_size: int, rank: int, world: int) -> NDArray[Any]:
+    """Of values in the order of the global batches, those of `rank`: an equal share of each batch.
+
+    Raises DataError where `world` does not divide the batch.
+    """
+    if batch_size % world:
+        raise DataError(f"optimisation.batch_size={batch_size} cannot be shared evenly by {world} processes")
+    return everyone.reshape(-1, world, batch_size // world)[:, rank].reshape(-1)
 
 
 def open_loader(kind: str, dataset: Dataset, device: torch.device, workers: int) -> Loader:

@@ -10,11 +10,13 @@ from blurtrain.data.augment import Transform
 from blurtrain.data.catalog import open_dataset
 from blurtrain.data.loader import open_loader
 from blurtrain.device import available_cores, claim_device
+from blurtrain.documents import merge, parse_overrides
 from blurtrain.errors import RunError
 from blurtrain.evaluation.accuracy import accuracy, cache_key
 from blurtrain.models import build
 from blurtrain.run import Run, read_json, write_json
-from blurtrain.settings import merge, parse_overrides, run_id, validate
+from blurtrain.schema import validate
+from blurtrain.settings import Settings, run_id
 
 
 def evaluate(folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -23,7 +25,7 @@ def evaluate(folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     Raises RunError where there are no weights, or an override would make it another run.
     """
     run = Run(folder.resolve())
-    settings = validate(merge(run.settings.model_dump(), parse_overrides(overrides)), "evaluate")
+    settings = validate(merge(run.settings.model_dump(), parse_overrides(overrides)), "evaluate", Settings)
     if not run.weights.exists():
         raise RunError(f"{folder}: has no {run.weights.name}: the run has not been trained to its end")
     dataset = open_dataset(Path(settings.data.root), settings.dataset)

@@ -13,15 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from blurtrain.blur.curriculum import scaled, sigma_at
+from blurtrain.blur.curriculum import feature_sigma, scaled, sigmas
 from blurtrain.data.augment import Transform
 from blurtrain.data.catalog import Dataset, open_dataset
-from blurtrain.data.draws import uniform
-from blurtrain.data.loader import Loader, open_loader, training_order
+from blurtrain.data.draws import curriculum_draws, uniform
+from blurtrain.data.loader import Loader, open_loader, share_of_rank, training_order
 from blurtrain.device import available_cores
 from blurtrain.errors import DataError, TrainingError
 from blurtrain.evaluation.accuracy import accuracy, cache_key, headline
 from blurtrain.models import SMALLEST_INPUT, build
+from blurtrain.models.smoothing import Smoothing
 from blurtrain.run import Attempt, Run, publish, write_json
 from blurtrain.settings import Settings, run_id
 from blurtrain.training import checkpoint
@@ -43,6 +44,7 @@ class Training:
     group: Group
     model: nn.Module
     optimiser: torch.optim.Optimizer
+    smoothing: Smoothing
     attempt: Attempt | None  # of the leading process
 
 
@@ -117,32 +119,37 @@ def _begin(
         group.device, memory_format=torch.channels_last
     )
     optimiser = build_optimiser(model, settings.optimisation)
+    smoothing = Smoothing(model, settings.curriculum)
     if state:
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
     if group.world > 1:
         model = nn.parallel.DistributedDataParallel(model)
     loader = open_loader(settings.loader.kind, dataset, group.device, settings.loader.workers or available_cores())
-    return Training(settings, dataset, loader, Transform.of(settings, dataset), group, model, optimiser, attempt)
+    transform = Transform.of(settings, dataset)
+    return Training(settings, dataset, loader, transform, group, model, optimiser, smoothing, attempt)
 
 
 def _train_epoch(training: Training, epoch: int, progress: Progress) -> None:
     settings, group = training.settings, training.group
     o = settings.optimisation
-    reference_sigma = sigma_at(settings.curriculum, epoch, o.epochs)
-    sigma = scaled(reference_sigma, settings.data.resolution, settings.blur.reference_resolution)
     indices, _ = training.dataset.split("train")
-    order = training_order(indices, settings.seed, epoch, o.batch_size, group.rank, group.world)
-    steps = len(indices) // o.batch_size
+    everyone = training_order(indices, settings.seed, epoch, o.batch_size)
+    blur = sigmas(settings.curriculum, epoch, o.epochs, curriculum_draws(settings.seed, epoch, everyone))
+    varied, mean_sigma = bool(np.ptp(blur)), float(blur.mean())
+    order, blur = (share_of_rank(x, o.batch_size, group.rank, group.world) for x in (everyone, blur))
+    steps, share = len(indices) // o.batch_size, o.batch_size // group.world
+    training.smoothing.sigma = feature_sigma(settings.curriculum, epoch)
     # What draws from torch's random state (dropout, say) starts each epoch from the same place, resumed or not.
     torch.manual_seed(int(uniform(settings.seed, epoch, np.array([2**31 + group.rank]), 1)[0, 0] * 2**63))
     sums = torch.zeros(3, dtype=torch.float64, device=group.device)  # loss, correct, images
     began = time.monotonic()
     training.model.train()
-    for k, batch in enumerate(training.loader.epoch(order, o.batch_size // group.world)):
-        images = training.transform.train(batch.images, batch.indices, epoch, sigma)
+    for k, batch in enumerate(training.loader.epoch(order, share)):
+        sigma = scaled(blur[k * share : (k + 1) * share], settings.data.resolution, settings.blur.reference_resolution)
+        images = training.transform.train(batch.images, batch.indices, epoch, sigma if varied else float(sigma[0]))
         if k == 0:
-            progress.show(images, training.transform, epoch, reference_sigma)
+            progress.show(images, training.transform, epoch, mean_sigma)
         rate = learning_rate(epoch * steps + k, steps, o)
         sums += _step(training, images, batch.labels, rate)
         progress.step(epoch, k + 1, steps)
@@ -156,7 +163,7 @@ def _train_epoch(training: Training, epoch: int, progress: Progress) -> None:
         top1=100 * correct / n,
         n=int(n),
         learning_rate=rate,
-        sigma=reference_sigma,
+        sigma=mean_sigma,
         images_per_second=n / seconds,
     )
 

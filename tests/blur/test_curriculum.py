@@ -1,7 +1,7 @@
 import pytest
 
 from blurtrain.blur.curriculum import scaled, sigma_at
-from blurtrain.settings import ConstantBlur, StepwiseBlur
+from blurtrain.curricula import ConstantBlur, StepwiseBlur
 
 BLURRY_TO_CLEAR = StepwiseBlur(sigmas=(8, 4, 2, 1, 0))
 

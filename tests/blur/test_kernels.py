@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import DTypeLike, NDArray
 from PIL import Image
 
-from blurtrain.blur import kernels
+from blurtrain.blur import kernels, shake
 
 EVERY_FAMILY = {
     "gaussian": kernels.gaussian(2.3),
@@ -18,6 +18,7 @@ EVERY_FAMILY = {
     "widest gaussian": kernels.gaussian(64.0),
     "disk": kernels.disk(4.0),
     "smooth disk": kernels.disk(4.3, antialias=True),
+    "disk within a pixel": kernels.disk(1e-200, antialias=True),
     "widest disk": kernels.disk(256.0, antialias=True),
     "box": kernels.box(4.0),
     "motion": kernels.box(11.5, 30.0),
@@ -74,6 +75,7 @@ def test_gaussian_values() -> None:
         ((1.0, 0.0), "truncate"),
         ((1.0, math.nan), "truncate"),
         ((65.0,), "521 pixels a side; at most 513"),
+        ((1e308,), "at most 513"),
     ],
 )
 def test_gaussian_errors(arguments: tuple[float, ...], said: str) -> None:
@@ -130,7 +132,7 @@ def test_smooth_disk_covers_inner_pixels_whole_and_the_disks_area_in_all(radius:
 
 
 @pytest.mark.parametrize("antialias", [False, True])
-@pytest.mark.parametrize("radius", [0.0, -1.0, math.nan, math.inf, 257.0])
+@pytest.mark.parametrize("radius", [0.0, -1.0, math.nan, math.inf, 257.0, 1e308])
 def test_disk_errors(radius: float, antialias: bool) -> None:
     with pytest.raises(ValueError, match="radius"):
         kernels.disk(radius, antialias)
@@ -195,6 +197,7 @@ def test_box_at_any_angle_equals_a_sampled_line(length: float, angle: float) -> 
         ((4.0, math.nan), "angle"),
         ((4.0, math.inf), "angle"),
         ((514.0,), "515 pixels a side; at most 513"),
+        ((1e308,), "at most 513"),
     ],
 )
 def test_box_errors(arguments: tuple[float, ...], said: str) -> None:
@@ -226,8 +229,14 @@ def test_camera_shake_looks_like_the_source(size: int, taps: float, extent: floa
     assert np.mean(extents) == pytest.approx(extent, rel=0.015)
 
 
-def test_camera_shake_of_a_wide_grid_is_drawn_again_until_it_fits() -> None:
-    assert max(len(kernels.camera_shake(32, seed)) for seed in range(100)) in (39, 41)
+def test_camera_shake_is_drawn_again_where_the_centred_grid_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shake.SHAKE_MAX_SIDE == 41
+    drawn = [kernels.camera_shake(8, seed) for seed in range(40)]
+    monkeypatch.setattr(shake, "SHAKE_MAX_SIDE", 9)  # only a centroid on cell 3 or 4 of 0..7 leaves that small a grid
+    smaller = [shake.camera_shake.__wrapped__(8, seed) for seed in range(40)]
+    assert max(map(len, smaller)) <= 9
+    same = [len(one) == len(other) and np.array_equal(one, other) for one, other in zip(drawn, smaller, strict=True)]
+    assert 5 < sum(same) < 35
 
 
 def test_camera_shake_is_a_connected_path_of_spread_weights() -> None:

@@ -4,11 +4,11 @@ import torch
 
 from blurtrain.data.augment import Transform, random_crops
 from blurtrain.data.draws import uniform
-from blurtrain.settings import Augmentation
+from blurtrain.settings import Augmentation, Blur
 
 
 def transform(**augmentation: object) -> Transform:
-    return Transform(Augmentation(**augmentation), 64, (0.5, 0.4, 0.3), (0.2, 0.2, 0.25), 4.0, seed=5)
+    return Transform(Augmentation(**augmentation), 64, (0.5, 0.4, 0.3), (0.2, 0.2, 0.25), Blur(), seed=5)
 
 
 def pixels(n: int) -> torch.Tensor:
@@ -30,7 +30,7 @@ def test_epochs_and_seeds_differ() -> None:
     images, indices = pixels(4), np.arange(4)
     first = transform().train(images, indices, 0, 0.0)
     assert not torch.equal(first, transform().train(images, indices, 1, 0.0))
-    other = Transform(Augmentation(), 64, (0.5, 0.4, 0.3), (0.2, 0.2, 0.25), 4.0, seed=6)
+    other = Transform(Augmentation(), 64, (0.5, 0.4, 0.3), (0.2, 0.2, 0.25), Blur(), seed=6)
     assert not torch.equal(first, other.train(images, indices, 0, 0.0))
 
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from blurtrain.data.catalog import Dataset
-from blurtrain.data.loader import FFCVLoader, Loader, ResidentLoader, training_order
+from blurtrain.data.loader import FFCVLoader, Loader, ResidentLoader, share_of_rank, training_order
 from blurtrain.errors import DataError
 
 CPU = torch.device("cpu")
@@ -53,15 +53,16 @@ def test_ffcv_leaves_torchs_threads_alone(prepared: Dataset) -> None:
 @pytest.mark.parametrize("world", [1, 2, 4])
 def test_ranks_together_see_the_global_batches_of_a_single_process(world: int) -> None:
     indices = np.arange(1000, 1103)
-    alone = training_order(indices, seed=3, epoch=7, batch_size=20, rank=0, world=1).reshape(5, 20)
-    ranks = [training_order(indices, 3, 7, 20, rank, world).reshape(5, 20 // world) for rank in range(world)]
+    everyone = training_order(indices, seed=3, epoch=7, batch_size=20)
+    alone = everyone.reshape(5, 20)
+    ranks = [share_of_rank(everyone, 20, rank, world).reshape(5, 20 // world) for rank in range(world)]
     assert np.array_equal(np.concatenate(ranks, axis=1), alone)
     assert len(np.unique(alone)) == 100 and set(alone.flat) <= set(indices)
-    assert not np.array_equal(alone.ravel(), training_order(indices, 3, 8, 20, 0, 1))
+    assert not np.array_equal(alone.ravel(), training_order(indices, 3, 8, 20))
 
 
 def test_batches_that_cannot_be_shared_or_filled_are_refused() -> None:
     with pytest.raises(DataError, match=r"batch_size=10 .* 3 processes"):
-        training_order(np.arange(100), 0, 0, 10, 0, 3)
+        share_of_rank(np.arange(100), 10, 0, 3)
     with pytest.raises(DataError, match="batch_size=200 is more than the 100"):
-        training_order(np.arange(100), 0, 0, 200, 0, 1)
+        training_order(np.arange(100), 0, 0, 200)

@@ -1,0 +1,98 @@
+"""Operators along one image axis, as matrices: crop, antialiased resize, flip, and convolution with reflecting borders.
+
+All are float64 at heart: positions and taps are computed so, and only the finished matrix is rounded to `dtype`.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+# Support of the resampling filters, in source pixels at scale 1 (as in PIL and torchvision, antialiased).
+_SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}
+
+
+def gaussian_matrix(sigma: Tensor, side: int, truncate: float = 4.0, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Gaussian blur along an axis of `side` pixels: matrices [N, side, side] for `sigma` [N] (pixels, >= 0).
+
+    Raises ValueError for a sigma that is negative or not finite.
+    """
+    return taps_matrix(gaussian_taps(sigma, truncate), side, dtype)
+
+
+def gaussian_taps(sigma: Tensor, truncate: float = 4.0) -> Tensor:
+    """Sampled Gaussians of unit sum, float64 [N, 2 r + 1] with r the radius of the widest, for `sigma` [N] (pixels)."""
+    sigma = sigma.to(torch.float64)
+    if not bool(torch.isfinite(sigma).all() and (sigma >= 0).all()):
+        raise ValueError("sigma must be a finite number of pixels >= 0")
+    radius = torch.floor(truncate * sigma + 0.5)  # SciPy's convention, see kernels.gaussian_radius
+    widest = int(radius.max()) if len(sigma) else 0
+    offsets = torch.arange(-widest, widest + 1, device=sigma.device)
+    taps = torch.exp(-0.5 * (offsets / sigma.clamp(min=1e-9)[:, None]) ** 2) * (offsets.abs() <= radius[:, None])
+    return taps / taps.sum(1, keepdim=True)
+
+
+def taps_matrix(taps: Tensor, side: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Convolution along an axis with `taps` [N, K] (K odd, the middle one at distance 0), as matrices [N, side, side].
+
+    The border reflects without repeating the edge pixel (torch "reflect", SciPy "mirror"), also where the kernel is
+    wider than the image.
+    """
+    if side == 1:
+        return taps.sum(1)[:, None, None].to(dtype)
+    # A reflected row repeats with this period, so taps that meet the same pixel are added up once ...
+    radius, period = taps.shape[1] // 2, 2 * (side - 1)
+    # (a convolution meets pixel i - k at tap k, that is, distance d = j - i at tap -d)
+    distance = torch.arange(radius, -radius - 1, -1, device=taps.device) % period
+    folded = torch.zeros(len(taps), period, dtype=torch.float64, device=taps.device)
+    folded = folded.index_add(1, distance, taps.to(torch.float64)).to(dtype)
+    # ... and pixel j is met at distance j - i and, by reflection, at -j - i (the two border pixels only once).
+    steps = torch.arange(2 * side - 1, device=taps.device)
+    direct = folded[:, (steps - (side - 1)) % period].unfold(1, side, 1).flip(1)
+    mirrored = folded[:, (-steps) % period].unfold(1, side, 1)
+    inner = torch.ones(side, dtype=dtype, device=taps.device)
+    inner[0] = inner[-1] = 0
+    return torch.addcmul(direct, mirrored, inner)
+
+
+def resize_matrix(
+    start: Tensor,
+    length: Tensor,
+    side: int,
+    size: int,
+    flip: Tensor | None = None,
+    interpolation: str = "bicubic",
+    dtype: torch.dtype = torch.float64,
+) -> Tensor:
+    """Crop `length` pixels from `start`, resize them to `size` with antialiasing, and flip, along an axis of `side`.
+
+    start, length: integer tensors [N]; flip: bool [N]. Returns [N, size, side], equal to torchvision's antialiased
+    `resized_crop` (filters of PIL: bicubic with a = -0.5). Raises ValueError for a crop outside the image.
+    """
+    if bool(((start < 0) | (length < 1) | (start + length > side)).any()):
+        raise ValueError(f"a crop reaches outside the image of {side} pixels")
+    start, length = start[:, None, None], length[:, None, None]
+    scale = length.to(torch.float64) / size
+    stretch = scale.clamp(min=1.0)  # antialiasing: the filter widens where pixels are lost
+    support = _SUPPORT[interpolation] * stretch
+    target = torch.arange(size, device=start.device)
+    if flip is not None:
+        target = torch.where(flip[:, None], size - 1 - target, target)
+    centre = scale * (target.expand(len(start), size)[:, :, None] + 0.5)
+    first = torch.floor(centre - support + 0.5).clamp(min=0)
+    last = torch.minimum(torch.floor(centre + support + 0.5), length)
+    taps = 2 * math.ceil(float(support.max())) + 1 if len(start) else 1
+    tap = first + torch.arange(taps, device=start.device)
+    weight = _filter((tap - centre + 0.5).abs() / stretch, interpolation) * (tap < last)
+    weight = (weight / weight.sum(2, keepdim=True)).to(dtype)
+    matrix = torch.zeros(len(start), size, side, dtype=dtype, device=start.device)
+    return matrix.scatter_add_(2, (start + tap.long()).clamp(max=side - 1), weight)
+
+
+def _filter(distance: Tensor, interpolation: str) -> Tensor:
+    if interpolation == "bilinear":
+        return (1 - distance).clamp(min=0)
+    d, a = distance, -0.5  # Keys 1981
+    near = ((a + 2) * d - (a + 3)) * d * d + 1
+    far = a * (((d - 5) * d + 8) * d - 4)
+    return torch.where(d < 1, near, torch.where(d < 2, far, torch.zeros_like(d)))

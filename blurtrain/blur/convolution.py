@@ -1,0 +1,95 @@
+"""Blur by any kernel, separable or not, the same for all images or another for each."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from blurtrain.blur.operators import WORKSPACE, check_images, result_dtype, rounded
+from blurtrain.blur.point_spread import MAX_SIDE
+
+
+def convolve(images: Tensor, kernel: Tensor, *, dtype: torch.dtype | None = None, method: str = "auto") -> Tensor:
+    """Convolve images [N, C, H, W] with a kernel [k, k] or with kernels [N, k, k], with reflecting borders.
+
+    Kernels (k odd, at most MAX_SIDE; tensors or NumPy arrays) are point-spread functions: each pixel is spread out as
+    the kernel looks, so it is a true convolution. The border reflects without repeating the edge pixel, also where the
+    kernel is wider than the image. Arithmetic is in float32 (float64 for float64 images), at most 1e-3 of 255 from
+    exact; the result has the dtype of the images, float32 for uint8, or `dtype` (uint8 is rounded). Differentiable in
+    the images and in the kernels. `method`: "spatial" (grouped convolution), "fourier", or whichever is faster.
+    Raises ValueError for kernels of another shape or number, or that are not finite.
+    """
+    check_images(images)
+    work = torch.float64 if images.dtype == torch.float64 else torch.float32
+    kernels = torch.as_tensor(kernel).to(images.device, work)
+    if kernels.ndim not in (2, 3) or any(k % 2 == 0 for k in kernels.shape[-2:]):
+        raise ValueError(f"kernel must be [k, k] or [N, k, k] with k odd, not {list(kernels.shape)}")
+    if kernels.ndim == 3 and len(kernels) != len(images):
+        raise ValueError(f"{len(images)} images but {len(kernels)} kernels")
+    if max(kernels.shape[-2:]) > MAX_SIDE:
+        raise ValueError(f"kernel of {max(kernels.shape[-2:])} pixels a side: at most {MAX_SIDE} are supported")
+    if not bool(torch.isfinite(kernels).all()):
+        raise ValueError("kernel has values that are not finite")
+    n, channels, height, width = images.shape
+    down, across = (k // 2 for k in kernels.shape[-2:])
+    function = _METHODS[method if method != "auto" else _faster(max(kernels.shape[-2:]), kernels.ndim == 3, images)]
+    padded = channels * (height + 2 * down) * (width + 2 * across) * work.itemsize
+    step = max(1, WORKSPACE // (5 * padded))
+    rows, columns = (reflected(side, r, images.device) for side, r in ((height, down), (width, across)))
+    parts = []
+    for start in range(0, n, step):
+        part = slice(start, start + step)
+        pixels = images[part].to(work)
+        if down or across:
+            pixels = pixels[:, :, rows][:, :, :, columns]
+        blurred = function(pixels, kernels[part] if kernels.ndim == 3 else kernels[None], height, width)
+        parts.append(rounded(blurred, result_dtype(images, dtype)))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def reflected(side: int, radius: int, device: torch.device) -> Tensor:
+    """Which pixel stands at each of -radius .. side - 1 + radius along an axis of `side` pixels that reflects."""
+    if side == 1:
+        return torch.zeros(1 + 2 * radius, dtype=torch.long, device=device)
+    place = torch.arange(-radius, side + radius, device=device) % (2 * (side - 1))
+    return torch.minimum(place, 2 * (side - 1) - place)
+
+
+def _spatial(padded: Tensor, kernels: Tensor, height: int, width: int) -> Tensor:
+    n, channels = padded.shape[:2]
+    weights = kernels.flip(1, 2)[:, None]  # conv2d correlates
+    if len(kernels) == 1:
+        return functional.conv2d(padded.flatten(0, 1)[:, None], weights).view(n, channels, height, width)
+    weights = weights.repeat_interleave(channels, 0)
+    return functional.conv2d(padded.flatten(0, 1)[None], weights, groups=n * channels).view(n, channels, height, width)
+
+
+def _fourier(padded: Tensor, kernels: Tensor, height: int, width: int) -> Tensor:
+    # Circular convolution wraps only into the padding, which is cut off, so no further room is needed.
+    size = [_smooth(side) for side in padded.shape[-2:]]
+    spectrum = torch.fft.rfft2(padded, s=size) * torch.fft.rfft2(kernels, s=size)[:, None]
+    down, across = kernels.shape[1] - 1, kernels.shape[2] - 1
+    return torch.fft.irfft2(spectrum, s=size)[..., down : down + height, across : across + width]
+
+
+def _smooth(n: int) -> int:
+    """The least number >= n without prime factors above 5: lengths that Fourier transforms are fast at."""
+    while True:
+        rest = n
+        for factor in (2, 3, 5):
+            while rest % factor == 0:
+                rest //= factor
+        if rest == 1:
+            return n
+        n += 1
+
+
+def _faster(side: int, per_image: bool, images: Tensor) -> str:
+    """By measurement (`blurtrain bench blur`), not at run time: the choice must not change a result from run to run."""
+    if images.device.type == "cuda":
+        return "spatial" if side <= 9 else "fourier"
+    return "spatial" if side <= 5 else "fourier"
+
+
+_METHODS: dict[str, Callable[[Tensor, Tensor, int, int], Tensor]] = {"spatial": _spatial, "fourier": _fourier}

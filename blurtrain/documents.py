@@ -1,0 +1,94 @@
+"""YAML documents: read strictly and safely, merged, overridden by `key=value`."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from blurtrain.errors import SettingsError
+
+
+class _Yaml(yaml.SafeLoader):
+    """YAML 1.1 as PyYAML reads it, except that 1e-3 is a number and that a key given twice is refused."""
+
+
+_Yaml.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
+)
+
+
+def _mapping_without_repeats(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen = set()
+    for key_node, _ in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":
+            continue
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise yaml.constructor.ConstructorError(None, None, "a key must be a word", key_node.start_mark)
+        key = loader.construct_object(key_node)
+        if key in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", key_node.start_mark)
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Yaml.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_repeats)
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Parse YAML safely; raises SettingsError, naming `where`, the line and the cause."""
+    try:
+        return yaml.load(text, Loader=_Yaml)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        cause = getattr(error, "problem", None) or getattr(error, "reason", error)
+        raise SettingsError(f"{where}{line}: not valid YAML: {cause}") from None
+    except ValueError as error:  # a date that is none, say
+        raise SettingsError(f"{where}: not valid YAML: {error}") from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that must hold one mapping; raises SettingsError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    document = parse_yaml(text, str(path))
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise SettingsError(f"{path}: must hold `key: value` lines, not a {type(document).__name__}")
+    return document
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`above` over `below`: mappings merge, all else is replaced. Another `schedule` replaces its whole section."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            other_kind = "schedule" in value and value["schedule"] != old.get("schedule")
+            merged[key] = dict(value) if other_kind else merge(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """`["optimisation.epochs=3", ...]` as a nested mapping; values are read as YAML."""
+    document: dict[str, Any] = {}
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise SettingsError(f"override {override!r}: must be key=value, e.g. optimisation.epochs=10")
+        # Laid beside each other without `merge`: a schedule must not replace what an override before it says.
+        here, (*sections, last) = document, key.split(".")
+        for section in sections:
+            if not isinstance(here.get(section), dict):
+                here[section] = {}
+            here = here[section]
+        here[last] = parse_yaml(text, f"override {override!r}")
+    return document
