@@ -136,6 +136,23 @@ def _evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _curriculum(options: argparse.Namespace) -> int:
+    from blurtrain.documents import merge, parse_overrides
+    from blurtrain.settings import compose
+
+    if Path(options.settings).suffix or Path(options.settings).is_file():
+        options.data = None
+        settings = _settings(options)
+    else:
+        named = {"dataset": "any", "regime": options.settings}
+        settings = compose(merge(named, parse_overrides(options.overrides)), "curriculum")
+    from blurtrain.blur.plot import save
+
+    save(settings, options.out)
+    print(options.out)
+    return 0
+
+
 # --- grids ----------------------------------------------------------------------------------------------------------
 
 
@@ -195,6 +212,20 @@ def _report(options: argparse.Namespace) -> int:
     import analysis
 
     print(analysis.report(options.runs_folder, options.out))
+    return 0
+
+
+# --- bench ----------------------------------------------------------------------------------------------------------
+
+
+def _bench_blur(options: argparse.Namespace) -> int:
+    from blurtrain.bench.blur import bench_blur, device_of, table
+
+    rows = []
+    for row in bench_blur(device_of(options.device), options.batch, options.repeats, options.quick):
+        rows.append(row)
+        print(f"{row['what']}, {row['size']} px, sigma {row['sigma']:g}: {row['ours_ms']:.2f} ms", file=sys.stderr)
+    print(json.dumps(rows, indent=1) if options.json else table(rows))
     return 0
 
 
@@ -262,6 +293,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     _json_option(p)
 
+    p = _command(commands, "curriculum", _curriculum, "draw how blurred the images of each epoch are; prints the file")
+    p.add_argument("settings", metavar="SETTINGS", help="settings file (YAML), or a regime, e.g. blurry-to-clear")
+    p.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. optimisation.epochs=60 curriculum.sigma=2")
+    p.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="picture to write (png, pdf or svg)")
+
     grid = _group(commands, "grid", "many runs: plan, submit, watch")
     for name, function, text in (
         ("plan", _grid_plan, "show what submitting would do"),
@@ -285,6 +321,14 @@ def _parser() -> argparse.ArgumentParser:
 
     p = _command(grid, "cancel", _grid_cancel, "stop what runs or waits in this folder of runs; it can be continued")
     _runs_option(p)
+
+    bench = _group(commands, "bench", "measure speed against the usual alternatives, in one run")
+    p = _command(bench, "blur", _bench_blur, "the blur engine against torchvision, kornia and OpenCV (some minutes)")
+    p.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
+    p.add_argument("--batch", type=int, default=32, help="images in a batch (32)")
+    p.add_argument("--repeats", type=int, default=5, help="rounds, of which the median is taken (5)")
+    p.add_argument("--quick", action="store_true", help="a few small sizes only")
+    _json_option(p)
 
     p = _command(commands, "report", _report, "turn run directories into tables, figures and a page")
     p.add_argument("runs_folder", type=Path, metavar="RUNS", help="folder of run directories")

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from blurtrain.curricula import Curriculum
 from blurtrain.documents import merge, parse_overrides, parse_yaml
 from blurtrain.errors import SettingsError
-from blurtrain.settings import PRESETS, compose, dump, load, load_resolved, run_id
+from blurtrain.schema import Section, added_later
+from blurtrain.settings import PRESETS, _identity, compose, dump, load, load_resolved, run_id
 
 MINIMAL = {"dataset": "faces", "regime": "clear"}
 DATA_ID = "0123456789abcdef"
@@ -264,8 +266,41 @@ CHANGES: list[dict[str, Any]] = [
     {"curriculum": {"sigma": 1}},
     {"curriculum": {"schedule": "stepwise"}},
     {"curriculum": {"schedule": "stepwise", "sigmas": [8, 4, 2, 1]}},
+    {"curriculum": {"schedule": "stepwise", "epochs_per_level": 10}},
+    {"curriculum": {"schedule": "linear"}},
+    {"curriculum": {"schedule": "linear", "start": 4}},
+    {"curriculum": {"schedule": "linear", "end": 1}},
+    {"curriculum": {"schedule": "cosine"}},
+    {"curriculum": {"schedule": "cosine", "start": 4}},
+    {"curriculum": {"schedule": "cosine", "end": 1}},
+    {"curriculum": {"schedule": "geometric"}},
+    {"curriculum": {"schedule": "geometric", "start": 8}},
+    {"curriculum": {"schedule": "geometric", "factor": 0.8}},
+    {"curriculum": {"schedule": "geometric", "every_epochs": 6}},
+    {"curriculum": {"schedule": "mix"}},
+    {"curriculum": {"schedule": "mix", "sigmas": [0, 1, 2, 4, 6]}},
+    {"curriculum": {"schedule": "mix", "probabilities": [0.4, 0.1, 0.1, 0.2, 0.2]}},
+    {"curriculum": {"schedule": "uniform"}},
+    {"curriculum": {"schedule": "uniform", "low": 1}},
+    {"curriculum": {"schedule": "uniform", "high": 4}},
+    {"curriculum": {"schedule": "half-batch"}},
+    {"curriculum": {"schedule": "half-batch", "sigma": 8}},
+    {"curriculum": {"schedule": "replay"}},
+    {"curriculum": {"schedule": "replay", "sigmas": [8, 4, 2, 1]}},
+    {"curriculum": {"schedule": "fading"}},
+    {"curriculum": {"schedule": "fading", "sigma": 8}},
+    {"curriculum": {"schedule": "fading", "a": 0.9}},
+    {"curriculum": {"schedule": "fading", "rate": 0.1}},
+    {"curriculum": {"schedule": "developmental"}},
+    {"curriculum": {"schedule": "developmental", "months_per_epoch": 1}},
+    {"curriculum": {"schedule": "feature-smoothing"}},
+    {"curriculum": {"schedule": "feature-smoothing", "sigma": 2}},
+    {"curriculum": {"schedule": "feature-smoothing", "factor": 0.8}},
+    {"curriculum": {"schedule": "feature-smoothing", "every_epochs": 6}},
+    {"curriculum": {"schedule": "feature-smoothing", "kernel_size": 5}},
     {"blur": {"reference_resolution": 256}},
     {"blur": {"truncate": 2}},
+    {"blur": {"linear_light": True}},
     {"augmentation": {"crop_scale": [0.4, 1]}},
     {"augmentation": {"crop_ratio": [0.5, 1]}},
     {"augmentation": {"interpolation": "bilinear"}},
@@ -289,10 +324,20 @@ def test_whatever_changes_the_weights_changes_the_id() -> None:
 
 
 def test_every_setting_is_known_to_change_the_id_or_not_to() -> None:
-    """Whoever adds a setting decides: into CHANGES, or into NEUTRAL."""
-    tried = {key for document in [*CHANGES, *NEUTRAL] for key in _leaves(document)}
-    known = set(_leaves(compose(MINIMAL, "test").model_dump())) | {"curriculum.sigmas"}
-    assert known <= tried
+    """Whoever adds a setting decides: into CHANGES, or into NEUTRAL; those of a curriculum under each schedule."""
+    tried = {key for document in [*CHANGES, *NEUTRAL] for key in _leaves(_by_schedule(document))}
+    known = set(_leaves(_by_schedule(compose(MINIMAL, "test").model_dump())))
+    for kind in get_args(get_args(Curriculum)[0]):
+        known |= set(_leaves(_by_schedule({"curriculum": kind().model_dump()})))
+    assert known == tried
+
+
+def _by_schedule(document: dict[str, Any]) -> dict[str, Any]:
+    """The curriculum's settings below the name of its schedule: `sigma` of one is not `sigma` of another."""
+    if "curriculum" not in document:
+        return document
+    schedule = document["curriculum"].get("schedule", "constant")
+    return {**document, "curriculum": {schedule: {**document["curriculum"], "schedule": schedule}}}
 
 
 def _leaves(document: dict[str, Any], above: str = "") -> list[str]:
@@ -312,6 +357,42 @@ NEUTRAL: list[dict[str, Any]] = [
 @pytest.mark.parametrize("change", NEUTRAL)
 def test_what_does_not_change_the_weights_does_not_change_the_id(change: dict[str, Any]) -> None:
     assert identity(**change) == identity()
+
+
+@pytest.mark.parametrize(
+    ("change", "without"),
+    [
+        ({"blur": {"linear_light": False}}, {}),
+        (
+            {"curriculum": {"schedule": "stepwise", "epochs_per_level": None}},
+            {"curriculum": {"schedule": "stepwise"}},
+        ),
+    ],
+)
+def test_a_setting_added_later_is_not_in_the_id_at_its_default(change: dict[str, Any], without: dict[str, Any]) -> None:
+    assert identity(**change) == identity(**without)
+
+
+def test_what_is_added_later_leaves_the_identity_of_old_settings_as_it_was() -> None:
+    class Old(Section):
+        a: float = 1.0
+
+    class New(Section):
+        a: float = 1.0
+        b: float | None = added_later(None, gt=0)
+        c: int = added_later(3)
+
+    class OldRun(Section):
+        part: Old = Old()
+
+    class NewRun(Section):
+        part: New = New()
+
+    assert _identity(NewRun()) == _identity(OldRun()) == {"part": {"a": 1}}
+    assert _identity(NewRun(part=New(a=2, b=None, c=3))) == _identity(OldRun(part=Old(a=2)))
+    assert _identity(NewRun(part=New(b=2, c=4))) == {"part": {"a": 1, "b": 2, "c": 4}}
+    with pytest.raises(ValueError, match="greater than 0"):
+        New(b=0)
 
 
 def test_one_run_has_one_id_however_it_is_spelled(file: Path) -> None:

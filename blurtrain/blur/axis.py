@@ -55,19 +55,14 @@ def taps_matrix(taps: Tensor, side: int, dtype: torch.dtype = torch.float64) -> 
     return torch.addcmul(direct, mirrored, inner)
 
 
-def resize_matrix(
-    start: Tensor,
-    length: Tensor,
-    side: int,
-    size: int,
-    flip: Tensor | None = None,
-    interpolation: str = "bicubic",
-    dtype: torch.dtype = torch.float64,
-) -> Tensor:
+def resize_taps(
+    start: Tensor, length: Tensor, side: int, size: int, flip: Tensor | None = None, interpolation: str = "bicubic"
+) -> tuple[Tensor, Tensor]:
     """Crop `length` pixels from `start`, resize them to `size` with antialiasing, and flip, along an axis of `side`.
 
-    start, length: integer tensors [N]; flip: bool [N]. Returns [N, size, side], equal to torchvision's antialiased
-    `resized_crop` (filters of PIL: bicubic with a = -0.5). Raises ValueError for a crop outside the image.
+    start, length: integer tensors [N]; flip: bool [N]. Returns which pixels each pixel of the result is made of (int64
+    [N, size, K]) and with which weights (float64), as torchvision's antialiased `resized_crop` does (filters of PIL:
+    bicubic with a = -0.5). Raises ValueError for a crop outside the image.
     """
     if bool(((start < 0) | (length < 1) | (start + length > side)).any()):
         raise ValueError(f"a crop reaches outside the image of {side} pixels")
@@ -84,9 +79,14 @@ def resize_matrix(
     taps = 2 * math.ceil(float(support.max())) + 1 if len(start) else 1
     tap = first + torch.arange(taps, device=start.device)
     weight = _filter((tap - centre + 0.5).abs() / stretch, interpolation) * (tap < last)
-    weight = (weight / weight.sum(2, keepdim=True)).to(dtype)
-    matrix = torch.zeros(len(start), size, side, dtype=dtype, device=start.device)
-    return matrix.scatter_add_(2, (start + tap.long()).clamp(max=side - 1), weight)
+    return (start + tap.long()).clamp(max=side - 1), weight / weight.sum(2, keepdim=True)
+
+
+def matrix_of(taps: tuple[Tensor, Tensor], side: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    """What `resize_taps` gives, as matrices [N, size, side]."""
+    place, weight = taps
+    matrix = torch.zeros(*place.shape[:2], side, dtype=dtype, device=place.device)
+    return matrix.scatter_add_(2, place, weight.to(dtype))
 
 
 def _filter(distance: Tensor, interpolation: str) -> Tensor:

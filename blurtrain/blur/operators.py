@@ -15,13 +15,18 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
-from blurtrain.blur.axis import gaussian_matrix, resize_matrix
+from blurtrain.blur.axis import gaussian_matrix, matrix_of, resize_taps
 
 WORKSPACE = 256 * 2**20
 """Bytes that a call may need beside its input and its output: larger batches are cut into chunks."""
+CACHED = 1_250_000
+"""Values that a processor takes at a time, so that what it has just computed is still in its caches."""
 
-Operators = tuple[Tensor, Tensor]  # of the rows [n or 1, h, H] and of the columns [n or 1, w, W]
+# A narrow band of weights, the same for all images, in blocks of rows: first and last pixel they meet, and the weights.
+Band = tuple[tuple[int, int, Tensor], ...]
+Operators = tuple[Tensor | Band, Tensor | Band]  # of the rows [n or 1, h, H] and of the columns [n or 1, w, W]
 
 
 def gaussian_blur(
@@ -40,7 +45,7 @@ def gaussian_blur(
     work = _arithmetic(images, compute)
     height, width = images.shape[-2:]
     if not isinstance(sigma, Tensor) or sigma.ndim == 0:
-        shared = [_shared_gaussian(float(sigma), n, truncate, images.device, work) for n in (height, width)]
+        shared = [_banded_gaussian(float(sigma), n, truncate, images.device, work) for n in (height, width)]
         if float(sigma) == 0:
             return rounded(images, result_dtype(images, dtype))
         return apply(images, lambda _: (shared[0], shared[1]), dtype, work)
@@ -82,6 +87,10 @@ def resized_crop_blur(
     work = _arithmetic(images, compute)
     geometry = [g.to(images.device) for g in (top, left, height, width)]
     flip = None if flip is None else flip.to(images.device)
+    if _by_taps(images):
+        at, beside, high, wide = geometry
+        resized = _resized(images, at, beside, high, wide, size, flip, interpolation, _exact(work))
+        return rounded(gaussian_blur(resized, sigma, truncate, compute=work), result_dtype(images, dtype))
     blur: Tensor | None = None
     if not isinstance(sigma, Tensor) or sigma.ndim == 0:
         if float(sigma) != 0:
@@ -93,8 +102,10 @@ def resized_crop_blur(
         part = part if len(geometry[0]) > 1 else slice(None)
         at, beside, high, wide = (g[part] for g in geometry)
         mirrored = None if flip is None else flip[part]
-        rows = resize_matrix(at, high, images.shape[-2], size, None, interpolation, _exact(work))
-        columns = resize_matrix(beside, wide, images.shape[-1], size, mirrored, interpolation, _exact(work))
+        row_taps = resize_taps(at, high, images.shape[-2], size, None, interpolation)
+        column_taps = resize_taps(beside, wide, images.shape[-1], size, mirrored, interpolation)
+        rows = matrix_of(row_taps, images.shape[-2], _exact(work))
+        columns = matrix_of(column_taps, images.shape[-1], _exact(work))
         own = blur
         if isinstance(sigma, Tensor) and sigma.ndim:
             own = gaussian_matrix(sigma[part].to(images.device), size, truncate, _exact(work))
@@ -103,6 +114,37 @@ def resized_crop_blur(
         return _weights(rows, work), _weights(columns, work)
 
     return apply(images, operators, dtype, work, size, size)
+
+
+def _by_taps(images: Tensor) -> bool:
+    """A processor is bound by arithmetic: it is quicker with the few taps of the resize, and the blur after that."""
+    return images.device.type == "cpu"
+
+
+def _resized(
+    images: Tensor,
+    top: Tensor,
+    left: Tensor,
+    height: Tensor,
+    width: Tensor,
+    size: int,
+    flip: Tensor | None,
+    interpolation: str,
+    work: torch.dtype,
+) -> Tensor:
+    """The geometry alone, image by image: weighted sums of the few pixels that each pixel is made of."""
+    row_place, row_weight = resize_taps(top, height, images.shape[-2], size, None, interpolation)
+    column_place, column_weight = resize_taps(left, width, images.shape[-1], size, flip, interpolation)
+    row_weight, column_weight = row_weight.to(work), column_weight.to(work)
+    results = []
+    for k, image in enumerate(images):
+        g = k if len(row_place) > 1 else 0
+        rows = image.to(work).permute(1, 0, 2).flatten(1)  # [H, C W]
+        rows = embedding_bag(row_place[g], rows, per_sample_weights=row_weight[g], mode="sum")
+        columns = rows.view(size, len(image), -1).permute(2, 1, 0).flatten(1)  # [W, C size]
+        columns = embedding_bag(column_place[g], columns, per_sample_weights=column_weight[g], mode="sum")
+        results.append(columns.view(size, len(image), size).permute(1, 2, 0))
+    return torch.stack(results)
 
 
 def apply(
@@ -134,20 +176,32 @@ def apply(
 
 def _product(images: Tensor, operators: Operators, work: torch.dtype, result: torch.dtype) -> Tensor:
     rows, columns = operators
-    # 8-bit values around zero have twice the resolution in bfloat16, and unit-sum operators keep the offset.
-    offset = 128 if images.dtype == torch.uint8 and work == torch.bfloat16 else 0
-    pixels = images.to(work)
-    if offset:
-        pixels = pixels - offset
-    if len(columns) == 1:  # one big product: every row of every image by the same matrix
-        across = torch.matmul(pixels.reshape(-1, pixels.shape[-1]), columns[0].mT)
-        across = across.view(*pixels.shape[:-1], columns.shape[1])
-    else:
-        across = torch.matmul(pixels, columns.mT[:, None])
-    product = torch.matmul(rows[:, None], across)
-    if offset:
-        product = product + offset if result != torch.uint8 else product.round_() + offset
-    return rounded(product, result)
+    if images.dtype != torch.uint8 or work != torch.bfloat16:
+        return rounded(_down(rows, _along(images.to(work), columns)), result)
+    # 8-bit values around zero have twice the resolution in bfloat16, and unit-sum operators keep the offset, which
+    # comes and goes with the highest bit.
+    product = _down(rows, _along((images ^ 128).view(torch.int8).to(work), columns))
+    if result == torch.uint8:
+        return product.round_().clamp_(-128, 127).to(torch.int8).view(torch.uint8) ^ 128
+    return (product.float() + 128).to(result)
+
+
+def _along(pixels: Tensor, columns: Tensor | Band) -> Tensor:
+    """`pixels columns^T`: every row of pixels by the operator of the columns."""
+    if isinstance(columns, Tensor) and len(columns) > 1:
+        return torch.matmul(pixels, columns.mT[:, None])
+    flat = pixels.reshape(-1, pixels.shape[-1])  # one big product
+    if isinstance(columns, Tensor):
+        return torch.matmul(flat, columns[0].mT).view(*pixels.shape[:-1], columns.shape[1])
+    parts = [torch.matmul(flat[:, first:last], weights.mT) for first, last, weights in columns]
+    return torch.cat(parts, 1).view(*pixels.shape[:-1], -1)
+
+
+def _down(rows: Tensor | Band, pixels: Tensor) -> Tensor:
+    """`rows pixels`: every column of pixels by the operator of the rows."""
+    if isinstance(rows, Tensor):
+        return torch.matmul(rows[:, None], pixels)
+    return torch.cat([torch.matmul(weights, pixels[..., first:last, :]) for first, last, weights in rows], -2)
 
 
 def rounded(values: Tensor, result: torch.dtype) -> Tensor:
@@ -199,8 +253,28 @@ def _weights(matrix: Tensor, work: torch.dtype) -> Tensor:
 
 @functools.lru_cache(maxsize=64)
 def _shared_gaussian(sigma: float, side: int, truncate: float, device: torch.device, work: torch.dtype) -> Tensor:
-    sigmas = torch.tensor([sigma], dtype=torch.float64)
-    return _weights(gaussian_matrix(sigmas, side, truncate, _exact(work)), work).to(device)
+    """One Gaussian for all images, [1, side, side]."""
+    return _weights(gaussian_matrix(torch.tensor([sigma]), side, truncate, _exact(work)), work).to(device)
+
+
+@functools.lru_cache(maxsize=64)
+def _banded_gaussian(
+    sigma: float, side: int, truncate: float, device: torch.device, work: torch.dtype
+) -> Tensor | Band:
+    """One Gaussian for all images, as a band where that saves the greater part of the arithmetic.
+
+    Processors are bound by arithmetic here, and most weights of a small sigma are zero. Accelerators are not.
+    """
+    matrix = _shared_gaussian(sigma, side, truncate, device, work)
+    block, radius = (32 if work == torch.bfloat16 else 56), int(truncate * sigma + 0.5)
+    if device.type != "cpu" or block + 2 * radius > 0.7 * side:
+        return matrix
+    starts = range(0, side, block)
+    spans = [(max(0, a - radius), min(side, a + block + radius)) for a in starts]
+    return tuple(
+        (first, last, matrix[0, a : a + block, first:last].contiguous())
+        for a, (first, last) in zip(starts, spans, strict=True)
+    )
 
 
 def _chunk(images: Tensor, height: int, width: int, work: torch.dtype) -> int:
@@ -208,4 +282,7 @@ def _chunk(images: Tensor, height: int, width: int, work: torch.dtype) -> int:
     channels, old_height, old_width = images.shape[1:]
     values = channels * (old_height * old_width + old_height * width + height * width)
     weights = 3 * (height * (old_height + height) + width * (old_width + width))
-    return max(1, int(WORKSPACE // (work.itemsize * values + _exact(work).itemsize * weights)))
+    most = int(WORKSPACE // (work.itemsize * values + _exact(work).itemsize * weights))
+    if images.device.type == "cpu":
+        most = min(most, CACHED // (channels * height * width))
+    return max(1, most)

@@ -1,32 +1,274 @@
+"""Every schedule of the field by the values its source gives, and chance as a function of the draws alone."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
-from blurtrain.blur.curriculum import scaled, sigma_at
-from blurtrain.curricula import ConstantBlur, StepwiseBlur
+from blurtrain.blur.curriculum import feature_sigma, scaled, sigmas
+from blurtrain.curricula import (
+    ConstantBlur,
+    CosineBlur,
+    Curriculum,
+    DevelopmentalBlur,
+    FadingBlur,
+    FeatureSmoothing,
+    GeometricBlur,
+    HalfBatchBlur,
+    LinearBlur,
+    MixBlur,
+    ReplayBlur,
+    StepwiseBlur,
+    UniformBlur,
+)
+from blurtrain.data.draws import curriculum_draws
 
-BLURRY_TO_CLEAR = StepwiseBlur(sigmas=(8, 4, 2, 1, 0))
+EVERYONE = np.linspace(0, 1, 30_000, endpoint=False)
+"""Draws at equal distances, so that shares are exact (to 1/30,000)."""
+
+ALL = [
+    ConstantBlur(sigma=3),
+    StepwiseBlur(),
+    StepwiseBlur(epochs_per_level=3),
+    LinearBlur(),
+    CosineBlur(),
+    GeometricBlur(),
+    MixBlur(),
+    UniformBlur(),
+    HalfBatchBlur(),
+    ReplayBlur(),
+    FadingBlur(),
+    DevelopmentalBlur(),
+    FeatureSmoothing(),
+]
 
 
-def test_the_study_has_twenty_epochs_a_level() -> None:
-    sigmas = [sigma_at(BLURRY_TO_CLEAR, epoch, 100) for epoch in range(100)]
-    assert sigmas == [8.0] * 20 + [4.0] * 20 + [2.0] * 20 + [1.0] * 20 + [0.0] * 20
+def course(curriculum: Curriculum, epochs: int) -> list[float]:
+    """Sigma of each epoch of a schedule without chance: the same whatever is drawn."""
+    whole = np.stack([sigmas(curriculum, epoch, epochs, [0.0, 0.3, 0.999]) for epoch in range(epochs)])
+    assert not np.ptp(whole, axis=1).any()
+    return whole[:, 0].tolist()
 
 
-def test_levels_share_any_number_of_epochs_as_equally_as_can_be() -> None:
-    sigmas = [sigma_at(BLURRY_TO_CLEAR, epoch, 12) for epoch in range(12)]
-    assert sigmas == [8, 8, 8, 4, 4, 2, 2, 2, 1, 1, 0, 0]
-    assert sigma_at(BLURRY_TO_CLEAR, 0, 1) == 8
+def shares(drawn: NDArray[np.float64]) -> dict[float, float]:
+    """Share of the images at each level."""
+    levels, counts = np.unique(drawn, return_counts=True)
+    return dict(zip(levels.tolist(), (counts / len(drawn)).tolist(), strict=True))
+
+
+def near(expected: dict[float, float]) -> Any:
+    return pytest.approx(expected, abs=1e-4)
+
+
+# --- schedules without chance ---------------------------------------------------------------------------------------
 
 
 def test_constant_is_constant() -> None:
-    assert {sigma_at(ConstantBlur(sigma=8), epoch, 7) for epoch in range(7)} == {8}
+    assert course(ConstantBlur(sigma=8), 7) == [8] * 7
+    assert course(ConstantBlur(), 3) == [0] * 3
 
 
+def test_the_study_has_twenty_epochs_a_level() -> None:
+    assert course(StepwiseBlur(), 100) == [8] * 20 + [4] * 20 + [2] * 20 + [1] * 20 + [0] * 20
+
+
+@pytest.mark.parametrize(
+    ("epochs", "expected"),
+    [
+        (12, [8, 8, 8, 4, 4, 2, 2, 2, 1, 1, 0, 0]),
+        (5, [8, 4, 2, 1, 0]),
+        (3, [8, 4, 1]),
+        (1, [8]),
+    ],
+)
+def test_levels_share_any_number_of_epochs_as_equally_as_can_be(epochs: int, expected: list[float]) -> None:
+    assert course(StepwiseBlur(sigmas=(8, 4, 2, 1, 0)), epochs) == expected
+
+
+def test_two_levels_are_a_single_step() -> None:
+    assert course(StepwiseBlur(sigmas=(4, 0)), 60) == [4] * 30 + [0] * 30
+
+
+def test_rising_levels_are_the_reversed_order() -> None:
+    forth, back = StepwiseBlur(sigmas=(8, 4, 2, 1, 0)), StepwiseBlur(sigmas=(0, 1, 2, 4, 8))
+    assert course(back, 10) == [0, 0, 1, 1, 2, 2, 4, 4, 8, 8]
+    assert course(back, 100) == course(forth, 100)[::-1]
+
+
+def test_yoshihara_s_multi_step_is_ten_epochs_a_level_and_sharp_to_the_end() -> None:
+    curriculum = StepwiseBlur(sigmas=(4, 3, 2, 1, 0), epochs_per_level=10)
+    assert course(curriculum, 60) == [4] * 10 + [3] * 10 + [2] * 10 + [1] * 10 + [0] * 20
+    assert course(curriculum, 15) == [4] * 10 + [3] * 5  # a shorter run does not get to the end
+    halves = StepwiseBlur(sigmas=(4, 2, 0), epochs_per_level=2.5)
+    assert course(halves, 7) == [4, 4, 4, 2, 2, 0, 0]  # an epoch has the level it begins with
+
+
+def test_linear_goes_from_start_to_end_in_equal_steps() -> None:
+    assert course(LinearBlur(), 5) == [8, 6, 4, 2, 0]
+    hundred = course(LinearBlur(), 101)
+    assert (hundred[0], hundred[50], hundred[100]) == (8, 4, 0)
+    assert course(LinearBlur(start=1, end=4), 4) == [1, 2, 3, 4]
+    assert course(LinearBlur(), 1) == [8]
+
+
+def test_cosine_is_slow_at_both_ends() -> None:
+    assert course(CosineBlur(), 5) == pytest.approx([8, 4 + 8**0.5, 4, 4 - 8**0.5, 0])
+    assert course(CosineBlur(start=2, end=6), 3) == pytest.approx([2, 4, 6])
+    assert course(CosineBlur(), 1) == [8]
+
+
+def test_yoshihara_s_geometric_decay_is_a_tenth_less_every_five_epochs() -> None:
+    expected = [4.0] * 5 + [3.6] * 5 + [3.24] * 5 + [2.916] * 5
+    assert course(GeometricBlur(), 20) == pytest.approx(expected)
+    assert course(GeometricBlur(), 60)[59] == pytest.approx(4 * 0.9**11)
+
+
+def test_the_developmental_diet_follows_visual_acuity() -> None:
+    months = {0: 19.66, 2: 5.2358, 4: 2.2024, 6: 1.5185, 12: 1.1586, 24: 0.8369, 198: 0.0076}
+    whole = course(DevelopmentalBlur(), 100)
+    assert {m: whole[m // 2] for m in months} == pytest.approx(months, abs=5e-5)
+    assert course(DevelopmentalBlur(months_per_epoch=0.5), 9)[8] == whole[2]  # four months either way
+
+
+def test_feature_smoothing_leaves_the_images_sharp() -> None:
+    curriculum = FeatureSmoothing()
+    assert course(curriculum, 10) == [0] * 10
+    assert [feature_sigma(curriculum, epoch) for epoch in (0, 4, 5, 9, 10, 50)] == pytest.approx(
+        [1, 1, 0.9, 0.9, 0.81, 0.9**10]
+    )
+    assert feature_sigma(FeatureSmoothing(sigma=2, factor=0.5, every_epochs=1), 3) == 0.25
+
+
+@pytest.mark.parametrize("curriculum", [c for c in ALL if not isinstance(c, FeatureSmoothing)], ids=str)
+def test_no_other_curriculum_blurs_feature_maps(curriculum: Curriculum) -> None:
+    assert feature_sigma(curriculum, 0) == 0
+
+
+# --- schedules with chance ------------------------------------------------------------------------------------------
+
+
+def test_the_strong_mix_has_all_levels_equally_often() -> None:
+    for epoch in (0, 99):
+        drawn = sigmas(MixBlur(), epoch, 100, EVERYONE)
+        assert shares(drawn) == near({0: 0.2, 1: 0.2, 2: 0.2, 4: 0.2, 8: 0.2})
+
+
+def test_the_weak_mix_is_jang_and_tong_s() -> None:
+    weak = (0.6937, 0.2129, 0.0653, 0.0200, 0.0062, 0.0019)
+    curriculum = MixBlur(sigmas=(0, 1, 2, 3, 4, 5), probabilities=weak)
+    assert shares(sigmas(curriculum, 0, 1, EVERYONE)) == near(dict(enumerate(weak)))
+    # The same with the draws of a run: 60,000 images, each share within five standard errors.
+    drawn = shares(sigmas(curriculum, 3, 9, curriculum_draws(5, 3, np.arange(60_000))))
+    for level, p in enumerate(weak):
+        assert drawn[level] == pytest.approx(p, abs=5 * math.sqrt(p * (1 - p) / 60_000))
+
+
+def test_levels_may_stand_in_any_order_and_have_no_share() -> None:
+    curriculum = MixBlur(sigmas=(1, 8, 0, 4), probabilities=(0.5, 0, 0.25, 0.25))
+    drawn = sigmas(curriculum, 0, 1, EVERYONE)
+    assert shares(drawn) == near({0: 0.25, 1: 0.5, 4: 0.25})
+    assert (np.diff(drawn) <= 0).all()  # the smallest draws take the blurriest level
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "why"),
+    [
+        ([0.2, 0.2, 0.2, 0.2, 0.1], "add up to 0.9, not to 1"),
+        ([0.2, 0.2, 0.2, 0.2, 0.20001], "add up to 1.00001"),
+        ([0.5, 0.5], "5 sigmas but 2 probabilities"),
+        ([1.2, 0, 0, 0, -0.2], "less than or equal to 1"),
+    ],
+)
+def test_probabilities_that_are_no_distribution_are_refused(probabilities: Sequence[float], why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        MixBlur(probabilities=tuple(probabilities))
+
+
+def test_uniform_is_uniform() -> None:
+    drawn = sigmas(UniformBlur(), 0, 1, EVERYONE)
+    assert np.quantile(drawn, [0, 0.25, 0.5, 0.75, 1]) == pytest.approx([0, 1.25, 2.5, 3.75, 5], abs=1e-3)
+    assert sigmas(UniformBlur(low=1, high=3), 0, 1, [0, 0.5, 0.75]).tolist() == [3, 2, 1.5]
+    with pytest.raises(ValidationError, match="low=3 is more than high=1"):
+        UniformBlur(low=3, high=1)
+
+
+@pytest.mark.parametrize("batch", [2, 6, 256])
+def test_half_of_every_even_batch_is_blurred(batch: int) -> None:
+    order = np.random.default_rng(0).permutation(10 * batch)
+    for epoch in (0, 7):
+        drawn = sigmas(HalfBatchBlur(), epoch, 10, curriculum_draws(3, epoch, order)).reshape(10, batch)
+        assert ((drawn == 4).sum(axis=1) == batch // 2).all()
+        assert ((drawn == 0).sum(axis=1) == batch // 2).all()
+
+
+def test_the_halves_meet_in_the_middle() -> None:
+    assert sigmas(HalfBatchBlur(sigma=2), 0, 1, [0, 0.4999, 0.5, 0.9999]).tolist() == [2, 2, 0, 0]
+
+
+def test_no_image_is_always_in_the_blurred_half() -> None:
+    rng, epochs = np.random.default_rng(1), 400
+    blurred = np.zeros(64)
+    for epoch in range(epochs):
+        order = rng.permutation(64)
+        blurred[order] += curriculum_draws(0, epoch, order) < 0.5
+    assert np.abs(blurred / epochs - 0.5).max() < 5 * 0.5 / math.sqrt(epochs)
+
+
+def test_replay_brings_earlier_levels_back_in_proportion_to_the_epochs_up_to_their_end() -> None:
+    at = {epoch: shares(sigmas(ReplayBlur(), epoch, 100, EVERYONE)) for epoch in (0, 19, 20, 59, 99)}
+    assert at[0] == at[19] == {8: 1}
+    assert at[20] == near({8: 1 / 3, 4: 2 / 3})
+    assert at[59] == near({8: 1 / 6, 4: 2 / 6, 2: 3 / 6})
+    assert at[99] == near({8: 1 / 15, 4: 2 / 15, 2: 3 / 15, 1: 4 / 15, 0: 5 / 15})
+
+
+def test_fading_blur_gets_rarer_and_not_weaker() -> None:
+    curriculum = FadingBlur(sigma=4, a=0.8, rate=0.05)
+    for epoch in (0, 10, 50):
+        p = 0.8 * math.exp(-0.05 * epoch)
+        assert shares(sigmas(curriculum, epoch, 100, EVERYONE)) == near({4: p, 0: 1 - p})
+    assert shares(sigmas(FadingBlur(), 0, 100, EVERYONE)) == {4: 1}
+    assert shares(sigmas(FadingBlur(a=0), 0, 100, EVERYONE)) == {0: 1}
+
+
+# --- all of them ----------------------------------------------------------------------------------------------------
+
+
+def test_all_schedules_are_tried_here() -> None:
+    known = {s["properties"]["schedule"]["const"] for s in TypeAdapter(Curriculum).json_schema()["$defs"].values()}
+    assert {curriculum.model_dump()["schedule"] for curriculum in ALL} == known
+
+
+@pytest.mark.parametrize("curriculum", ALL, ids=str)
+def test_sigma_is_a_function_of_progress_and_the_image_s_own_draw(curriculum: Curriculum) -> None:
+    rng = np.random.default_rng(2)
+    draws, order = rng.random(500), rng.permutation(500)
+    for epoch in (0, 5, 9):
+        whole = sigmas(curriculum, epoch, 10, draws)
+        assert (whole.dtype, whole.shape) == (np.float64, (500,))
+        assert np.isfinite(whole).all() and (whole >= 0).all()
+        assert np.array_equal(sigmas(curriculum, epoch, 10, draws[order]), whole[order])
+        assert np.array_equal([float(sigmas(curriculum, epoch, 10, draw)) for draw in draws[:20]], whole[:20])
+        assert sigmas(curriculum, epoch, 10, []).shape == (0,)
+
+
+@pytest.mark.parametrize("curriculum", ALL, ids=str)
+def test_the_smallest_draws_are_the_blurriest(curriculum: Curriculum) -> None:
+    assert (np.diff(sigmas(curriculum, 5, 10, EVERYONE[::100])) <= 0).all()
+
+
+@pytest.mark.parametrize("curriculum", ALL, ids=str)
 @pytest.mark.parametrize("epoch", [-1, 10])
-def test_an_epoch_outside_the_training_is_refused(epoch: int) -> None:
-    with pytest.raises(ValueError, match="epoch"):
-        sigma_at(BLURRY_TO_CLEAR, epoch, 10)
+def test_an_epoch_outside_the_run_is_refused(curriculum: Curriculum, epoch: int) -> None:
+    with pytest.raises(ValueError, match=f"epoch {epoch} is not among 10 epochs"):
+        sigmas(curriculum, epoch, 10, [0.5])
 
 
 def test_sigma_keeps_its_share_of_the_image() -> None:
-    assert scaled(8, 64, 224) == pytest.approx(2.2857, abs=1e-4)
-    assert scaled(8, 224, 224) == 8
+    assert scaled(8.0, 64, 224) == pytest.approx(2.2857, abs=1e-4)
+    assert scaled(8.0, 224, 224) == 8
+    assert scaled(np.array([0.0, 4.0, 8.0]), 448, 224).tolist() == [0, 8, 16]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from blurtrain.blur import gaussian_blur, kernels, resized_crop_blur
+from blurtrain.blur import gaussian_blur, kernels, operators, resized_crop_blur
 from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision)
 from torchvision.transforms.v2 import functional as tv
 
@@ -91,3 +91,75 @@ def test_wrong_number_of_sigmas_and_crops_outside_are_refused() -> None:
     at = torch.tensor([4])
     with pytest.raises(ValueError, match="outside"):
         resized_crop_blur(torch.zeros(1, 3, 8, 8), at, at, at + 1, at, 8)
+
+
+@pytest.mark.parametrize("sigma", [0.5, 1.0, 2.0, 3.0, 8.0, 32.0])
+@pytest.mark.parametrize("per_image", [False, True])
+def test_bfloat16_stays_within_its_tolerance_and_keeps_constants(sigma: float, per_image: bool) -> None:
+    images, level = white_noise(2, 3, 96, 96), 1.0 if sigma >= 3 else 2.0
+    given = torch.full((2,), sigma) if per_image else sigma
+    exact = np.stack([scipy_blur(image, sigma) for image in images])
+    for blurred in (
+        gaussian_blur(images.bfloat16(), given),
+        gaussian_blur(images, given, dtype=torch.uint8, compute=torch.bfloat16),
+    ):
+        assert np.abs(blurred.double().numpy() - exact).max() <= level
+    for value in (0, 1, 77, 200, 255):
+        constant = torch.full((2, 3, 96, 96), value, dtype=torch.uint8)
+        assert torch.equal(gaussian_blur(constant, given, dtype=torch.uint8, compute=torch.bfloat16), constant)
+        assert torch.equal(gaussian_blur(constant.bfloat16(), given), constant.bfloat16())
+
+
+@pytest.mark.parametrize(
+    "dtype, result, tolerance",
+    [(torch.uint8, torch.float32, 1e-3), (torch.float16, torch.float16, 0.07), (torch.float64, torch.float64, 1e-9)],
+)
+def test_dtypes(dtype: torch.dtype, result: torch.dtype, tolerance: float) -> None:
+    images = white_noise(2, 3, 40, 40)
+    blurred = gaussian_blur(images.to(dtype), 2.5)
+    assert blurred.dtype == result
+    assert np.abs(blurred[0].double().numpy() - scipy_blur(images[0], 2.5)).max() < tolerance
+    assert gaussian_blur(images.to(dtype), 0.0).dtype == result
+
+
+def test_eight_bit_results_are_the_exact_blur_rounded() -> None:
+    images = white_noise(2, 3, 40, 40)
+    ours = gaussian_blur(images, 3.0, dtype=torch.uint8)
+    assert ours.dtype == torch.uint8
+    assert np.abs(ours[0].double().numpy() - scipy_blur(images[0], 3.0)).max() < 0.501
+
+
+@pytest.mark.parametrize("sigma", [0.7, 3.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_narrow_bands_give_what_whole_matrices_give(sigma: float, dtype: torch.dtype) -> None:
+    """224 px and a small sigma take the banded path on a processor; per-image sigmas take the dense one."""
+    images = white_noise(2, 3, 224, 200).to(dtype)
+    assert isinstance(operators._banded_gaussian(sigma, 224, 4.0, images.device, dtype), tuple)
+    difference = gaussian_blur(images, sigma).double() - gaussian_blur(images, torch.full((2,), sigma)).double()
+    assert difference.abs().max() < (1e-3 if dtype == torch.float32 else 1.01)
+
+
+def test_the_composed_matrices_give_what_the_taps_of_a_processor_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a processor the resize goes by taps; elsewhere it is one matrix with the blur, which must be the same."""
+    images, at = white_noise(3, 3, 73, 73), torch.tensor([0, 5, 9])
+    arguments = (images, at, at, torch.tensor([73, 60, 41]), torch.tensor([50, 68, 64]), 64, at > 4)
+    for sigma in (0.0, 2.0, torch.tensor([0.0, 1.0, 4.0])):
+        taps = resized_crop_blur(*arguments, sigma)
+        monkeypatch.setattr(operators, "_by_taps", lambda _: False)
+        composed = resized_crop_blur(*arguments, sigma)
+        monkeypatch.undo()
+        assert (taps - composed).abs().max() < TOLERANCE
+
+
+def test_a_batch_that_does_not_fit_the_workspace_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, sigmas = white_noise(7, 3, 40, 40), torch.linspace(0.5, 9, 7)
+    whole, per_image = gaussian_blur(images, 2.0), gaussian_blur(images, sigmas)
+    monkeypatch.setattr(operators, "WORKSPACE", 200_000)
+    assert torch.allclose(gaussian_blur(images, 2.0), whole, atol=1e-4)
+    assert torch.allclose(gaussian_blur(images, sigmas), per_image, atol=1e-4)
+
+
+def test_empty_batches_and_other_kinds_of_images_are_refused() -> None:
+    for images in (torch.zeros(0, 3, 8, 8), torch.zeros(3, 8, 8), torch.zeros(1, 3, 8, 8, dtype=torch.int64)):
+        with pytest.raises(ValueError, match="images"):
+            gaussian_blur(images, 1.0)

@@ -1,0 +1,34 @@
+"""Speed, as ratios within one run: ours and the peers take turns, and the median of each is compared."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+
+
+def medians(
+    functions: Mapping[str, Callable[[], object]], device: torch.device, repeats: int = 5, enough: float = 4.0
+) -> dict[str, float]:
+    """Median milliseconds of each function, after one warm-up, all taking turns; synchronised on a GPU.
+
+    A function that has taken more than `enough` seconds by itself drops out of the later rounds.
+    """
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for function in functions.values():
+        function()
+    for _ in range(repeats):
+        for name, function in functions.items():
+            if sum(times[name]) > 1000 * enough:
+                continue
+            _wait(device)
+            began = time.perf_counter()
+            function()
+            _wait(device)
+            times[name].append(1000 * (time.perf_counter() - began))
+    return {name: statistics.median(taken) for name, taken in times.items()}
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,164 @@
+"""A picture of a curriculum: how blurred the images of each epoch are."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blurtrain.blur.curriculum import feature_sigma, scaled, sigmas
+from blurtrain.curricula import FeatureSmoothing
+from blurtrain.errors import SettingsError
+from blurtrain.settings import Settings
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOUR, INK, BAR = "#D55E00", "#444444", "#F0B88F"
+BANDS = ((0.05, 0.95, "#F9E2D2"), (0.25, 0.75, BAR))
+"""Quantiles between which a band is drawn, and its colour."""
+STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "axes.spines.top": False,
+    "axes.edgecolor": INK,
+    "axes.linewidth": 0.7,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+_DRAWS = (np.arange(10_000) + 0.5) / 10_000  # at equal distances: shares and quantiles to 1/10,000
+_FEW = 8  # levels that can be told apart
+
+
+def curriculum_figure(settings: Settings) -> "Figure":
+    """Sigma over the epochs of a run.
+
+    Line: the mean over the images. Where an image's level is drawn: bars as high as the share of the images at each of
+    a few levels, or bands that hold the middle 50 % and 90 % of the images. Right: pixels at the run's own resolution.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    curriculum, epochs = settings.curriculum, settings.optimisation.epochs
+    if isinstance(curriculum, FeatureSmoothing):
+        drawn = np.array([[feature_sigma(curriculum, epoch)] for epoch in range(epochs)])
+    else:
+        drawn = np.stack([sigmas(curriculum, epoch, epochs, _DRAWS) for epoch in range(epochs)])
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(5.6, 3.4), layout="constrained")
+        axes = figure.add_subplot()
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        lowest, highest = 0.0, float(drawn.max()) or (1.0 if isinstance(curriculum, FeatureSmoothing) else 8.0)
+        by_chance = bool(np.ptp(drawn, axis=1).any())
+        if by_chance and len(levels := np.unique(drawn)) <= _FEW:
+            room = _bars(axes, levels, drawn)
+            lowest, highest = lowest - room / 2, highest + room / 2
+        elif by_chance:
+            _bands(axes, drawn)
+        look: dict[str, Any] = {"color": INK, "linestyle": (0, (4, 1.5))} if by_chance else {"color": COLOUR}
+        axes.stairs(
+            drawn.mean(axis=1), np.arange(epochs + 1), baseline=None, linewidth=1.6, label="mean of the images", **look
+        )
+        if by_chance:
+            axes.legend(
+                loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False, fontsize=7.5, borderaxespad=0.2
+            )
+        pad = 0.06 * (highest - lowest)
+        axes.set_ylim(lowest - pad, highest + pad)
+        _furnish(axes, settings)
+    return figure
+
+
+def save(settings: Settings, path: Path) -> None:
+    """Draw `curriculum_figure` into `path` (its folder is made); raises SettingsError for a name that is no picture's.
+
+    The same settings give the same bytes.
+    """
+    kinds = {".png": {"Software": None}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
+    if path.suffix.lower() not in kinds:
+        raise SettingsError(f"{path}: a picture's name must end in one of {', '.join(kinds)}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": "blurtrain"}):
+        curriculum_figure(settings).savefig(path, dpi=160, metadata=kinds[path.suffix.lower()])
+
+
+def _bars(axes: "Axes", levels: NDArray[np.float64], drawn: NDArray[np.float64]) -> float:
+    """Around each level a bar as high as the share of the images there; returns the height of the highest.
+
+    The highest fills four fifths of the distance between the nearest levels, or a quarter of the whole range.
+    """
+    shares = np.stack([(drawn == level).mean(axis=1) for level in levels])  # [level, epoch]
+    room = min(0.8 * float(np.diff(levels).min()), 0.25 * float(np.ptp(levels)))
+    edges = np.arange(len(drawn) + 1)
+    for k, (level, share) in enumerate(zip(levels, shares, strict=True)):
+        half = np.append(share, share[-1]) / shares.max() * room / 2
+        axes.fill_between(
+            edges,
+            level - half,
+            level + half,
+            where=(half > 0) | np.append(False, share > 0),
+            step="post",
+            facecolor=BAR,
+            edgecolor=BAR,
+            linewidth=0.8,  # so that a share of one in a thousand is still seen
+            label="" if k else "height: share of the images at this sigma",
+        )
+        ends = [(0, share[0], "left", 5)] if np.ptp(share) else []
+        for x, value, side, indent in [*ends, (len(drawn), share[-1], "right", -5)]:
+            if value:
+                axes.annotate(
+                    f"{100 * value:.3g} %",
+                    (x, level),
+                    (indent, 0),
+                    textcoords="offset points",
+                    ha=side,
+                    va="center",
+                    fontsize=7,
+                    color=INK,
+                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
+                )
+    axes.set_yticks(levels)
+    return room
+
+
+def _bands(axes: "Axes", drawn: NDArray[np.float64]) -> None:
+    edges = np.arange(len(drawn) + 1)
+    for low, high, colour in BANDS:
+        under, over = (np.append(q, q[-1]) for q in np.quantile(drawn, (low, high), axis=1))
+        axes.fill_between(
+            edges,
+            under,
+            over,
+            step="post",
+            color=colour,
+            linewidth=0,
+            label=f"{100 * low:.0f}–{100 * high:.0f} % of the images",
+        )
+
+
+def _furnish(axes: "Axes", settings: Settings) -> None:
+    curriculum, epochs = settings.curriculum, settings.optimisation.epochs
+    resolution, reference = settings.data.resolution, settings.blur.reference_resolution
+    axes.set_xlim(0, epochs)
+    axes.set_xlabel("epoch")
+    axes.grid(axis="y", color="#e2e2e2", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines["right"].set_visible(False)
+    if isinstance(curriculum, FeatureSmoothing):
+        axes.set_ylabel("sigma of the feature maps (feature pixels)")
+    else:
+        axes.set_ylabel(f"sigma (pixels at {reference})")
+        if resolution != reference:
+            share = scaled(1.0, resolution, reference)
+            own = axes.secondary_yaxis(
+                "right", functions=(partial(np.multiply, share), partial(np.multiply, 1 / share))
+            )
+            own.set_ylabel(f"pixels at this run's {resolution}")
+    named = settings.regime if settings.regime == curriculum.schedule else f"{settings.regime}: {curriculum.schedule}"
+    axes.figure.suptitle(f"{named} · {epochs} epoch{'s' * (epochs != 1)}", fontsize=10)

@@ -1,0 +1,110 @@
+"""The picture of a curriculum, and the command that draws it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.patches import StepPatch
+
+from blurtrain.blur.plot import curriculum_figure
+from blurtrain.cli import main
+from blurtrain.settings import PRESETS, compose
+
+
+def figure(regime: str, **settings: Any) -> Figure:
+    return curriculum_figure(compose({"dataset": "any", "regime": regime, **settings}, "test"))
+
+
+def mean(drawn: Figure) -> Any:
+    """The line of the figure: sigma of each epoch."""
+    (line,) = (patch for patch in drawn.axes[0].patches if isinstance(patch, StepPatch))
+    return line.get_data()[0]
+
+
+def ended(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main([str(a) for a in arguments])
+    return int(caught.value.code or 0)
+
+
+@pytest.mark.parametrize("regime", sorted(path.stem for path in (PRESETS / "regimes").glob("*.yaml")))
+def test_every_regime_can_be_drawn(regime: str) -> None:
+    drawn = figure(regime, optimisation={"epochs": 10})
+    assert drawn.get_suptitle().startswith(regime)
+    assert len(mean(drawn)) == 10
+    drawn.draw_without_rendering()
+
+
+def test_the_line_is_the_mean_over_the_images() -> None:
+    ten = {"epochs": 10}
+    assert mean(figure("blurry-to-clear", optimisation=ten)).tolist() == [8, 8, 4, 4, 2, 2, 1, 1, 0, 0]
+    assert mean(figure("mix-strong", optimisation=ten)) == pytest.approx(np.full(10, 3.0))
+    assert mean(figure("random-uniform", optimisation=ten)) == pytest.approx(np.full(10, 2.5))
+    assert mean(figure("feature-smoothing", optimisation=ten)) == pytest.approx([1] * 5 + [0.9] * 5)
+
+
+def test_axes_say_what_is_blurred_and_in_which_pixels() -> None:
+    def labels(drawn: Figure) -> list[str]:
+        axes = drawn.axes[0]
+        return [axes.get_ylabel(), *(child.get_ylabel() for child in axes.child_axes)]
+
+    assert labels(figure("blurry")) == ["sigma (pixels at 224)"]
+    assert labels(figure("blurry", data={"resolution": 64})) == ["sigma (pixels at 224)", "pixels at this run's 64"]
+    smoothing = figure("feature-smoothing", data={"resolution": 64})
+    assert labels(smoothing) == ["sigma of the feature maps (feature pixels)"]
+
+
+def test_a_legend_only_where_there_is_chance() -> None:
+    def legend(drawn: Figure) -> list[str]:
+        box = drawn.axes[0].get_legend()
+        return [text.get_text() for text in box.get_texts()] if box else []
+
+    assert legend(figure("blurry-to-clear")) == []
+    assert legend(figure("mix-weak"))[0] == "height: share of the images at this sigma"
+    assert legend(figure("random-uniform"))[:2] == ["5–95 % of the images", "25–75 % of the images"]
+
+
+@pytest.mark.parametrize(("kind", "begins"), [("png", b"\x89PNG\r\n"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
+def test_the_command_draws_a_regime(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, begins: bytes
+) -> None:
+    first, second = tmp_path / "new" / f"first.{kind}", tmp_path / f"second.{kind}"
+    assert ended("curriculum", "replay", "optimisation.epochs=12", "--out", first) == 0
+    assert capsys.readouterr().out == f"{first}\n"
+    assert first.read_bytes().startswith(begins)
+    ended("curriculum", "replay", "optimisation.epochs=12", "--out", second)
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_the_command_draws_the_curriculum_of_a_settings_file(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("dataset: mine\nregime: own\ncurriculum: {schedule: linear}\n")
+    assert ended("curriculum", tmp_path / "run.yaml", "curriculum.start=4", "--out", tmp_path / "a.png") == 0
+    assert ended("curriculum", tmp_path / "run.yaml", "--out", tmp_path / "b.png") == 0
+    assert (tmp_path / "a.png").read_bytes() != (tmp_path / "b.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["blury-to-clear", "--out", "a.png"], "regime 'blury-to-clear' has no preset in configs/regimes"),
+        (["blury-to-clear", "--out", "a.png"], "did you mean 'blurry-to-clear'?"),
+        (["missing.yaml", "--out", "a.png"], "missing.yaml: cannot be read: No such file or directory"),
+        (["blurry", "curriculum.sigam=3", "--out", "a.png"], "did you mean 'sigma'?"),
+        (["blurry", "--out", "a.jpeg"], "a.jpeg: a picture's name must end in one of .png, .pdf, .svg"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    why: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert ended("curriculum", *arguments) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert why in err
+    assert not list(tmp_path.iterdir())
