@@ -112,7 +112,7 @@ class FadingBlur(Section):
 
 class DevelopmentalBlur(Section):
     """Visual acuity by age: 18.06 exp(-0.79 m) + 1.60 exp(-0.027 m) pixels at 224, m in months (Developmental Visual
-    Diet, 2026)."""
+    Diet, 2026; of it the acuity alone). An epoch has the age that it begins with; the source ages with every batch."""
 
     schedule: Literal["developmental"] = "developmental"
     months_per_epoch: float = Field(2.0, gt=0)

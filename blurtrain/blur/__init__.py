@@ -2,6 +2,6 @@
 
 from blurtrain.blur import kernels
 from blurtrain.blur.convolution import convolve
-from blurtrain.blur.operators import gaussian_blur, resized_crop_blur
+from blurtrain.blur.operators import box_blur, gaussian_blur, resized_crop_blur
 
-__all__ = ["convolve", "gaussian_blur", "kernels", "resized_crop_blur"]
+__all__ = ["box_blur", "convolve", "gaussian_blur", "kernels", "resized_crop_blur"]

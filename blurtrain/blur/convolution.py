@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from blurtrain.blur.operators import WORKSPACE, check_images, result_dtype, rounded
 from blurtrain.blur.point_spread import MAX_SIDE
+from blurtrain.blur.product import WORKSPACE, check_images, result_dtype, rounded
 
 
 def convolve(images: Tensor, kernel: Tensor, *, dtype: torch.dtype | None = None, method: str = "auto") -> Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from blurtrain.blur import gaussian_blur, kernels, operators, resized_crop_blur
+from blurtrain.blur import box_blur, convolve, gaussian_blur, kernels, operators, product, resized_crop_blur
 from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision)
 from torchvision.transforms.v2 import functional as tv
 
@@ -134,7 +134,7 @@ def test_eight_bit_results_are_the_exact_blur_rounded() -> None:
 def test_narrow_bands_give_what_whole_matrices_give(sigma: float, dtype: torch.dtype) -> None:
     """224 px and a small sigma take the banded path on a processor; per-image sigmas take the dense one."""
     images = white_noise(2, 3, 224, 200).to(dtype)
-    assert isinstance(operators._banded_gaussian(sigma, 224, 4.0, images.device, dtype), tuple)
+    assert isinstance(operators._shared(sigma, 1.0, 224, 4.0, images.device, dtype), tuple)
     difference = gaussian_blur(images, sigma).double() - gaussian_blur(images, torch.full((2,), sigma)).double()
     assert difference.abs().max() < (1e-3 if dtype == torch.float32 else 1.01)
 
@@ -154,7 +154,7 @@ def test_the_composed_matrices_give_what_the_taps_of_a_processor_give(monkeypatc
 def test_a_batch_that_does_not_fit_the_workspace_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     images, sigmas = white_noise(7, 3, 40, 40), torch.linspace(0.5, 9, 7)
     whole, per_image = gaussian_blur(images, 2.0), gaussian_blur(images, sigmas)
-    monkeypatch.setattr(operators, "WORKSPACE", 200_000)
+    monkeypatch.setattr(product, "WORKSPACE", 200_000)
     assert torch.allclose(gaussian_blur(images, 2.0), whole, atol=1e-4)
     assert torch.allclose(gaussian_blur(images, sigmas), per_image, atol=1e-4)
 
@@ -163,3 +163,34 @@ def test_empty_batches_and_other_kinds_of_images_are_refused() -> None:
     for images in (torch.zeros(0, 3, 8, 8), torch.zeros(3, 8, 8), torch.zeros(1, 3, 8, 8, dtype=torch.int64)):
         with pytest.raises(ValueError, match="images"):
             gaussian_blur(images, 1.0)
+
+
+@pytest.mark.parametrize("down, across", [(1, 4), (8, 1), (7, 2.5)])
+def test_box_blur_is_the_convolution_with_its_kernels(down: float, across: float) -> None:
+    images = white_noise(2, 3, 40, 33)
+    kernel = np.outer(kernels.box_taps(down), kernels.box_taps(across))
+    for image, ours in zip(images, box_blur(images, down, across), strict=True):
+        exact = np.stack([ndimage.convolve(c, kernel, mode="mirror") for c in image.double().numpy()])
+        assert np.abs(ours.double().numpy() - exact).max() < TOLERANCE
+    by_kernel = convolve(images, torch.from_numpy(kernels.box(8, 90).copy()))
+    assert (box_blur(images, down=8) - by_kernel).abs().max() < TOLERANCE
+
+
+def test_box_and_rectangles_in_the_composed_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, at = white_noise(2, 3, 50, 60), torch.tensor([0, 3])
+    arguments = (images, at, at, torch.tensor([50, 40]), torch.tensor([60, 44]), (32, 48), at > 0, 1.5)
+    composed = resized_crop_blur(*arguments, box=(4, 1))
+    assert composed.shape == (2, 3, 32, 48)
+    apart = box_blur(resized_crop_blur(*arguments), down=4)
+    assert (composed - apart).abs().max() < TOLERANCE
+    monkeypatch.setattr(operators, "_by_taps", lambda _: False)
+    assert (resized_crop_blur(*arguments, box=(4, 1)) - apart).abs().max() < TOLERANCE
+
+
+def test_one_geometry_for_all_with_a_sigma_each_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, zero = white_noise(6, 3, 40, 40), torch.tensor([0])
+    arguments = (images, zero, zero, torch.tensor([40]), torch.tensor([40]), 32, None, torch.linspace(0, 5, 6))
+    whole = resized_crop_blur(*arguments)
+    monkeypatch.setattr(product, "WORKSPACE", 200_000)
+    monkeypatch.setattr(operators, "_by_taps", lambda _: False)
+    assert torch.allclose(resized_crop_blur(*arguments), whole, atol=1e-3)
