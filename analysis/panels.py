@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.literature import CLEAR, DATASETS, REGIMES, study_order
 from analysis.statistics import Estimate, accuracy, accuracy_ratio
 
-ALIKE = ["dataset", "model", "resolution", "epochs", "split", "truncate", "classes"]
+ALIKE = ["dataset", "model", "resolution", "epochs", "split", "truncate", "light", "classes"]
 """Runs that differ in one of these are never averaged nor compared in one panel."""
 
 
@@ -46,6 +46,7 @@ class Panel:
     epochs: int
     split: str
     truncate: float
+    light: str
     classes: int
     n: tuple[int, int]
     """Fewest and most test images (they differ where the seed also draws the split)."""
@@ -94,7 +95,13 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
 
 
 def _panel(alike: dict[str, Any], varies: list[str], rows: pd.DataFrame) -> Panel:
-    shown = {"resolution": "{} px", "epochs": "{} epochs", "truncate": "cut at {:g} sigma", "classes": "{} classes"}
+    shown = {
+        "resolution": "{} px",
+        "epochs": "{} epochs",
+        "truncate": "cut at {:g} sigma",
+        "light": "blurred as {} light",
+        "classes": "{} classes",
+    }
     runs = _by("regime", rows)
     regimes = sorted(runs, key=study_order(REGIMES))
     clashes = tuple(r for r in regimes if runs[r].drop_duplicates("run_id")["seed"].duplicated().any())

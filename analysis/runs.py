@@ -49,6 +49,7 @@ class _Accuracy(_Document):
     resolution: int = Field(gt=0)
     reference_resolution: int = Field(gt=0)
     truncate: float
+    light: Literal["sRGB", "linear"] = "sRGB"
     levels: tuple[_Level, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -97,7 +98,7 @@ def _rows(run: Run) -> list[dict[str, Any]]:
             "top5_count": level.top5,
             **measured.model_dump(include={"n", "classes", "largest_class"}),
             "epochs": result.epochs,
-            **measured.model_dump(include={"resolution", "split", "truncate"}),
+            **measured.model_dump(include={"resolution", "split", "truncate", "light"}),
         }
         for level in measured.levels
     ]
@@ -120,7 +121,8 @@ def load(runs: str | Path) -> pd.DataFrame:
     """One row per (done run, sigma), datasets and regimes in the order of the study.
 
     Columns: run_id, dataset, regime, model, seed, sigma (pixels at 224), top1, top5 (percent), top1_count, top5_count
-    (images), n, classes, largest_class (images), epochs, resolution, split, truncate (kernels end at so many sigmas).
+    (images), n, classes, largest_class (images), epochs, resolution, split, truncate (kernels end at so many sigmas),
+    light (what was blurred: sRGB values, or linear light).
     Runs that are not done are left out; `unfinished` names them.
     Raises RunError if there is no done run, or if a file of a done run is damaged.
     """

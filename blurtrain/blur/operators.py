@@ -193,6 +193,7 @@ def _matrices(
 
 
 @functools.lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept must serve later gradients too, wherever it is first asked for
 def _shared(
     sigma: float, box: float, side: int, truncate: float, device: torch.device, work: torch.dtype
 ) -> Tensor | Band:

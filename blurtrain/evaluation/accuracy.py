@@ -70,6 +70,7 @@ def accuracy(
         "resolution": settings.data.resolution,
         "reference_resolution": settings.blur.reference_resolution,
         "truncate": settings.blur.truncate,
+        "light": "linear" if settings.blur.linear_light else "sRGB",
         "levels": [{"sigma": s, "top1": r[0], "top5": r[1]} for s, r in zip(e.sigmas, rows, strict=False)],
     }
 

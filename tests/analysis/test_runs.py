@@ -23,6 +23,7 @@ def test_tidy_frame_has_a_row_per_run_and_sigma(runs: Path, make_run: MakeRun) -
         "run_id": run_id, "dataset": "faces", "regime": "blurry", "model": "alexnet-sup", "seed": 3, "sigma": 8.0,
         "top1": 50.0, "top5": pytest.approx(100 * 48 / 86), "top1_count": 43, "top5_count": 48, "n": 86, "classes": 26,
         "largest_class": 25, "epochs": 60, "resolution": 64, "split": "test", "truncate": 4.0,
+        "light": "sRGB",
     }  # fmt: skip
     assert frame["top1"][0] == pytest.approx(100 * 70 / 86)
     assert len(frame) == 2

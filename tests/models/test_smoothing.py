@@ -104,7 +104,6 @@ def test_gradients_flow_through_the_blur() -> None:
         assert torch.allclose(ours.grad, theirs.grad, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.xfail(reason="operators._shared_gaussian keeps matrices that were made in inference mode")
 def test_an_evaluation_before_does_not_stop_the_gradient() -> None:
     """Blur matrices are kept from call to call, also from calls in inference mode."""
     with torch.inference_mode():
