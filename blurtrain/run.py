@@ -220,7 +220,11 @@ class Attempt:
 
     def fail(self, error: BaseException) -> None:
         """Note why this attempt ends; never raises, so that the cause itself gets through."""
-        logging.getLogger("blurtrain").error("attempt %d ends: %s", self.number, error, exc_info=error)
+        # Into the log alone: on the terminal a mistake is one line, and a bug brings its own traceback.
+        self._log.handle(logging.makeLogRecord({
+            "levelname": "ERROR", "msg": f"attempt {self.number} ends",
+            "exc_info": (type(error), error, error.__traceback__),
+        }))  # fmt: skip
         with contextlib.suppress(OSError, Superseded):
             self.record("failed", error=type(error).__name__, message=str(error))
 

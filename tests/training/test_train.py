@@ -183,3 +183,17 @@ def test_a_loss_that_is_no_number_any_more_ends_the_run(tiny: Tiny, tmp_path: Pa
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_trains_on_a_gpu(tiny: Tiny, tmp_path: Path) -> None:
     assert train(tiny(), tmp_path).result() is not None
+
+
+def test_the_log_of_a_failed_attempt_has_the_traceback_and_the_terminal_one_line(
+    tiny: Tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from blurtrain.errors import TrainingError
+
+    settings = tiny(optimisation={"learning_rate": 1e30, "optimiser": "sgd", "epochs": 1, "warmup_epochs": 0})
+    with pytest.raises(TrainingError):
+        train(settings, tmp_path)
+    run = Run(next(tmp_path.glob("*-*")))
+    log = (run.path / "attempts" / "0001" / "log.txt").read_text()
+    assert "attempt 1 ends" in log and "Traceback" in log and "TrainingError" in log
+    assert "Traceback" not in caplog.text
