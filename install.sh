@@ -3,7 +3,7 @@
 #   PYTHON=python3.12 ./install.sh     choose the interpreter (3.11 or 3.12)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
-VENV=${VENV:-.venv}
+VENV=.venv
 
 die() { printf 'install.sh: %s\n' "$*" >&2; exit 1; }
 say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
@@ -39,7 +39,7 @@ need libgl1 library libGL.so.1
 need libglib2.0-0 library libgthread-2.0.so.0
 if [ ${#missing[@]} -gt 0 ]; then
   command -v apt-get >/dev/null && [ "$(id -u)" = 0 ] ||
-    die "missing system packages: ${missing[*]}. As root: apt-get install ${missing[*]}. Without root: conda env create -f environment.yml"
+    die "missing system packages: ${missing[*]}. As root: apt-get install ${missing[*]}. Without root: see environment.yml"
   say "system packages: ${missing[*]}"
   apt-get update -qq
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

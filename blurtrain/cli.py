@@ -7,6 +7,7 @@ that the user can mend, told in one line.
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,14 +46,19 @@ def _data_prepare(options: argparse.Namespace) -> int:
     if options.grid:
         from jobs.grid import read_grid
 
-        if options.images:
-            raise SettingsError("data prepare: give either a folder of images or --grid, not both")
+        given = [k for k in ("images", "name", *Recipe.model_fields) if getattr(options, k, None) is not None]
+        if given:
+            raise SettingsError(
+                f"data prepare: --grid says it all; it does not go with {', '.join(sorted(set(given)))}"
+            )
         recipes = read_grid(options.grid).data
         if not recipes:
             raise SettingsError(f"{options.grid}: has no `data:` section that says how to prepare its datasets")
     else:
         if not options.name:
             raise SettingsError("data prepare: --name says what the dataset is to be called")
+        if options.images_root != Path():
+            raise SettingsError("data prepare: --images goes with --grid; the folder of images stands by itself")
         if bool(options.images) == bool(options.standin):
             raise SettingsError("data prepare: give a folder of images, or --standin KIND")
         chosen = {key: value for key in Recipe.model_fields if (value := getattr(options, key, None)) is not None}
@@ -116,7 +122,8 @@ def _train(options: argparse.Namespace) -> int:
     from blurtrain.training.train import train
 
     run = train(settings, options.runs)
-    print(run.path)
+    if os.environ.get("RANK", "0") == "0":
+        print(run.path)
     return 0
 
 
@@ -221,6 +228,8 @@ def _report(options: argparse.Namespace) -> int:
 def _bench_blur(options: argparse.Namespace) -> int:
     from blurtrain.bench.blur import bench_blur, device_of, table
 
+    if options.batch < 1 or options.repeats < 1:
+        raise SettingsError("bench: --batch and --repeats must be at least 1")
     rows = []
     for row in bench_blur(device_of(options.device), options.batch, options.repeats, options.quick):
         rows.append(row)

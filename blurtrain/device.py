@@ -1,4 +1,8 @@
-"""The device of this process, its threads, and arithmetic that gives the same bits each time."""
+"""The device of this process, its threads, and arithmetic that gives the same bits each time.
+
+On a processor: the same bits for the same number of threads. On a GPU as far as torch has deterministic kernels; it
+warns of the others.
+"""
 
 import os
 

@@ -19,6 +19,7 @@ import json
 import logging
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ from typing import Any
 from blurtrain import __version__
 from blurtrain.errors import RunError, Superseded
 from blurtrain.settings import Settings, dump, load_resolved
+
+STALE_SECONDS = 60.0
+"""A heartbeat older than this means that its process is gone or stuck."""
 
 
 def publish(path: Path, content: bytes | str) -> None:
@@ -57,10 +61,14 @@ def write_json(path: Path, document: Any) -> None:
 
 def _written_beside(path: Path, content: bytes | str) -> Path:
     temporary = path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}.{threading.get_ident()}")
-    with temporary.open("wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:  # a full disk, say: what could not be written must not stay on it
+        temporary.unlink(missing_ok=True)
+        raise
     return temporary
 
 
@@ -134,6 +142,20 @@ class Run:
         """Folders of the attempts, oldest first."""
         return sorted(p for p in (self.path / "attempts").glob("[0-9]*") if p.is_dir())
 
+    def beats(self) -> bool:
+        """Whether the newest attempt has a fresh heartbeat, and its process is there (if it is one of this machine)."""
+        attempts = self.attempts()
+        try:
+            beat = (attempts[-1] / "heartbeat.json").stat().st_mtime
+            # The age of a heartbeat by the clock of the file system that both files lie on.
+            with tempfile.NamedTemporaryFile(dir=attempts[-1], prefix=".now-") as now:
+                if os.fstat(now.fileno()).st_mtime - beat > STALE_SECONDS:
+                    return False
+        except (IndexError, OSError):
+            return False
+        origin = read_json(attempts[-1] / "origin.json") or {}
+        return origin.get("host") != os.uname().nodename or Path(f"/proc/{origin.get('pid')}").exists()
+
     def new_attempt(self, settings: Settings, data_id: str) -> "Attempt":
         """Begin the next attempt; from now on, older ones may not write. `settings` says how this one was started."""
         number = int(self.attempts()[-1].name) + 1 if self.attempts() else 1
@@ -152,6 +174,11 @@ class Run:
             later = [h[0]["epoch"] for h in histories[k + 1 :] if h and h[0]["event"] == "start"]
             limit = min(later, default=float("inf"))
             yield from (e for e in events if e["event"] != "epoch" or e["epoch"] <= limit)
+
+    def threads(self) -> int:
+        """Threads that the first attempt computed with (0: not begun); others give other rounding, so they are kept."""
+        starts = (e for folder in self.attempts() for e in _events(folder / "journal.jsonl") if e["event"] == "start")
+        return int(next(starts, {}).get("threads", 0))
 
     def evaluation(self, measure: str, key: str) -> Path:
         """File of one measure's outcome, taken under the settings that `key` is a hash of."""

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 from blurtrain.errors import JobError
 from blurtrain.run import Run, publish, read_json, write_json
@@ -71,7 +72,8 @@ def _start_workers(queue: Path, runs: Path, count: int) -> None:
     with _signals_ignored(signal.SIGHUP, signal.SIGINT):  # inherited: workers outlive this terminal and its Ctrl-C
         for k in range(count):
             share = cores[k::count] or [cores[k % len(cores)]]
-            gpu = gpus[k % len(gpus)] if gpus else ""
+            # None: as torch finds them, since submitit would hide them.
+            gpu = gpus[k % len(gpus)] if gpus else "" if "CUDA_VISIBLE_DEVICES" in os.environ else None
             executor.submit(work, queue.resolve(), runs, k, share, gpu)
     deadline = time.monotonic() + START_SECONDS
     while not all(
@@ -82,7 +84,7 @@ def _start_workers(queue: Path, runs: Path, count: int) -> None:
         time.sleep(0.05)
 
 
-def work(queue: Path, runs: Path, number: int, cores: Sequence[int], gpu: str) -> None:
+def work(queue: Path, runs: Path, number: int, cores: Sequence[int], gpu: str | None) -> None:
     """What a worker does: take runs from the queue until none is left. Runs in a submitit job."""
     with _held(queue / "workers" / str(number)):
         # Whatever torch finds its cores to be, the runs at work side by side do not get into each other's way.
@@ -99,11 +101,11 @@ def work(queue: Path, runs: Path, number: int, cores: Sequence[int], gpu: str) -
                 except FileExistsError:
                     continue
                 if alone and Run(runs / run_id).result() is None:
-                    _train(queue, runs, run_id, gpu)
+                    _train(queue, runs, run_id, gpu, alone)
         (queue / "workers" / f"{number}.done").touch()
 
 
-def _train(queue: Path, runs: Path, run_id: str, gpu: str) -> None:
+def _train(queue: Path, runs: Path, run_id: str, gpu: str | None, lock: IO[bytes]) -> None:
     command = [
         sys.executable,
         "-m",
@@ -113,6 +115,11 @@ def _train(queue: Path, runs: Path, run_id: str, gpu: str) -> None:
         "--runs",
         str(runs),
     ]
+    environment = dict(os.environ)
+    if gpu is None:
+        environment.pop("CUDA_VISIBLE_DEVICES", None)
+    else:
+        environment["CUDA_VISIBLE_DEVICES"] = gpu
     # A process of its own: whatever one run does, the next starts afresh.
     with (queue / "logs" / f"{run_id}.log").open("ab") as log:
         process = subprocess.Popen(
@@ -120,7 +127,8 @@ def _train(queue: Path, runs: Path, run_id: str, gpu: str) -> None:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": gpu},
+            env=environment,
+            pass_fds=(lock.fileno(),),  # should this worker be killed, the run is still locked while it is trained
         )
         while (code := process.poll()) is None:
             time.sleep(0.2)
@@ -135,7 +143,8 @@ def cancel(runs: Path) -> list[str]:
     locks = (runs / ".local" / "locks").glob("*")
     stopped += [lock.name for lock in locks if _is_held(lock)]
     for queue in (runs / ".local" / "queues").glob("*"):
-        (queue / "cancelled").touch()
+        if _has_workers(queue):
+            (queue / "cancelled").touch()
     return stopped
 
 
@@ -146,15 +155,19 @@ def was_cancelled(runs: Path, run_id: str) -> bool:
 
 
 def running(runs: Path, run_id: str) -> bool:
-    """Whether a local worker is training this run now."""
-    return _is_held(runs / ".local" / "locks" / run_id)
+    """Whether a local worker, or somebody by hand, is training this run now."""
+    return _is_held(runs / ".local" / "locks" / run_id) or Run(runs / run_id).beats()
+
+
+def _has_workers(queue: Path) -> bool:
+    return any(_is_held(worker) for worker in (queue / "workers").glob("[0-9]*"))
 
 
 def queued(runs: Path) -> dict[str, str]:
     """Runs that wait in the queue of living workers, with the name of the queue."""
     waiting: dict[str, str] = {}
     for queue in sorted((runs / ".local" / "queues").glob("*")):
-        if not (queue / "cancelled").exists() and any(_is_held(worker) for worker in (queue / "workers").glob("[0-9]")):
+        if not (queue / "cancelled").exists() and _has_workers(queue):
             taken = {p.name for p in (queue / "taken").iterdir()}
             waiting |= {run_id: queue.name for run_id in read_json(queue / "queue.json") or [] if run_id not in taken}
     return waiting
@@ -191,8 +204,8 @@ def _signals_ignored(*signals: signal.Signals) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _held(path: Path, patience: float = 2.0) -> Iterator[bool]:
-    """Hold the lock on `path`; False if somebody else still does after `patience` seconds.
+def _held(path: Path, patience: float = 2.0) -> Iterator[IO[bytes] | None]:
+    """Hold the lock on `path` by the open file; None if somebody else still does after `patience` seconds.
 
     A little patience, because who only looks whether a lock is held (`_is_held`) holds it for a moment.
     """
@@ -204,14 +217,14 @@ def _held(path: Path, patience: float = 2.0) -> Iterator[bool]:
                 break
             except BlockingIOError:
                 if time.monotonic() >= deadline:
-                    yield False
+                    yield None
                     return
                 time.sleep(0.02)
-        yield True
+        yield file
 
 
 def _is_held(path: Path) -> bool:
     if not path.exists():
         return False
     with _held(path, patience=0.0) as ours:
-        return not ours
+        return ours is None

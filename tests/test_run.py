@@ -269,3 +269,23 @@ def test_every_event_is_on_disk_when_record_returns(
     attempt.record("epoch", epoch=1)
     assert synced == [str(attempt.path / "journal.jsonl")]
     assert json.loads((attempt.path / "journal.jsonl").read_text()) == {"event": "epoch", "epoch": 1}
+
+
+# --- heartbeats -----------------------------------------------------------------------------------------------------
+
+
+def test_a_run_beats_while_its_process_is_there_and_its_heartbeat_fresh(run: Run, settings: Settings) -> None:
+    assert not run.beats()
+    attempt = run.new_attempt(settings, "data")
+    assert not run.beats()
+    attempt.beat(epoch=1)
+    assert run.beats()
+    heartbeat, origin = attempt.path / "heartbeat.json", attempt.path / "origin.json"
+    old = heartbeat.stat().st_mtime - run_module.STALE_SECONDS - 1
+    os.utime(heartbeat, (old, old))
+    assert not run.beats()
+    attempt.beat(epoch=2)
+    write_json(origin, {**read_json(origin), "pid": 2**22 + 1})  # above the largest pid that Linux gives
+    assert not run.beats()
+    write_json(origin, {**read_json(origin), "host": "another-machine"})  # whose processes cannot be seen from here
+    assert run.beats()

@@ -205,7 +205,10 @@ def device_of(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise BlurtrainError("bench: torch finds no CUDA device here; use --device cpu")
-    return torch.device(name)
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise BlurtrainError(f"bench: {name!r} is no device; use cpu, cuda or auto") from None
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

@@ -8,6 +8,8 @@ import math
 import torch
 from torch import Tensor
 
+LARGEST_RADIUS = 10_000
+"""Pixels from the centre of a Gaussian to its last tap, at most."""
 # Support of the resampling filters, in source pixels at scale 1 (as in PIL and torchvision, antialiased).
 _SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}
 
@@ -15,7 +17,7 @@ _SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}
 def gaussian_matrix(sigma: Tensor, side: int, truncate: float = 4.0, dtype: torch.dtype = torch.float64) -> Tensor:
     """Gaussian blur along an axis of `side` pixels: matrices [N, side, side] for `sigma` [N] (pixels, >= 0).
 
-    Raises ValueError for a sigma that is negative or not finite.
+    Raises ValueError for a sigma that is negative, not finite, or too large (LARGEST_RADIUS).
     """
     return taps_matrix(gaussian_taps(sigma, truncate), side, dtype)
 
@@ -25,6 +27,8 @@ def gaussian_taps(sigma: Tensor, truncate: float = 4.0) -> Tensor:
     sigma = sigma.to(torch.float64)
     if not bool(torch.isfinite(sigma).all() and (sigma >= 0).all()):
         raise ValueError("sigma must be a finite number of pixels >= 0")
+    if not truncate > 0 or float(sigma.max() if len(sigma) else 0) * truncate > LARGEST_RADIUS:
+        raise ValueError(f"a Gaussian must be cut at more than 0 and at most {LARGEST_RADIUS} pixels from its centre")
     radius = torch.floor(truncate * sigma + 0.5)  # SciPy's convention, see kernels.gaussian_radius
     widest = int(radius.max()) if len(sigma) else 0
     offsets = torch.arange(-widest, widest + 1, device=sigma.device)

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -10,7 +12,9 @@ from blurtrain.blur.point_spread import MAX_SIDE
 from blurtrain.blur.product import WORKSPACE, check_images, result_dtype, rounded
 
 
-def convolve(images: Tensor, kernel: Tensor, *, dtype: torch.dtype | None = None, method: str = "auto") -> Tensor:
+def convolve(
+    images: Tensor, kernel: Tensor | NDArray[np.floating], *, dtype: torch.dtype | None = None, method: str = "auto"
+) -> Tensor:
     """Convolve images [N, C, H, W] with a kernel [k, k] or with kernels [N, k, k], with reflecting borders.
 
     Kernels (k odd, at most MAX_SIDE; tensors or NumPy arrays) are point-spread functions: each pixel is spread out as
@@ -22,7 +26,8 @@ def convolve(images: Tensor, kernel: Tensor, *, dtype: torch.dtype | None = None
     """
     check_images(images)
     work = torch.float64 if images.dtype == torch.float64 else torch.float32
-    kernels = torch.as_tensor(kernel).to(images.device, work)
+    # Kernels of `blurtrain.blur.kernels` are read-only arrays, of which torch wants a copy.
+    kernels = (torch.tensor(kernel) if isinstance(kernel, np.ndarray) else kernel).to(images.device, work)
     if kernels.ndim not in (2, 3) or any(k % 2 == 0 for k in kernels.shape[-2:]):
         raise ValueError(f"kernel must be [k, k] or [N, k, k] with k odd, not {list(kernels.shape)}")
     if kernels.ndim == 3 and len(kernels) != len(images):
@@ -61,6 +66,10 @@ def _spatial(padded: Tensor, kernels: Tensor, height: int, width: int) -> Tensor
     weights = kernels.flip(1, 2)[:, None]  # conv2d correlates
     # One group a channel, also where all share one kernel: many times faster than a batch of one-channel images.
     weights = weights.expand(n, -1, -1, -1).repeat_interleave(channels, 0)
+    if padded.device.type == "cuda":  # TF32, which is on by default there, errs by a tenth of 255
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            blurred = functional.conv2d(padded.flatten(0, 1)[None], weights, groups=n * channels)
+        return blurred.view(n, channels, height, width)
     return functional.conv2d(padded.flatten(0, 1)[None], weights, groups=n * channels).view(n, channels, height, width)
 
 

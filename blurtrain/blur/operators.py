@@ -44,7 +44,8 @@ def gaussian_blur(
     """Gaussian blur with reflecting borders.
 
     sigma: pixels, one number or a tensor [N]; kernels are cut at `truncate` sigmas. Differentiable in the images.
-    Raises ValueError for images that are not 4-D, or a sigma that is negative, not finite or not one an image.
+    Sigma 0 may give back the images themselves. Raises ValueError for images that are not 4-D, or a sigma that is
+    negative, not finite, too large, or not one an image.
     """
     return _blurred(images, sigma, NO_BOX, truncate, dtype, compute)
 
@@ -92,6 +93,10 @@ def resized_crop_blur(
     sides = (size, size) if isinstance(size, int) else size
     geometry = tuple(g.to(device) for g in (top, left, height, width))
     flip = None if flip is None else flip.to(device)
+    if {len(g) for g in (*geometry, *(() if flip is None else (flip,)))} not in ({1}, {len(images)}):
+        raise ValueError(
+            f"top, left, height, width and flip must have one entry each, or one for each of {len(images)} images"
+        )
     _check_sigma(images, sigma)
     blurs = (isinstance(sigma, Tensor) and sigma.ndim > 0) or float(sigma) != 0 or box != NO_BOX
 
@@ -105,7 +110,7 @@ def resized_crop_blur(
         )
 
     if _by_taps(images):
-        resized = _tapped(images.to(exact), *taps(slice(None)))
+        resized = _tapped(images, exact, *taps(slice(None)))
         return rounded(_blurred(resized, sigma, box, truncate, None, work), result_dtype(images, dtype))
 
     def operators(part: slice) -> Operators:
@@ -126,19 +131,25 @@ def _by_taps(images: Tensor) -> bool:
     return images.device.type == "cpu"
 
 
-def _tapped(images: Tensor, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor]) -> Tensor:
+def _tapped(images: Tensor, work: torch.dtype, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor]) -> Tensor:
     """Geometry image by image: weighted sums of the few pixels (place, weight) that each pixel is made of."""
     results = []
+    shape = (len(images), images.shape[1], rows[0].shape[1], columns[0].shape[1])
+    out = None if images.requires_grad else torch.empty(shape, dtype=work, device=images.device)
     for k, image in enumerate(images):
         (row, row_weight), (column, column_weight) = (
-            (place[k % len(place)], weight[k % len(weight)].to(images.dtype)) for place, weight in (rows, columns)
+            (place[k % len(place)], weight[k % len(weight)].to(work)) for place, weight in (rows, columns)
         )
-        lines = image.permute(1, 0, 2).flatten(1)  # [H, C W]
+        lines = image.to(work).permute(1, 0, 2).flatten(1)  # [H, C W]
         lines = embedding_bag(row, lines, per_sample_weights=row_weight, mode="sum")
         lines = lines.view(len(row), len(image), -1).permute(2, 1, 0).flatten(1)  # [W, C h]
         lines = embedding_bag(column, lines, per_sample_weights=column_weight, mode="sum")
-        results.append(lines.view(len(column), len(image), len(row)).permute(1, 2, 0))
-    return torch.stack(results)
+        result = lines.view(len(column), len(image), len(row)).permute(1, 2, 0)
+        if out is None:
+            results.append(result)
+        else:
+            out[k] = result
+    return torch.stack(results) if out is None else out
 
 
 def _blurred(

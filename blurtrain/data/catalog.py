@@ -248,12 +248,13 @@ def _fingerprint(source: Path, images: Iterable[tree.Image]) -> str:
 
 
 def _data_id(store: PixelStore, classes: list[str], view: dict[str, NDArray[Any]]) -> str:
-    rows = store.rows
+    """The store's id is a hash of the paths and bytes of all its images and of how they are stored; places in it count,
+    because every random draw is a function of an image's place."""
     images = [
-        (rows[index]["path"], rows[index]["sha256"], classes[label], tree.SPLITS[split])
+        (int(index), classes[label], tree.SPLITS[split])
         for index, label, split in zip(view["index"], view["label"], view["split"], strict=True)
     ]
-    return hashlib.sha256(json.dumps([SCHEMA, store.size, sorted(images)]).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([SCHEMA, store.folder.name, images]).encode()).hexdigest()[:16]
 
 
 def _statistics(store: PixelStore, indices: NDArray[np.int64]) -> tuple[list[float], list[float]]:

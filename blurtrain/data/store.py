@@ -19,6 +19,8 @@ import tempfile
 import time
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -161,9 +163,16 @@ def _stage(
 
 def _decoded(source: Path, paths: list[str], size: int) -> Iterator[tuple[str, NDArray[np.uint8] | None, str]]:
     workers = len(os.sched_getaffinity(0))
-    with multiprocessing.get_context("forkserver").Pool(workers) as pool:
-        work = pool.imap(partial(read, size=size), [source / p for p in paths], chunksize=16)
-        yield from tqdm(work, total=len(paths), desc="decoding", unit="img", disable=None)
+    done = 0
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("forkserver")) as pool:
+        work = pool.map(partial(read, size=size), [source / p for p in paths], chunksize=16)
+        try:
+            for image in tqdm(work, total=len(paths), desc="decoding", unit="img", disable=None):
+                done += 1
+                yield image
+        except BrokenProcessPool:
+            suspects = f"{paths[done]} ... {paths[min(done + 16 * workers, len(paths)) - 1]}"
+            raise DataError(f"{source}: a decoder crashed (out of memory?) on one of {suspects}") from None
 
 
 class _Staged:

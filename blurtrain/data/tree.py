@@ -48,11 +48,11 @@ def scan(root: Path, level: int | None = None) -> list[Image]:
     paths = sorted((p.relative_to(root) for p in _files(root)), key=lambda p: p.parts)
     if not paths:
         raise DataError(f"{root}: holds no images ({', '.join(sorted(_SUFFIXES))})")
-    tops = {p.parts[0] for p in paths}
+    tops = {p.parts[0].lower() for p in paths}
     has_splits = tops <= set(_SPLIT_FOLDERS) and len(tops) > 1
     images = []
     for path in paths:
-        split = _SPLIT_FOLDERS[path.parts[0]] if has_splits else ""
+        split = _SPLIT_FOLDERS[path.parts[0].lower()] if has_splits else ""
         folders = path.parts[has_splits:-1]
         if len(folders) < (level or 1):
             raise DataError(

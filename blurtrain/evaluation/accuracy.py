@@ -55,12 +55,12 @@ def accuracy(
             best = logits.topk(min(5, logits.shape[1]), dim=1).indices == batch.labels[:, None]
             counts[row, 0] += best[:, 0].sum()
             counts[row, 1] += best.any(1).sum()
-        counts[-1] += len(batch.indices)
+        counts[-1] += torch.tensor([len(batch.indices), int(batch.indices.sum())], device=device)
         tick()
     model.train(training)
     rows = total(counts).tolist()
-    if rows[-1][0] != len(indices):
-        raise RuntimeError(f"evaluation counted {rows[-1][0]} of {len(indices)} images")
+    if rows[-1] != [len(indices), int(indices.sum())]:  # how many, and a sum that tells them apart
+        raise RuntimeError(f"evaluation counted {rows[-1][0]} images, which are not the {len(indices)} of the split")
     return {
         "measure": "accuracy",
         "split": e.split,

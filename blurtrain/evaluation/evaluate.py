@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 
 from blurtrain.data.augment import Transform
 from blurtrain.data.catalog import open_dataset
@@ -41,7 +42,9 @@ def evaluate(folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     model = build(settings.network.architecture, len(dataset.classes))
     model.load_state_dict(safetensors.torch.load_file(run.weights))
     loader = open_loader(settings.loader.kind, dataset, device, settings.loader.workers or available_cores())
-    outcome = accuracy(model.to(device), dataset, loader, Transform.of(settings, dataset), settings)
+    outcome = accuracy(
+        model.to(device, memory_format=torch.channels_last), dataset, loader, Transform.of(settings, dataset), settings
+    )
     outcome["epoch"] = settings.optimisation.epochs
     write_json(path, outcome)
     return outcome

@@ -1,5 +1,6 @@
 """Checkpoints that are whole or not there, and say so themselves: `epoch-0005-<first 16 hex of their SHA-256>.pt`."""
 
+import contextlib
 import hashlib
 import io
 import logging
@@ -36,6 +37,8 @@ def newest(folder: Path) -> Path | None:
         if whole:
             return path
         log.warning("checkpoint %s is damaged (its checksum does not fit): trying an older one", path)
+        with contextlib.suppress(OSError):
+            path.rename(path.with_suffix(".damaged"))  # no longer counted among those that are kept
     return None
 
 
@@ -45,4 +48,4 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob("epoch-*-*.pt"), reverse=True)
+    return sorted(folder.glob("epoch-*-*.pt"), key=lambda p: int(p.name.split("-")[1]), reverse=True)

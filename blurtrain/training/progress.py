@@ -30,7 +30,7 @@ class Progress:
         if attempt and settings.logging.tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._tensorboard = SummaryWriter(str(attempt.run.path / "tensorboard"), purge_step=epoch)
+            self._tensorboard = SummaryWriter(str(attempt.run.path / "tensorboard"), purge_step=epoch + 1)
         hidden = not attempt or not sys.stderr.isatty()
         self._bar = tqdm(
             total=self.epochs,
@@ -88,7 +88,7 @@ class Progress:
             self._shown_sigma = sigma
             mean, sd = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in (transform.mean, transform.sd))
             pixels = (images[:16] * sd + mean).clamp(0, 1).float().cpu()
-            self._tensorboard.add_images("as the network sees them", pixels, epoch)
+            self._tensorboard.add_images("as the network sees them", pixels, epoch + 1)
 
     def measured(self, outcome: dict[str, Any]) -> None:
         """The final evaluation."""

@@ -56,21 +56,30 @@ def train(settings: Settings, runs: Path) -> Run:
     dataset = open_dataset(Path(settings.data.root), settings.dataset)
     check_settings(settings, dataset)
     run = Run(runs / run_id(settings, dataset.data_id))
-    if run.result() is not None:
-        log.info("%s is already done", run.path)
-        return run
-    with process_group(settings.loader) as group:
+    with process_group(
+        settings.loader.model_copy(update={"threads": settings.loader.threads or run.threads()})
+    ) as group:
+        if group.agree(run.result() is not None if group.leads else None):
+            log.info("%s is already done (`blurtrain evaluate` measures it at other sigmas)", run.path)
+            return run
         if group.leads:
             Run.begin(runs, run.id, settings)
         newest = group.agree(checkpoint.newest(run.checkpoints) if group.leads else None)
         state = checkpoint.load(newest) if newest else None
         attempt = run.new_attempt(settings, dataset.data_id) if group.leads else None
         try:
+            if attempt:
+                attempt.beat(epoch=state["epoch"] if state else 0, epochs=settings.optimisation.epochs)
             training = _begin(settings, dataset, group, attempt, state)
             epoch = state["epoch"] if state else 0
             if attempt:
                 attempt.record(
-                    "start", epoch=epoch, world=group.world, device=str(group.device), torch=torch.__version__
+                    "start",
+                    epoch=epoch,
+                    world=group.world,
+                    device=str(group.device),
+                    torch=torch.__version__,
+                    threads=torch.get_num_threads(),
                 )
                 log.info(
                     "%s: attempt %d from epoch %d of %d", run.path, attempt.number, epoch, settings.optimisation.epochs
@@ -124,10 +133,19 @@ def _begin(
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
     if group.world > 1:
-        model = nn.parallel.DistributedDataParallel(model)
+        model = nn.parallel.DistributedDataParallel(_with_shared_batch_norm(model, group))
     loader = open_loader(settings.loader.kind, dataset, group.device, settings.loader.workers or available_cores())
     transform = Transform.of(settings, dataset)
     return Training(settings, dataset, loader, transform, group, model, optimiser, smoothing, attempt)
+
+
+def _with_shared_batch_norm(model: nn.Module, group: Group) -> nn.Module:
+    """Statistics over the global batch, as one process would take them; torch has that for GPUs only."""
+    if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+        return model
+    if group.device.type != "cuda":
+        raise TrainingError("batch norm over several processes needs GPUs: train this network with one process")
+    return nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
 
 def _train_epoch(training: Training, epoch: int, progress: Progress) -> None:

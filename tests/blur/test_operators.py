@@ -194,3 +194,14 @@ def test_one_geometry_for_all_with_a_sigma_each_in_chunks(monkeypatch: pytest.Mo
     monkeypatch.setattr(product, "WORKSPACE", 200_000)
     monkeypatch.setattr(operators, "_by_taps", lambda _: False)
     assert torch.allclose(resized_crop_blur(*arguments), whole, atol=1e-3)
+
+
+def test_geometry_of_another_batch_and_boundless_kernels_are_refused() -> None:
+    images, at, side = torch.zeros(4, 3, 16, 16), torch.zeros(2, dtype=torch.long), torch.full((2,), 16)
+    with pytest.raises(ValueError, match="one for each of 4 images"):
+        resized_crop_blur(images, at, at, side, side, 8)
+    for sigma in (1e9, torch.tensor([1.0, 1e6, 1.0, 1.0])):
+        with pytest.raises(ValueError, match="at most 10000 pixels"):
+            gaussian_blur(images, sigma)
+    with pytest.raises(ValueError, match="more than 0"):
+        gaussian_blur(images, 1.0, truncate=0)

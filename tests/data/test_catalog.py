@@ -341,3 +341,17 @@ def test_a_lost_store_is_told_and_made_again(copy: Dataset, tree: Path, quick_wr
     assert fresh
     assert again.data_id == copy.data_id
     again.check()
+
+
+def test_the_place_of_an_image_in_the_store_is_part_of_the_data_id(toys: Path, tmp_path: Path) -> None:
+    """Random draws are functions of it: a file that the view leaves out, but that moves the others, is another id."""
+    recipe = Recipe(images=str(toys), resolution=16, min_images=2, val=0)
+    before, _ = prepare(tmp_path / "before", "toys", recipe)
+    more = tmp_path / "more"
+    shutil.copytree(toys, more)
+    first = sorted(p for p in more.rglob("*.png"))[0]
+    (more / "AAA").mkdir()
+    shutil.copy(first, more / "AAA" / first.name)  # a class of one image, which min_images leaves out
+    after, _ = prepare(tmp_path / "after", "toys", Recipe(**{**recipe.model_dump(), "images": str(more)}))
+    assert after.classes == before.classes and len(after.view["index"]) == len(before.view["index"])
+    assert after.data_id != before.data_id

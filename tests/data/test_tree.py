@@ -206,3 +206,12 @@ def test_links_to_folders_are_followed_once(tree: Path, tmp_path: Path) -> None:
     (root / "checks2" / "loop").symlink_to(root)
     found = scan(root)
     assert len(found) == 42 and {i.label for i in found} == {"checks", "rings", "stripes"}
+
+
+def test_splits_are_known_however_they_are_written(tree: Path, tmp_path: Path) -> None:
+    root = tmp_path / "capitals"
+    for split in ("Train", "TEST"):
+        (root / split).mkdir(parents=True)
+        for folder in tree.iterdir():
+            (root / split / folder.name).symlink_to(folder)
+    assert {i.split for i in scan(root)} == {"train", "test"}

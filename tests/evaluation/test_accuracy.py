@@ -63,12 +63,14 @@ def test_shares_add_up_at_any_world_size_and_a_lost_image_is_an_error(
 
     def collect(counts: Tensor) -> Tensor:
         sums.append(counts.clone())
-        return torch.full_like(counts, whole["n"])  # pretend that the others are there
+        pretended = torch.full_like(counts, whole["n"])  # as if the others were there
+        pretended[-1, 1] = int(prepared.split("test")[0].sum())
+        return pretended
 
     for rank in range(3):
         outcome(prepared, settings, rank=rank, world=3, total=collect)
     added = torch.stack(sums).sum(0).tolist()
-    assert added[-1] == [whole["n"]] * 2
+    assert added[-1] == [whole["n"], int(prepared.split("test")[0].sum())]
     assert [row[0] for row in added[:-1]] == [level["top1"] for level in whole["levels"]]
     with pytest.raises(RuntimeError, match="counted"):
         outcome(prepared, settings, rank=0, world=3)

@@ -46,3 +46,14 @@ def test_nothing_but_weights_is_unpickled(tmp_path: Path) -> None:
     path = checkpoint.save(tmp_path, 1, {"epoch": 1, "model": Path("/etc")}, keep=2)
     with pytest.raises(Exception, match=r"[Ww]eights"):
         checkpoint.load(path)
+
+
+def test_a_damaged_checkpoint_does_not_count_among_those_that_are_kept(tmp_path: Path) -> None:
+    for epoch in (9_998, 9_999):
+        checkpoint.save(tmp_path, epoch, state(epoch), keep=2)
+    damaged = checkpoint.save(tmp_path, 10_000, state(10_000), keep=2)  # a digit more: order is by number
+    damaged.write_bytes(b"")
+    assert checkpoint.newest(tmp_path) is not None
+    last = checkpoint.save(tmp_path, 10_001, state(10_001), keep=2)
+    kept = sorted(p.name.split("-")[1] for p in tmp_path.glob("*.pt"))
+    assert kept == ["10001", "9999"] and checkpoint.newest(tmp_path) == last

@@ -197,3 +197,31 @@ def test_the_log_of_a_failed_attempt_has_the_traceback_and_the_terminal_one_line
     log = (run.path / "attempts" / "0001" / "log.txt").read_text()
     assert "attempt 1 ends" in log and "Traceback" in log and "TrainingError" in log
     assert "Traceback" not in caplog.text
+
+
+def test_a_resumed_run_computes_with_the_threads_that_it_began_with(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from blurtrain.training import train as module
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_train_epoch", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(loader={"threads": 1}), tmp_path)
+    monkeypatch.undo()
+    run = train(tiny(loader={"threads": 0, "workers": 2}), tmp_path)
+    assert [e["threads"] for e in run.journal() if e["event"] == "start"] == [1, 1]
+
+
+def test_batch_norm_over_several_processes_without_gpus_is_refused() -> None:
+    from blurtrain.errors import TrainingError
+    from blurtrain.training.distributed import Group
+    from blurtrain.training.train import _with_shared_batch_norm
+
+    group = Group(0, 2, torch.device("cpu"))
+    plain = torch.nn.Conv2d(3, 3, 3)
+    assert _with_shared_batch_norm(plain, group) is plain
+    with pytest.raises(TrainingError, match="one process"):
+        _with_shared_batch_norm(torch.nn.Sequential(plain, torch.nn.BatchNorm2d(3)), group)
