@@ -146,6 +146,8 @@ class Run:
         """Whether the newest attempt has a fresh heartbeat, and its process is there (if it is one of this machine)."""
         attempts = self.attempts()
         try:
+            if (read_json(attempts[-1] / "heartbeat.json") or {}).get("ended"):
+                return False
             beat = (attempts[-1] / "heartbeat.json").stat().st_mtime
             # The age of a heartbeat by the clock of the file system that both files lie on.
             with tempfile.NamedTemporaryFile(dir=attempts[-1], prefix=".now-") as now:
@@ -207,7 +209,7 @@ class Attempt:
     def __init__(self, run: Run, number: int, settings: Settings, data_id: str):
         self.run, self.number = run, number
         self.path = run.path / "attempts" / f"{number:04d}"
-        self._sequence = 0
+        self._sequence, self._progress = 0, dict[str, Any]()
         self._journal = (self.path / "journal.jsonl").open("a")
         self._log = logging.FileHandler(self.path / "log.txt")
         self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -243,6 +245,7 @@ class Attempt:
         """Renew the heartbeat: `sequence` grows as long as this attempt lives."""
         self.check()
         self._sequence += 1
+        self._progress = progress
         publish(self.path / "heartbeat.json", json.dumps({"sequence": self._sequence, **progress}))
 
     def fail(self, error: BaseException) -> None:
@@ -256,7 +259,9 @@ class Attempt:
             self.record("failed", error=type(error).__name__, message=str(error))
 
     def close(self) -> None:
-        """Close the journal and the log."""
+        """Close the journal and the log, and let the heartbeat say that it was the last."""
+        with contextlib.suppress(OSError, Superseded):
+            self.beat(**{**self._progress, "ended": True})
         logging.getLogger("blurtrain").removeHandler(self._log)
         self._log.close()
         self._journal.close()

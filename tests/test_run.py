@@ -289,3 +289,6 @@ def test_a_run_beats_while_its_process_is_there_and_its_heartbeat_fresh(run: Run
     assert not run.beats()
     write_json(origin, {**read_json(origin), "host": "another-machine"})  # whose processes cannot be seen from here
     assert run.beats()
+    attempt.close()
+    assert not run.beats()
+    assert read_json(heartbeat) == {"sequence": 3, "epoch": 2, "ended": True}

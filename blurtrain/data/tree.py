@@ -66,15 +66,15 @@ def scan(root: Path, level: int | None = None) -> list[Image]:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    """Image files below `root` by name, through links to folders too, but into no folder twice."""
-    entered = set()
+    """Image files below `root` by name, through links to folders too, but not round in circles."""
+    above = {str(root): frozenset[str]()}
     for folder, folders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
+        real, entered = os.path.realpath(folder), above.pop(folder)
         if real in entered:
             folders.clear()
             continue
-        entered.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        above |= {os.path.join(folder, name): entered | {real} for name in folders}  # noqa: PTH118  (as os.walk does)
         yield from (Path(folder, f) for f in files if not f.startswith(".") and Path(f).suffix.lower() in _SUFFIXES)
 
 

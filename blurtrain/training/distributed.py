@@ -1,7 +1,9 @@
 """The processes that share a run: alone, or started by torchrun (which sets RANK, WORLD_SIZE, LOCAL_RANK, ...)."""
 
 import contextlib
+import gc
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -54,4 +56,9 @@ def process_group(settings: Loader) -> Iterator[Group]:
     try:
         yield Group(rank, world, device)
     finally:
+        # gloo's threads need Python's lock to let go of their last tensors, and the end of the group waits for those
+        # threads while it holds that lock: unless they are given the time, and whatever else holds the group (a model
+        # wrapped for it) is gone, this now and then hangs for ever.
+        gc.collect()
+        time.sleep(0.2)
         dist.destroy_process_group()

@@ -56,50 +56,46 @@ def train(settings: Settings, runs: Path) -> Run:
     dataset = open_dataset(Path(settings.data.root), settings.dataset)
     check_settings(settings, dataset)
     run = Run(runs / run_id(settings, dataset.data_id))
-    with process_group(
-        settings.loader.model_copy(update={"threads": settings.loader.threads or run.threads()})
-    ) as group:
+    threads = settings.loader.threads or run.threads()
+    with process_group(settings.loader.model_copy(update={"threads": threads})) as group:
         if group.agree(run.result() is not None if group.leads else None):
             log.info("%s is already done (`blurtrain evaluate` measures it at other sigmas)", run.path)
-            return run
-        if group.leads:
-            Run.begin(runs, run.id, settings)
-        newest = group.agree(checkpoint.newest(run.checkpoints) if group.leads else None)
-        state = checkpoint.load(newest) if newest else None
-        attempt = run.new_attempt(settings, dataset.data_id) if group.leads else None
-        try:
-            if attempt:
-                attempt.beat(epoch=state["epoch"] if state else 0, epochs=settings.optimisation.epochs)
-            training = _begin(settings, dataset, group, attempt, state)
-            epoch = state["epoch"] if state else 0
-            if attempt:
-                attempt.record(
-                    "start",
-                    epoch=epoch,
-                    world=group.world,
-                    device=str(group.device),
-                    torch=torch.__version__,
-                    threads=torch.get_num_threads(),
-                )
-                log.info(
-                    "%s: attempt %d from epoch %d of %d", run.path, attempt.number, epoch, settings.optimisation.epochs
-                )
-            saved = time.monotonic()
-            with Progress(settings, attempt, epoch) as progress:
-                for epoch in range(epoch, settings.optimisation.epochs):  # noqa: B020
-                    _train_epoch(training, epoch, progress)
-                    if attempt and time.monotonic() - saved >= 60 * settings.checkpoints.every_minutes:
-                        _save(training, run, epoch + 1)
-                        saved = time.monotonic()
-                _finish(training, run, progress)
-        except BaseException as error:
-            if attempt:
-                attempt.fail(error)
-            raise
-        finally:
-            if attempt:
-                attempt.close()
+        else:
+            _attempt(settings, dataset, run, group)
     return run
+
+
+def _attempt(settings: Settings, dataset: Dataset, run: Run, group: Group) -> None:
+    """From the newest checkpoint to the result. A function of its own, so that nothing of it outlives the group."""
+    if group.leads:
+        Run.begin(run.path.parent, run.id, settings)
+    newest = group.agree(checkpoint.newest(run.checkpoints) if group.leads else None)
+    state = checkpoint.load(newest) if newest else None
+    first, epochs = state["epoch"] if state else 0, settings.optimisation.epochs
+    attempt = run.new_attempt(settings, dataset.data_id) if group.leads else None
+    try:
+        if attempt:
+            attempt.beat(epoch=first, epochs=epochs)
+        training = _begin(settings, dataset, group, attempt, state)
+        if attempt:
+            origin = {"world": group.world, "device": str(group.device), "torch": torch.__version__}
+            attempt.record("start", epoch=first, **origin, threads=torch.get_num_threads())
+            log.info("%s: attempt %d from epoch %d of %d", run.path, attempt.number, first, epochs)
+        saved = time.monotonic()
+        with Progress(settings, attempt, first) as progress:
+            for epoch in range(first, epochs):
+                _train_epoch(training, epoch, progress)
+                if attempt and time.monotonic() - saved >= 60 * settings.checkpoints.every_minutes:
+                    _save(training, run, epoch + 1)
+                    saved = time.monotonic()
+            _finish(training, run, progress)
+    except BaseException as error:
+        if attempt:
+            attempt.fail(error)
+        raise
+    finally:
+        if attempt:
+            attempt.close()
 
 
 def check_settings(settings: Settings, dataset: Dataset) -> None:
