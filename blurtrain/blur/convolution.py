@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from blurtrain.blur.point_spread import MAX_SIDE
-from blurtrain.blur.product import WORKSPACE, check_images, result_dtype, rounded
+from blurtrain.blur.product import CACHED, WORKSPACE, check_images, result_dtype, rounded
 
 
 def convolve(
@@ -39,14 +39,19 @@ def convolve(
     n, channels, height, width = images.shape
     down, across = (k // 2 for k in kernels.shape[-2:])
     function = _METHODS[method if method != "auto" else _faster(max(kernels.shape[-2:]), images)]
-    padded = channels * (height + 2 * down) * (width + 2 * across) * work.itemsize
-    step = max(1, WORKSPACE // (5 * padded))
+    padded = channels * (height + 2 * down) * (width + 2 * across)
+    step = WORKSPACE // (5 * padded * work.itemsize)
+    if function is _fourier and images.device.type == "cpu":
+        step = min(step, CACHED // padded)
+    step = max(1, step)
     rows, columns = (reflected(side, r, images.device) for side, r in ((height, down), (width, across)))
     parts = []
     for start in range(0, n, step):
         part = slice(start, start + step)
         pixels = images[part].to(work)
-        if down or across:
+        if down < height and across < width:
+            pixels = functional.pad(pixels, (across, across, down, down), mode="reflect")
+        else:  # torch pads by less than the image only
             pixels = pixels[:, :, rows][:, :, :, columns]
         blurred = function(pixels, kernels[part] if kernels.ndim == 3 else kernels[None], height, width)
         parts.append(rounded(blurred, result_dtype(images, dtype)))
@@ -96,7 +101,7 @@ def _smooth(n: int) -> int:
 
 def _faster(side: int, images: Tensor) -> str:
     """By measurement (`blurtrain bench blur`), but not at run time: a choice that varied would vary the results."""
-    return "spatial" if side <= (15 if max(images.shape[-2:]) >= 128 else 19) else "fourier"
+    return "spatial" if side <= (13 if max(images.shape[-2:]) >= 48 else 21) else "fourier"
 
 
 _METHODS: dict[str, Callable[[Tensor, Tensor, int, int], Tensor]] = {"spatial": _spatial, "fourier": _fourier}
