@@ -109,11 +109,7 @@ def check_settings(settings: Settings, dataset: Dataset) -> None:
             f"{resolution}: prepare it with --resolution {resolution}, or set data.resolution"
         )
     dataset.split(settings.evaluation.split)
-    if len(dataset.split("train")[0]) < settings.optimisation.batch_size:
-        raise DataError(
-            f"optimisation.batch_size={settings.optimisation.batch_size} is more than the "
-            f"{len(dataset.split('train')[0])} training images of {dataset.name!r}"
-        )
+    training_order(dataset.split("train")[0], settings.seed, 0, settings.optimisation.batch_size)  # one whole batch
 
 
 def _begin(
