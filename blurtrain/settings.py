@@ -7,12 +7,13 @@ Mappings merge key by key, lists are replaced.
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from blurtrain.curricula import ConstantBlur, Curriculum
 from blurtrain.documents import merge, parse_overrides, read_yaml
@@ -39,10 +40,43 @@ class Data(Section):
     """Normalisation standard deviation per channel; none: as measured on the training split."""
 
 
+ARCHITECTURES = ("alexnet-sup", "alexnet", "vgg-16", "resnet-18", "resnet-50")
+"""Networks by name; any other is named timm/NAME."""
+
+
+class Pretrained(Section):
+    """Weights to begin with, from a file of one's own."""
+
+    file: str = outside_identity(...)
+    """A state dict as .safetensors, or as .pt or .pth (read without unpickling anything but tensors)."""
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """What `sha256sum FILE` prints: wherever the file lies, it is these weights that the run begins with."""
+
+
 class Network(Section):
     """What is trained."""
 
-    architecture: Literal["alexnet-sup", "resnet-18"] = "alexnet-sup"
+    architecture: str = "alexnet-sup"
+    pretrained: Pretrained | None = added_later(None)
+    """None: freshly drawn by `seed`."""
+
+    @field_validator("architecture")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in ARCHITECTURES and not re.fullmatch(r"timm/[A-Za-z0-9_.]+", name):
+            raise ValueError(f"{nearest(name, ARCHITECTURES)}, or any network of timm as timm/NAME")
+        return name
+
+
+class Precision(Section):
+    """The arithmetic of the network; the weights themselves, and the optimiser's state, stay in float32."""
+
+    arithmetic: Literal["float32", "bfloat16", "float16", "float64"] = "float32"
+    """bfloat16, float16: by autocast, the latter with loss scaling; float64 (weights too) is for comparisons."""
+    tf32: bool = False
+    """Let GPUs round the factors of float32 products to ten bits of mantissa."""
+    compile: bool = False
+    """Compile the network by torch.compile: fewer, larger kernels, after a minute or so."""
 
 
 class Blur(Section):
@@ -97,6 +131,17 @@ class Optimisation(Section):
     """Linear warm-up, stepped per batch, then cosine to zero."""
     warmup_factor: float = Field(0.01, ge=0, le=1)
     """Learning rate at the first step, as a share of the peak."""
+    label_smoothing: float = added_later(0.0, ge=0, lt=1)
+    """Share of each label that is spread evenly over all classes."""
+    ema: float = added_later(0.0, ge=0, lt=1)
+    """Decay per step of an exponential moving average of the weights, which then is what is evaluated and published;
+    0: none."""
+    batch_norm_images: int = added_later(0, ge=0)
+    """How many images share statistics in batch norm, over however many processes; 0: the whole batch."""
+    non_finite: Literal["stop", "skip"] = added_later("stop")
+    """At a loss or gradient that is no finite number: end the run, or leave out that step, and count it."""
+    accumulate: int = outside_identity(1, ge=1)
+    """Passes that a process cuts its share of a batch into, for want of memory: still one step a batch."""
 
     @model_validator(mode="after")
     def _warm_up_ends(self) -> "Optimisation":
@@ -117,11 +162,13 @@ class Evaluation(Section):
 class Loader(Section):
     """How pixels reach the device: never changes them."""
 
-    kind: Literal["auto", "ffcv", "resident"] = "auto"
-    """ffcv: decoded by FFCV's threads; resident: the whole pixel store in the device's memory; auto: ffcv where it
-    can be imported, else resident."""
+    kind: Literal["auto", "ffcv", "resident", "pytorch"] = "auto"
+    """ffcv: read by FFCV's threads; resident: the whole pixel store in the device's memory; pytorch: read by the worker
+    processes of torch's DataLoader; auto: ffcv where it can be imported, else resident."""
     workers: int = Field(0, ge=0)
-    """FFCV threads a process; 0: the processor cores this process may use, shared among the node's processes."""
+    """FFCV threads, or worker processes, of each process; 0: the cores it may use, shared among the node's processes."""
+    stalled_seconds: float = Field(60.0, gt=0)
+    """A loader that brings nothing for so long is taken for dead; network file systems may need more."""
     threads: int = Field(0, ge=0)
     """torch threads a process; 0: as workers."""
 
@@ -129,14 +176,18 @@ class Loader(Section):
 class Checkpoints(Section):
     """What a run is resumed from; how often never changes its outcome."""
 
-    every_minutes: float = Field(1.0, ge=0)
-    """At the end of an epoch, if the last one is so old; 0: after every epoch."""
+    every_minutes: float = Field(5.0, ge=0)
+    """As soon as the last one is so old, also inside an epoch; 0: after every step."""
     keep: int = Field(2, ge=2)
     """So many of the newest stay, so that a damaged one loses little."""
 
 
 class Logging(Section):
+    """What is told of a run while it goes on."""
+
     tensorboard: bool = True
+    every_steps: int = Field(100, ge=1)
+    """The journal (and TensorBoard) has an entry per so many steps, beside the one per epoch."""
 
 
 class Settings(Section):
@@ -152,6 +203,7 @@ class Settings(Section):
     blur: Blur = Blur()
     augmentation: Augmentation = Augmentation()
     optimisation: Optimisation = Optimisation()
+    precision: Precision = added_later(Precision())
     evaluation: Evaluation = outside_identity(Evaluation())
     loader: Loader = outside_identity(Loader())
     checkpoints: Checkpoints = outside_identity(Checkpoints())

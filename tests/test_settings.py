@@ -50,6 +50,8 @@ def mistake(path: Path, *overrides: str) -> str:
         ("optimisation.epochs=0", "optimisation.epochs: ", "greater than or equal to 1 (given: 0)"),
         ("optimisation.optimiser=adamm", "optimisation.optimiser: ", "'adam' or 'sgd' (given: 'adamm')"),
         ("optimisation=3", "optimisation: ", "(given: 3)"),
+        ("network.architecture=resnet18", "network.architecture: did you mean 'resnet-18'?", "timm/NAME"),
+        ("network.pretrained.file=w.pt", "network.pretrained.sha256: ", "missing"),
         ("optimisation.learning_rate=.inf", "optimisation.learning_rate: ", "finite"),
         ("augmentation.flip=1.5", "augmentation.flip: ", "less than or equal to 1"),
         ("augmentation.crop_scale=[0.9,0.1]", "augmentation: crop_scale ", "0 < low <= high <= 1"),
@@ -263,6 +265,9 @@ CHANGES: list[dict[str, Any]] = [
     {"data": {"mean": [0.5, 0.5, 0.5]}},
     {"data": {"sd": [0.5, 0.5, 0.5]}},
     {"network": {"architecture": "resnet-18"}},
+    {"network": {"architecture": "timm/convnext_tiny"}},
+    {"network": {"pretrained": {"file": "w.pt", "sha256": "a" * 64}}},
+    {"network": {"pretrained": {"file": "w.pt", "sha256": "b" * 64}}},
     {"curriculum": {"sigma": 1}},
     {"curriculum": {"schedule": "stepwise"}},
     {"curriculum": {"schedule": "stepwise", "sigmas": [8, 4, 2, 1]}},
@@ -315,6 +320,13 @@ CHANGES: list[dict[str, Any]] = [
     {"optimisation": {"epochs": 99}},
     {"optimisation": {"warmup_epochs": 1}},
     {"optimisation": {"warmup_factor": 0.1}},
+    {"optimisation": {"label_smoothing": 0.1}},
+    {"optimisation": {"ema": 0.99}},
+    {"optimisation": {"batch_norm_images": 32}},
+    {"optimisation": {"non_finite": "skip"}},
+    {"precision": {"arithmetic": "bfloat16"}},
+    {"precision": {"tf32": True}},
+    {"precision": {"compile": True}},
 ]
 
 
@@ -326,7 +338,8 @@ def test_whatever_changes_the_weights_changes_the_id() -> None:
 def test_every_setting_is_known_to_change_the_id_or_not_to() -> None:
     """Whoever adds a setting decides: into CHANGES, or into NEUTRAL; those of a curriculum under each schedule."""
     tried = {key for document in [*CHANGES, *NEUTRAL] for key in _leaves(_by_schedule(document))}
-    known = set(_leaves(_by_schedule(compose(MINIMAL, "test").model_dump())))
+    whole = merge(MINIMAL, {"network": {"pretrained": {"file": "w.pt", "sha256": "a" * 64}}})
+    known = set(_leaves(_by_schedule(compose(whole, "test").model_dump())))
     for kind in get_args(get_args(Curriculum)[0]):
         known |= set(_leaves(_by_schedule({"curriculum": kind().model_dump()})))
     assert known == tried
@@ -346,11 +359,12 @@ def _leaves(document: dict[str, Any], above: str = "") -> list[str]:
 
 
 NEUTRAL: list[dict[str, Any]] = [
+    {"optimisation": {"accumulate": 4}},
     {"data": {"root": "/elsewhere"}},
     {"evaluation": {"split": "val", "sigmas": [3], "batch_size": 7}},
-    {"loader": {"kind": "resident", "workers": 3, "threads": 1}},
+    {"loader": {"kind": "resident", "workers": 3, "threads": 1, "stalled_seconds": 9}},
     {"checkpoints": {"every_minutes": 5, "keep": 9}},
-    {"logging": {"tensorboard": False}},
+    {"logging": {"tensorboard": False, "every_steps": 3}},
 ]
 
 
@@ -393,6 +407,11 @@ def test_what_is_added_later_leaves_the_identity_of_old_settings_as_it_was() -> 
     assert _identity(NewRun(part=New(b=2, c=4))) == {"part": {"a": 1, "b": 2, "c": 4}}
     with pytest.raises(ValueError, match="greater than 0"):
         New(b=0)
+
+
+def test_pretrained_weights_are_known_by_their_content_not_by_their_place() -> None:
+    here, there = ({"pretrained": {"file": file, "sha256": "a" * 64}} for file in ("w.pt", "/elsewhere/v.pt"))
+    assert identity(network=here) == identity(network=there) != identity()
 
 
 def test_one_run_has_one_id_however_it_is_spelled(file: Path) -> None:
