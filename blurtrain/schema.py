@@ -72,6 +72,9 @@ def _walk(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[set[str],
     beside: set[str] = set()
     shown: list[str] = []
     for part in loc:
+        if get_origin(here) in (Union, types.UnionType):
+            alternatives = [a for a in get_args(here) if a is not type(None)]
+            here = alternatives[0] if len(alternatives) == 1 else here
         tagged = {
             m.model_fields["schedule"].default: m
             for m in getattr(here, "__args__", ())

@@ -166,7 +166,8 @@ class Loader(Section):
     """ffcv: read by FFCV's threads; resident: the whole pixel store in the device's memory; pytorch: read by the worker
     processes of torch's DataLoader; auto: ffcv where it can be imported, else resident."""
     workers: int = Field(0, ge=0)
-    """FFCV threads, or worker processes, of each process; 0: the cores it may use, shared among the node's processes."""
+    """FFCV threads (or torch's worker processes) a process; 0: the cores it may use, shared among the node's
+    processes."""
     stalled_seconds: float = Field(60.0, gt=0)
     """A loader that brings nothing for so long is taken for dead; network file systems may need more."""
     threads: int = Field(0, ge=0)
