@@ -1,7 +1,7 @@
 """The front door: `blurtrain COMMAND ...`. Each room is imported inside its command, so that `--help` answers at once.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 what was asked for happened; 1 it failed; 2 a mistake
-that the user can mend, told in one line.
+that the user can mend, told in one line; 75 a training was asked to stop and has saved all: start it again.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from blurtrain.errors import BlurtrainError, DataError, SettingsError
+from blurtrain.errors import REQUEUE, BlurtrainError, DataError, SettingsError, Stopped
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(options.command(options) or 0)
     except BlurtrainError as error:
         print(f"blurtrain: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(REQUEUE if isinstance(error, Stopped) else 2)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # `| head`
@@ -176,7 +176,8 @@ def _grid_plan(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(rows, indent=1))
         return 0
-    intents = {"planned": "start", "stale": "continue", "failed": "try again", "cancelled": "continue"}
+    intents = {"planned": "start", "stale": "continue", "failed": "try again"}
+    intents |= dict.fromkeys(("cancelled", "preempted"), "continue")
     for row in rows:
         intent = intents.get(row["state"], "leave alone")
         print(f"{intent:12} {row['state']:10} {row['run_id']}")
@@ -238,6 +239,16 @@ def _bench_blur(options: argparse.Namespace) -> int:
     return 0
 
 
+def _bench_train(options: argparse.Namespace) -> int:
+    from blurtrain.bench.blur import device_of
+    from blurtrain.bench.train import Bench, bench_train, table
+
+    given = {name: getattr(options, name) for name in Bench.__dataclass_fields__}
+    rows = bench_train(device_of(options.device), Bench(**given))
+    print(json.dumps(rows, indent=1) if options.json else table(rows))
+    return 0
+
+
 # --- parser ---------------------------------------------------------------------------------------------------------
 
 
@@ -278,6 +289,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--resolution", type=int, help="training resolution in pixels (224); pixels are stored at 8/7 of it")
     p.add_argument("--stored", type=int, help="side of the stored images in pixels, if not 8/7 of the resolution")
+    p.add_argument(
+        "--encoding", choices=["raw", "jpg"], help="raw: fastest to read (default); jpg: in an eighth of the room"
+    )
+    p.add_argument("--quality", type=int, help="of jpg, 1..95 (90)")
     p.add_argument(
         "--skip-unreadable", action="store_true", default=None, help="leave out images that cannot be decoded"
     )
@@ -337,6 +352,21 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--batch", type=int, default=32, help="images in a batch (32)")
     p.add_argument("--repeats", type=int, default=5, help="rounds, of which the median is taken (5)")
     p.add_argument("--quick", action="store_true", help="a few small sizes only")
+    _json_option(p)
+
+    p = _command(bench, "train", _bench_train, "a network's own speed, and what is left of it in the whole pipeline")
+    p.add_argument("--architecture", default="resnet-18", help="resnet-18 (default), or another network")
+    p.add_argument("--resolution", type=int, default=64, help="of the network's input in pixels (64)")
+    p.add_argument("--batch", type=int, default=64, help="images in a step (64)")
+    p.add_argument(
+        "--arithmetic", choices=["float32", "bfloat16", "float16"], default="bfloat16", help="default: bfloat16"
+    )
+    p.add_argument("--compile", action="store_true", help="by torch.compile")
+    p.add_argument("--loader", choices=["auto", "ffcv", "resident", "pytorch"], default="auto", help="default: auto")
+    p.add_argument("--images", type=Path, help="folder of class folders with images (default: generated ones)")
+    p.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
+    p.add_argument("--steps", type=int, default=8, help="steps at a time (8)")
+    p.add_argument("--repeats", type=int, default=7, help="rounds, of which the median is taken (7)")
     _json_option(p)
 
     p = _command(commands, "report", _report, "turn run directories into tables, figures and a page")

@@ -1,4 +1,4 @@
-"""The device of this process, its threads, and arithmetic that gives the same bits each time.
+"""The device of this process, its cores, and arithmetic that gives the same bits each time.
 
 On a processor: the same bits for the same number of threads. On a GPU as far as torch has deterministic kernels; it
 warns of the others.
@@ -8,23 +8,28 @@ import os
 
 import torch
 
-from blurtrain.settings import Loader
+from blurtrain.errors import TrainingError
 
 
-def available_cores() -> int:
-    """Processor cores this process may use, shared among the processes of its node."""
-    return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+def cores() -> set[int]:
+    """Processor cores this process may use."""
+    return os.sched_getaffinity(0)
 
 
-def claim_device(settings: Loader) -> torch.device:
-    """The GPU that belongs to this process, else the CPU; sets torch's threads and deterministic algorithms."""
-    torch.set_num_threads(settings.threads or settings.workers or available_cores())
+def claim_device(local_rank: int = 0) -> torch.device:
+    """The GPU that belongs to this process, else the CPU; asks torch for deterministic algorithms.
+
+    Raises TrainingError where there are fewer GPUs than processes on this machine.
+    """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be deterministic
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    # A scheduler may show a process only its own GPU; then that one is number 0 whatever the local rank.
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    # A scheduler may show a process only its own GPU: then that one is number 0, whatever the local rank.
+    seen = torch.cuda.device_count()
+    if 1 < seen <= local_rank:
+        raise TrainingError(f"process {local_rank} of this machine finds {seen} GPUs: start one process a GPU")
+    device = torch.device("cuda", local_rank if seen > 1 else 0)
     torch.cuda.set_device(device)
     return device

@@ -1,4 +1,5 @@
-"""The errors a user can mend. The command line prints each as one line and exits with 2; anything else is a bug."""
+"""The errors a user can mend. The command line prints each as one line and exits with 2 (REQUEUE for `Stopped`);
+anything else is a bug."""
 
 import difflib
 from collections.abc import Iterable
@@ -22,6 +23,14 @@ class RunError(BlurtrainError):
 
 class TrainingError(BlurtrainError):
     """A training that cannot go on."""
+
+
+REQUEUE = 75
+"""Exit code of a process that was asked to stop and has saved all: start it again (EX_TEMPFAIL of sysexits.h)."""
+
+
+class Stopped(BlurtrainError):
+    """A training that was asked to stop, and has saved what it needs to go on; the command line exits with REQUEUE."""
 
 
 class Superseded(BlurtrainError):

@@ -15,6 +15,7 @@ is claimed by mkdir, the settings and the result are published by an exclusive l
 """
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -27,21 +28,30 @@ from pathlib import Path
 from typing import Any
 
 from blurtrain import __version__
-from blurtrain.errors import RunError, Superseded
+from blurtrain.errors import BlurtrainError, RunError, Stopped, Superseded
 from blurtrain.settings import Settings, dump, load_resolved
 
 STALE_SECONDS = 60.0
 """A heartbeat older than this means that its process is gone or stuck."""
 
 
-def publish(path: Path, content: bytes | str) -> None:
-    """Write a file so that readers see the old content or the new, never a part, whatever is interrupted."""
+Content = bytes | memoryview | str
+
+
+def publish(path: Path, content: Content) -> None:
+    """Write a file so that readers see the old content or the new, never a part, whatever is interrupted.
+
+    Raises RunError where it cannot be written (a full disk, say); the old content then stays.
+    """
     temporary = _written_beside(path, content)
-    temporary.replace(path)
+    try:
+        temporary.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
     _sync_folder(path.parent)
 
 
-def publish_once(path: Path, content: bytes | str) -> bool:
+def publish_once(path: Path, content: Content) -> bool:
     """As `publish`, but only if there is no such file yet; says whether this call was the one that made it."""
     temporary = _written_beside(path, content)
     try:
@@ -59,17 +69,24 @@ def write_json(path: Path, document: Any) -> None:
     publish(path, json.dumps(document, indent=1))
 
 
-def _written_beside(path: Path, content: bytes | str) -> Path:
+def _written_beside(path: Path, content: Content) -> Path:
     temporary = path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}.{threading.get_ident()}")
     try:
         with temporary.open("wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
-    except BaseException:  # a full disk, say: what could not be written must not stay on it
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)  # what could not be written to a full disk must not stay on it
+        if isinstance(error, OSError):
+            raise _unwritable(path, error) from error
         raise
     return temporary
+
+
+def _unwritable(path: Path, error: OSError) -> RunError:
+    cure = "free some, then start again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "is the folder writable?"
+    return RunError(f"{path}: cannot be written: {error.strerror}; {cure}")
 
 
 def _sync_folder(folder: Path) -> None:
@@ -170,12 +187,17 @@ class Run:
                 number += 1
 
     def journal(self) -> Iterator[dict[str, Any]]:
-        """The events of all attempts as one history: epochs that a later attempt did again are left out."""
+        """The events of all attempts as one history: steps that a later attempt did again are left out.
+
+        "start", "step" and "epoch" say `at` which step of the run they stand. An epoch is told after its last step has
+        been saved, so that it may be told again.
+        """
         histories = [list(_events(folder / "journal.jsonl")) for folder in self.attempts()]
         for k, events in enumerate(histories):
-            later = [h[0]["epoch"] for h in histories[k + 1 :] if h and h[0]["event"] == "start"]
-            limit = min(later, default=float("inf"))
-            yield from (e for e in events if e["event"] != "epoch" or e["epoch"] <= limit)
+            later = [e for history in histories[k + 1 :] for e in history[:1] if e["event"] == "start"]
+            first = {"step": "at", "epoch": "epoch"}
+            limits = {event: min((e[key] for e in later), default=float("inf")) for event, key in first.items()}
+            yield from (e for e in events if e["event"] not in first or e[first[e["event"]]] <= limits[e["event"]])
 
     def threads(self) -> int:
         """Threads that the first attempt computed with (0: not begun); others give other rounding, so they are kept."""
@@ -212,6 +234,7 @@ class Attempt:
         self._sequence, self._progress = 0, dict[str, Any]()
         self._journal = (self.path / "journal.jsonl").open("a")
         self._log = logging.FileHandler(self.path / "log.txt")
+        self._log.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk: not worth a traceback
         self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger = logging.getLogger("blurtrain")
         logger.addHandler(self._log)
@@ -237,9 +260,12 @@ class Attempt:
     def record(self, event: str, **values: Any) -> None:
         """Append one event to the journal, safely on disk."""
         self.check()
-        self._journal.write(json.dumps({"event": event, **values}) + "\n")
-        self._journal.flush()
-        os.fsync(self._journal.fileno())
+        try:
+            self._journal.write(json.dumps({"event": event, **values}) + "\n")
+            self._journal.flush()
+            os.fsync(self._journal.fileno())
+        except OSError as error:
+            raise _unwritable(self.path / "journal.jsonl", error) from error
 
     def beat(self, **progress: Any) -> None:
         """Renew the heartbeat: `sequence` grows as long as this attempt lives."""
@@ -255,13 +281,15 @@ class Attempt:
             "levelname": "ERROR", "msg": f"attempt {self.number} ends",
             "exc_info": (type(error), error, error.__traceback__),
         }))  # fmt: skip
-        with contextlib.suppress(OSError, Superseded):
-            self.record("failed", error=type(error).__name__, message=str(error))
+        event = "stopped" if isinstance(error, Stopped) else "failed"
+        with contextlib.suppress(OSError, BlurtrainError):
+            self.record(event, error=type(error).__name__, message=str(error))
 
     def close(self) -> None:
         """Close the journal and the log, and let the heartbeat say that it was the last."""
-        with contextlib.suppress(OSError, Superseded):
+        with contextlib.suppress(OSError, BlurtrainError):
             self.beat(**{**self._progress, "ended": True})
         logging.getLogger("blurtrain").removeHandler(self._log)
-        self._log.close()
-        self._journal.close()
+        for file in (self._log, self._journal):
+            with contextlib.suppress(OSError):  # what a full disk has not taken
+                file.close()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from blurtrain.errors import REQUEUE
 from blurtrain.run import Run, read_json
 from jobs.grid import Member
 from jobs.local import last_words, queued, running, was_cancelled
@@ -36,6 +37,8 @@ def _row(member: Member, runs: Path, waiting: dict[str, str]) -> dict[str, Any]:
         events = list(run.journal())
         if was_cancelled(runs, run.id):
             state = "cancelled"
+        elif code == REQUEUE or (code is None and events and events[-1]["event"] == "stopped"):
+            state, message = "preempted", "stopped by a signal, all saved; submit again to continue it"
         elif code:
             state, message = "failed", line
         elif events and events[-1]["event"] == "failed":

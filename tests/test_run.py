@@ -63,7 +63,7 @@ def test_the_old_content_survives_a_write_that_fails(
 
     publish(tmp_path / "file", "old")
     monkeypatch.setattr(*{"fsync": (os, "fsync"), "replace": (Path, "replace")}[failing], no_space)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(RunError, match=r"file: cannot be written: No space left .* free some"):
         publish(tmp_path / "file", "new" * 1000)
     assert (tmp_path / "file").read_text() == "old"
 
@@ -207,9 +207,9 @@ def test_a_failure_is_noted_in_journal_and_log(run: Run, settings: Settings) -> 
 def attempt_with(run: Run, settings: Settings, start: int | None, epochs: Sequence[int]) -> Attempt:
     attempt = run.new_attempt(settings, "d")
     if start is not None:
-        attempt.record("start", epoch=start)
+        attempt.record("start", epoch=start, at=10 * start)
     for epoch in epochs:
-        attempt.record("epoch", epoch=epoch, by=attempt.number)
+        attempt.record("epoch", epoch=epoch, at=10 * epoch, by=attempt.number)
     attempt.close()
     return attempt
 
@@ -231,6 +231,20 @@ def test_a_third_attempt_may_go_back_further(run: Run, settings: Settings) -> No
     attempt_with(run, settings, 5, range(6, 8))
     attempt_with(run, settings, 2, range(3, 5))
     assert epochs(run) == [(1, 1), (2, 1), (3, 3), (4, 3)]
+
+
+def test_steps_done_again_count_once(run: Run, settings: Settings) -> None:
+    """The second attempt goes on from a checkpoint inside epoch 1, the third from one after its last step."""
+    for epoch, start, last in ((0, 0, 10), (0, 5, 10), (0, 10, 12)):
+        attempt = run.new_attempt(settings, "d")
+        attempt.record("start", epoch=epoch, at=start)
+        for at in range(start + 1, last + 1):
+            attempt.record("step", at=at, by=attempt.number)
+            if at == 10:
+                attempt.record("epoch", epoch=1, at=10, by=attempt.number)
+        attempt.close()
+    steps = [(e["at"], e["by"]) for e in run.journal() if e["event"] == "step"]
+    assert steps == [(k, 1 if k <= 5 else 2 if k <= 10 else 3) for k in range(1, 13)]
 
 
 def test_an_attempt_that_never_started_takes_nothing_away(run: Run, settings: Settings) -> None:

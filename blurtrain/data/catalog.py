@@ -20,11 +20,13 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from blurtrain.data import tree
+from blurtrain.data.jpeg import BEST_QUALITY
 from blurtrain.data.standins import KINDS, draw
-from blurtrain.data.store import PixelStore, write_store
+from blurtrain.data.store import Encoding, PixelStore
+from blurtrain.data.writer import write_store
 from blurtrain.errors import DataError, nearest
 from blurtrain.run import publish, read_json
 from blurtrain.schema import NAME
@@ -61,12 +63,27 @@ class Recipe(BaseModel):
     """Training resolution that the pixels are meant for."""
     stored: int | None = Field(None, ge=8)
     """Side of the stored images; by default 8/7 of the resolution, as the study's 256 for 224."""
+    encoding: Encoding = "raw"
+    """raw: fastest to read; jpg: in about an eighth of the room, for what is large. The pixels are not the same."""
+    quality: int | None = Field(None, ge=1, le=BEST_QUALITY)
+    """Of jpg; by default 90."""
     skip_unreadable: bool = False
     """Leave out (and list) images that cannot be decoded, instead of refusing the folder."""
 
     @property
     def size(self) -> int:
         return self.stored or round(self.resolution * 8 / 7)
+
+    @property
+    def jpeg_quality(self) -> int | None:
+        """None: raw pixels."""
+        return None if self.encoding == "raw" else self.quality or 90
+
+    @model_validator(mode="after")
+    def _quality_of_jpg(self) -> "Recipe":
+        if self.quality and self.encoding == "raw":
+            raise ValueError(f"quality={self.quality} goes with encoding=jpg: raw pixels lose nothing")
+        return self
 
 
 @dataclass(frozen=True)
@@ -104,7 +121,7 @@ class Dataset:
         except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f"{self.folder}/view.npz: cannot be read: {error}; prepare the dataset again") from None
 
-    @property
+    @cached_property
     def store(self) -> PixelStore:
         return PixelStore(self.folder.parent / ".stores" / self.manifest["store"])
 
@@ -160,8 +177,10 @@ def prepare(root: Path, name: str, recipe: Recipe, images_root: Path = Path()) -
         raise DataError(f"{name!r} is no name for a dataset: letters, digits, '.', '_' and '-', beginning with no sign")
     source = _source(root, recipe, images_root)
     images = tree.scan(source, None if recipe.label == "leaf" else recipe.label)
+    # What recipes did not have from the beginning is left out at its default, so that older datasets stay as they are.
+    later = {"encoding", "quality"} if recipe.encoding == "raw" else None
     request = {
-        **recipe.model_dump(mode="json"),
+        **recipe.model_dump(mode="json", exclude=later),
         "source": str(source.resolve()),
         "schema": SCHEMA,
         "files": _fingerprint(source, images),
@@ -178,7 +197,7 @@ def prepare(root: Path, name: str, recipe: Recipe, images_root: Path = Path()) -
     tree.check_trained(images)
     # All images of the tree go into the store, so that views with other labels find the same one.
     every = [i.path for i in tree.scan(source)]
-    store, unreadable = write_store(root, source, every, recipe.size)
+    store, unreadable = write_store(root, source, every, recipe.size, recipe.jpeg_quality)
     if unreadable and not recipe.skip_unreadable:
         shown = "; ".join(f"{path}: {reason}" for path, reason in list(unreadable.items())[:3])
         raise DataError(

@@ -46,3 +46,9 @@ def curriculum_draws(seed: int, epoch: int, order: NDArray[np.integer]) -> NDArr
     bits = _hash(seed, epoch, order, 2**33)
     halves = np.arange(len(order)) % 2
     return (halves + (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53) / 2
+
+
+def step_seed(seed: int, epoch: int, step: int, rank: int) -> int:
+    """A seed for what draws from torch's own random state (dropout, say) in one step of one process: with it, a run
+    resumed at any step draws what it would have drawn."""
+    return int(_hash(seed, epoch, step, rank, 2**34)[0] >> np.uint64(1))

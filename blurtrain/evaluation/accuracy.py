@@ -38,24 +38,30 @@ def accuracy(
 ) -> dict[str, Any]:
     """Counts of correct images at each sigma of `settings.evaluation` (pixels at the reference resolution).
 
-    Each of `world` processes takes its share of the split and `total` adds the counts up; raises RuntimeError if then
-    not every image was counted exactly once. `tick` is called after every batch.
+    The batches are the same for any `world`, so that the counts are too: each process takes every `world`-th of them,
+    and `total` adds the counts up; raises RuntimeError if then not every image was counted exactly once. `tick` is
+    called equally often by each process, after every batch or in place of one.
     """
     e = settings.evaluation
     indices, labels = dataset.split(e.split)
-    device = next(model.parameters()).device
+    weights = next(model.parameters())
+    device = weights.device
+    batches = [indices[k : k + e.batch_size] for k in range(0, len(indices), e.batch_size)]
+    order = np.concatenate([*batches[rank::world], indices[:0]])
     sigmas = [scaled(s, settings.data.resolution, settings.blur.reference_resolution) for s in e.sigmas]
     counts = torch.zeros(len(sigmas) + 1, 2, dtype=torch.int64, device=device)
     training = model.training
     model.eval()
-    for batch in loader.epoch(indices[rank::world], e.batch_size):
+    for batch in loader.epoch(order, e.batch_size) if len(order) else ():
         resized = transform.resized(batch.images)
         for row, sigma in enumerate(sigmas):
-            logits = model(transform.blurred(resized, sigma))
+            logits = model(transform.blurred(resized, sigma).to(weights.dtype))
             best = logits.topk(min(5, logits.shape[1]), dim=1).indices == batch.labels[:, None]
             counts[row, 0] += best[:, 0].sum()
             counts[row, 1] += best.any(1).sum()
         counts[-1] += torch.tensor([len(batch.indices), int(batch.indices.sum())], device=device)
+        tick()
+    if len(batches) % world and rank >= len(batches) % world:
         tick()
     model.train(training)
     rows = total(counts).tolist()

@@ -10,7 +10,7 @@ import torch
 from blurtrain.data.augment import Transform
 from blurtrain.data.catalog import open_dataset
 from blurtrain.data.loader import open_loader
-from blurtrain.device import available_cores, claim_device
+from blurtrain.device import claim_device, cores
 from blurtrain.documents import merge, parse_overrides
 from blurtrain.errors import RunError
 from blurtrain.evaluation.accuracy import accuracy, cache_key
@@ -38,10 +38,11 @@ def evaluate(folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     path = run.evaluation("accuracy", cache_key(settings, settings.optimisation.epochs))
     if (known := read_json(path)) is not None:
         return known
-    device = claim_device(settings.loader)
+    torch.set_num_threads(settings.loader.threads or len(cores()))
+    device = claim_device()
     model = build(settings.network.architecture, len(dataset.classes))
     model.load_state_dict(safetensors.torch.load_file(run.weights))
-    loader = open_loader(settings.loader.kind, dataset, device, settings.loader.workers or available_cores())
+    loader = open_loader(settings.loader, dataset, device)
     outcome = accuracy(
         model.to(device, memory_format=torch.channels_last), dataset, loader, Transform.of(settings, dataset), settings
     )

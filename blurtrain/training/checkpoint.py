@@ -1,9 +1,10 @@
-"""Checkpoints that are whole or not there, and say so themselves: `epoch-0005-<first 16 hex of their SHA-256>.pt`."""
+"""Checkpoints that are whole or not there, and say so themselves: `step-00001200-<16 hex of their SHA-256>.pt`."""
 
 import contextlib
 import hashlib
 import io
 import logging
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -14,38 +15,62 @@ from blurtrain.run import publish
 log = logging.getLogger(__name__)
 
 
-def save(folder: Path, epoch: int, state: dict[str, Any], keep: int) -> Path:
-    """Write the state after `epoch` epochs, then remove all but the newest `keep` checkpoints."""
+def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
+    """Write the state after `step` steps, then remove all but the newest `keep` checkpoints.
+
+    Raises RunError where it cannot be written; those that were there before stay.
+    """
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    content = buffer.getvalue()
-    path = folder / f"epoch-{epoch:04d}-{hashlib.sha256(content).hexdigest()[:16]}.pt"
+    content = buffer.getbuffer()
+    path = folder / f"step-{step:08d}-{hashlib.sha256(content).hexdigest()[:16]}.pt"
     publish(path, content)
     for old in _newest_first(folder)[keep:]:
-        old.unlink()
+        old.unlink(missing_ok=True)
     return path
 
 
-def newest(folder: Path) -> Path | None:
-    """The newest intact checkpoint, None if there is none; damaged ones are named in the log and passed over."""
+def newest(folder: Path, run_id: str) -> Path | None:
+    """The newest intact checkpoint of this run, None if there is none.
+
+    Others (damaged, or of another run) are named in the log, set aside as `.damaged`, and passed over.
+    """
     for path in _newest_first(folder):
         try:
-            whole = hashlib.sha256(path.read_bytes()).hexdigest()[:16] == path.stem.rsplit("-", 1)[-1]
+            content = path.read_bytes()
         except OSError as error:
             log.warning("checkpoint %s cannot be read (%s): trying an older one", path, error.strerror)
             continue
-        if whole:
+        if (fault := _fault(path, content, run_id)) is None:
             return path
-        log.warning("checkpoint %s is damaged (its checksum does not fit): trying an older one", path)
+        log.warning("checkpoint %s %s: trying an older one", path, fault)
         with contextlib.suppress(OSError):
             path.rename(path.with_suffix(".damaged"))  # no longer counted among those that are kept
     return None
 
 
+def _fault(path: Path, content: bytes, run_id: str) -> str | None:
+    if hashlib.sha256(content).hexdigest()[:16] != path.stem.rsplit("-", 1)[-1]:
+        return "is damaged (its checksum does not fit)"
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True, mmap=False)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        return f"is no checkpoint ({str(error).splitlines()[0]})"
+    if not isinstance(state, dict) or state.get("run") != run_id:
+        return "is not of this run"
+    return None
+
+
 def load(path: Path) -> dict[str, Any]:
-    """The state that `save` wrote."""
+    """The state that `save` wrote; nothing but tensors and plain values is unpickled."""
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
+def clean(folder: Path) -> None:
+    """Remove what saves that were killed half way have left."""
+    for leftover in folder.glob(".step-*"):
+        leftover.unlink(missing_ok=True)
+
+
 def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob("epoch-*-*.pt"), key=lambda p: int(p.name.split("-")[1]), reverse=True)
+    return sorted(folder.glob("step-*-*.pt"), key=lambda p: int(p.name.split("-")[1]), reverse=True)

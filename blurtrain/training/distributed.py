@@ -1,19 +1,58 @@
-"""The processes that share a run: alone, or started by torchrun (which sets RANK, WORLD_SIZE, LOCAL_RANK, ...)."""
+"""The processes that share a run: alone, started by torchrun, or as the tasks of a SLURM step (srun, submitit)."""
 
 import contextlib
 import gc
 import os
+import re
+import socket
+import sys
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from blurtrain.device import claim_device
-from blurtrain.settings import Loader
+from blurtrain.device import claim_device, cores
+from blurtrain.errors import TrainingError
+from blurtrain.run import publish, read_json
+from blurtrain.settings import Settings
+
+PATIENCE = timedelta(minutes=10)
+"""How long one process waits for the others before it gives the run up."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a process stands among its peers, as its launcher says."""
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+    meeting: str = ""
+    """What the peers have in common where nobody has told them an address: the SLURM step, and which start it is."""
+
+    @classmethod
+    def from_environment(cls) -> "Place":
+        """Raises TrainingError where the environment contradicts itself."""
+        e = os.environ
+        try:
+            if "RANK" in e and "WORLD_SIZE" in e:
+                return cls(int(e["RANK"]), int(e["WORLD_SIZE"]), int(e.get("LOCAL_RANK", "0")))
+            # Only the tasks of a step have this one; a batch script by itself is one process, however large its job.
+            if int(e.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+                step = f"{e['SLURM_JOB_ID']}-{e['SLURM_STEP_ID']}-{e.get('SLURM_RESTART_COUNT', '0')}"
+                rank, world, local = (int(e[k]) for k in ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"))
+                return cls(rank, world, local, step)
+        except (KeyError, ValueError) as error:
+            raise TrainingError(f"the launcher's environment is incomplete: {error}; unset RANK and WORLD_SIZE "
+                                "to run alone") from None  # fmt: skip
+        return cls()
 
 
 @dataclass(frozen=True)
@@ -23,6 +62,8 @@ class Group:
     rank: int
     world: int
     device: torch.device
+    cores: int = 1
+    """Processor cores for this process: those it may use, shared among the peers that may use the same ones."""
 
     @property
     def leads(self) -> bool:
@@ -43,22 +84,129 @@ class Group:
         dist.broadcast_object_list(box, src=0)
         return box[0]
 
+    def gather(self, value: Any) -> list[Any]:
+        """Every process's value, by rank, on every process."""
+        if self.world == 1:
+            return [value]
+        values: list[Any] = [None] * self.world
+        dist.all_gather_object(values, value)
+        return values
+
 
 @contextlib.contextmanager
-def process_group(settings: Loader) -> Iterator[Group]:
-    """Join the peers that the environment names (nccl on GPUs, gloo else), and leave them at the end."""
-    world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-    device = claim_device(settings)
-    if world == 1:
-        yield Group(0, 1, device)
+def process_group(settings: Settings, runs: Path, threads: int = 0) -> Iterator[Group]:
+    """Join the peers that the environment names (nccl on GPUs, gloo else), and leave them at the end.
+
+    `threads`: torch's own, 0: as many as this process has cores. Where the launcher names no address (SLURM), the
+    leader's is left in `runs`/.rendezvous. Raises TrainingError where peers do not come, or are lost.
+    """
+    place = Place.from_environment()
+    device = claim_device(place.local_rank)
+    if place.world == 1:
+        torch.set_num_threads(threads or len(cores()))
+        yield Group(0, 1, device, len(cores()))
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    _join(place, device, runs)
+    group = Group(place.rank, place.world, device)
+    mine = (socket.gethostname(), cores())
+    sharing = sum(host == mine[0] and not mine[1].isdisjoint(theirs) for host, theirs in group.gather(mine))
+    group = Group(place.rank, place.world, device, max(1, len(mine[1]) // sharing))
+    torch.set_num_threads(threads or group.cores)
     try:
-        yield Group(rank, world, device)
+        yield group
+    except RuntimeError as error:
+        # gloo says so in words only.
+        if isinstance(error, dist.DistError) or re.search(r"gloo|[Cc]onnection|[Pp]eer|NCCL", str(error)):
+            words = str(error).strip().splitlines()[0]
+            raise TrainingError(f"rank {place.rank} of {place.world} has lost its peers: {words}") from error
+        raise
     finally:
-        # gloo's threads need Python's lock to let go of their last tensors, and the end of the group waits for those
-        # threads while it holds that lock: unless they are given the time, and whatever else holds the group (a model
-        # wrapped for it) is gone, this now and then hangs for ever.
-        gc.collect()
-        time.sleep(0.2)
-        dist.destroy_process_group()
+        _leave()
+
+
+def _join(place: Place, device: torch.device, runs: Path) -> None:
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    try:
+        if not place.meeting:
+            dist.init_process_group(backend, timeout=PATIENCE)
+            return
+        card = runs / ".rendezvous" / f"{place.meeting}.json"
+        if place.rank == 0:
+            # Port 0: the system gives one that is free, and it is ours at once; no other job can take it in between.
+            store = dist.TCPStore("0.0.0.0", 0, place.world, is_master=True, timeout=PATIENCE, wait_for_workers=False)
+            card.parent.mkdir(parents=True, exist_ok=True)
+            publish(card, f'{{"host": "{_reachable_name()}", "port": {store.port}}}')
+        else:
+            address = _read_card(card)
+            store = dist.TCPStore(address["host"], address["port"], place.world, is_master=False, timeout=PATIENCE)
+        dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.world, timeout=PATIENCE)
+        dist.barrier()
+        if place.rank == 0:
+            card.unlink()
+    except (RuntimeError, ValueError) as error:
+        words = str(error).strip().splitlines()[0]
+        raise TrainingError(f"rank {place.rank} of {place.world} cannot join its peers: {words}") from error
+
+
+def _reachable_name() -> str:
+    name = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+    try:
+        socket.getaddrinfo(name, None)
+        return name
+    except OSError:
+        return "127.0.0.1"  # a machine without a name in the network has no peers elsewhere
+
+
+def _read_card(card: Path) -> dict[str, Any]:
+    deadline = time.monotonic() + PATIENCE.total_seconds()
+    while time.monotonic() < deadline:
+        # By a listing, as NFS goes on denying a file that it has once been asked for in vain.
+        if card in card.parent.glob("*.json") and (address := read_json(card)):
+            return address
+        time.sleep(0.1)
+    raise TrainingError(f"{card}: did not come within {PATIENCE}: has the leading process started?")
+
+
+def _leave() -> None:
+    error = sys.exc_info()[1]
+    if error is not None and dist.get_backend() == "nccl":
+        return  # it would wait for collectives that nobody finishes; this process is about to end
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)  # they hold the model
+        error = error.__context__
+    # gloo's threads need Python's lock to let go of their last tensors, and the end of the group waits for those
+    # threads while it holds that lock: unless they are given the time, and whatever else holds the group (a model
+    # wrapped for it) is gone, this now and then hangs for ever.
+    gc.collect()
+    time.sleep(0.2)
+    dist.destroy_process_group()
+
+
+class Agreement:
+    """Wishes of single processes that all come to know at the same call, without any waiting for the others.
+
+    They travel beside the training step, on the processors, and are known one call later.
+    """
+
+    def __init__(self, group: Group, wishes: int):
+        self._none = [False] * wishes
+        self._peers = dist.new_group(backend="gloo") if group.world > 1 else None
+        self._pending: tuple[dist.Work, Tensor] | None = None
+
+    def __call__(self, *wishes: bool) -> list[bool]:
+        """What any process wished at the call before (alone: at this one). A wish that came true is not passed on."""
+        if self._peers is None:
+            return list(wishes)
+        known = self.settle()
+        wanted = torch.tensor([w and not k for w, k in zip(wishes, known, strict=True)], dtype=torch.uint8)
+        self._pending = dist.all_reduce(wanted, dist.ReduceOp.MAX, group=self._peers, async_op=True), wanted
+        return known
+
+    def settle(self) -> list[bool]:
+        """What was wished at the last call, if nobody has been told yet; leaves nothing on its way."""
+        if self._pending is None:
+            return self._none
+        work, wanted = self._pending
+        work.wait()
+        self._pending = None
+        return [bool(w) for w in wanted.tolist()]

@@ -1,94 +1,141 @@
 """What one sees of a training: the journal, the heartbeat, TensorBoard, and a bar on a terminal or lines in a log."""
 
 import logging
+import resource
 import sys
+import threading
 import time
-from typing import Any
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from blurtrain.data.augment import Transform
+from blurtrain.errors import BlurtrainError
 from blurtrain.run import Attempt
 from blurtrain.settings import Settings
 
 log = logging.getLogger(__name__)
 BEAT_SECONDS = 5.0
+T = TypeVar("T")
 
 
 class Progress:
-    """Tells everyone how far a training is. Only the leading process has an attempt; without one nothing is written."""
+    """Tells everyone how far a training is. Only the leading process has an attempt; without one nothing is written.
 
-    def __init__(self, settings: Settings, attempt: Attempt | None, epoch: int):
+    As a context, it keeps the heartbeat going in a thread of its own, whatever the training is doing meanwhile.
+    """
+
+    def __init__(self, settings: Settings, attempt: Attempt | None):
         self.attempt, self.epochs = attempt, settings.optimisation.epochs
-        self._done = float(epoch)
-        self._beaten = -BEAT_SECONDS
+        self._state: dict[str, Any] = {"doing": "starting", "epoch": 0.0, "epochs": self.epochs}
+        self._moved = time.monotonic()
+        self._over, self._failure = threading.Event(), list[Exception]()
+        self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._shown_sigma: float | None = None
+        self._wants_tensorboard = bool(attempt and settings.logging.tensorboard)
         self._tensorboard: Any = None
-        if attempt and settings.logging.tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._tensorboard = SummaryWriter(str(attempt.run.path / "tensorboard"), purge_step=epoch + 1)
-        hidden = not attempt or not sys.stderr.isatty()
-        self._bar = tqdm(
-            total=self.epochs,
-            initial=epoch,
-            unit="epoch",
-            disable=hidden,
-            bar_format="{l_bar}{bar}| {n:.2f}/{total} epochs [{elapsed}<{remaining}{postfix}]",
-        )
-        self._redirect = logging_redirect_tqdm() if not hidden else None
+        self._bar: Any = None
+        self._redirect: Any = None
 
     def __enter__(self) -> "Progress":
-        if self._redirect:
-            self._redirect.__enter__()
+        if self.attempt:
+            self.attempt.beat(**self._state)
+            self._heart.start()
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        if self._redirect:
+        self._over.set()
+        if self.attempt:
+            self._heart.join()
+        if self._bar is not None:
             self._redirect.__exit__(*exception)
-        self._bar.close()
+            self._bar.close()
         if self._tensorboard:
             self._tensorboard.close()
 
-    def tick(self) -> None:
-        """Renew the heartbeat if it is getting old."""
-        if self.attempt and time.monotonic() - self._beaten >= BEAT_SECONDS:
-            self._beaten = time.monotonic()
-            self.attempt.beat(epoch=self._done, epochs=self.epochs)
+    def begin(self, epoch: float, step: int) -> None:
+        """The run stands at `epoch` epochs, after `step` steps, and goes on from here."""
+        self.tick(doing="training", epoch=epoch)
+        if self._wants_tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
 
-    def step(self, epoch: int, step: int, steps: int) -> None:
-        """`step` of `steps` in the 0-based `epoch` are done."""
-        self._bar.update(epoch + step / steps - self._done)
-        self._done = epoch + step / steps
-        self.tick()
+            assert self.attempt
+            self._tensorboard = SummaryWriter(str(self.attempt.run.path / "tensorboard"), purge_step=step + 1)
+        if self.attempt and sys.stderr.isatty():
+            self._bar = tqdm(
+                total=self.epochs,
+                initial=epoch,
+                unit="epoch",
+                bar_format="{l_bar}{bar}| {n:.2f}/{total} epochs [{elapsed}<{remaining}{postfix}]",
+            )
+            self._redirect = logging_redirect_tqdm()
+            self._redirect.__enter__()
 
-    def epoch(self, epoch: int, **values: float) -> None:
+    def tick(self, **news: Any) -> None:
+        """The training has moved; `news` is what the heartbeat says of it. Raises Superseded where a newer attempt has
+        begun, and RunError where the heartbeat cannot be written any more."""
+        self._state.update(news)
+        self._moved = time.monotonic()
+        if self._failure:
+            raise self._failure[0]
+        if self._bar is not None and "epoch" in news:
+            self._bar.update(news["epoch"] - self._bar.n)
+
+    def _beat(self) -> None:
+        assert self.attempt
+        while not self._over.wait(BEAT_SECONDS):
+            try:
+                self.attempt.beat(**self._state, unmoved_seconds=round(time.monotonic() - self._moved, 1))
+            except BlurtrainError as error:
+                self._failure.append(error)  # told by the next tick, in the thread that can stop
+                return
+
+    def steps(self, at: int, epoch: float, **values: float) -> None:
+        """What was measured over the last steps, up to step `at` of the run."""
+        if self.attempt:
+            self.attempt.record("step", at=at, epoch=round(epoch, 4), **values)
+            self._scalars("step", at, values)
+
+    def epoch(self, at: int, epoch: int, **values: float) -> None:
         """`epoch` epochs are done; `values` is what was measured in the last of them."""
         if not self.attempt:
             return
-        self.attempt.record("epoch", epoch=epoch, **values)
-        summary = "loss {loss:.3f}, top-1 {top1:.1f} %, sigma {sigma:g}, {images_per_second:.0f} images/s".format(
-            **values
-        )
-        self._bar.set_postfix_str(summary)
-        if self._bar.disable:
-            log.info("epoch %d/%d: %s", epoch, self.epochs, summary)
-        else:
-            log.debug("epoch %d/%d: %s", epoch, self.epochs, summary)
+        self.attempt.record("epoch", at=at, epoch=epoch, **values)
+        self._scalars("epoch", at, values)
+        summary = (
+            "loss {loss:.3f}, top-1 {top1:.1f} %, sigma {sigma:g}, {images_per_second:.0f} images/s, "
+            "{waited:.0f} % waiting for data"
+        ).format(**{**values, "waited": 100 * values["data_wait"]})
+        if self._bar is not None:
+            self._bar.set_postfix_str(summary)
+        log.log(logging.INFO if self._bar is None else logging.DEBUG, "epoch %d/%d: %s", epoch, self.epochs, summary)
+
+    def _scalars(self, kind: str, at: int, values: dict[str, float]) -> None:
         if self._tensorboard:
             for name, value in values.items():
-                self._tensorboard.add_scalar(f"train/{name}", value, epoch)
+                self._tensorboard.add_scalar(f"{kind}/{name}", value, at)
 
-    def show(self, images: Tensor, transform: Transform, epoch: int, sigma: float) -> None:
-        """Some images as the network sees them, whenever the blur has changed."""
+    def show(self, images: Tensor, transform: Transform, network: nn.Module, at: int, sigma: float) -> None:
+        """Some images as the network sees them, and its first filters, whenever the blur has changed."""
         if self._tensorboard and sigma != self._shown_sigma:
             self._shown_sigma = sigma
             mean, sd = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in (transform.mean, transform.sd))
-            pixels = (images[:16] * sd + mean).clamp(0, 1).float().cpu()
-            self._tensorboard.add_images("as the network sees them", pixels, epoch + 1)
+            pixels = (images[:16].float() * sd + mean).clamp(0, 1).cpu()
+            self._tensorboard.add_images("as the network sees them", pixels, at)
+            self.filters(network, at)
+
+    def filters(self, network: nn.Module, at: int) -> None:
+        """The filters of the first convolution, each stretched to the full range, if they are of colours."""
+        first = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
+        if self._tensorboard and first is not None and first.in_channels == 3 and first.groups == 1:
+            weights = first.weight.detach().float().cpu()
+            low, high = weights.amin((1, 2, 3), keepdim=True), weights.amax((1, 2, 3), keepdim=True)
+            self._tensorboard.add_images("filters of the first layer", (weights - low) / (high - low + 1e-12), at)
 
     def measured(self, outcome: dict[str, Any]) -> None:
         """The final evaluation."""
@@ -103,3 +150,49 @@ class Progress:
             )
             if self._tensorboard:
                 self._tensorboard.add_scalar("test/top1 against sigma", 100 * level["top1"] / n, round(level["sigma"]))
+
+
+class Stopwatch:
+    """How fast images go through, and what share of the time is spent waiting for them: of an epoch, and lap by lap."""
+
+    def __init__(self, device: torch.device):
+        self._device, self._waited, self._images = device, 0.0, 0
+        self._began = time.monotonic()
+        self._lap = (self._began, 0.0, 0)
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+
+    def waiting(self, items: Iterable[T]) -> Iterator[T]:
+        """The items; the time that each takes to come counts as waited."""
+        source = iter(items)
+        while True:
+            began = time.monotonic()
+            item = next(source, None)
+            self._waited += time.monotonic() - began
+            if item is None:
+                return
+            yield item
+
+    def passed(self, images: int) -> None:
+        """So many images, of all processes together, have gone through."""
+        self._images += images
+
+    def lap(self) -> dict[str, float]:
+        """As `total`, since the last lap."""
+        since, self._lap = self._lap, (time.monotonic(), self._waited, self._images)
+        return self._speed(*(now - then for now, then in zip(self._lap, since, strict=True)))
+
+    def total(self) -> dict[str, float]:
+        """images_per_second, data_wait (0..1), memory_gib (resident), and on a GPU gpu_memory_gib (peak)."""
+        return self._speed(time.monotonic() - self._began, self._waited, self._images)
+
+    def _speed(self, seconds: float, waited: float, images: float) -> dict[str, float]:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        values = {
+            "images_per_second": images / seconds,
+            "data_wait": waited / seconds,
+            "memory_gib": pages * resource.getpagesize() / 2**30,
+        }
+        if self._device.type == "cuda":
+            values["gpu_memory_gib"] = torch.cuda.max_memory_allocated(self._device) / 2**30
+        return values

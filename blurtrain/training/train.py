@@ -1,34 +1,36 @@
 """Train one run, from wherever it stands to its result."""
 
+import contextlib
 import logging
-import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors.torch
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from numpy.typing import NDArray
+from torch import Tensor
 
 from blurtrain.blur.curriculum import feature_sigma, scaled, sigmas
 from blurtrain.data.augment import Transform
 from blurtrain.data.catalog import Dataset, open_dataset
-from blurtrain.data.draws import curriculum_draws, uniform
+from blurtrain.data.draws import curriculum_draws, step_seed
 from blurtrain.data.loader import Loader, open_loader, share_of_rank, training_order
-from blurtrain.device import available_cores
-from blurtrain.errors import DataError, TrainingError
+from blurtrain.errors import DataError, Stopped, TrainingError
 from blurtrain.evaluation.accuracy import accuracy, cache_key, headline
-from blurtrain.models import SMALLEST_INPUT, build
+from blurtrain.models import build, check_input
+from blurtrain.models.pretrained import load_pretrained
 from blurtrain.models.smoothing import Smoothing
 from blurtrain.run import Attempt, Run, publish, write_json
 from blurtrain.settings import Settings, run_id
 from blurtrain.training import checkpoint
-from blurtrain.training.distributed import Group, process_group
-from blurtrain.training.optimiser import build_optimiser, learning_rate
-from blurtrain.training.progress import Progress
+from blurtrain.training.distributed import Agreement, Group, process_group
+from blurtrain.training.learner import Learner
+from blurtrain.training.optimiser import learning_rate
+from blurtrain.training.progress import Progress, Stopwatch
+from blurtrain.training.stopping import StopRequest, stop_signals
 
 log = logging.getLogger(__name__)
 
@@ -38,57 +40,75 @@ class Training:
     """What one process holds while it works on a run."""
 
     settings: Settings
+    run: Run
     dataset: Dataset
+    group: Group
+    attempt: Attempt | None  # of the leading process
+    stop: StopRequest
+    progress: Progress
     loader: Loader
     transform: Transform
-    group: Group
-    model: nn.Module
-    optimiser: torch.optim.Optimizer
+    learner: Learner
     smoothing: Smoothing
-    attempt: Attempt | None  # of the leading process
+    agreement: Agreement
+    saved: float = field(default_factory=time.monotonic)
+
+    @property
+    def steps(self) -> int:
+        """Steps in an epoch."""
+        return len(self.dataset.split("train")[0]) // self.settings.optimisation.batch_size
+
+
+@dataclass
+class Position:
+    """How far a run is: `step` steps into the 0-based `epoch`, with what was summed in it so far."""
+
+    epoch: int
+    step: int
+    sums: Tensor
+    """float64: loss, correct, images and left-out images of the epoch; what other processes summed is not in it."""
 
 
 def train(settings: Settings, runs: Path) -> Run:
     """Train, evaluate and publish one run below `runs`; continues an unfinished one, leaves a done one alone.
 
-    Under torchrun every process calls this. Raises BlurtrainErrors for settings, data or a run folder that will not do.
+    Every process of the run calls this. Raises Stopped where a signal has ended it in good order, and other
+    BlurtrainErrors for settings, data or a run folder that will not do.
     """
     dataset = open_dataset(Path(settings.data.root), settings.dataset)
     check_settings(settings, dataset)
     run = Run(runs / run_id(settings, dataset.data_id))
     threads = settings.loader.threads or run.threads()
-    with process_group(settings.loader.model_copy(update={"threads": threads})) as group:
+    with stop_signals() as stop, process_group(settings, runs, threads) as group:
         if group.agree(run.result() is not None if group.leads else None):
             log.info("%s is already done (`blurtrain evaluate` measures it at other sigmas)", run.path)
         else:
-            _attempt(settings, dataset, run, group)
+            _attempt(settings, dataset, run, group, stop)
     return run
 
 
-def _attempt(settings: Settings, dataset: Dataset, run: Run, group: Group) -> None:
+def _attempt(settings: Settings, dataset: Dataset, run: Run, group: Group, stop: StopRequest) -> None:
     """From the newest checkpoint to the result. A function of its own, so that nothing of it outlives the group."""
-    if group.leads:
-        Run.begin(run.path.parent, run.id, settings)
-    newest = group.agree(checkpoint.newest(run.checkpoints) if group.leads else None)
-    state = checkpoint.load(newest) if newest else None
-    first, epochs = state["epoch"] if state else 0, settings.optimisation.epochs
-    attempt = run.new_attempt(settings, dataset.data_id) if group.leads else None
+    attempt = (
+        Run.begin(run.path.parent, run.id, settings).new_attempt(settings, dataset.data_id) if group.leads else None
+    )
     try:
-        if attempt:
-            attempt.beat(epoch=first, epochs=epochs)
-        training = _begin(settings, dataset, group, attempt, state)
-        if attempt:
-            origin = {"world": group.world, "device": str(group.device), "torch": torch.__version__}
-            attempt.record("start", epoch=first, **origin, threads=torch.get_num_threads())
-            log.info("%s: attempt %d from epoch %d of %d", run.path, attempt.number, first, epochs)
-        saved = time.monotonic()
-        with Progress(settings, attempt, first) as progress:
-            for epoch in range(first, epochs):
-                _train_epoch(training, epoch, progress)
-                if attempt and time.monotonic() - saved >= 60 * settings.checkpoints.every_minutes:
-                    _save(training, run, epoch + 1)
-                    saved = time.monotonic()
-            _finish(training, run, progress)
+        with Progress(settings, attempt) as progress:
+            if attempt:
+                checkpoint.clean(run.checkpoints)
+            newest = group.agree(checkpoint.newest(run.checkpoints, run.id) if group.leads else None)
+            state = checkpoint.load(newest) if newest else None
+            training = _begin(settings, run, dataset, group, attempt, stop, progress, state)
+            position = _position(training, state)
+            _tell_start(training, position)
+            try:
+                while position.epoch < settings.optimisation.epochs:
+                    _train_epoch(training, position)
+                    position = Position(position.epoch + 1, 0, torch.zeros_like(position.sums))
+                _finish(training)
+            finally:
+                with contextlib.suppress(RuntimeError):  # peers that are lost are told of elsewhere
+                    training.agreement.settle()
     except BaseException as error:
         if attempt:
             attempt.fail(error)
@@ -100,9 +120,8 @@ def _attempt(settings: Settings, dataset: Dataset, run: Run, group: Group) -> No
 
 def check_settings(settings: Settings, dataset: Dataset) -> None:
     """Raise DataError where settings and data, each fine by itself, do not fit together."""
-    resolution, architecture = settings.data.resolution, settings.network.architecture
-    if resolution < SMALLEST_INPUT[architecture]:
-        raise DataError(f"{architecture} needs data.resolution >= {SMALLEST_INPUT[architecture]}, not {resolution}")
+    resolution = settings.data.resolution
+    check_input(settings.network.architecture, len(dataset.classes), resolution)
     if dataset.manifest["stored_size"] < resolution:
         raise DataError(
             f"dataset {dataset.name!r} is stored at {dataset.manifest['stored_size']} px, less than data.resolution="
@@ -113,108 +132,159 @@ def check_settings(settings: Settings, dataset: Dataset) -> None:
 
 
 def _begin(
-    settings: Settings, dataset: Dataset, group: Group, attempt: Attempt | None, state: dict[str, Any] | None
+    settings: Settings,
+    run: Run,
+    dataset: Dataset,
+    group: Group,
+    attempt: Attempt | None,
+    stop: StopRequest,
+    progress: Progress,
+    state: dict[str, Any] | None,
 ) -> Training:
     torch.manual_seed(settings.seed)
-    model: nn.Module = build(settings.network.architecture, len(dataset.classes)).to(
-        group.device, memory_format=torch.channels_last
-    )
-    optimiser = build_optimiser(model, settings.optimisation)
-    smoothing = Smoothing(model, settings.curriculum)
+    network = build(settings.network.architecture, len(dataset.classes))
+    if settings.network.pretrained and not state:
+        fresh = load_pretrained(network, settings.network.pretrained)
+        log.info("weights of %s; freshly drawn: %s", settings.network.pretrained.file, ", ".join(fresh) or "none")
+    smoothing = Smoothing(network, settings.curriculum)
+    learner = Learner(network, settings, group)
+    share, side = settings.optimisation.batch_size // group.world, settings.data.resolution
+    learner.settle(torch.zeros(share // learner.passes, 3, side, side, device=group.device))
     if state:
-        model.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-    if group.world > 1:
-        model = nn.parallel.DistributedDataParallel(_with_shared_batch_norm(model, group))
-    loader = open_loader(settings.loader.kind, dataset, group.device, settings.loader.workers or available_cores())
-    transform = Transform.of(settings, dataset)
-    return Training(settings, dataset, loader, transform, group, model, optimiser, smoothing, attempt)
+        learner.load(state)
+    reading = settings.loader.model_copy(update={"workers": settings.loader.workers or group.cores})
+    loader = open_loader(reading, dataset, group.device)
+    transform, agreement = Transform.of(settings, dataset), Agreement(group, wishes=2)
+    return Training(
+        settings, run, dataset, group, attempt, stop, progress, loader, transform, learner, smoothing, agreement
+    )
 
 
-def _with_shared_batch_norm(model: nn.Module, group: Group) -> nn.Module:
-    """Statistics over the global batch, as one process would take them; torch has that for GPUs only."""
-    if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
-        return model
-    if group.device.type != "cuda":
-        raise TrainingError("batch norm over several processes needs GPUs: train this network with one process")
-    return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+def _position(training: Training, state: dict[str, Any] | None) -> Position:
+    sums = torch.zeros(4, dtype=torch.float64, device=training.group.device)
+    if state is None:
+        return Position(0, 0, sums)
+    if training.group.leads:
+        sums += torch.tensor(state["sums"], dtype=torch.float64)
+    return Position(state["epoch"], state["step"], sums)
 
 
-def _train_epoch(training: Training, epoch: int, progress: Progress) -> None:
-    settings, group = training.settings, training.group
-    o = settings.optimisation
-    indices, _ = training.dataset.split("train")
-    everyone = training_order(indices, settings.seed, epoch, o.batch_size)
+def _tell_start(training: Training, position: Position) -> None:
+    at, (attempt, group) = position.epoch * training.steps + position.step, (training.attempt, training.group)
+    training.progress.begin(position.epoch + position.step / training.steps, at)
+    if attempt:
+        origin = {"world": group.world, "device": str(group.device), "torch": torch.__version__}
+        precision = training.settings.precision.model_dump()
+        attempt.record("start", at=at, epoch=position.epoch, **origin, threads=torch.get_num_threads(), **precision)
+        place = f"epoch {position.epoch} of {training.settings.optimisation.epochs}, step {position.step}"
+        log.info("%s: attempt %d goes on from %s", training.run.path, attempt.number, place)
+
+
+def _train_epoch(training: Training, position: Position) -> None:
+    """The rest of the epoch that the run is in; `position` keeps up with it."""
+    settings, group, epoch = training.settings, training.group, position.epoch
+    o, steps = settings.optimisation, training.steps
+    everyone = training_order(training.dataset.split("train")[0], settings.seed, epoch, o.batch_size)
     blur = sigmas(settings.curriculum, epoch, o.epochs, curriculum_draws(settings.seed, epoch, everyone))
     varied, mean_sigma = bool(np.ptp(blur)), float(blur.mean())
-    order, blur = (share_of_rank(x, o.batch_size, group.rank, group.world) for x in (everyone, blur))
-    steps, share = len(indices) // o.batch_size, o.batch_size // group.world
+    share, first = o.batch_size // group.world, position.step
+    # Each pass is a slice of the batch, of which every process has its share.
+    slice_size = o.batch_size // o.accumulate
+    order, blur = (share_of_rank(x, slice_size, group.rank, group.world)[first * share :] for x in (everyone, blur))
     training.smoothing.sigma = feature_sigma(settings.curriculum, epoch)
-    # What draws from torch's random state (dropout, say) starts each epoch from the same place, resumed or not.
-    torch.manual_seed(int(uniform(settings.seed, epoch, np.array([2**31 + group.rank]), 1)[0, 0] * 2**63))
-    sums = torch.zeros(3, dtype=torch.float64, device=group.device)  # loss, correct, images
-    began = time.monotonic()
-    training.model.train()
-    for k, batch in enumerate(training.loader.epoch(order, share)):
-        sigma = scaled(blur[k * share : (k + 1) * share], settings.data.resolution, settings.blur.reference_resolution)
-        images = training.transform.train(batch.images, batch.indices, epoch, sigma if varied else float(sigma[0]))
-        if k == 0:
-            progress.show(images, training.transform, epoch, mean_sigma)
-        rate = learning_rate(epoch * steps + k, steps, o)
-        sums += _step(training, images, batch.labels, rate)
-        progress.step(epoch, k + 1, steps)
-    loss, correct, n = group.sum(sums).tolist()
-    if not math.isfinite(loss):
-        raise TrainingError(f"the loss became {loss} in epoch {epoch + 1}; lower optimisation.learning_rate?")
-    seconds = time.monotonic() - began
-    progress.epoch(
-        epoch + 1,
-        loss=loss / n,
-        top1=100 * correct / n,
-        n=int(n),
-        learning_rate=rate,
-        sigma=mean_sigma,
-        images_per_second=n / seconds,
-    )
+    training.learner.model.train()
+    watch, told = Stopwatch(group.device), position.sums.clone()
+    with contextlib.closing(training.loader.epoch(order, share)) as batches:
+        for k, batch in enumerate(watch.waiting(batches)):
+            at = epoch * steps + position.step
+            sigma = scaled(blur[k * share :][:share], settings.data.resolution, settings.blur.reference_resolution)
+            images = training.transform.train(batch.images, batch.indices, epoch, sigma if varied else float(sigma[0]))
+            if k == 0:
+                training.progress.show(images, training.transform, training.learner.network, at, mean_sigma)
+            torch.manual_seed(step_seed(settings.seed, epoch, position.step, group.rank))
+            rate = learning_rate(at, steps, o)
+            position.sums += training.learner.step(images, batch.labels, rate, at)
+            position.step += 1
+            watch.passed(o.batch_size)
+            training.progress.tick(epoch=epoch + position.step / steps, sigma=mean_sigma)
+            if (at + 1) % settings.logging.every_steps == 0:
+                values = _measured(training, position.sums - told, everyone, epoch) | watch.lap()
+                told = position.sums.clone()
+                training.progress.steps(
+                    at + 1, epoch + position.step / steps, learning_rate=rate, sigma=mean_sigma, **values
+                )
+            _stop_or_save(training, position, everyone)
+    values = _measured(training, position.sums, everyone, epoch) | watch.total()
+    rate = learning_rate((epoch + 1) * steps - 1, steps, o)
+    training.progress.epoch((epoch + 1) * steps, epoch + 1, learning_rate=rate, sigma=mean_sigma, **values)
 
 
-def _step(training: Training, images: Tensor, labels: Tensor, rate: float) -> Tensor:
-    """One optimiser step at learning rate `rate`; returns sums over the batch of loss, correct images and images."""
-    for group in training.optimiser.param_groups:
-        group["lr"] = rate
-    logits = training.model(images.contiguous(memory_format=torch.channels_last))
-    loss = cross_entropy(logits, labels)
-    training.optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    training.optimiser.step()
-    correct = (logits.argmax(1) == labels).sum()
-    n = torch.full_like(loss, len(labels), dtype=torch.float64)
-    return torch.stack([loss.detach().double() * len(labels), correct.double(), n])
+def _measured(training: Training, sums: Tensor, everyone: NDArray[np.int64], epoch: int) -> dict[str, float]:
+    """Loss and accuracy of all processes from the sums of each; raises TrainingError where the loss is no number."""
+    bad = (training.learner.first_bad >= 0).double()[None]
+    loss, correct, n, left_out, lost = training.group.sum(torch.cat([sums, bad])).tolist()
+    o = training.settings.optimisation
+    if lost and o.non_finite == "stop":
+        first = min(step for step in training.group.gather(int(training.learner.first_bad)) if step >= 0)
+        step = first - epoch * training.steps
+        rows = [training.dataset.store.rows[i]["path"] for i in everyone[step * o.batch_size :][:3]]
+        raise TrainingError(
+            f"the loss is no finite number any more in step {step + 1} of epoch {epoch + 1}, whose batch of "
+            f"{o.batch_size} begins with {', '.join(rows)}; lower optimisation.learning_rate, "
+            "or leave such steps out by optimisation.non_finite=skip"
+        )
+    if not n:
+        raise TrainingError(
+            f"all {left_out:.0f} images since the last report were left out, up to epoch {epoch + 1}: no step has a "
+            "finite gradient; lower optimisation.learning_rate"
+        )
+    return {"loss": loss / n, "top1": 100 * correct / n, "n": int(n), "left_out": int(left_out)}
 
 
-def _network(training: Training) -> nn.Module:
-    model = training.model
-    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+def _stop_or_save(training: Training, position: Position, everyone: NDArray[np.int64] | None = None) -> None:
+    """Save where all processes have come to know that it is time to, or that one was asked to stop; then stop."""
+    every = 60 * training.settings.checkpoints.every_minutes
+    due = training.group.leads and everyone is not None and time.monotonic() - training.saved >= every
+    stop, save = training.agreement(bool(training.stop), due)
+    if not stop and not save:
+        return
+    if everyone is not None:
+        _measured(training, position.sums, everyone, position.epoch)  # what is no number must not be saved
+    total = training.group.sum(position.sums.clone()).tolist()
+    if training.attempt:
+        training.attempt.check()
+        place = {"run": training.run.id, "epoch": position.epoch, "step": position.step, "sums": total}
+        at = position.epoch * training.steps + position.step
+        keep = training.settings.checkpoints.keep
+        checkpoint.save(training.run.checkpoints, at, place | training.learner.state(), keep)
+    training.saved = time.monotonic()
+    if stop:
+        cause = training.stop.signal.name if training.stop.signal else "a signal to another process"
+        raise Stopped(
+            f"{training.run.path}: stopped by {cause} in epoch {position.epoch + 1} of "
+            f"{training.settings.optimisation.epochs}; the same command goes on from there"
+        )
 
 
-def _save(training: Training, run: Run, epoch: int) -> None:
-    assert training.attempt
-    training.attempt.check()
-    state = {"epoch": epoch, "model": _network(training).state_dict(), "optimiser": training.optimiser.state_dict()}
-    checkpoint.save(run.checkpoints, epoch, state, training.settings.checkpoints.keep)
-
-
-def _finish(training: Training, run: Run, progress: Progress) -> None:
+def _finish(training: Training) -> None:
     """Weights, evaluation, and last of all the result."""
-    settings, group, attempt = training.settings, training.group, training.attempt
+    settings, run, group, attempt = training.settings, training.run, training.group, training.attempt
     epochs = settings.optimisation.epochs
-    model = _network(training)
+    network = training.learner.trained()
+    end = Position(epochs, 0, torch.zeros(4, dtype=torch.float64, device=group.device))
+
+    def tick() -> None:
+        training.progress.tick()
+        _stop_or_save(training, end)
+
+    training.progress.tick(doing="evaluating", epoch=float(epochs))
+    training.progress.filters(training.learner.network, epochs * training.steps)
     if attempt:
         attempt.check()
-        weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+        weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
         publish(run.weights, safetensors.torch.save(weights))
     outcome = accuracy(
-        model,
+        network,
         training.dataset,
         training.loader,
         training.transform,
@@ -222,13 +292,13 @@ def _finish(training: Training, run: Run, progress: Progress) -> None:
         rank=group.rank,
         world=group.world,
         total=group.sum,
-        tick=progress.tick,
+        tick=tick,
     )
     if attempt:
         attempt.check()
         path = run.evaluation("accuracy", cache_key(settings, epochs))
         write_json(path, {**outcome, "epoch": epochs})
-        progress.measured(outcome)
+        training.progress.measured(outcome)
         run.finish(
             {
                 "run_id": run.id,

@@ -1,6 +1,13 @@
+"""Networks by name: which they are, what they take, and what they are drawn from."""
+
+import sys
+
+import pytest
 import torch
 
-from blurtrain.models import SMALLEST_INPUT, build
+from blurtrain.errors import DataError, SettingsError
+from blurtrain.models import build, check_input
+from blurtrain.settings import ARCHITECTURES
 
 
 def test_alexnet_sup_is_the_study_s() -> None:
@@ -17,10 +24,28 @@ def test_alexnet_sup_is_the_study_s() -> None:
             assert 0.98 * bound < parameter.abs().max() <= bound, name
 
 
-def test_networks_take_their_smallest_input() -> None:
-    for architecture, side in SMALLEST_INPUT.items():
-        logits = build(architecture, 7)(torch.zeros(2, 3, side, side))
-        assert logits.shape == (2, 7), architecture
+PARAMETERS = {  # with a thousand classes, as published
+    "alexnet-sup": 2_469_696 + 9_217_000,
+    "alexnet": 61_100_840,
+    "vgg-16": 138_357_544,
+    "resnet-18": 11_689_512,
+    "resnet-50": 25_557_032,
+    "timm/mobilenetv2_100": 3_504_872,
+    "timm/vit_tiny_patch16_224": 5_717_416,
+}
+
+
+@pytest.mark.parametrize("architecture", PARAMETERS)
+def test_networks_are_the_published_ones(architecture: str) -> None:
+    with torch.device("meta"):
+        model = build(architecture, 1000)
+        logits = build(architecture, 7).eval()(torch.empty(2, 3, 224, 224))
+    assert sum(p.numel() for p in model.parameters()) == PARAMETERS[architecture]
+    assert logits.shape == (2, 7)
+
+
+def test_every_name_of_the_settings_is_built() -> None:
+    assert set(ARCHITECTURES) == {name for name in PARAMETERS if not name.startswith("timm/")}
 
 
 def test_initialisation_is_drawn_from_torchs_seed() -> None:
@@ -30,3 +55,45 @@ def test_initialisation_is_drawn_from_torchs_seed() -> None:
 
     assert torch.equal(first(0), first(0))
     assert not torch.equal(first(0), first(1))
+
+
+@pytest.mark.parametrize(
+    "architecture, smallest",
+    [("alexnet-sup", 63), ("alexnet", 63), ("vgg-16", 32), ("resnet-18", 8), ("timm/mobilenetv2_100", 8)],
+)
+def test_too_small_images_are_refused(architecture: str, smallest: int) -> None:
+    before = torch.get_rng_state()
+    check_input(architecture, 7, smallest)
+    check_input(architecture, 7, 224)
+    if smallest > 8:
+        said = rf"^{architecture} cannot take data.resolution={smallest - 1} \(.*small\).* it takes is (32|64)$"
+        with pytest.raises(DataError, match=said):
+            check_input(architecture, 7, smallest - 1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("resolution", [64, 256])
+def test_networks_for_one_resolution_refuse_others(resolution: int) -> None:
+    check_input("timm/vit_tiny_patch16_224", 7, 224)
+    with pytest.raises(DataError, match=rf"^[^\n]*={resolution} \(.*\(224\)\): .* takes is 224$"):
+        check_input("timm/vit_tiny_patch16_224", 7, resolution)
+
+
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        ("resnet51", "no network 'resnet51'; did you mean 'resnet"),
+        ("resnet50.no_such", "no_such"),
+    ],
+)
+def test_unknown_networks_of_timm_are_named_in_one_line(name: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said) as error:
+        build(f"timm/{name}", 3)
+    assert len(str(error.value)) < 200 and "\n" not in str(error.value)
+
+
+def test_without_timm_its_networks_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(SettingsError, match="pip install timm"):
+        build("timm/resnet50", 3)
+    build("resnet-18", 3)

@@ -7,45 +7,57 @@ import torch
 from blurtrain.training import checkpoint
 
 
+class Trap:
+    sprung = Path("/tmp/blurtrain-trap-was-sprung")
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.sprung,)
+
+
 def state(epoch: int) -> dict:
-    return {"epoch": epoch, "model": {"w": torch.full((4,), float(epoch))}, "optimiser": {}}
+    return {"run": "mine", "epoch": epoch, "model": {"w": torch.full((4,), float(epoch))}, "optimiser": {}}
 
 
 def test_newest_is_kept_and_read_back(tmp_path: Path) -> None:
     for epoch in (1, 2, 3):
         checkpoint.save(tmp_path, epoch, state(epoch), keep=2)
-    assert [p.name[:10] for p in sorted(tmp_path.iterdir())] == ["epoch-0002", "epoch-0003"]
-    newest = checkpoint.newest(tmp_path)
+    assert [p.name[:13] for p in sorted(tmp_path.iterdir())] == ["step-00000002", "step-00000003"]
+    newest = checkpoint.newest(tmp_path, "mine")
     assert newest and torch.equal(checkpoint.load(newest)["model"]["w"], torch.full((4,), 3.0))
 
 
 def test_no_checkpoint_is_none(tmp_path: Path) -> None:
-    assert checkpoint.newest(tmp_path) is None
+    assert checkpoint.newest(tmp_path, "mine") is None
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "foreign"])
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "foreign", "another run's"])
 def test_a_damaged_checkpoint_is_named_and_passed_over(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     good = checkpoint.save(tmp_path, 1, state(1), keep=2)
     bad = checkpoint.save(tmp_path, 2, state(2), keep=2)
+    if damage == "another run's":
+        bad.unlink()
+        bad = checkpoint.save(tmp_path, 2, {**state(2), "run": "another"}, keep=2)
     content = bytearray(bad.read_bytes())
     if damage == "truncated":
         content = content[: len(content) // 2]
     elif damage == "flipped":
         content[len(content) // 2] ^= 1
-    else:
+    elif damage == "foreign":
         content = bytearray(b"not a checkpoint")
     bad.write_bytes(content)
     with caplog.at_level(logging.WARNING):
-        assert checkpoint.newest(tmp_path) == good
-    assert bad.name in caplog.text and "damaged" in caplog.text
+        assert checkpoint.newest(tmp_path, "mine") == good
+    assert bad.name in caplog.text and not bad.exists()
+    assert ("not of this run" if damage == "another run's" else "damaged") in caplog.text
 
 
 def test_nothing_but_weights_is_unpickled(tmp_path: Path) -> None:
-    path = checkpoint.save(tmp_path, 1, {"epoch": 1, "model": Path("/etc")}, keep=2)
-    with pytest.raises(Exception, match=r"[Ww]eights"):
-        checkpoint.load(path)
+    """A file with a fitting checksum whose pickle would run something is passed over, and runs nothing."""
+    path = checkpoint.save(tmp_path, 1, {"run": "mine", "epoch": 1, "model": Trap()}, keep=2)
+    assert checkpoint.newest(tmp_path, "mine") is None
+    assert not path.exists() and not (Trap.sprung).exists()
 
 
 def test_a_damaged_checkpoint_does_not_count_among_those_that_are_kept(tmp_path: Path) -> None:
@@ -53,7 +65,7 @@ def test_a_damaged_checkpoint_does_not_count_among_those_that_are_kept(tmp_path:
         checkpoint.save(tmp_path, epoch, state(epoch), keep=2)
     damaged = checkpoint.save(tmp_path, 10_000, state(10_000), keep=2)  # a digit more: order is by number
     damaged.write_bytes(b"")
-    assert checkpoint.newest(tmp_path) is not None
+    assert checkpoint.newest(tmp_path, "mine") is not None
     last = checkpoint.save(tmp_path, 10_001, state(10_001), keep=2)
     kept = sorted(p.name.split("-")[1] for p in tmp_path.glob("*.pt"))
-    assert kept == ["10001", "9999"] and checkpoint.newest(tmp_path) == last
+    assert kept == ["00009999", "00010001"] and checkpoint.newest(tmp_path, "mine") == last

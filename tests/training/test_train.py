@@ -2,12 +2,11 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -86,10 +85,10 @@ def test_a_run_interrupted_after_an_epoch_ends_with_the_same_bits(
     settings = tiny(optimisation={"epochs": 4}, checkpoints={"every_minutes": 0})
     whole = train(settings, tmp_path / "whole")
 
-    def stop(training: object, epoch: int, progress: object) -> None:
-        if epoch == after:
+    def stop(training: object, position: Any) -> None:
+        if position.epoch == after:
             raise KeyboardInterrupt
-        original(training, epoch, progress)
+        original(training, position)
 
     from blurtrain.training import train as module
 
@@ -103,27 +102,6 @@ def test_a_run_interrupted_after_an_epoch_ends_with_the_same_bits(
     train(settings, tmp_path / "parts")
     assert same_outcome(whole, run)
     assert epochs_of(run) == [1, 2, 3, 4] and len(run.attempts()) == 2
-
-
-@pytest.mark.slow
-def test_kill_minus_nine_and_on_again(tiny: Tiny, tmp_path: Path) -> None:
-    settings = tiny(optimisation={"epochs": 12}, loader={"threads": 1}, checkpoints={"every_minutes": 0})
-    whole = train(settings, tmp_path / "whole")
-    file = tmp_path / "settings.yaml"
-    file.write_text(dump(settings))
-    command = [sys.executable, "-m", "blurtrain", "train", str(file), "--runs", str(tmp_path / "killed")]
-    run = Run(tmp_path / "killed" / whole.id)
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while len(list(run.checkpoints.glob("*.pt"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert run.result() is None, "killed too late to show anything"
-    again = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert again.stdout.strip().splitlines()[-1] == str(run.path)
-    assert same_outcome(whole, run)
-    assert epochs_of(run) == list(range(1, 13))
 
 
 @pytest.mark.slow
@@ -159,7 +137,7 @@ def test_one_and_two_processes_see_the_same_augmented_images(tiny: Tiny, tmp_pat
 def test_settings_that_do_not_fit_the_data_are_refused_before_anything_is_written(tiny: Tiny, tmp_path: Path) -> None:
     for settings, words in (
         (tiny(data={"resolution": 224}), "stored at 73 px"),
-        (tiny(data={"resolution": 32}), "needs data.resolution >= 63"),
+        (tiny(data={"resolution": 32}), "cannot take data.resolution=32"),
         (tiny(optimisation={"batch_size": 10_000}), "more than the"),
         (tiny(dataset="no-such"), "not prepared"),
     ):
@@ -172,7 +150,7 @@ def test_a_loss_that_is_no_number_any_more_ends_the_run(tiny: Tiny, tmp_path: Pa
     from blurtrain.errors import TrainingError
 
     settings = tiny(optimisation={"learning_rate": 1e30, "optimiser": "sgd", "epochs": 2, "warmup_epochs": 0})
-    with pytest.raises(TrainingError, match="loss became"):
+    with pytest.raises(TrainingError, match=r"no finite number any more in step \d of epoch 1, .* begins with .*png"):
         train(settings, tmp_path)
     run = Run(next(tmp_path.glob("*-*")))
     assert run.result() is None
@@ -213,15 +191,3 @@ def test_a_resumed_run_computes_with_the_threads_that_it_began_with(
     monkeypatch.undo()
     run = train(tiny(loader={"threads": 0, "workers": 2}), tmp_path)
     assert [e["threads"] for e in run.journal() if e["event"] == "start"] == [1, 1]
-
-
-def test_batch_norm_over_several_processes_without_gpus_is_refused() -> None:
-    from blurtrain.errors import TrainingError
-    from blurtrain.training.distributed import Group
-    from blurtrain.training.train import _with_shared_batch_norm
-
-    group = Group(0, 2, torch.device("cpu"))
-    plain = torch.nn.Conv2d(3, 3, 3)
-    assert _with_shared_batch_norm(plain, group) is plain
-    with pytest.raises(TrainingError, match="one process"):
-        _with_shared_batch_norm(torch.nn.Sequential(plain, torch.nn.BatchNorm2d(3)), group)

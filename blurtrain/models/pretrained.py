@@ -1,0 +1,93 @@
+"""Weights to begin with, from a file of one's own, which must be the file that the settings mean and fit exactly."""
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from blurtrain.errors import DataError
+from blurtrain.settings import Pretrained
+
+
+def load_pretrained(model: nn.Module, settings: Pretrained) -> list[str]:
+    """Give `model` the tensors of a file, in its own dtypes; returns the names of those that stay as they were drawn.
+
+    These are either none or the tensors of the last linear or convolutional layer, where file and network tell apart
+    different numbers of classes. Any other difference of names or shapes, a file that cannot be read or holds more
+    than tensors, and another SHA-256 raise DataError.
+    """
+    stored, own = _read(settings), model.state_dict()
+    # Old files lack the counters of batch norm, which no network of ours makes use of.
+    missing = [name for name in own if name not in stored and not name.endswith("num_batches_tracked")]
+    unexpected = [name for name in stored if name not in own]
+    different = [name for name in own if name in stored and not _alike(stored[name], own[name])]
+    fresh = different if _only_classes_differ(model, stored, different) else []
+    if not fresh:
+        unexpected += [f"{n} as {_form(stored[n])} for {_form(own[n])}" for n in different]
+    if missing or unexpected:
+        lacks, has = (f"; it {verb} {_some(names)}" for verb, names in (("lacks", missing), ("has", unexpected)))
+        raise DataError(f"{settings.file} does not fit the network{lacks * bool(missing)}{has * bool(unexpected)}")
+    model.load_state_dict({**own, **{name: tensor for name, tensor in stored.items() if name not in fresh}})
+    return fresh
+
+
+def _read(settings: Pretrained) -> dict[str, Tensor]:
+    """What the file holds, by the names that a network alone on one device gives."""
+    path = Path(settings.file)
+    if path.suffix not in (".safetensors", ".pt", ".pth"):
+        raise DataError(f"network.pretrained.file={path}: must be a .safetensors, .pt or .pth file")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"network.pretrained.file={path} cannot be read: {error.strerror}") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != settings.sha256:
+        raise DataError(f"{path} has the SHA-256 {found}, not network.pretrained.sha256={settings.sha256}")
+    try:
+        if path.suffix == ".safetensors":
+            stored = safetensors.torch.load(content)
+        else:
+            stored = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file fails in many ways
+        raise DataError(
+            f"{path} cannot be read as tensors alone ({type(error).__name__}); nothing else is unpickled: write it "
+            "by safetensors.torch.save_file or torch.save(model.state_dict(), FILE)"
+        ) from error
+    for key in ("state_dict", "model"):
+        if isinstance(stored, Mapping) and isinstance(stored.get(key), Mapping):
+            stored = stored[key]
+            break
+    if not isinstance(stored, Mapping) or not all(isinstance(tensor, Tensor) for tensor in stored.values()):
+        raise DataError(f"{path} holds no state dict (tensors by name), neither on top nor as state_dict or model")
+    wrapped = all(name.startswith("module.") for name in stored)  # by DistributedDataParallel
+    return {name.removeprefix("module.") if wrapped else name: tensor for name, tensor in stored.items()}
+
+
+def _alike(first: Tensor, second: Tensor) -> bool:
+    return first.shape == second.shape and first.is_floating_point() == second.is_floating_point()
+
+
+def _only_classes_differ(model: nn.Module, stored: Mapping[str, Tensor], different: Sequence[str]) -> bool:
+    """Whether `different` are all tensors of the layer that gives the logits, stored for another number of classes."""
+    layers = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    if not layers:
+        return False
+    path, last = layers[-1]
+    own = {f"{path}.{name}".lstrip("."): tensor for name, tensor in last.state_dict().items()}
+    return (
+        list(own) == list(different)
+        and all(stored[name].shape[1:] == tensor.shape[1:] for name, tensor in own.items())
+        and len({stored[name].shape[:1] for name in own}) == 1
+    )
+
+
+def _form(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,156 @@
+"""A network that learns, one step at a time: in which arithmetic, by which update, and what a bad step does."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from blurtrain.errors import TrainingError
+from blurtrain.settings import Settings
+from blurtrain.training.batch_norm import share_statistics, update_running
+from blurtrain.training.distributed import Group
+from blurtrain.training.optimiser import build_optimiser
+
+HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Learner:
+    """A network, its optimiser, and all else that a step changes."""
+
+    def __init__(self, network: nn.Module, settings: Settings, group: Group):
+        """`network`: with its first weights, the same on all processes. Raises TrainingError where the settings and the
+        number of processes do not fit together."""
+        o, p = settings.optimisation, settings.precision
+        self.settings, self.group, self.device = o, group, group.device
+        self.passes, self.tf32, self.half = o.accumulate, p.tf32, HALF.get(p.arithmetic)
+        self.dtype = torch.float64 if p.arithmetic == "float64" else torch.float32
+        self.network = self._with_batch_norm(network.to(self.device, self.dtype, memory_format=torch.channels_last))
+        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(o.ema)) if o.ema else None
+        self.distributed = None
+        if group.world > 1:
+            self.distributed = DistributedDataParallel(self.network, gradient_as_bucket_view=True)
+            self.distributed.broadcast_buffers = False  # the argument of this name is not that of all versions
+        self.model = self.distributed or self.network
+        if p.compile:
+            self.model = torch.compile(self.model)
+        self.optimiser = build_optimiser(self.network, o)
+        self.scaler = torch.amp.GradScaler(self.device.type) if self.half == torch.float16 else None
+        self.first_bad = torch.full((), -1, dtype=torch.int64, device=self.device)
+        """The first step whose loss was no finite number; -1: none."""
+
+    def _with_batch_norm(self, network: nn.Module) -> nn.Module:
+        share, rest = divmod(self.settings.batch_size, self.group.world * self.passes)
+        if rest:
+            raise TrainingError(
+                f"optimisation.batch_size={self.settings.batch_size} cannot be shared evenly by {self.group.world} "
+                f"processes in {self.passes} passes each (optimisation.accumulate)"
+            )
+        # Running statistics change once a step, and not at all by a step that is left out.
+        always = self.passes > 1 or self.settings.non_finite == "skip" or self.half == torch.float16
+        images = self.settings.batch_norm_images or self.settings.batch_size
+        return share_statistics(network, images, share, self.group, always=always)
+
+    def settle(self, images: Tensor) -> None:
+        """One pass whose gradients are thrown away, before the first step and before a state is loaded.
+
+        By it DistributedDataParallel finds the order in which it sums gradients for good. It does so in its first step;
+        a resumed run would sum that one step in another order, and its bits would differ.
+        """
+        if self.distributed is None:
+            return
+        self.model.eval()  # nothing random, no statistics
+        with self._arithmetic():
+            self.model(images.to(self.dtype)).sum().backward()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.model.train()
+
+    def step(self, images: Tensor, labels: Tensor, rate: float, number: int) -> Tensor:
+        """Step `number` at learning rate `rate`; sums over this process's images: loss, correct, images, and left out.
+
+        Nothing here waits for the device.
+        """
+        for parameters in self.optimiser.param_groups:
+            parameters["lr"] = rate
+        images = images.to(self.dtype if self.half is None else images.dtype, memory_format=torch.channels_last)
+        self.optimiser.zero_grad(set_to_none=True)
+        with _tf32(self.tf32):
+            passes = list(zip(images.chunk(self.passes), labels.chunk(self.passes), strict=True))
+            parts = [self._pass(*part, last=k == self.passes - 1) for k, part in enumerate(passes)]
+        sums = torch.stack(parts).sum(0)
+        finite = torch.isfinite(sums[0])
+        self.first_bad = torch.where((self.first_bad < 0) & ~finite, number, self.first_bad)
+        good = self._update()
+        update_running(self.network, self.group, good)
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        if good is None:
+            return torch.cat([sums, torch.zeros_like(sums[:1])])
+        left_out = (~good).double() * len(labels)
+        return torch.cat([torch.where(good, sums, 0.0), left_out[None]])
+
+    def _pass(self, images: Tensor, labels: Tensor, *, last: bool) -> Tensor:
+        """Forward and backward; gradients are summed over the processes in the last pass of a step only."""
+        with self.distributed.no_sync() if self.distributed and not last else contextlib.nullcontext():
+            with self._arithmetic():
+                logits = self.model(images)
+            logits = logits.to(self.dtype)
+            loss = cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing)
+            (loss / self.passes if self.scaler is None else self.scaler.scale(loss / self.passes)).backward()
+        correct = (logits.detach().argmax(1) == labels).sum()
+        n = torch.full_like(correct, len(labels))
+        return torch.stack([loss.detach().double() * n, correct.double(), n.double()])
+
+    def _update(self) -> Tensor | None:
+        """Let the optimiser act on the gradients; whether they were finite, None if nobody has to know."""
+        if self.scaler is None and self.settings.non_finite == "stop":
+            self.optimiser.step()
+            return None
+        if self.scaler is not None:
+            self.scaler.unscale_(self.optimiser)
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        good = torch.isfinite(torch.nn.utils.get_total_norm(gradients))  # summed over all processes: all agree
+        if self.scaler is not None:
+            self.scaler.step(self.optimiser)
+            self.scaler.update()
+        else:
+            # How a GradScaler tells a fused optimiser, on the device, that this step must change nothing.
+            self.optimiser.grad_scale, self.optimiser.found_inf = None, (~good).float()
+            self.optimiser.step()
+        return good
+
+    def _arithmetic(self) -> contextlib.AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, self.half) if self.half else contextlib.nullcontext()
+
+    def trained(self) -> nn.Module:
+        """The network to evaluate and publish: the moving average, where there is one."""
+        return self.network if self.average is None else self.average.module
+
+    def state(self) -> dict[str, Any]:
+        """All that a step changes, for a checkpoint."""
+        parts = {"model": self.network, "optimiser": self.optimiser, "scaler": self.scaler, "average": self.average}
+        return {name: part.state_dict() for name, part in parts.items() if part is not None}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self.network.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.scaler is not None:
+            self.scaler.load_state_dict(state["scaler"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+
+
+@contextlib.contextmanager
+def _tf32(allowed: bool) -> Iterator[None]:
+    """TF32 in the products and convolutions of the network only: the blur of its images stays exact."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
