@@ -1,5 +1,6 @@
 """What one sees of a training: the journal, the heartbeat, TensorBoard, and a bar on a terminal or lines in a log."""
 
+import contextlib
 import logging
 import resource
 import sys
@@ -52,6 +53,8 @@ class Progress:
         self._over.set()
         if self.attempt:
             self._heart.join()
+            with contextlib.suppress(BlurtrainError):
+                self.attempt.beat(**self._state)
         if self._bar is not None:
             self._redirect.__exit__(*exception)
             self._bar.close()

