@@ -1,17 +1,25 @@
 # Two commands, each complete on a fresh machine:
 #   make demo    set up, draw stand-in data, train fifteen small models, write demo/report/index.html
-#   make test    set up, lint, type-check, run all tests
+#   make test    set up, lint, type-check, run all tests but those that need a cluster
+# And: make test-slurm (as root: brings up a SLURM of its own), make quick, make soak.
 BLURTRAIN := .venv/bin/blurtrain
 DEMO := configs/grids/demo.yaml
 
-.PHONY: demo test quick install lint
+.PHONY: demo test test-slurm quick soak install lint
 demo: install
 	$(BLURTRAIN) data prepare --grid $(DEMO) --data demo/data
 	$(BLURTRAIN) grid submit $(DEMO) --data demo/data --runs demo/runs --wait
 	$(BLURTRAIN) report demo/runs --out demo/report
 
 test: lint
-	.venv/bin/python -m pytest -q
+	.venv/bin/python -m pytest -q -m "not slurm"
+
+test-slurm: install
+	.venv/bin/python -m pytest -q -m slurm tests/slurm
+
+soak: install
+	.venv/bin/python tests/training/soak.py --kills 20
+	.venv/bin/python tests/training/soak.py --kills 20 --world 2
 
 quick: lint
 	.venv/bin/python -m pytest -q -m "not slow and not slurm"

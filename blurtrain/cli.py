@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -170,47 +171,121 @@ def _members(options: argparse.Namespace) -> Any:
 
 
 def _grid_plan(options: argparse.Namespace) -> int:
-    from jobs.status import states
+    from jobs.costs import cost
+    from jobs.status import INTENTS, intent, states, undeclared
 
-    rows = states(_members(options), options.runs)
+    if options.images_per_second is not None and options.images_per_second <= 0:
+        raise SettingsError("grid plan: --images-per-second must be more than 0")
+    members = _members(options)
+    rows = states(members, options.runs)
     if options.json:
         print(json.dumps(rows, indent=1))
         return 0
-    intents = {"planned": "start", "stale": "continue", "failed": "try again"}
-    intents |= dict.fromkeys(("cancelled", "preempted"), "continue")
     for row in rows:
-        intent = intents.get(row["state"], "leave alone")
-        print(f"{intent:12} {row['state']:10} {row['run_id']}")
-    print(f"\nsubmitting would take up {sum(row['state'] in intents for row in rows)} of {len(rows)} runs")
+        print(f"{intent(row):12} {row['state']:10} {row['run_id']}")
+    chosen = [m for m, row in zip(members, rows, strict=True) if intent(row) in INTENTS.values()]
+    print(f"\nsubmitting would take up {len(chosen)} of {len(rows)} runs")
+    if chosen:
+        print(f"{cost(chosen, options.runs, options.images_per_second)}")
+    if others := undeclared(members, options.runs):
+        print(f"{len(others)} runs of this folder are not (or no longer) declared by this grid: {', '.join(others[:3])}"
+              f"{', ...' * (len(others) > 3)}")  # fmt: skip
     return 0
 
 
 def _grid_status(options: argparse.Namespace) -> int:
     from jobs.status import states, table
 
-    rows = states(_members(options), options.runs)
+    members = _members(options)
+    while True:
+        rows = states(members, options.runs)
+        if not options.watch:
+            break
+        print(f"\x1b[H\x1b[2J{table(rows)}", flush=True)
+        time.sleep(3)
     print(json.dumps(rows, indent=1) if options.json else table(rows))
     return 0
 
 
+def _start(options: argparse.Namespace, members: Any) -> Any:
+    """Submit these runs to where --cluster says; those that were."""
+    from jobs.cluster import read_cluster
+
+    cluster = read_cluster(options.cluster)
+    if cluster.scheduler == "slurm":
+        from jobs.slurm import submit
+
+        if options.at_a_time:
+            cluster = cluster.model_copy(update={"at_a_time": options.at_a_time})
+        return submit(members, options.runs, cluster)
+    from jobs.local import submit as submit_here
+
+    return submit_here(members, options.runs, options.at_a_time or cluster.at_a_time)
+
+
 def _grid_submit(options: argparse.Namespace) -> int:
-    from jobs.local import submit
     from jobs.status import wait
 
     members = _members(options)
-    submitted = submit(members, options.runs, options.at_a_time)
+    submitted = _start(options, members)
     print(f"{len(submitted)} of {len(members)} runs submitted; the others are done or on their way", file=sys.stderr)
     if options.wait:
         return 0 if wait(members, options.runs, lambda line: print(line, file=sys.stderr)) else 1
     return 0
 
 
-def _grid_cancel(options: argparse.Namespace) -> int:
-    from jobs.local import cancel
+def _grid_retry(options: argparse.Namespace) -> int:
+    from jobs.slurm import cancel
+    from jobs.status import on_its_way, states
 
-    for run_id in cancel(options.runs):
+    chosen = {name for name in ("failed", "stale") if getattr(options, name)} or {"failed", "stale"}
+    members = _members(options)
+    rows = {row["run_id"]: row for row in states(members, options.runs)}
+    again = [m for m in members if rows[m.run_id]["state"] in chosen]
+    stuck = [m for m in again if on_its_way(rows[m.run_id])]
+    if stuck:
+        cancel(stuck, options.runs, wait=True)
+    submitted = _start(options, again) if again else []
+    for member in submitted:
+        print(member.run_id)
+    print(f"{len(submitted)} runs submitted again", file=sys.stderr)
+    return 0
+
+
+def _grid_logs(options: argparse.Namespace) -> int:
+    from jobs.logs import follow, newest_log
+
+    log = newest_log(options.runs, options.run)
+    print(f"==> {log} <==", file=sys.stderr)
+    for part in follow(options.runs, options.run) if options.follow else [log.read_text(errors="replace")]:
+        print(part, end="", flush=True)
+    return 0
+
+
+def _grid_cancel(options: argparse.Namespace) -> int:
+    from jobs import local, slurm
+
+    members = _members(options) if options.grid else None
+    for run_id in [*local.cancel(options.runs, members), *slurm.cancel(members, options.runs)]:
         print(run_id)
     return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from jobs.cluster import read_cluster
+    from jobs.doctor import examine
+
+    cluster = read_cluster(options.cluster)
+    if cluster.scheduler != "slurm":
+        raise SettingsError(f"doctor: --cluster {options.cluster} has no SLURM that could be looked at")
+    checks = []
+    for check in examine(cluster, options.runs, options.data, options.seconds):
+        checks.append(check)
+        if not options.json:
+            print(f"{'ok' if check.good else 'FAILED':7} {check.what:26} {check.detail}".rstrip(), flush=True)
+    if options.json:
+        print(json.dumps([vars(check) for check in checks], indent=1))
+    return 0 if all(check.good for check in checks) else 1
 
 
 # --- report ---------------------------------------------------------------------------------------------------------
@@ -235,6 +310,19 @@ def _bench_blur(options: argparse.Namespace) -> int:
     for row in bench_blur(device_of(options.device), options.batch, options.repeats, options.quick):
         rows.append(row)
         print(f"{row['what']}, {row['size']} px, sigma {row['sigma']:g}: {row['ours_ms']:.2f} ms", file=sys.stderr)
+    print(json.dumps(rows, indent=1) if options.json else table(rows))
+    return 0
+
+
+def _bench_loader(options: argparse.Namespace) -> int:
+    from blurtrain.bench.blur import device_of
+    from blurtrain.bench.loader import Bench, bench_loader, table
+
+    if min(options.count, options.batch, options.repeats) < 1:
+        raise SettingsError("bench: --count, --batch and --repeats must be at least 1")
+    bench = Bench(**{name: getattr(options, name) for name in Bench.__dataclass_fields__})
+    bench = bench.quick() if options.quick else bench
+    rows = bench_loader(device_of(options.device), bench, lambda line: print(line, file=sys.stderr))
     print(json.dumps(rows, indent=1) if options.json else table(rows))
     return 0
 
@@ -327,24 +415,54 @@ def _parser() -> argparse.ArgumentParser:
         ("plan", _grid_plan, "show what submitting would do"),
         ("status", _grid_status, "show how each run of the grid stands"),
         ("submit", _grid_submit, "start what is missing, and return"),
+        ("retry", _grid_retry, "start again what failed, or has given no sign of life"),
     ):
         p = _command(grid, name, function, text)
         p.add_argument("grid", type=Path, help="grid file (YAML)")
         _runs_option(p)
         _data_option(p, None)
-        if name == "submit":
-            p.add_argument("--cluster", choices=["local"], default="local", help="where to run (default: local)")
+        if name in ("submit", "retry"):
             p.add_argument(
-                "--at-a-time", type=int, default=0, help="runs at the same time (default: one a core, 8 at most)"
+                "--cluster",
+                default="local",
+                help="profile in configs/clusters, or a file of one's own (default: local)",
             )
+            p.add_argument(
+                "--at-a-time",
+                type=int,
+                default=0,
+                help="jobs at the same time (default: the profile's; local: one a core)",
+            )
+        if name == "submit":
             p.add_argument(
                 "--wait", action="store_true", help="stay, show progress, and exit with 0 if all runs are done"
             )
-        else:
+        if name == "retry":
+            p.add_argument("--failed", action="store_true", help="those that failed only")
+            p.add_argument("--stale", action="store_true", help="those without a sign of life only")
+        if name in ("plan", "status"):
             _json_option(p)
+        if name == "plan":
+            p.add_argument("--images-per-second", type=float, help="of one GPU, for the estimate of costs")
+        if name == "status":
+            p.add_argument("--watch", action="store_true", help="show it again every few seconds, until Ctrl-C")
 
-    p = _command(grid, "cancel", _grid_cancel, "stop what runs or waits in this folder of runs; it can be continued")
+    p = _command(grid, "logs", _grid_logs, "show what a run, or the job that is to run it, has printed")
+    p.add_argument("run", help="run id, or the beginning of one")
+    p.add_argument("-f", "--follow", action="store_true", help="go on as more comes, until the run ends or Ctrl-C")
     _runs_option(p)
+
+    p = _command(grid, "cancel", _grid_cancel, "stop what runs or waits; it can be continued")
+    p.add_argument("grid", nargs="?", type=Path, help="grid file (default: all in this folder of runs)")
+    _runs_option(p)
+    _data_option(p, None)
+
+    p = _command(commands, "doctor", _doctor, "find out by a small job whether a cluster is fit for grids")
+    p.add_argument("--cluster", required=True, help="profile in configs/clusters, or your own file")
+    p.add_argument("--seconds", type=float, default=300, help="how long to wait for the job (300)")
+    _runs_option(p)
+    _data_option(p, Path("data"))
+    _json_option(p)
 
     bench = _group(commands, "bench", "measure speed against the usual alternatives, in one run")
     p = _command(bench, "blur", _bench_blur, "the blur engine against torchvision, kornia and OpenCV (some minutes)")
@@ -352,6 +470,16 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--batch", type=int, default=32, help="images in a batch (32)")
     p.add_argument("--repeats", type=int, default=5, help="rounds, of which the median is taken (5)")
     p.add_argument("--quick", action="store_true", help="a few small sizes only")
+    _json_option(p)
+
+    p = _command(bench, "loader", _bench_loader, "the original study's data path and ours (some minutes)")
+    p.add_argument("--images", type=Path, help="folder of class folders with images (default: generated ones)")
+    p.add_argument("--count", type=int, default=1000, help="images to use at most (1000)")
+    p.add_argument("--resolution", type=int, default=224, help="of the network's input in pixels (224)")
+    p.add_argument("--batch", type=int, default=64, help="images in a batch (64)")
+    p.add_argument("--repeats", type=int, default=3, help="rounds, of which the median is taken (3)")
+    p.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
+    p.add_argument("--quick", action="store_true", help="a few small images only")
     _json_option(p)
 
     p = _command(bench, "train", _bench_train, "a network's own speed, and what is left of it in the whole pipeline")

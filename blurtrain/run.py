@@ -216,6 +216,14 @@ def find(runs: Path) -> list[Run]:
     return [Run(p.parent) for p in sorted(runs.glob("*/settings.yaml"))]
 
 
+def slurm_job() -> str:
+    """The SLURM job that this process belongs to, as 12 or, a task of an array, 12_3; empty where there is none."""
+    e = os.environ
+    if "SLURM_ARRAY_TASK_ID" in e:
+        return f"{e['SLURM_ARRAY_JOB_ID']}_{e['SLURM_ARRAY_TASK_ID']}"
+    return e.get("SLURM_JOB_ID", "")
+
+
 def _events(path: Path) -> Iterator[dict[str, Any]]:
     with contextlib.suppress(FileNotFoundError), path.open() as lines:
         for line in lines:
@@ -245,6 +253,7 @@ class Attempt:
             {
                 "host": os.uname().nodename,
                 "pid": os.getpid(),
+                "job": slurm_job(),
                 "data_id": data_id,
                 "version": __version__,
                 "command": sys.argv,

@@ -214,12 +214,23 @@ class Settings(Section):
 # --- identity -------------------------------------------------------------------------------------------------------
 
 
+@functools.cache
+def _identifying(kind: type[BaseModel]) -> list[tuple[str, Any]]:
+    """The settings of a section that can take part in a run id, each with the value at which it is left out (or
+    `...`: never)."""
+    rules = []
+    for name, field in kind.model_fields.items():
+        part = field.json_schema_extra.get("identity", True) if isinstance(field.json_schema_extra, dict) else True
+        if part:
+            rules.append((name, field.default if part == "unless default" else ...))
+    return rules
+
+
 def _identity(section: BaseModel) -> dict[str, Any]:
     kept = {}
-    for name, field in type(section).model_fields.items():
+    for name, neutral in _identifying(type(section)):
         value = getattr(section, name)
-        part = field.json_schema_extra.get("identity", True) if isinstance(field.json_schema_extra, dict) else True
-        if part is True or (part == "unless default" and value != field.default):
+        if neutral is ... or value != neutral:
             kept[name] = _identity(value) if isinstance(value, BaseModel) else value
     return kept
 

@@ -3,31 +3,41 @@
 data:      {faces: {images: faces}, ...}             how `blurtrain data prepare --grid` makes its datasets
 settings:  {data: {resolution: 64}}                  for every run
 axes:      {dataset: [faces, ...], regime: [clear, blurry], seed: [0]}
-where:     [{match: {dataset: faces}, settings: {optimisation: {epochs: 60}}}]      for some of them
+resources: {gpus: 1, minutes: 600}                   what each asks of a cluster (jobs.cluster.Resources)
+where:     [{match: {dataset: faces}, settings: {optimisation: {epochs: 60}}, resources: {nodes: 2}}]   for some of them
 exclude:   [{dataset: faces, regime: blurry}]
+extends:   paper.yaml                                another grid file beside this one, over which all this is laid
 """
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from blurtrain.data.catalog import Dataset, Recipe, datasets, open_dataset
 from blurtrain.documents import merge, read_yaml
 from blurtrain.errors import SettingsError, nearest
 from blurtrain.schema import validate
 from blurtrain.settings import Settings, compose, run_id
+from jobs.cluster import DEFAULT, Resources
 
 
 class Where(BaseModel):
-    """Settings for the runs whose axes match."""
+    """Settings, resources or both for the runs whose axes match."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     match: dict[str, Any]
-    settings: dict[str, Any]
+    settings: dict[str, Any] = {}
+    resources: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "Where":
+        if not self.model_fields_set & {"settings", "resources"}:
+            raise ValueError("gives neither settings nor resources")
+        return self
 
 
 class Grid(BaseModel):
@@ -36,6 +46,7 @@ class Grid(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     data: dict[str, Recipe] = {}
     settings: dict[str, Any] = {}
+    resources: dict[str, Any] = {}
     axes: dict[str, list[Any]] = Field(min_length=1)
     where: list[Where] = []
     exclude: list[dict[str, Any]] = []
@@ -47,11 +58,12 @@ class Member:
 
     run_id: str
     settings: Settings
+    resources: Resources = DEFAULT
 
 
 def read_grid(path: Path) -> Grid:
     """Read a grid file; raises SettingsError for anything unknown or mistyped."""
-    grid: Grid = validate(read_yaml(path), str(path), Grid)
+    grid: Grid = validate(_laid_over_its_base(path), str(path), Grid)
     for axis, values in grid.axes.items():
         if not values:
             raise SettingsError(f"{path}: axes.{axis}: has no values")
@@ -64,6 +76,16 @@ def read_grid(path: Path) -> Grid:
     return grid
 
 
+def _laid_over_its_base(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    document = read_yaml(path)
+    base = document.pop("extends", None)
+    if base is None:
+        return document
+    if not isinstance(base, str) or path in above:
+        raise SettingsError(f"{path}: extends: must name another grid file, which does not extend this one")
+    return merge(_laid_over_its_base(path.parent / base, (*above, path)), document)
+
+
 def expand(grid: Grid, where: str, data: Path | None = None) -> list[Member]:
     """The runs of a grid, in the order of its axes (the last changes fastest), each once.
 
@@ -72,28 +94,45 @@ def expand(grid: Grid, where: str, data: Path | None = None) -> list[Member]:
     """
     members: dict[str, Member] = {}
     opened: dict[tuple[str, str], Dataset] = {}
+    known: dict[Any, tuple[Settings, Resources]] = {}
     for values in itertools.product(*grid.axes.values()):
         point = dict(zip(grid.axes, values, strict=True))
         if any(_matches(point, pattern) for pattern in grid.exclude):
             continue
-        document: dict[str, Any] = dict(grid.settings)
-        for rule in grid.where:
-            if _matches(point, rule.match):
-                document = merge(document, rule.settings)
-        for axis, value in point.items():
-            document = merge(document, _nested(axis, value))
-        if data is not None:
-            document = merge(document, {"data": {"root": str(data)}})
-        settings = compose(document, f"{where} ({', '.join(f'{k}={v}' for k, v in point.items())})")
+        rules = [rule for rule in grid.where if _matches(point, rule.match)]
+        # Runs that differ in the seed alone are checked once: grids of thousands are planned in a second.
+        seed = point.get("seed")
+        plain = isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**32
+        alike = (repr([v for axis, v in point.items() if axis != "seed" or not plain]), tuple(map(id, rules)))
+        if alike not in known:
+            known[alike] = _compose(grid, where, point, rules, data)
+        settings, resources = known[alike]
+        if plain:
+            settings = settings.model_copy(update={"seed": seed})
         key = (settings.data.root, settings.dataset)
         if key not in opened:
             _check_dataset(grid, where, *key)
             opened[key] = open_dataset(Path(key[0]), key[1])
         identity = run_id(settings, opened[key].data_id)
-        members.setdefault(identity, Member(identity, settings))
+        members.setdefault(identity, Member(identity, settings, resources))
     if not members:
         raise SettingsError(f"{where}: every run is excluded")
     return list(members.values())
+
+
+def _compose(
+    grid: Grid, where: str, point: Mapping[str, Any], rules: Sequence[Where], data: Path | None
+) -> tuple[Settings, Resources]:
+    """The settings and resources of one point."""
+    document, wanted = dict(grid.settings), dict(grid.resources)
+    for rule in rules:
+        document, wanted = merge(document, rule.settings), {**wanted, **rule.resources}
+    for axis, value in point.items():
+        document = merge(document, _nested(axis, value))
+    if data is not None:
+        document = merge(document, {"data": {"root": str(data)}})
+    name = f"{where} ({', '.join(f'{k}={v}' for k, v in point.items())})"
+    return compose(document, name), validate(wanted, f"{name}: resources", Resources)
 
 
 def _matches(point: Mapping[str, Any], pattern: Mapping[str, Any]) -> bool:

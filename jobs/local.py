@@ -39,7 +39,7 @@ def submit(members: Sequence[Member], runs: Path, at_a_time: int = 0) -> list[Me
         (local / "locks").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise JobError(f"{runs}: cannot be written: {error.strerror}; choose another --runs") from None
-    with _held(local / "submitting", patience=START_SECONDS) as alone:
+    with held(local / "submitting", patience=START_SECONDS) as alone:
         if not alone:
             raise JobError(f"{local}: another submission has been under way for {START_SECONDS:g} s; try again later")
         waiting = queued(runs)
@@ -77,7 +77,7 @@ def _start_workers(queue: Path, runs: Path, count: int) -> None:
             executor.submit(work, queue.resolve(), runs, k, share, gpu)
     deadline = time.monotonic() + START_SECONDS
     while not all(
-        _is_held(queue / "workers" / str(k)) or (queue / "workers" / f"{k}.done").exists() for k in range(count)
+        is_held(queue / "workers" / str(k)) or (queue / "workers" / f"{k}.done").exists() for k in range(count)
     ):
         if time.monotonic() > deadline:
             raise JobError(f"{queue}: the workers did not start in {START_SECONDS:g} s; see {queue / 'submitit'}")
@@ -86,7 +86,7 @@ def _start_workers(queue: Path, runs: Path, count: int) -> None:
 
 def work(queue: Path, runs: Path, number: int, cores: Sequence[int], gpu: str | None) -> None:
     """What a worker does: take runs from the queue until none is left. Runs in a submitit job."""
-    with _held(queue / "workers" / str(number)):
+    with held(queue / "workers" / str(number)):
         # Whatever torch finds its cores to be, the runs at work side by side do not get into each other's way.
         os.sched_setaffinity(0, cores)
         for run_id in read_json(queue / "queue.json") or []:
@@ -95,7 +95,7 @@ def work(queue: Path, runs: Path, number: int, cores: Sequence[int], gpu: str | 
             if (queue / "taken" / run_id).exists():
                 continue
             # First the lock and then the mark: in between, it would seem to be neither queued nor running.
-            with _held(runs / ".local" / "locks" / run_id) as alone:
+            with held(runs / ".local" / "locks" / run_id) as alone:
                 try:
                     (queue / "taken" / run_id).mkdir()
                 except FileExistsError:
@@ -137,13 +137,16 @@ def _train(queue: Path, runs: Path, run_id: str, gpu: str | None, lock: IO[bytes
     write_json(queue / "logs" / f"{run_id}.exit.json", {"code": code})
 
 
-def cancel(runs: Path) -> list[str]:
-    """Tell all local workers of this folder to stop; returns the runs that were running or queued."""
-    stopped = list(queued(runs))
-    locks = (runs / ".local" / "locks").glob("*")
-    stopped += [lock.name for lock in locks if _is_held(lock)]
+def cancel(runs: Path, members: Sequence[Member] | None = None) -> list[str]:
+    """Tell the local workers of this folder to stop, or only those of submissions with one of these runs in them;
+    returns the runs that were running or queued there."""
+    wanted = None if members is None else {member.run_id for member in members}
+    stopped: list[str] = []
+    waiting = queued(runs)
     for queue in (runs / ".local" / "queues").glob("*"):
-        if _has_workers(queue):
+        held_here = read_json(queue / "queue.json") or []
+        if _has_workers(queue) and (wanted is None or wanted & set(held_here)):
+            stopped += [r for r in held_here if waiting.get(r) == queue.name or is_locked(runs, r)]
             (queue / "cancelled").touch()
     return stopped
 
@@ -154,13 +157,25 @@ def was_cancelled(runs: Path, run_id: str) -> bool:
     return bool(queues) and (queues[-1] / "cancelled").exists()
 
 
+def is_locked(runs: Path, run_id: str) -> bool:
+    """Whether a local worker is at this run now."""
+    return is_held(runs / ".local" / "locks" / run_id)
+
+
+def newest_queue(runs: Path, run_id: str) -> str:
+    """The name of the newest local submission that held this run; empty if there was none."""
+    return max(
+        (p.parent.parent.name for p in (runs / ".local" / "queues").glob(f"*/settings/{run_id}.yaml")), default=""
+    )
+
+
 def running(runs: Path, run_id: str) -> bool:
     """Whether a local worker, or somebody by hand, is training this run now."""
-    return _is_held(runs / ".local" / "locks" / run_id) or Run(runs / run_id).beats()
+    return is_locked(runs, run_id) or Run(runs / run_id).beats()
 
 
 def _has_workers(queue: Path) -> bool:
-    return any(_is_held(worker) for worker in (queue / "workers").glob("[0-9]*"))
+    return any(is_held(worker) for worker in (queue / "workers").glob("[0-9]*"))
 
 
 def queued(runs: Path) -> dict[str, str]:
@@ -204,10 +219,10 @@ def _signals_ignored(*signals: signal.Signals) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _held(path: Path, patience: float = 2.0) -> Iterator[IO[bytes] | None]:
+def held(path: Path, patience: float = 2.0) -> Iterator[IO[bytes] | None]:
     """Hold the lock on `path` by the open file; None if somebody else still does after `patience` seconds.
 
-    A little patience, because who only looks whether a lock is held (`_is_held`) holds it for a moment.
+    A little patience, because who only looks whether a lock is held (`is_held`) holds it for a moment.
     """
     deadline = time.monotonic() + patience
     with path.open("ab") as file:
@@ -223,8 +238,8 @@ def _held(path: Path, patience: float = 2.0) -> Iterator[IO[bytes] | None]:
         yield file
 
 
-def _is_held(path: Path) -> bool:
+def is_held(path: Path) -> bool:
     if not path.exists():
         return False
-    with _held(path, patience=0.0) as ours:
+    with held(path, patience=0.0) as ours:
         return ours is None

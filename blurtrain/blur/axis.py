@@ -3,6 +3,7 @@
 All are float64 at heart: positions and taps are computed so, and only the finished matrix is rounded to `dtype`.
 """
 
+import functools
 import math
 
 import torch
@@ -10,16 +11,26 @@ from torch import Tensor
 
 LARGEST_RADIUS = 10_000
 """Pixels from the centre of a Gaussian to its last tap, at most."""
+NARROWEST = 4 / 3
+"""Of a Gaussian, in steps of a grid: what it has blurred can be told from its values on that grid, to 3e-4 of them."""
 # Support of the resampling filters, in source pixels at scale 1 (as in PIL and torchvision, antialiased).
 _SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}
 
 
-def gaussian_matrix(sigma: Tensor, side: int, truncate: float = 4.0, dtype: torch.dtype = torch.float64) -> Tensor:
+def gaussian_matrix(
+    sigma: Tensor,
+    side: int,
+    truncate: float = 4.0,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | None = None,
+) -> Tensor:
     """Gaussian blur along an axis of `side` pixels: matrices [N, side, side] for `sigma` [N] (pixels, >= 0).
+
+    They are made on `device`; if `sigma` is on the CPU, without waiting for that.
 
     Raises ValueError for a sigma that is negative, not finite, or too large (LARGEST_RADIUS).
     """
-    return taps_matrix(gaussian_taps(sigma, truncate), side, dtype)
+    return taps_matrix(gaussian_taps(sigma, truncate).to(device or sigma.device), side, dtype)
 
 
 def gaussian_taps(sigma: Tensor, truncate: float = 4.0) -> Tensor:
@@ -59,6 +70,12 @@ def taps_matrix(taps: Tensor, side: int, dtype: torch.dtype = torch.float64) -> 
     return torch.addcmul(direct, mirrored, inner)
 
 
+def check_crops(start: Tensor, length: Tensor, side: int) -> None:
+    """Raise ValueError for a crop of `length` pixels from `start` on that is not inside an axis of `side` pixels."""
+    if bool(((start < 0) | (length < 1) | (start + length > side)).any()):
+        raise ValueError(f"a crop reaches outside the image of {side} pixels")
+
+
 def resize_taps(
     start: Tensor, length: Tensor, side: int, size: int, flip: Tensor | None = None, interpolation: str = "bicubic"
 ) -> tuple[Tensor, Tensor]:
@@ -66,10 +83,8 @@ def resize_taps(
 
     start, length: integer tensors [N]; flip: bool [N]. Returns which pixels each pixel of the result is made of (int64
     [N, size, K]) and with which weights (float64), as torchvision's antialiased `resized_crop` does (filters of PIL:
-    bicubic with a = -0.5). Raises ValueError for a crop outside the image.
+    bicubic with a = -0.5).
     """
-    if bool(((start < 0) | (length < 1) | (start + length > side)).any()):
-        raise ValueError(f"a crop reaches outside the image of {side} pixels")
     start, length = start[:, None, None], length[:, None, None]
     scale = length.to(torch.float64) / size
     stretch = scale.clamp(min=1.0)  # antialiasing: the filter widens where pixels are lost
@@ -80,10 +95,10 @@ def resize_taps(
     centre = scale * (target.expand(len(start), size)[:, :, None] + 0.5)
     first = torch.floor(centre - support + 0.5).clamp(min=0)
     last = torch.minimum(torch.floor(centre + support + 0.5), length)
-    taps = 2 * math.ceil(float(support.max())) + 1 if len(start) else 1
+    taps = 2 * math.ceil(_SUPPORT[interpolation] * max(1, side / size)) + 1  # of the largest crop there can be
     tap = first + torch.arange(taps, device=start.device)
     weight = _filter((tap - centre + 0.5).abs() / stretch, interpolation) * (tap < last)
-    return (start + tap.long()).clamp(max=side - 1), weight / weight.sum(2, keepdim=True)
+    return start + tap.long().minimum(length - 1), weight / weight.sum(2, keepdim=True)
 
 
 def matrix_of(taps: tuple[Tensor, Tensor], side: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -91,6 +106,26 @@ def matrix_of(taps: tuple[Tensor, Tensor], side: int, dtype: torch.dtype = torch
     place, weight = taps
     matrix = torch.zeros(*place.shape[:2], side, dtype=dtype, device=place.device)
     return matrix.scatter_add_(2, place, weight.to(dtype))
+
+
+def grid(side: int, step: int) -> Tensor:
+    """Every `step`-th pixel (or one nearer) along an axis of `side` pixels, from the first to the last."""
+    return torch.linspace(0, side - 1, math.ceil((side - 1) / step) + 1).round().long()
+
+
+@functools.lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def refinement(side: int, step: int) -> Tensor:
+    """From the pixels of `grid` to all: the matrix, float64 [side, n], that is exact for blurred images.
+
+    Namely for those blurred by NARROWEST steps or more (and cut at 4 sigmas or more: a kernel's sharp edge leaves
+    ripples): whatever has been blurred by more has been blurred by so much on the way.
+    """
+    sigma = torch.tensor([NARROWEST * step])
+    blur = gaussian_matrix(sigma, side, truncate=8.0)[0]
+    # Least squares over all images; singular values that it leaves out are of what the blur leaves nothing of.
+    matrix = torch.linalg.lstsq(blur[grid(side, step)].T, blur.T, rcond=1e-7, driver="gelsd").solution.T
+    return matrix / matrix.sum(1, keepdim=True)
 
 
 def _filter(distance: Tensor, interpolation: str) -> Tensor:

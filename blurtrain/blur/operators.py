@@ -10,27 +10,28 @@ rounded to 8 bits. Arithmetic is in float32 (float64 for float64 images), in bfl
 below, with constants preserved; float16 images are computed in float32 and rounded once.
 """
 
-import functools
-import math
-
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding_bag
 
-from blurtrain.blur.axis import gaussian_matrix, matrix_of, resize_taps, taps_matrix
-from blurtrain.blur.kernels import box_taps, gaussian_radius
+from blurtrain.blur.axis import check_crops, matrix_of, resize_taps
+from blurtrain.blur.cores import image_by_image
 from blurtrain.blur.product import (
-    Band,
+    SMALL,
     Operators,
     apply,
     arithmetic_dtype,
+    centred,
     exact_dtype,
     result_dtype,
     rounded,
     rounded_weights,
+    shifted,
+    straight,
+    turned,
 )
+from blurtrain.blur.shared import NO_BOX, blur_matrices, blur_operators, crop_operators, stride
 
-NO_BOX = (1.0, 1.0)
+Affine = tuple[Tensor, Tensor]  # shift and factor of each channel, [C, 1, 1]
 
 
 def gaussian_blur(
@@ -91,65 +92,104 @@ def resized_crop_blur(
     work = arithmetic_dtype(images, compute)
     exact, device = exact_dtype(work), images.device
     sides = (size, size) if isinstance(size, int) else size
-    geometry = tuple(g.to(device) for g in (top, left, height, width))
-    flip = None if flip is None else flip.to(device)
-    if {len(g) for g in (*geometry, *(() if flip is None else (flip,)))} not in ({1}, {len(images)}):
+    crops = [top, left, height, width, torch.zeros_like(top, dtype=torch.bool) if flip is None else flip]
+    if {len(g) for g in crops} not in ({1}, {len(images)}):
         raise ValueError(
             f"top, left, height, width and flip must have one entry each, or one for each of {len(images)} images"
         )
     _check_sigma(images, sigma)
+    for start, length, side in zip(crops[:2], crops[2:4], images.shape[-2:], strict=True):
+        check_crops(start, length, side)  # where they are: a GPU need not be waited for
+    if by_image(images):
+        places = list(zip(*(g.tolist() for g in crops), strict=True))
+        sigmas = torch.as_tensor(sigma, dtype=torch.float64).reshape(-1).tolist()
+        out = torch.empty(*images.shape[:2], *sides, dtype=result_dtype(images, dtype))
+
+        def crop(k: int) -> None:
+            place, own = places[k % len(places)], sigmas[k % len(sigmas)]
+            crop_image(images[k], place, own, interpolation, truncate, box, work, out[k])
+
+        image_by_image(crop, len(images))
+        return out
     blurs = (isinstance(sigma, Tensor) and sigma.ndim > 0) or float(sigma) != 0 or box != NO_BOX
+    top, left, height, width, flip = (g.to(device, non_blocking=True) for g in crops)
 
-    def taps(part: slice) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        part = part if len(geometry[0]) > 1 else slice(None)
-        at, beside, high, wide = (g[part] for g in geometry)
-        mirrored = None if flip is None else flip[part]
-        return (
-            resize_taps(at, high, images.shape[-2], sides[0], None, interpolation),
-            resize_taps(beside, wide, images.shape[-1], sides[1], mirrored, interpolation),
-        )
+    def operator(axis: int, part: slice) -> Tensor:
+        own = part if len(top) > 1 else slice(None)
+        start, length, mirrored = ((top, height, None), (left, width, flip[own]))[axis]
+        taps = resize_taps(start[own], length[own], images.shape[2 + axis], sides[axis], mirrored, interpolation)
+        matrix = matrix_of(taps, images.shape[2 + axis], exact)
+        if blurs:
+            some = sigma[part] if isinstance(sigma, Tensor) and sigma.ndim else sigma
+            matrix = torch.matmul(blur_matrices(some, box[axis], sides[axis], truncate, device, exact), matrix)
+        return rounded_weights(matrix, work)
 
-    if _by_taps(images):
-        resized = _tapped(images, exact, *taps(slice(None)))
-        return rounded(_blurred(resized, sigma, box, truncate, None, work), result_dtype(images, dtype))
-
-    def operators(part: slice) -> Operators:
-        matrices = []
-        for axis, (length, side, axis_taps) in enumerate(zip(images.shape[-2:], sides, taps(part), strict=True)):
-            matrix = matrix_of(axis_taps, length, exact)
-            if blurs:
-                own = sigma[part] if isinstance(sigma, Tensor) and sigma.ndim else sigma
-                matrix = torch.matmul(_matrices(own, box[axis], side, truncate, device, exact), matrix)
-            matrices.append(rounded_weights(matrix, work))
-        return matrices[0], matrices[1]
-
-    return apply(images, operators, dtype, work, *sides)
+    return apply(images, lambda part: [(operator(0, part), operator(1, part))], dtype, work, sides, turned)
 
 
-def _by_taps(images: Tensor) -> bool:
-    """A processor is bound by arithmetic: it is quicker with the few taps of the resize, and the blur after that."""
-    return images.device.type == "cpu"
+def by_image(images: Tensor) -> bool:
+    """Whether images are best treated one by one: by a processor, if they are not small, and if no gradient is wanted.
+
+    Then each takes only the arithmetic that its own crop needs, and stays in the caches of one core.
+    """
+    return images.device.type == "cpu" and max(images.shape[-2:]) >= SMALL and not images.requires_grad
 
 
-def _tapped(images: Tensor, work: torch.dtype, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor]) -> Tensor:
-    """Geometry image by image: weighted sums of the few pixels (place, weight) that each pixel is made of."""
-    results = []
-    shape = (len(images), images.shape[1], rows[0].shape[1], columns[0].shape[1])
-    out = None if images.requires_grad else torch.empty(shape, dtype=work, device=images.device)
-    for k, image in enumerate(images):
-        (row, row_weight), (column, column_weight) = (
-            (place[k % len(place)], weight[k % len(weight)].to(work)) for place, weight in (rows, columns)
-        )
-        lines = image.to(work).permute(1, 0, 2).flatten(1)  # [H, C W]
-        lines = embedding_bag(row, lines, per_sample_weights=row_weight, mode="sum")
-        lines = lines.view(len(row), len(image), -1).permute(2, 1, 0).flatten(1)  # [W, C h]
-        lines = embedding_bag(column, lines, per_sample_weights=column_weight, mode="sum")
-        result = lines.view(len(column), len(image), len(row)).permute(1, 2, 0)
-        if out is None:
-            results.append(result)
-        else:
-            out[k] = result
-    return torch.stack(results) if out is None else out
+def crop_image(
+    image: Tensor,
+    place: tuple[int, int, int, int, bool],
+    sigma: float,
+    interpolation: str,
+    truncate: float,
+    box: tuple[float, float],
+    work: torch.dtype,
+    out: Tensor,
+    affine: Affine | None = None,
+) -> None:
+    """`resized_crop_blur` for one image [C, H, W] on a processor, unchecked, into `out` [C, h, w] of any dtype.
+
+    place: top, left, height, width, flip.
+    """
+    top, left, height, width, flip = place
+    sides = (out.shape[1], out.shape[2])
+    step = stride(sigma, truncate, sides, work) if image.dtype == torch.uint8 else 1
+    work = torch.float32 if work == torch.bfloat16 and step == 1 else work  # as fast on the small products of a band
+    first, *finer = crop_operators(height, width, flip, sigma, box, sides, interpolation, truncate, step, work)
+    pixels, offset = centred(image[None, :, top : top + height, left : left + width], work)
+    if pixels.stride(1) == 1:
+        pixels = turned(pixels, *first)
+    else:  # channels that are apart in memory are as good as images of their own
+        pixels = torch.cat([turned(channel, *first) for channel in pixels.split(1, 1)], 1)
+    _finish(pixels[0], offset, finer, out, affine)
+
+
+def blur_image(
+    image: Tensor, sigma: float, truncate: float, work: torch.dtype, out: Tensor, affine: Affine | None = None
+) -> None:
+    """`gaussian_blur` for one image [C, H, W] of 0..255 in float32 on a processor, unchecked, into `out`, as above."""
+    sides = (image.shape[1], image.shape[2])
+    step = stride(sigma, truncate, sides, work)
+    pixels, offset = (image, 0) if step == 1 else ((image - 128).to(work), 128)
+    finer: list[Operators] = []
+    if sigma:
+        first, *finer = blur_operators(sigma, NO_BOX, sides, truncate, step, image.device, pixels.dtype)
+        pixels = straight(pixels[None], *first)[0]
+    _finish(pixels, offset, finer, out, affine)
+
+
+def _finish(pixels: Tensor, offset: int, finer: list[Operators], out: Tensor, affine: Affine | None) -> None:
+    """Interpolate, where pixels were left out, and shift and scale each channel if `affine`: before it, when there are
+    few of them, as operators of unit sum leave that as it is."""
+    work = pixels.dtype
+    if affine is not None:
+        shift, factor = affine
+        few = torch.empty_like(pixels) if finer else out
+        pixels = torch.addcmul(shift, shifted(pixels, offset, shift.dtype), factor, out=few)
+        offset = 0
+    for rows, columns in finer:
+        pixels = turned(pixels[None].to(work), rows, columns)[0]
+    if pixels is not out:
+        out.copy_(shifted(pixels, offset, out.dtype))
 
 
 def _blurred(
@@ -165,60 +205,24 @@ def _blurred(
     _check_sigma(images, sigma)
     if not isinstance(sigma, Tensor) or sigma.ndim == 0:
         sigma = float(sigma)
-        rows = _shared(sigma, box[0], height, truncate, images.device, work)
-        columns = _shared(sigma, box[1], width, truncate, images.device, work)
+        leaves_out = by_image(images) and images.dtype == torch.uint8
+        step = stride(sigma, truncate, (height, width), work) if leaves_out else 1
+        shared = blur_operators(sigma, box, (height, width), truncate, step, images.device, work)
         if sigma == 0 and box == NO_BOX:
             return rounded(images, result_dtype(images, dtype))
-        return apply(images, lambda _: (rows, columns), dtype, work)
-    exact = exact_dtype(work)
+        return apply(images, lambda _: shared, dtype, work, (height, width), straight)
 
-    def operators(part: slice) -> Operators:
-        rows, columns = (
-            _matrices(sigma[part], length, side, truncate, images.device, exact)
-            for length, side in zip(box, (height, width), strict=True)
-        )
-        return rounded_weights(rows, work), rounded_weights(columns, work)
+    def operator(part: slice, axis: int) -> Tensor:
+        some = blur_matrices(sigma[part], box[axis], images.shape[2 + axis], truncate, images.device, exact_dtype(work))
+        return rounded_weights(some, work)
 
-    def square(part: slice) -> Operators:
-        both = rounded_weights(_matrices(sigma[part], box[0], height, truncate, images.device, exact), work)
-        return both, both
+    def operators(part: slice) -> list[Operators]:
+        rows = operator(part, 0)
+        return [(rows, rows if (box[0], height) == (box[1], width) else operator(part, 1))]
 
-    return apply(images, square if (box[0], height) == (box[1], width) else operators, dtype, work)
+    return apply(images, operators, dtype, work, (height, width), straight)
 
 
 def _check_sigma(images: Tensor, sigma: float | Tensor) -> None:
     if isinstance(sigma, Tensor) and sigma.ndim and len(sigma) != len(images):
         raise ValueError(f"{len(images)} images but {len(sigma)} sigmas")
-
-
-def _matrices(
-    sigma: float | Tensor, box: float, side: int, truncate: float, device: torch.device, dtype: torch.dtype
-) -> Tensor:
-    """Gaussian, then box, along an axis of `side` pixels: [n, side, side] for n sigmas, [1, side, side] for one."""
-    sigmas = torch.as_tensor(sigma, dtype=torch.float64, device=device).reshape(-1)
-    blur = gaussian_matrix(sigmas, side, truncate, dtype)
-    if box == 1:
-        return blur
-    taps = torch.from_numpy(box_taps(box).copy()).to(device)
-    return torch.matmul(taps_matrix(taps[None], side, dtype), blur)
-
-
-@functools.lru_cache(maxsize=64)
-@torch.inference_mode(False)  # what is kept must serve later gradients too, wherever it is first asked for
-def _shared(
-    sigma: float, box: float, side: int, truncate: float, device: torch.device, work: torch.dtype
-) -> Tensor | Band:
-    """One blur for all images: [1, side, side], or as a band where that saves the greater part of the arithmetic.
-
-    Processors are bound by arithmetic here, and most weights of a small sigma are zero. Accelerators are not.
-    """
-    matrix = rounded_weights(_matrices(sigma, box, side, truncate, device, exact_dtype(work)), work)
-    block, radius = (32 if work == torch.bfloat16 else 56), gaussian_radius(sigma, truncate) + math.ceil((box - 1) / 2)
-    if device.type != "cpu" or block + 2 * radius > 0.7 * side:
-        return matrix
-    starts = range(0, side, block)
-    spans = [(max(0, a - radius), min(side, a + block + radius)) for a in starts]
-    return tuple(
-        (first, last, matrix[0, a : a + block, first:last].contiguous())
-        for a, (first, last) in zip(starts, spans, strict=True)
-    )

@@ -1,6 +1,6 @@
-"""How operators along the axes are applied to a batch of images: in which arithmetic, and in which chunks."""
+"""How operators along the axes are applied to images: in which arithmetic, in which order, and in which chunks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -9,49 +9,66 @@ WORKSPACE = 256 * 2**20
 """Bytes that a call may need beside its input and its output: larger batches are cut into chunks."""
 CACHED = 1_250_000
 """Values that a processor takes at a time, so that what it has just computed is still in its caches."""
+SMALL = 96
+"""Pixels a side, up to which a processor is busier with the number of operations than with their size."""
+SPARSE = 0.7
+"""Share of an axis that a band may take up, to be worth the additional products."""
 
-# A narrow band of weights, the same for all images, in blocks of rows: first and last pixel they meet, and the weights.
+# Weights that are zero but for a narrow band, in blocks of rows: first and last pixel that they meet, and the weights.
 Band = tuple[tuple[int, int, Tensor], ...]
 Operators = tuple[Tensor | Band, Tensor | Band]  # of the rows [n or 1, h, H] and of the columns [n or 1, w, W]
 
 
 def apply(
     images: Tensor,
-    operators: Callable[[slice], Operators],
+    operators: Callable[[slice], Sequence[Operators]],
     dtype: torch.dtype | None,
     work: torch.dtype,
-    height: int | None = None,
-    width: int | None = None,
+    sides: tuple[int, int],
+    product: Callable[[Tensor, Tensor | Band, Tensor | Band], Tensor],
 ) -> Tensor:
-    """`rows X columns^T` for every channel, chunk by chunk; `operators` gives the matrices for a slice of the batch.
+    """`rows X columns^T` for every channel, once for each pair of operators, chunk by chunk.
 
-    `height` x `width` is the size of the result, by default that of the images.
+    `operators` gives them for a slice of the batch; `sides` are height and width of the result; `product` is how.
     """
-    n, channels, old_height, old_width = images.shape
-    height, width = height or old_height, width or old_width
-    result = result_dtype(images, dtype)
-    step = _chunk(images, height, width, work)
-    if n <= step:
-        return _product(images, operators(slice(0, n)), work, result)
-    parts = (slice(start, min(start + step, n)) for start in range(0, n, step))
-    if images.requires_grad:
-        return torch.cat([_product(images[p], operators(p), work, result) for p in parts])
-    out = torch.empty(n, channels, height, width, dtype=result, device=images.device)
-    for p in parts:
-        out[p] = _product(images[p], operators(p), work, result)
+    result, step = result_dtype(images, dtype), _chunk(images, *sides, work)
+
+    def part(some: slice) -> Tensor:
+        pixels, offset = centred(images[some], work)
+        for rows, columns in operators(some):
+            pixels = product(pixels, rows, columns)
+        return shifted(pixels, offset, result)
+
+    n = len(images)
+    parts = [slice(start, min(start + step, n)) for start in range(0, n, step)]
+    if len(parts) == 1 or images.requires_grad:
+        return torch.cat([part(some) for some in parts]) if len(parts) > 1 else part(parts[0])
+    out = torch.empty(n, images.shape[1], *sides, dtype=result, device=images.device)
+    for some in parts:
+        out[some] = part(some)
     return out
 
 
-def _product(images: Tensor, operators: Operators, work: torch.dtype, result: torch.dtype) -> Tensor:
-    rows, columns = operators
+def centred(images: Tensor, work: torch.dtype) -> tuple[Tensor, int]:
+    """`images` in `work`, and what was taken off them: of 8-bit values in bfloat16 128, for then they have twice the
+    resolution, and unit-sum operators keep the offset."""
     if images.dtype != torch.uint8 or work != torch.bfloat16:
-        return rounded(_down(rows, _along(images.to(work), columns)), result)
-    # 8-bit values around zero have twice the resolution in bfloat16, and unit-sum operators keep the offset, which
-    # comes and goes with the highest bit.
-    product = _down(rows, _along((images ^ 128).view(torch.int8).to(work), columns))
+        return images.to(work), 0
+    return (images ^ 128).view(torch.int8).to(work), 128  # comes and goes with the highest bit
+
+
+def shifted(pixels: Tensor, offset: int, result: torch.dtype) -> Tensor:
+    """The values that `centred` has taken `offset` off, as `result`."""
+    if not offset:
+        return rounded(pixels, result)
     if result == torch.uint8:
-        return product.round_().clamp_(-128, 127).to(torch.int8).view(torch.uint8) ^ 128
-    return (product.float() + 128).to(result)
+        return pixels.round_().clamp_(-128, 127).to(torch.int8).view(torch.uint8) ^ 128
+    return (pixels.float() + offset).to(result)
+
+
+def straight(pixels: Tensor, rows: Tensor | Band, columns: Tensor | Band) -> Tensor:
+    """`rows X columns^T` for images [N, C, H, W] whose channels are apart in memory."""
+    return _down(rows, _along(pixels, columns))
 
 
 def _along(pixels: Tensor, columns: Tensor | Band) -> Tensor:
@@ -70,6 +87,46 @@ def _down(rows: Tensor | Band, pixels: Tensor) -> Tensor:
     if isinstance(rows, Tensor):
         return torch.matmul(rows[:, None], pixels)
     return torch.cat([torch.matmul(weights, pixels[..., first:last, :]) for first, last, weights in rows], -2)
+
+
+def turned(images: Tensor, rows: Tensor | Band, columns: Tensor | Band) -> Tensor:
+    """`rows X columns^T` for images [N, C, H, W] whose channels lie beside each other (by a band: for one image).
+
+    They are taken as they are: the axis to contract comes first, and what it becomes is last, so that the other axis is
+    first now: [H, W, C], [W, C, h], [C, h, w].
+    """
+    lines = images.permute(0, 2, 3, 1)
+    for axis in (rows, columns):
+        lines = _contracted(lines, axis)
+    return lines
+
+
+def _contracted(lines: Tensor, axis: Tensor | Band) -> Tensor:
+    """[N, K, A, B] by [N or 1, size, K]: [N, A, B, size]."""
+    flat, shape = lines.flatten(2), lines.shape
+    if isinstance(axis, Tensor):
+        return torch.bmm(flat.mT, axis.mT.expand(shape[0], -1, -1)).view(shape[0], shape[2], shape[3], -1)
+    out, start = flat.new_empty(flat.shape[2], sum(weights.shape[0] for _, _, weights in axis)), 0
+    for first, last, weights in axis:
+        end = start + weights.shape[0]
+        torch.mm(flat[0, first:last].T, weights.T, out=out[:, start:end])
+        start = end
+    return out.view(1, shape[2], shape[3], -1)
+
+
+def banded(matrix: Tensor, block: int) -> Tensor | Band:
+    """The operator [1, h, H] as a band of `block` rows at a time, if that leaves out enough of its zeros."""
+    starts = range(0, matrix.shape[1], block)
+    spans = []
+    for a in starts:
+        met = matrix[0, a : a + block].any(0).nonzero()
+        spans.append((int(met[0]), int(met[-1]) + 1))
+    if len(starts) < 3 or max(last - first for first, last in spans) > SPARSE * matrix.shape[2]:
+        return matrix
+    return tuple(
+        (first, last, matrix[0, a : a + block, first:last].contiguous())
+        for a, (first, last) in zip(starts, spans, strict=True)
+    )
 
 
 def rounded(values: Tensor, result: torch.dtype) -> Tensor:
@@ -95,6 +152,8 @@ def check_images(images: Tensor) -> None:
 def arithmetic_dtype(images: Tensor, compute: torch.dtype | None) -> torch.dtype:
     """The dtype to compute in."""
     check_images(images)
+    if compute == torch.bfloat16 and images.device.type == "cpu" and max(images.shape[-2:]) < SMALL:
+        return torch.float32  # is quicker there
     if compute is not None:
         return compute
     return images.dtype if images.dtype in (torch.bfloat16, torch.float64) else torch.float32

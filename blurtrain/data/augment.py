@@ -1,5 +1,6 @@
 """From stored pixels to the network's input, on the device: geometry, colour, blur, normalisation."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,14 +10,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blurtrain.blur import gaussian_blur, resized_crop_blur
+from blurtrain.blur.cores import image_by_image, keep_freed_memory
 from blurtrain.blur.light import linear_light, srgb
+from blurtrain.blur.operators import blur_image, by_image, crop_image
+from blurtrain.blur.shared import NO_BOX
 from blurtrain.data.catalog import Dataset
-from blurtrain.data.colour import DRAWS, colour
+from blurtrain.data.colour import DRAWS, Operations, colour, colour_image, drawn
 from blurtrain.data.draws import uniform
 from blurtrain.settings import Augmentation, Blur, Settings
 
 _ATTEMPTS = 10  # at a crop that fits into the image, before the whole image is taken (as torchvision does)
 _GEOMETRY = 4 * _ATTEMPTS + 1
+# Of n images: top, left, height, width (pixels) and flip.
+Crops = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -29,62 +35,112 @@ class Transform:
     sd: Sequence[float]
     blur: Blur
     seed: int
+    arithmetic: torch.dtype = torch.float32
+    """Of the training images, float32 or bfloat16; evaluation is in float32 always."""
 
     @classmethod
     def of(cls, settings: Settings, dataset: Dataset) -> "Transform":
         """The transform of a run, with normalisation as set, or as measured on the training split."""
         mean, sd = settings.data.mean or dataset.manifest["mean"], settings.data.sd or dataset.manifest["sd"]
-        return cls(settings.augmentation, settings.data.resolution, mean, sd, settings.blur, settings.seed)
+        # Others have no such arithmetic here: float16 and float64 networks are shown what float32 ones are.
+        arithmetic = torch.bfloat16 if settings.precision.arithmetic == "bfloat16" else torch.float32
+        return cls(settings.augmentation, settings.data.resolution, mean, sd, settings.blur, settings.seed, arithmetic)
 
     def train(
         self, images: Tensor, indices: NDArray[np.integer], epoch: int, sigma: float | NDArray[np.float64]
     ) -> Tensor:
         """Random resized crop and flip, colour, blur (`sigma` in pixels of the input, one or [N]), normalisation.
 
-        Returns float32 [N, 3, resolution, resolution]. With colour operations the crop is rounded to 8 bits first, as
-        they are defined on 8-bit images; without, geometry and blur are one operator.
+        Returns [N, 3, resolution, resolution], in the dtype of `arithmetic`. An image comes out the same whatever batch
+        it is in, on a processor also for any number of threads.
         """
-        a = self.augmentation
+        a, size, truncate, device = self.augmentation, self.resolution, self.blur.truncate, images.device
         draws = uniform(self.seed, epoch, indices, _GEOMETRY + DRAWS)
-        crop = [torch.from_numpy(g).to(images.device) for g in random_crops(draws[:, :_GEOMETRY], images.shape[-1], a)]
-        top, left, height, width, flip = crop
+        crops = random_crops(draws[:, :_GEOMETRY], images.shape[-1], a)
+        operations = drawn(draws[:, _GEOMETRY:], a.colour, a.jitter)
+        if device.type == "cpu":
+            keep_freed_memory()
+        if by_image(images):
+            return self._image_by_image(images, crops, operations, sigma)
         blur = sigma if isinstance(sigma, float) else torch.from_numpy(sigma)
-        fused = not a.colour and not self.blur.linear_light
-        crops = resized_crop_blur(
-            images, top, left, height, width, self.resolution, flip, blur if fused else 0.0, a.interpolation,
-            self.blur.truncate,
-        )  # fmt: skip
-        if fused:
-            return self.normalise(crops)
-        crops = colour(crops.clamp_(0, 255).round_(), draws[:, _GEOMETRY:], a.colour, a.jitter)
-        return self.blurred(crops, blur)
+        first, work = (0.0, torch.float32) if self._in_two else (blur, self.arithmetic)
+        top, left, height, width, flip = (torch.from_numpy(g) for g in crops)
+        cropped = resized_crop_blur(
+            images, top, left, height, width, size, flip, first, a.interpolation, truncate, compute=work
+        )
+        if not self._in_two:
+            return self.normalise(cropped).to(self.arithmetic)
+        return self.blurred(colour(cropped.clamp_(0, 255).round_(), operations), blur, self.arithmetic)
+
+    def _image_by_image(
+        self, images: Tensor, crops: Crops, operations: Operations, sigma: float | NDArray[np.float64]
+    ) -> Tensor:
+        """`train` on a processor."""
+        size, truncate, interpolation = self.resolution, self.blur.truncate, self.augmentation.interpolation
+        places, work = list(zip(*(g.tolist() for g in crops), strict=True)), self.arithmetic
+        sigmas = np.broadcast_to(sigma, len(images)).tolist()
+        at_once = not self._in_two and isinstance(sigma, float)  # else there are too many operators to keep
+        least, factor = _normalisation(tuple(self.mean), tuple(self.sd), images.device)
+        affine = (-least * factor, factor)
+        out = torch.empty(len(images), 3, size, size, dtype=work)
+
+        def augment(k: int) -> None:
+            if at_once:
+                crop_image(images[k], places[k], sigmas[k], interpolation, truncate, NO_BOX, work, out[k], affine)
+                return
+            image = torch.empty(3, size, size)
+            crop_image(images[k], places[k], 0.0, interpolation, truncate, NO_BOX, torch.float32, image)
+            if self._in_two:
+                image = colour_image(image.clamp_(0, 255).round_(), k, operations)
+            if self.blur.linear_light:
+                blur_image(linear_light(image), sigmas[k], truncate, work, image)
+                torch.addcmul(affine[0], srgb(image), factor, out=out[k])
+            else:
+                blur_image(image, sigmas[k], truncate, work, out[k], affine)
+
+        image_by_image(augment, len(images))
+        return out
+
+    @property
+    def _in_two(self) -> bool:
+        """Whether something that is not linear stands between crop and blur: else they are one operator.
+
+        Colour operations are defined on 8-bit images, so the crop is rounded to 8 bits before them.
+        """
+        return self.augmentation.colour > 0 or self.blur.linear_light
 
     def resized(self, images: Tensor) -> Tensor:
         """The whole image at the network's resolution, as 8-bit values in float32: the start of every evaluation."""
-        zero = torch.zeros(1, dtype=torch.long, device=images.device)  # one geometry, the same for all images
-        whole = torch.full_like(zero, images.shape[-1])
+        zero = torch.zeros(1, dtype=torch.long)  # one geometry, the same for all images
+        whole = zero + images.shape[-1]
         return (
             resized_crop_blur(images, zero, zero, whole, whole, self.resolution, interpolation="bilinear")
             .clamp_(0, 255)
             .round_()
         )
 
-    def blurred(self, images: Tensor, sigma: float | Tensor) -> Tensor:
+    def blurred(self, images: Tensor, sigma: float | Tensor, arithmetic: torch.dtype = torch.float32) -> Tensor:
         """Images in 0..255, blurred by `sigma` (pixels of the input, one or [N]) and normalised."""
-        if not self.blur.linear_light:
-            return self.normalise(gaussian_blur(images, sigma, self.blur.truncate))
-        return self.normalise(srgb(gaussian_blur(linear_light(images), sigma, self.blur.truncate)))
+        light = linear_light(images) if self.blur.linear_light else images
+        light = gaussian_blur(light, sigma, self.blur.truncate, compute=arithmetic)
+        return self.normalise(srgb(light) if self.blur.linear_light else light).to(arithmetic)
 
     def normalise(self, images: Tensor) -> Tensor:
         """(pixel / 255 - mean) / sd, per channel; commutes with unit-sum blur."""
-        mean, sd = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in (self.mean, self.sd))
-        return (images - 255 * mean) * (1 / (255 * sd))
+        least, factor = _normalisation(tuple(self.mean), tuple(self.sd), images.device)
+        return (images - least).mul_(factor)
 
 
-def random_crops(
-    draws: NDArray[np.float64], side: int, augmentation: Augmentation
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """top, left, height, width (pixels) and flip, each [N], from uniform draws [N, 41].
+@functools.lru_cache(maxsize=16)
+@torch.inference_mode(False)
+def _normalisation(mean: tuple[float, ...], sd: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """What is taken off pixels in 0..255, and what the rest is multiplied by."""
+    centre, spread = (torch.tensor(v, device=device).view(3, 1, 1) for v in (mean, sd))
+    return 255 * centre, 1 / (255 * spread)
+
+
+def random_crops(draws: NDArray[np.float64], side: int, augmentation: Augmentation) -> Crops:
+    """Crops of n images of `side` pixels, from uniform draws [n, 41].
 
     As torchvision's RandomResizedCrop: area uniform in crop_scale, aspect log-uniform in crop_ratio, up to ten tries
     until the crop fits into the image of `side`, then the largest centred crop with an allowed aspect.

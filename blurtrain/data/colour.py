@@ -5,80 +5,124 @@ Images are floats that hold 8-bit values [n, 3, H, W] in 0..255, and stay so: th
 """
 
 from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+Strength: TypeAlias = Tensor | float  # [n, 1, 1, 1], or of all images
 DRAWS = 18  # per image: seven for the order, seven for the selection, four strengths
+
+
+class Operations(NamedTuple):
+    """Which operations n images undergo."""
+
+    number: NDArray[np.int64]  # [n]
+    order: NDArray[np.int64]  # [n, 7] places in OPERATIONS, of which the first `number` count
+    strengths: NDArray[np.float64]  # [n, 4] factors of brightness, contrast and saturation; turn of the hue
+
+
+def drawn(draws: NDArray[np.float64], probability: float, jitter: float) -> Operations:
+    """Each operation with `probability`, in random order.
+
+    draws: uniform numbers [n, DRAWS]; jitter: factors are 1 +/- jitter, the hue turns by +/- jitter.
+    """
+    keys, chances, strengths = np.split(draws, [7, 14], axis=1)
+    chosen = chances < probability
+    order = np.argsort(np.where(chosen, keys, 2), axis=1)
+    return Operations(chosen.sum(1), order, (2 * strengths - 1) * jitter + (1, 1, 1, 0))
+
+
+def colour(images: Tensor, operations: Operations) -> Tensor:
+    """Each image after its own operations; changes and returns `images`."""
+    number, order, strengths = operations
+    # The k-th operation of all images, grouped by operation: a few dozen small batches, decided without the device.
+    for k in range(number.max(initial=0)):
+        for which, operation in enumerate(OPERATIONS):
+            rows = np.flatnonzero((number > k) & (order[:, k] == which))
+            if len(rows):
+                at = torch.from_numpy(rows).to(images.device)
+                strength = torch.from_numpy(strengths[rows, min(which, 3)]).to(images)[:, None, None, None]
+                images[at] = operation(images[at], strength).clamp_(0, 255).round_()
+    return images
+
+
+def colour_image(image: Tensor, k: int, operations: Operations) -> Tensor:
+    """What `colour` makes of image k, given as [3, H, W]."""
+    images, strengths = image[None], operations.strengths[k].tolist()
+    for which in operations.order[k, : operations.number[k]].tolist():
+        images = OPERATIONS[which](images, strengths[min(which, 3)]).clamp_(0, 255).round_()
+    return images[0]
 
 
 def grey(images: Tensor) -> Tensor:
     """Luma (ITU-R 601-2) as 8-bit values [n, 1, H, W]."""
-    red, green, blue = images.unbind(1)
-    return torch.floor(0.2989 * red + 0.587 * green + 0.114 * blue)[:, None]
+    red, green, blue = images.split(1, 1)
+    return (0.2989 * red).add_(green, alpha=0.587).add_(blue, alpha=0.114).floor_()
 
 
-def brightness(images: Tensor, factor: Tensor) -> Tensor:
+def brightness(images: Tensor, factor: Strength) -> Tensor:
     return images * factor
 
 
-def saturation(images: Tensor, factor: Tensor) -> Tensor:
-    return images * factor + grey(images) * (1 - factor)
+def saturation(images: Tensor, factor: Strength) -> Tensor:
+    return torch.lerp(grey(images), images, factor)
 
 
-def contrast(images: Tensor, factor: Tensor) -> Tensor:
-    # A sum of integers in float64 is exact, so that the mean does not depend on how a device splits the sum.
-    mean = grey(images).mean((1, 2, 3), keepdim=True, dtype=torch.float64).to(images.dtype)
-    return images * factor + mean * (1 - factor)
+def contrast(images: Tensor, factor: Strength) -> Tensor:
+    # Sums of integers are exact (in float32 along a row, in float64 of them all), so that the mean does not depend on
+    # how a device splits the sum.
+    rows, pixels = grey(images).sum(3, keepdim=True), images.shape[2] * images.shape[3]
+    mean = (rows.sum((1, 2, 3), keepdim=True, dtype=torch.float64) / pixels).to(images.dtype)
+    return torch.lerp(mean, images, factor)
 
 
-def hue(images: Tensor, turn: Tensor) -> Tensor:
+def hue(images: Tensor, turn: Strength) -> Tensor:
     """Rotate the hue of HSV by `turn` (a full circle is 1), keeping saturation and value."""
-    value, _ = images.max(1)
-    chroma = value - images.min(1).values
-    red, green, blue = images.unbind(1)
-    safe = torch.where(chroma == 0, torch.ones_like(chroma), chroma)
-    sixth = torch.where(
-        value == red,
-        (green - blue) / safe,
-        torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
-    )
-    sixth = sixth + 6 * turn.squeeze(1)
-    # Channel value of hue h (Smith 1978, in the closed form with offsets 5, 3, 1 for red, green, blue).
-    channels = [torch.remainder(offset + sixth, 6) for offset in (5, 3, 1)]
-    return torch.stack([value - chroma * torch.minimum(k, 4 - k).clamp(0, 1) for k in channels], 1)
+    red, green, blue = images.split(1, 1)
+    value = red.maximum(green).maximum(blue)
+    chroma = value - red.minimum(green).minimum(blue)
+    # 8-bit values differ by at least 1, or not: 0 and 1 to interpolate by, many times as fast as to choose by booleans.
+    is_red, is_green = ((channel - value).add_(1).clamp_(min=0) for channel in (red, green))
+    sixth = torch.lerp((red - green).add_(chroma, alpha=4), (blue - red).add_(chroma, alpha=2), is_green)
+    sixth = torch.lerp(sixth, green - blue, is_red).div_(chroma.clamp(min=1))  # of the circle, -1 .. 5
+    ahead = 6 * turn - torch.arange(0, 6, 2, device=images.device).view(1, 3, 1, 1)  # of red, green, blue
+    ahead = ahead - 6 * torch.ceil((ahead + 2) / 6)  # so that sixth + ahead is between -9 and 3
+    away = (sixth + (ahead + 3)).abs_().sub_(3).abs_()
+    # A channel has its full value up to a sixth away from its own hue, and the least of the three from two sixths on.
+    return torch.addcmul(value, chroma, away.sub_(1).clamp_(0, 1), value=-1)
 
 
-def equalise(images: Tensor, _: Tensor) -> Tensor:
+def equalise(images: Tensor, _: Strength) -> Tensor:
     """Spread each channel's histogram evenly, by the integer rule of PIL's ImageOps.equalize."""
     n, channels = images.shape[:2]
     values = images.long().reshape(n * channels, -1)
     histogram = torch.zeros(n * channels, 256, dtype=torch.long, device=images.device)
-    histogram.scatter_add_(1, values, torch.ones_like(values))
+    histogram.scatter_add_(1, values, torch.ones_like(values[:1, :1]).expand_as(values))
     brightest = histogram.gather(1, values.amax(1, keepdim=True))
     step = torch.div(values.shape[1] - brightest, 255, rounding_mode="floor")
     below = torch.cumsum(histogram, 1) - histogram
     table = torch.div(below + torch.div(step, 2, rounding_mode="floor"), step.clamp(min=1), rounding_mode="floor")
     table = torch.where(step == 0, torch.arange(256, device=images.device), table.clamp(max=255))
-    return table.gather(1, values).reshape(images.shape).to(images.dtype)
+    return table.to(images.dtype).gather(1, values).reshape(images.shape)
 
 
-def posterise(images: Tensor, _: Tensor) -> Tensor:
+def posterise(images: Tensor, _: Strength) -> Tensor:
     """Keep the upper 4 of 8 bits."""
-    return torch.floor(images / 16) * 16
+    return (images / 16).floor_().mul_(16)
 
 
-def autocontrast(images: Tensor, _: Tensor) -> Tensor:
+def autocontrast(images: Tensor, _: Strength) -> Tensor:
     """Stretch each channel to 0..255; a channel of one value stays as it is."""
     low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
-    stretched = (images - low) * (255 / (high - low).clamp(min=1))
-    return torch.where(high > low, stretched, images)
+    flat = high == low
+    return (images - low.masked_fill(flat, 0)).mul_((255 / (high - low)).masked_fill_(flat, 1))
 
 
 # Strengths are drawn for the first four; the others have none.
-OPERATIONS: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
+OPERATIONS: tuple[Callable[[Tensor, Strength], Tensor], ...] = (
     brightness,
     contrast,
     saturation,
@@ -87,24 +131,3 @@ OPERATIONS: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
     posterise,
     autocontrast,
 )
-
-
-def colour(images: Tensor, draws: NDArray[np.float64], probability: float, jitter: float) -> Tensor:
-    """Each operation with `probability`, in random order, image by image; changes and returns `images`.
-
-    draws: uniform numbers [n, DRAWS]; jitter: factors are 1 +/- jitter, the hue turns by +/- jitter.
-    """
-    keys, chances, strengths = np.split(draws, [7, 14], axis=1)
-    strengths = (2 * strengths - 1) * jitter + (1, 1, 1, 0)
-    chosen = chances < probability
-    order = np.argsort(np.where(chosen, keys, 2), axis=1)
-    count = chosen.sum(1)
-    # The k-th operation of all images, grouped by operation: a few dozen small batches, decided without the device.
-    for k in range(count.max(initial=0)):
-        for which, operation in enumerate(OPERATIONS):
-            rows = np.flatnonzero((count > k) & (order[:, k] == which))
-            if len(rows):
-                at = torch.from_numpy(rows).to(images.device)
-                strength = torch.from_numpy(strengths[rows, min(which, 3)]).to(images)[:, None, None, None]
-                images[at] = operation(images[at], strength).clamp_(0, 255).round_()
-    return images

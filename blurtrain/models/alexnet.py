@@ -35,4 +35,7 @@ class AlexNetSup(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.classifier(self.pool(self.features(images)).flatten(1))
+        features = self.features(images)
+        if features.shape[-2:] != (6, 6):  # at 224 px they are: the pooling has no deterministic gradient on GPUs
+            features = self.pool(features)
+        return self.classifier(features.flatten(1))

@@ -215,6 +215,11 @@ def _train_epoch(training: Training, position: Position) -> None:
                 )
             _stop_or_save(training, position, everyone)
     values = _measured(training, position.sums, everyone, epoch) | watch.total()
+    if not values["n"]:
+        raise TrainingError(
+            f"all {steps} steps of epoch {epoch + 1} were left out: none has a finite gradient; lower "
+            "optimisation.learning_rate"
+        )
     rate = learning_rate((epoch + 1) * steps - 1, steps, o)
     training.progress.epoch((epoch + 1) * steps, epoch + 1, learning_rate=rate, sigma=mean_sigma, **values)
 
@@ -233,12 +238,8 @@ def _measured(training: Training, sums: Tensor, everyone: NDArray[np.int64], epo
             f"{o.batch_size} begins with {', '.join(rows)}; lower optimisation.learning_rate, "
             "or leave such steps out by optimisation.non_finite=skip"
         )
-    if not n:
-        raise TrainingError(
-            f"all {left_out:.0f} images since the last report were left out, up to epoch {epoch + 1}: no step has a "
-            "finite gradient; lower optimisation.learning_rate"
-        )
-    return {"loss": loss / n, "top1": 100 * correct / n, "n": int(n), "left_out": int(left_out)}
+    means = {"loss": loss / n, "top1": 100 * correct / n} if n else {}
+    return {**means, "n": int(n), "left_out": int(left_out)}
 
 
 def _stop_or_save(training: Training, position: Position, everyone: NDArray[np.int64] | None = None) -> None:
@@ -253,17 +254,16 @@ def _stop_or_save(training: Training, position: Position, everyone: NDArray[np.i
     total = training.group.sum(position.sums.clone()).tolist()
     if training.attempt:
         training.attempt.check()
-        place = {"run": training.run.id, "epoch": position.epoch, "step": position.step, "sums": total}
+        progress = {"run": training.run.id, "epoch": position.epoch, "step": position.step, "sums": total}
         at = position.epoch * training.steps + position.step
         keep = training.settings.checkpoints.keep
-        checkpoint.save(training.run.checkpoints, at, place | training.learner.state(), keep)
+        checkpoint.save(training.run.checkpoints, at, progress | training.learner.state(), keep)
     training.saved = time.monotonic()
     if stop:
         cause = training.stop.signal.name if training.stop.signal else "a signal to another process"
-        raise Stopped(
-            f"{training.run.path}: stopped by {cause} in epoch {position.epoch + 1} of "
-            f"{training.settings.optimisation.epochs}; the same command goes on from there"
-        )
+        epochs = training.settings.optimisation.epochs
+        place = f"epoch {position.epoch + 1} of {epochs}" if position.epoch < epochs else "the evaluation"
+        raise Stopped(f"{training.run.path}: stopped by {cause} in {place}; the same command goes on from there")
 
 
 def _finish(training: Training) -> None:

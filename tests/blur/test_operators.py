@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from blurtrain.blur import box_blur, convolve, gaussian_blur, kernels, operators, product, resized_crop_blur
+from blurtrain.blur.axis import NARROWEST, gaussian_matrix, grid, refinement
+from blurtrain.blur import box_blur, convolve, gaussian_blur, kernels, operators, product, resized_crop_blur, shared
 from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision)
 from torchvision.transforms.v2 import functional as tv
 
@@ -73,7 +74,7 @@ def test_crop_resize_flip_blur_equals_torchvisions_chain(interpolation: str, sid
 def test_blur_keeps_constants_and_passes_gradients() -> None:
     constant = torch.full((1, 3, 31, 31), 200.0)
     assert (gaussian_blur(constant, 5.0) - 200).abs().max() < TOLERANCE
-    images = torch.rand(2, 3, 16, 16, dtype=torch.float64, requires_grad=True)
+    images = torch.rand(2, 1, 9, 8, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: gaussian_blur(x, torch.tensor([1.0, 4.0])), images)
 
 
@@ -134,21 +135,96 @@ def test_eight_bit_results_are_the_exact_blur_rounded() -> None:
 def test_narrow_bands_give_what_whole_matrices_give(sigma: float, dtype: torch.dtype) -> None:
     """224 px and a small sigma take the banded path on a processor; per-image sigmas take the dense one."""
     images = white_noise(2, 3, 224, 200).to(dtype)
-    assert isinstance(operators._shared(sigma, 1.0, 224, 4.0, images.device, dtype), tuple)
+    assert isinstance(shared._blur(sigma, 1.0, 224, 4.0, 1, images.device, dtype), tuple)
     difference = gaussian_blur(images, sigma).double() - gaussian_blur(images, torch.full((2,), sigma)).double()
     assert difference.abs().max() < (1e-3 if dtype == torch.float32 else 1.01)
 
 
-def test_the_composed_matrices_give_what_the_taps_of_a_processor_give(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a processor the resize goes by taps; elsewhere it is one matrix with the blur, which must be the same."""
-    images, at = white_noise(3, 3, 73, 73), torch.tensor([0, 5, 9])
-    arguments = (images, at, at, torch.tensor([73, 60, 41]), torch.tensor([50, 68, 64]), 64, at > 4)
-    for sigma in (0.0, 2.0, torch.tensor([0.0, 1.0, 4.0])):
-        taps = resized_crop_blur(*arguments, sigma)
-        monkeypatch.setattr(operators, "_by_taps", lambda _: False)
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_image_by_image_is_what_one_product_for_all_is(monkeypatch: pytest.MonkeyPatch, channels_last: bool) -> None:
+    """A processor takes large images one by one, by bands; elsewhere all have one product, which must be the same."""
+    images, at = white_noise(3, 3, 128, 128), torch.tensor([0, 5, 9])
+    if channels_last:
+        images = images.contiguous(memory_format=torch.channels_last)
+    arguments = (images, at, at, torch.tensor([128, 110, 91]), torch.tensor([100, 122, 119]), 112, at > 4)
+    for sigma in (0.0, 2.0, torch.tensor([0.0, 1.0, 14.0])):
+        one_by_one = resized_crop_blur(*arguments, sigma)
+        monkeypatch.setattr(operators, "by_image", lambda _: False)
         composed = resized_crop_blur(*arguments, sigma)
         monkeypatch.undo()
-        assert (taps - composed).abs().max() < TOLERANCE
+        assert (one_by_one - composed).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize("side", [97, 224, 256])
+@pytest.mark.parametrize("step", [3, 5, 8])
+def test_blurred_images_follow_from_every_few_of_their_pixels(side: int, step: int) -> None:
+    refined = refinement(side, step)
+    assert (refined.sum(1) - 1).abs().max() < 1e-12
+    for times in (1.0, 1.5, 4.0):
+        blur = gaussian_matrix(torch.tensor([times * NARROWEST * step]), side)[0]
+        assert (blur - refined @ blur[grid(side, step)]).abs().sum(1).max() < 3e-4
+
+
+@pytest.mark.parametrize("sigma", [0.0, 2.0, 4.0, 8.0, 20.0])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_bfloat16_crops_stay_within_their_tolerance_and_keep_constants(sigma: float, dtype: torch.dtype) -> None:
+    """Also where only some pixels are computed, and the others interpolated."""
+    at, arguments = (
+        torch.tensor([0, 9]),
+        (torch.tensor([128, 90]), torch.tensor([110, 97]), 112, torch.tensor([0, 1]) > 0),
+    )
+    images = white_noise(2, 3, 128, 128).contiguous(memory_format=torch.channels_last)
+    images[1] = images[1] // 128 * 255  # black and white
+    exact = resized_crop_blur(images.double(), at, at, *arguments, sigma)
+    ours = resized_crop_blur(images, at, at, *arguments, sigma, dtype=dtype, compute=torch.bfloat16)
+    assert ours.dtype == dtype
+    if dtype == torch.uint8:
+        exact = exact.clamp(0, 255)
+    assert (ours.double() - exact).abs().max() <= (1 if sigma >= 3 else 2)
+    for value in (0, 1, 77, 255):
+        constant = torch.full((2, 3, 128, 128), value, dtype=torch.uint8)
+        kept = resized_crop_blur(constant, at, at, *arguments, sigma, dtype=dtype, compute=torch.bfloat16)
+        assert (kept.double() - value).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize("sigma", [4.0, 8.0, 32.0])
+@pytest.mark.parametrize("truncate", [2.0, 4.0])
+def test_wide_blur_in_bfloat16_stays_within_its_tolerance(sigma: float, truncate: float) -> None:
+    images = white_noise(2, 3, 150, 224)
+    images[1] = images[1] // 128 * 255
+    exact = np.stack([scipy_blur(image, sigma, truncate) for image in images])
+    ours = gaussian_blur(images, sigma, truncate, compute=torch.bfloat16)
+    assert np.abs(ours.double().numpy() - exact).max() <= 1
+    for image, expected in zip(images, exact, strict=True):
+        alone = torch.empty(3, 150, 224)
+        operators.blur_image(image.float(), sigma, truncate, torch.bfloat16, alone)
+        assert np.abs(alone.double().numpy() - expected).max() <= 1
+
+
+@pytest.mark.parametrize("arithmetic", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("sigma", [0.0, 8.0])
+def test_shift_and_factor_come_after_the_blur_wherever_they_are_applied(arithmetic: torch.dtype, sigma: float) -> None:
+    image, place = white_noise(3, 128, 128), (3, 8, 120, 100, True)
+    shift, factor = torch.tensor([-2.0, -1.5, -1.0]).view(3, 1, 1), torch.tensor([0.02, 0.015, 0.01]).view(3, 1, 1)
+    plain, shown = torch.empty(3, 112, 112), torch.empty(3, 112, 112)
+    crop = (sigma, "bicubic", 4.0, (1.0, 1.0), arithmetic)
+    operators.crop_image(image, place, *crop, plain)
+    operators.crop_image(image, place, *crop, shown, (shift, factor))
+    tolerance = 1e-4 if arithmetic == torch.float32 else 0.02
+    assert torch.allclose(shown, plain * factor + shift, atol=tolerance)
+    operators.blur_image(image.float(), sigma, 4.0, arithmetic, blurred := torch.empty(3, 128, 128), (shift, factor))
+    assert torch.allclose(blurred, gaussian_blur(image[None].float(), sigma)[0] * factor + shift, atol=tolerance)
+
+
+def test_crops_of_large_images_pass_gradients() -> None:
+    images, at = white_noise(2, 3, 100, 100).double().requires_grad_(), torch.tensor([0, 9])
+    arguments = (at, at, torch.tensor([100, 90]), torch.tensor([95, 80]), 64, at > 0, 2.0)
+    cropped = resized_crop_blur(images, *arguments)
+    assert torch.allclose(cropped, resized_crop_blur(images.detach(), *arguments), atol=1e-9)
+    weights = torch.rand_like(cropped)
+    (cropped * weights).sum().backward()
+    assert images.grad is not None
+    assert torch.allclose((images.detach() * images.grad).sum(), (cropped * weights).sum())  # as it is linear
 
 
 def test_a_batch_that_does_not_fit_the_workspace_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +259,7 @@ def test_box_and_rectangles_in_the_composed_operator(monkeypatch: pytest.MonkeyP
     assert composed.shape == (2, 3, 32, 48)
     apart = box_blur(resized_crop_blur(*arguments), down=4)
     assert (composed - apart).abs().max() < TOLERANCE
-    monkeypatch.setattr(operators, "_by_taps", lambda _: False)
+    monkeypatch.setattr(operators, "by_image", lambda _: False)
     assert (resized_crop_blur(*arguments, box=(4, 1)) - apart).abs().max() < TOLERANCE
 
 
@@ -192,7 +268,7 @@ def test_one_geometry_for_all_with_a_sigma_each_in_chunks(monkeypatch: pytest.Mo
     arguments = (images, zero, zero, torch.tensor([40]), torch.tensor([40]), 32, None, torch.linspace(0, 5, 6))
     whole = resized_crop_blur(*arguments)
     monkeypatch.setattr(product, "WORKSPACE", 200_000)
-    monkeypatch.setattr(operators, "_by_taps", lambda _: False)
+    monkeypatch.setattr(operators, "by_image", lambda _: False)
     assert torch.allclose(resized_crop_blur(*arguments), whole, atol=1e-3)
 
 

@@ -58,17 +58,27 @@ def draws(n: int) -> np.ndarray:
 
 def test_probability_zero_does_nothing_and_values_stay_eight_bit() -> None:
     images = pictures().float()
-    assert torch.equal(c.colour(images.clone(), draws(4), 0.0, 0.2), images)
-    changed = c.colour(images.clone(), draws(4), 1.0, 0.2)
+    assert torch.equal(c.colour(images.clone(), c.drawn(draws(4), 0.0, 0.2)), images)
+    changed = c.colour(images.clone(), c.drawn(draws(4), 1.0, 0.2))
     assert not torch.equal(changed, images)
     assert torch.equal(changed, changed.round().clamp(0, 255))
 
 
 def test_what_happens_to_an_image_does_not_depend_on_its_batch() -> None:
     images, numbers = pictures().float().repeat(8, 1, 1, 1), draws(32)
-    whole = c.colour(images.clone(), numbers, 0.5, 0.2)
+    whole = c.colour(images.clone(), c.drawn(numbers, 0.5, 0.2))
     for k in range(32):
-        assert torch.equal(whole[k : k + 1], c.colour(images[k : k + 1].clone(), numbers[k : k + 1], 0.5, 0.2)), k
+        alone = c.colour(images[k : k + 1].clone(), c.drawn(numbers[k : k + 1], 0.5, 0.2))
+        assert torch.equal(whole[k : k + 1], alone), k
+
+
+def test_one_image_by_itself_is_what_it_is_in_a_batch() -> None:
+    images, operations = pictures().float().repeat(8, 1, 1, 1), c.drawn(draws(32), 0.5, 0.2)
+    whole = c.colour(images.clone(), operations)
+    for k in range(32):
+        # Strengths are a Python float there and in a float32 tensor here: a grey level may tip.
+        difference = (c.colour_image(images[k].clone(), k, operations) - whole[k]).abs()
+        assert difference.max() <= 1 and (difference > 0).float().mean() < 1e-2, k
 
 
 def test_order_is_drawn_for_each_image() -> None:
@@ -79,7 +89,7 @@ def test_order_is_drawn_for_each_image() -> None:
     forced[:, 7 + brightness] = forced[:, 7 + posterise] = 0.0  # only these two are selected
     forced[0, [brightness, posterise]] = 0.1, 0.2
     forced[1, [brightness, posterise]] = 0.2, 0.1
-    first, second = c.colour(image.repeat(2, 1, 1, 1), forced, 0.2, 0.2)
+    first, second = c.colour(image.repeat(2, 1, 1, 1), c.drawn(forced, 0.2, 0.2))
     assert not torch.equal(first, second)
     assert set(first.unique().tolist()) <= set(range(0, 256, 16))
 

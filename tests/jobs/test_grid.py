@@ -129,12 +129,15 @@ def test_an_axis_may_change_the_schedule(data: Path) -> None:
         ({"settings": {"optimisation": {"epochs": 2}}}, " (dataset=faces, regime=clear): optimisation: warmup_epochs"),
         (
             {"where": [{"match": {}, "setings": {}}]},
-            ": where.0.settings: missing; where.0.setings: unknown setting; did",
+            ": where.0.setings: unknown setting; did you mean 'settings'?",
         ),
         (
             {"where": [{"match": {"datset": "faces"}, "settings": {}}]},
             ": 'datset' is no axis of this grid; did you mean",
         ),
+        ({"where": [{"match": {}}]}, ": where.0: gives neither settings nor resources"),
+        ({"resources": {"gpu": 3}}, " (dataset=faces, regime=clear): resources: gpu: unknown setting; did you mean"),
+        ({"resources": {"pack": 0}}, " (dataset=faces, regime=clear): resources: pack: input should be greater than"),
         ({"exclude": [{"regime": "blurry"}]}, ": regime=blurry matches no run; axes.regime is ['clear']"),
         ({"exclude": [{"regime": "clear"}]}, ": every run is excluded"),
         (

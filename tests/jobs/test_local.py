@@ -13,7 +13,7 @@ from blurtrain.errors import JobError
 from blurtrain.run import Run
 from blurtrain.settings import Settings, run_id
 from jobs.grid import Member
-from jobs.local import _held, _is_held, cancel, queued, running, submit
+from jobs.local import cancel, held, is_held, queued, running, submit
 from jobs.status import STATES, states, summary, table, wait
 
 KEYS = ["run_id", "dataset", "regime", "seed", "state", "epoch", "epochs", "job_id", "message"]
@@ -62,10 +62,10 @@ def test_rows_have_the_keys_that_others_rely_on(lone: Member, tmp_path: Path) ->
 def test_a_held_lock_means_running(lone: Member, tmp_path: Path) -> None:
     (tmp_path / ".local" / "locks").mkdir(parents=True)
     lock = tmp_path / ".local" / "locks" / lone.run_id
-    with _held(lock) as alone:
+    with held(lock) as alone:
         assert alone
         assert state(lone, tmp_path) == ("running", "")
-        with _held(lock, patience=0.1) as second:
+        with held(lock, patience=0.1) as second:
             assert not second
         assert submit([lone], tmp_path) == []
     assert not running(tmp_path, lone.run_id)
@@ -78,7 +78,7 @@ def test_what_waits_for_a_living_worker_is_queued(lone: Member, tmp_path: Path) 
         (queue / folder).mkdir(parents=True)
     (queue / "queue.json").write_text(json.dumps([lone.run_id, "another"]))
     assert queued(tmp_path) == {}
-    with _held(queue / "workers" / "0"):
+    with held(queue / "workers" / "0"):
         assert queued(tmp_path) == {lone.run_id: queue.name, "another": queue.name}
         (row,) = states([lone], tmp_path)
         assert (row["state"], row["job_id"]) == ("queued", queue.name)
@@ -143,8 +143,8 @@ def finished(member: Callable[..., Member], tmp_path_factory: pytest.TempPathFac
     assert wait(members, runs, told.append), told
     assert told[-1].startswith("[2/2] done")
     # A run is done a moment before its process has ended and let go of its lock.
-    held = [*(runs / ".local" / "locks").iterdir(), *(runs / ".local").glob("queues/*/workers/*")]
-    until(lambda: not any(_is_held(lock) for lock in held))
+    locks = [*(runs / ".local" / "locks").iterdir(), *(runs / ".local").glob("queues/*/workers/*")]
+    until(lambda: not any(is_held(lock) for lock in locks))
     return runs, members
 
 
@@ -206,11 +206,11 @@ def test_cancelled_runs_stop_and_can_be_submitted_again(member: Callable[..., Me
     long = member(optimisation={"epochs": 10_000})
     assert submit([long], tmp_path) == [long]
     lock = tmp_path / ".local" / "locks" / long.run_id
-    until(lambda: _is_held(lock))
+    until(lambda: is_held(lock))
     assert state(long, tmp_path)[0] == "running"
     assert submit([long], tmp_path) == []
     assert cancel(tmp_path) == [long.run_id]
     assert not wait([long], tmp_path, print)
     assert state(long, tmp_path)[0] == "cancelled"
-    assert not _is_held(lock)
+    assert not is_held(lock)
     assert cancel(tmp_path) == []

@@ -16,6 +16,7 @@ from blurtrain.data.catalog import Dataset
 from blurtrain.errors import DataError
 from blurtrain.run import Run
 from blurtrain.settings import Settings, dump
+from blurtrain.training.learner import Learner
 from blurtrain.training.train import train
 
 Tiny = Callable[..., Settings]
@@ -102,6 +103,37 @@ def test_a_run_interrupted_after_an_epoch_ends_with_the_same_bits(
     train(settings, tmp_path / "parts")
     assert same_outcome(whole, run)
     assert epochs_of(run) == [1, 2, 3, 4] and len(run.attempts()) == 2
+
+
+def test_an_average_in_half_precision_and_two_passes_is_resumed_inside_an_epoch(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = tiny(
+        model="small",
+        network={"architecture": "timm/mobilenetv2_035"},
+        precision={"arithmetic": "bfloat16"},
+        optimisation={"ema": 0.9, "accumulate": 2, "batch_norm_images": 4, "epochs": 2},
+        checkpoints={"every_minutes": 0},
+    )
+    whole = train(settings, tmp_path / "whole")
+    original = Learner.step
+
+    def stop(learner: Learner, *step: Any) -> torch.Tensor:
+        if step[-1] == 4:  # of six
+            raise KeyboardInterrupt
+        return original(learner, *step)
+
+    monkeypatch.setattr(Learner, "step", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, tmp_path / "parts")
+    monkeypatch.undo()
+    run = train(settings, tmp_path / "parts")
+    starts = [event["at"] for event in run.journal() if event["event"] == "start"]
+    assert starts == [0, 4] and same_outcome(whole, run)
+    told = [
+        [(e["epoch"], e["loss"], e["top1"], e["n"]) for e in r.journal() if e["event"] == "epoch"] for r in (whole, run)
+    ]
+    assert told[0] == told[1] and len(told[0]) == 2, "also of the epoch that was interrupted"
 
 
 @pytest.mark.slow

@@ -1,0 +1,131 @@
+"""What SLURM says and does: each function is one call of one of its commands, with a time limit."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from blurtrain.errors import JobError, nearest
+
+SECONDS = 60
+"""SLURM's commands go on trying for minutes where the controller does not answer."""
+WORDS = 500
+"""So many job ids or names go into one command line."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job, or one task of an array, that is in the queue."""
+
+    id: str
+    name: str
+    task: int
+    """Its place in the array; 0 for a job that is none."""
+    state: str
+    """PENDING, RUNNING, COMPLETING, ..."""
+    reason: str
+    nodes: str
+    seconds: int
+    """Since it was started, this time."""
+
+
+def installed() -> bool:
+    return shutil.which("sbatch") is not None
+
+
+def ask(*command: str, seconds: float = SECONDS) -> str:
+    """What one of SLURM's commands prints; raises JobError with the command's own words where it fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=_environment())
+    except FileNotFoundError:
+        raise JobError(f"no SLURM here ({command[0]} is not on the PATH): use --cluster local") from None
+    except subprocess.TimeoutExpired:
+        raise JobError(f"SLURM's {command[0]} has not answered for {seconds:g} s; is slurmctld up?") from None
+    if done.returncode:
+        raise JobError(f"SLURM's {command[0]} failed: {last_line(done.stderr) or f'exit code {done.returncode}'}")
+    return done.stdout
+
+
+def last_line(text: str) -> str:
+    """The last line that is not empty."""
+    lines = text.strip().splitlines()
+    return lines[-1].strip() if lines else ""
+
+
+def _environment() -> dict[str, str]:
+    """Without what would change the form of the answers."""
+    return {k: v for k, v in os.environ.items() if not re.match(r"(SQUEUE|SACCT|SCANCEL|SLURM_TIME)_", k)}
+
+
+def queue(names: Iterable[str]) -> list[Job]:
+    """The jobs of these names that wait or run, of any user, one entry for each task of an array."""
+    names, found = list(names), list[Job]()
+    for k in range(0, len(names), WORDS):
+        shown = ask(
+            *("squeue", "--noheader", "--array", "--states=all", f"--name={','.join(names[k : k + WORDS])}"),
+            "--format=%F|%K|%T|%M|%N|%j|%r",
+        )
+        for line in shown.splitlines():
+            job, task, state, time, nodes, name, reason = line.split("|", 6)
+            if state in LIVING:
+                place = int(task) if task.isdigit() else None
+                whole = job if place is None else f"{job}_{place}"
+                found.append(Job(whole, name, place or 0, state, reason, nodes, _seconds(time)))
+    return found
+
+
+def _seconds(time: str) -> int:
+    """1-02:03:04, 02:03 or INVALID, in seconds."""
+    days, _, clock = time.rpartition("-")
+    parts = [int(part) for part in [days or "0", *clock.split(":")] if part.isdigit()]
+    return parts[0] * 86400 + sum(part * 60**k for k, part in enumerate(reversed(parts[1:]))) if parts else 0
+
+
+LIVING = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED",
+          "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED", "SPECIAL_EXIT", "RESV_DEL_HOLD")  # fmt: skip
+
+
+def history(jobs: Iterable[str]) -> dict[str, str]:
+    """How the jobs (arrays: each of their tasks) stand or ended, by id; nothing where SLURM keeps no accounts."""
+    jobs, ended = list(jobs), dict[str, str]()
+    for k in range(0, len(jobs), WORDS):
+        try:
+            shown = ask(
+                *("sacct", "--allocations", "--noheader", "--parsable2", "--format=JobID,State"),
+                f"--jobs={','.join(jobs[k : k + WORDS])}",
+            )
+        except JobError:
+            return {}
+        for line in shown.splitlines():
+            job, _, state = line.partition("|")
+            ended[job] = state.split(" ")[0]  # "CANCELLED by 1000"
+    return ended
+
+
+def show(job: str) -> dict[str, str]:
+    """What `scontrol show job` says of one job: JobState, Restarts, ..."""
+    words = ask("scontrol", "--oneliner", "show", "job", job, seconds=20).split()
+    return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+def cancel(jobs: Sequence[str]) -> None:
+    """Cancel jobs, arrays or single tasks; those that are gone already are no mistake."""
+    for k in range(0, len(jobs), WORDS):
+        ask("scancel", "--quiet", *jobs[k : k + WORDS])
+
+
+def max_array() -> int:
+    """How many tasks an array may have."""
+    found = re.search(r"MaxArraySize\s*=\s*(\d+)", ask("scontrol", "show", "config"))
+    return max(1, int(found[1])) if found else 1001
+
+
+def check_partitions(wanted: Iterable[str | None]) -> None:
+    """Raise JobError for a partition that the cluster does not have."""
+    known = {line.strip() for line in ask("sinfo", "--noheader", "--format=%R").splitlines()}
+    for name in sorted({n for n in wanted if n is not None}):
+        for part in name.split(","):
+            if part not in known:
+                raise JobError(f"the cluster has no partition {part!r}; {nearest(part, known)}")

@@ -1,0 +1,291 @@
+"""Grids on SLURM: what is missing becomes job arrays; what was interrupted on the way is found and put right."""
+
+import contextlib
+import io
+import shlex
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blurtrain.errors import JobError
+from blurtrain.run import Run, read_json
+from jobs import local, node, scheduler
+from jobs.cluster import Cluster, Resources, check_resources
+from jobs.grid import Member
+from jobs.snapshot import snapshot
+from jobs.submissions import Array, Submission, submissions
+from jobs.work import Task, work
+
+PATIENCE_SECONDS = 300.0
+STRAY_SECONDS = 90.0
+KEPT_INSIDE = ("PYTHONPATH", "PYTHONSAFEPATH")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run is in what was submitted."""
+
+    submission: Submission
+    array: Array
+    task: int
+
+    @property
+    def job(self) -> str:
+        """The job's id, as 12 or 12_3; empty where nobody knows it."""
+        base = self.submission.job(self.array)
+        return "" if base is None else base if len(self.array.tasks) == 1 else f"{base}_{self.task}"
+
+
+def places(records: Iterable[Submission], wanted: Iterable[str]) -> dict[str, list[Place]]:
+    """Where each of the wanted runs was submitted, oldest first; abandoned arrays do not count."""
+    found: dict[str, list[Place]] = {run_id: [] for run_id in wanted}
+    for submission in records:
+        for array in submission.arrays:
+            if submission.is_abandoned(array):
+                continue
+            for task, members in enumerate(array.tasks):
+                for run_id in members:
+                    if run_id in found:
+                        found[run_id].append(Place(submission, array, task))
+    return found
+
+
+def in_queue(found: Mapping[str, Sequence[Place]]) -> dict[str, scheduler.Job]:
+    """The job of each run that has one in SLURM's queue, waiting or running."""
+    names = {place.array.name for places_ in found.values() for place in places_}
+    jobs = {(job.name, job.task): job for job in scheduler.queue(sorted(names))} if names else {}
+    return {
+        run_id: job
+        for run_id, places_ in found.items()
+        for place in places_
+        if (job := jobs.get((place.array.name, place.task)))
+    }
+
+
+def submit(members: Sequence[Member], runs: Path, cluster: Cluster, work: Callable[[Task], Any] = work) -> list[Member]:
+    """Submit the members that are neither done nor on their way, and return those; `work` is what each job calls.
+
+    Safe to repeat, to kill at any moment, and to call twice at the same time. Raises JobError before anything is
+    submitted where the cluster would not take it; where SLURM refuses an array on the way, what it took before stays.
+    """
+    runs = runs.resolve()
+    if not scheduler.installed():
+        raise JobError("no SLURM here (sbatch is not on the PATH): use --cluster local")
+    for member in members:
+        where = f"run {member.run_id}"
+        check_resources(member.resources, member.settings.optimisation.batch_size, cluster, where)
+    scheduler.check_partitions([cluster.partition, *(m.resources.partition for m in members)])
+    slurm = runs / ".slurm"
+    try:
+        slurm.mkdir(parents=True, exist_ok=True)
+        lock = slurm / "lock"
+        lock.touch()
+    except OSError as error:
+        raise JobError(f"{runs}: cannot be written: {error.strerror}; choose another --runs") from None
+    with local.held(lock, patience=PATIENCE_SECONDS) as alone:
+        if not alone:
+            raise JobError(f"{lock}: another submission has been at it for {PATIENCE_SECONDS:g} s; try again later")
+        _clear_strays(submissions(runs))
+        absent = missing(members, runs)
+        if absent:
+            code = snapshot(slurm / "code")
+            arrays = list(_arrays(absent, cluster))
+            submission = Submission.begin(slurm, arrays, cluster=cluster.model_dump(), code=code.name)
+            _submit_arrays(submission, absent, runs, cluster, code, work)
+    return absent
+
+
+def missing(members: Sequence[Member], runs: Path) -> list[Member]:
+    """Those neither done, nor in SLURM's queue, nor at work on this machine."""
+    found = places(submissions(runs), [m.run_id for m in members])
+    queued = in_queue(found)  # before the results are looked at: a job that ends in between has left one
+    there = existing(runs)
+    waiting = local.queued(runs)
+
+    def absent(member: Member) -> bool:
+        if member.run_id in queued or member.run_id in waiting:
+            return False
+        if member.run_id not in there:
+            return not local.is_locked(runs, member.run_id)
+        run = Run(runs / member.run_id)
+        if (run.path / "result.json").exists():
+            return False
+        return ours(run, found[member.run_id]) or not local.running(runs, member.run_id)
+
+    return [member for member in members if absent(member)]
+
+
+def existing(runs: Path) -> set[str]:
+    """The names of what lies in the folder of runs."""
+    try:
+        return {path.name for path in runs.iterdir()}
+    except FileNotFoundError:
+        return set()
+
+
+def ours(run: Run, found: Sequence[Place]) -> bool:
+    """Whether the newest attempt was made by one of these jobs: then SLURM knows whether it still lives."""
+    attempts = run.attempts()
+    origin = (read_json(attempts[-1] / "origin.json") if attempts else None) or {}
+    return bool(origin.get("job")) and origin["job"] in {place.job for place in found}
+
+
+def _clear_strays(records: Sequence[Submission]) -> None:
+    """Arrays whose submission was cut short: nobody knows whether SLURM has them, nor whether they are whole."""
+    unknown = [(s, a) for s in records for a in s.arrays if s.job(a) is None and not s.is_abandoned(a)]
+    for submission, array in unknown:
+        submission.abandon(array)
+    if not unknown:
+        return
+    names, deadline = [array.name for _, array in unknown], time.monotonic() + STRAY_SECONDS
+    while strays := scheduler.queue(names):
+        scheduler.cancel(sorted({job.id.split("_")[0] for job in strays}))
+        if time.monotonic() > deadline:
+            raise JobError(f"job {strays[0].id} of an interrupted submission cannot be cancelled; try again later")
+        time.sleep(0.5)
+
+
+def _arrays(members: Sequence[Member], cluster: Cluster) -> Iterator[tuple[Resources, list[tuple[str, ...]]]]:
+    """Members that ask for the same, in arrays as large as SLURM takes them."""
+    alike: dict[Resources, list[str]] = {}
+    for member in members:
+        alike.setdefault(cluster.complete(member.resources), []).append(member.run_id)
+    limit = cluster.max_array or scheduler.max_array()
+    for resources, ids in alike.items():
+        tasks = [tuple(ids[k : k + resources.pack]) for k in range(0, len(ids), resources.pack)]
+        for k in range(0, len(tasks), limit):
+            yield resources, tasks[k : k + limit]
+
+
+def _submit_arrays(
+    submission: Submission,
+    members: Sequence[Member],
+    runs: Path,
+    cluster: Cluster,
+    code: Path,
+    work: Callable[[Task], Any],
+) -> None:
+    from submitit import SlurmExecutor
+
+    settings = {m.run_id: m.settings.model_dump_json() for m in members}
+    taken = 0
+    for array in submission.arrays:
+        executor = SlurmExecutor(submission.folder / array.name)
+        named = sbatch_parameters(array.name, array.resources, len(array.tasks), runs, cluster, code)
+        executor.update_parameters(**named)
+        cpus = array.resources.cpus_per_gpu or 1
+        tasks = [
+            Task(
+                runs,
+                submission.folder,
+                array.name,
+                tuple((run_id, settings[run_id]) for run_id in ids),
+                array.resources,
+                cpus,
+                cluster.failures,
+            )
+            for ids in array.tasks
+        ]
+        kept = f"{taken} of {len(members)} runs are submitted and stay so" if taken else "nothing was submitted"
+        try:
+            with refused_words(kept):
+                jobs = executor.map_array(work, tasks)
+        except JobError:
+            for refused in submission.arrays:
+                if submission.job(refused) is None:
+                    submission.abandon(refused)
+            raise
+        submission.record(array, jobs[0].job_id.split("_")[0])
+        taken += sum(map(len, array.tasks))
+
+
+@contextlib.contextmanager
+def refused_words(kept: str) -> Iterator[None]:
+    """What sbatch refuses becomes a JobError of one line, which ends with what is `kept`."""
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # else submitit would print what sbatch says as well
+            yield
+    except (FailedJobError, FailedSubmissionError, subprocess.SubprocessError, OSError) as error:
+        raise JobError(f"SLURM refused the jobs ({_words(error)}); {kept}") from None
+
+
+def _words(error: Exception) -> str:
+    """What sbatch itself said, in what submitit made of it."""
+    lines = [line for line in str(error).splitlines() if "sbatch: error:" in line] or [scheduler.last_line(str(error))]
+    return "; ".join(line.split("sbatch: error:")[-1].strip() for line in lines)
+
+
+def sbatch_parameters(
+    name: str, wanted: Resources, tasks: int, runs: Path, cluster: Cluster, code: Path
+) -> dict[str, Any]:
+    """What submitit is told of an array of so many tasks: how to ask for it, and how its jobs begin."""
+    minutes = wanted.minutes or cluster.minutes
+    parameters = {
+        "job_name": name,
+        "partition": wanted.partition,
+        "time": minutes,
+        "nodes": wanted.nodes,
+        "ntasks_per_node": wanted.tasks,
+        "cpus_per_task": wanted.cpus_per_gpu,
+        "gpus_per_node": wanted.gpus or None,
+        "mem_per_gpu": cluster.memory_per_gpu,
+        # Half of a very short job's time at most: else the warning would come at its start.
+        "signal_delay_s": min(cluster.signal_seconds, 30 * minutes),
+        "array_parallelism": cluster.at_a_time or tasks,
+        "exclude": ",".join(sorted(node.unfit(runs))) or None,
+        "wckey": None,
+        # The shell passes over what SLURM signals to it, and waits on for the work to end.
+        "setup": [*cluster.setup, "trap : TERM USR1 USR2", f"export PYTHONPATH={shlex.quote(str(code))}",
+                  "export PYTHONSAFEPATH=1"],
+        "use_srun": False,
+        "additional_parameters": {"requeue": True, **cluster.sbatch},
+    }  # fmt: skip
+    return {key: value for key, value in parameters.items() if value is not None or key == "wckey"}
+
+
+def cancel(members: Sequence[Member] | None, runs: Path, wait: bool = False) -> list[str]:
+    """Cancel the jobs of these runs, or of all in this folder of runs; returns the runs that had one.
+
+    A task that several runs share is cancelled with all of them. `wait`: until SLURM has forgotten them.
+    """
+    records = submissions(runs)
+    if not records:
+        return []
+    wanted = {r for s in records for a in s.arrays for t in a.tasks for r in t}
+    if members is not None:
+        wanted &= {m.run_id for m in members}
+    found = places(records, sorted(wanted))
+    queued = in_queue(found)
+    for run_id in queued:
+        (found[run_id][-1].submission.folder / "cancelled" / run_id).touch()
+    whole: dict[str, set[str]] = {}
+    for job in queued.values():
+        whole.setdefault(job.name, set()).add(job.id)
+    sizes = {a.name: len(a.tasks) for s in records for a in s.arrays}
+    for name, ids in whole.items():
+        everything = len(ids) == sizes[name]
+        scheduler.cancel(sorted({i.split("_")[0] for i in ids}) if everything else sorted(ids))
+    _cancel_strays(records)
+    deadline = time.monotonic() + STRAY_SECONDS
+    while wait and (left := in_queue({run_id: found[run_id] for run_id in queued})):
+        if time.monotonic() > deadline:
+            raise JobError(f"job {next(iter(left.values())).id} does not end; try again later")
+        time.sleep(0.5)
+    return sorted(queued)
+
+
+def _cancel_strays(records: Sequence[Submission]) -> None:
+    names = [a.name for s in records for a in s.arrays if s.is_abandoned(a)]
+    if names and (strays := scheduler.queue(names)):
+        scheduler.cancel(sorted({job.id.split("_")[0] for job in strays}))
+
+
+def available() -> bool:
+    """Whether SLURM's commands are here."""
+    return shutil.which("squeue") is not None

@@ -1,0 +1,206 @@
+"""What a SLURM job does: look at its nodes, start the processes of its run (or of the few runs that share its GPU), and
+see to it that the run goes on elsewhere or later where it could not be finished.
+
+This process never touches the GPU. It outlives whatever happens to the processes that train, and is not the one that
+SLURM's warning signals go to: those reach the training itself, which saves and ends with REQUEUE.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from blurtrain.errors import REQUEUE, JobError
+from blurtrain.run import Run, publish, read_json, slurm_job, write_json
+from jobs import node, scheduler
+from jobs.cluster import Resources
+
+WARNINGS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT)
+STOPPED = {REQUEUE, *(128 + s for s in WARNINGS)}
+"""Exit codes of a training that was told to stop: in good order, or so early that there was nothing to save yet."""
+PEERS_SECONDS = 300
+"""Once a process of a run has ended, its peers are given so long: to save, or to notice that it was lost."""
+MOVES = 8
+"""A run goes elsewhere at most so often because of unfit nodes: then it is not the nodes."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One job's work: it travels in the job itself."""
+
+    runs: Path
+    submission: Path
+    array: str
+    members: tuple[tuple[str, str], ...]
+    """Run id and settings (as JSON) of each run; several share a GPU."""
+    resources: Resources
+    cpus: int
+    """Of each process."""
+    failures: int
+    """How often a run may end in an error and be tried again."""
+
+
+def work(task: Task) -> str:
+    """What submitit calls in the job; returns how it ended. Raises JobError where the job is to be seen as failed."""
+    with _warnings_survived():
+        if (task.submission / "abandoned" / task.array).exists():
+            return "abandoned: the runs were submitted anew"
+        open_ = [(run_id, settings) for run_id, settings in task.members if not _over(task, run_id)]
+        if not open_:
+            return "nothing left to do"
+        try:
+            unfit = _unfit_nodes(task)
+        except StoppedEarly:
+            return _again(task, "stopped before it began")
+        if unfit:
+            return _elsewhere(task, open_[0][0], unfit)
+        codes = _train(task, open_)
+        print(f"exit codes: {codes}", flush=True)
+        stopped = [run_id for run_id, code in codes.items() if code in STOPPED]
+        failed = [run_id for run_id, code in codes.items() if code and code not in STOPPED]
+        tried = {run_id: _count(task, run_id, "failures") for run_id in failed}
+        if stopped or any(times <= task.failures for times in tried.values()):
+            return _again(task, ", ".join(f"{run_id} ended with {codes[run_id]}" for run_id in [*stopped, *failed]))
+        if failed:
+            raise JobError(f"{', '.join(failed)}: failed; see {task.submission / 'logs'}")
+        return "done"
+
+
+def _over(task: Task, run_id: str) -> bool:
+    return (task.runs / run_id / "result.json").exists() or (task.submission / "cancelled" / run_id).exists()
+
+
+@contextlib.contextmanager
+def _warnings_survived() -> Iterator[None]:
+    """The training acts on signals, we wait for it. (submitit's own handlers would end the job.)"""
+    before = {number: signal.signal(number, lambda *_: None) for number in WARNINGS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# --- processes ------------------------------------------------------------------------------------------------------
+
+
+def srun(wanted: Resources, tasks: int, cpus: int, *command: str, log: Path | None = None) -> list[str]:
+    """The Python module `command`, as so many processes on each node of this job, that print into `log`."""
+    gpus = [f"--gpus-per-node={wanted.gpus}"] if wanted.gpus else []
+    into = [f"--output={str(log).replace('%', '%%')}", "--open-mode=append"] if log else []
+    return [
+        *("srun", f"--nodes={wanted.nodes}", f"--ntasks={wanted.nodes * tasks}", f"--ntasks-per-node={tasks}"),
+        *(f"--cpus-per-task={cpus}", *gpus, "--overlap", "--kill-on-bad-exit=0", f"--wait={PEERS_SECONDS}", *into),
+        *(sys.executable, "-m", *command),
+    ]
+
+
+def _train(task: Task, members: list[tuple[str, str]]) -> dict[str, int]:
+    """Train the runs side by side; the exit code of each."""
+    processes, attempts = {}, {}
+    cpus = max(1, task.cpus // len(members))
+    for run_id, settings in members:
+        file = task.submission / "settings" / f"{run_id}.yaml"  # JSON is YAML
+        publish(file, settings)
+        log = task.submission / "logs" / f"{run_id}.log"
+        attempts[run_id] = len(Run(task.runs / run_id).attempts())
+        command = ("blurtrain", "train", str(file), "--runs", str(task.runs))
+        processes[run_id] = subprocess.Popen(
+            srun(task.resources, task.resources.tasks, cpus, *command, log=log), stdin=subprocess.DEVNULL
+        )
+    codes = {run_id: process.wait() for run_id, process in processes.items()}
+    for run_id, code in codes.items():
+        if code and (_over(task, run_id) or _taken_over(Run(task.runs / run_id), attempts[run_id])):
+            codes[run_id] = 0  # this job has been cut off, and another one is at it, or was
+    return {run_id: code if code >= 0 else 128 - code for run_id, code in codes.items()}
+
+
+def _taken_over(run: Run, before: int) -> bool:
+    """Whether somebody else has begun an attempt since this job began its own."""
+    attempts = run.attempts()
+    if len(attempts) <= before:
+        return False
+    return (read_json(attempts[-1] / "origin.json") or {}).get("job") != slurm_job() or len(attempts) > before + 1
+
+
+# --- going on -------------------------------------------------------------------------------------------------------
+
+
+class StoppedEarly(Exception):
+    """A signal came while the nodes were looked at."""
+
+
+def _unfit_nodes(task: Task) -> dict[str, str]:
+    """What is wrong with which of our nodes; they look at themselves."""
+    command = srun(task.resources, 1, 1, "jobs.node", str(task.resources.gpus), str(task.runs))
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    code = done.returncode if done.returncode >= 0 else 128 - done.returncode
+    if code in STOPPED:
+        raise StoppedEarly
+    return node.read_report(done.stdout)
+
+
+def _elsewhere(task: Task, run_id: str, unfit: dict[str, str]) -> str:
+    for name, problem in unfit.items():
+        print(f"{name}: {problem}", flush=True)
+        with contextlib.suppress(Exception):  # it may be the very disk that is full
+            node.report(task.runs, name, problem, slurm_job())
+    said = "; ".join(f"{name}: {problem}" for name, problem in unfit.items())
+    if _count(task, run_id, "moves") > MOVES:
+        raise JobError(f"nodes that are not fit for this: {said}")
+    return _again(task, said, without=list(unfit))
+
+
+def _count(task: Task, run_id: str, what: str) -> int:
+    """Add one to what is counted of a run; only its job counts."""
+    file = task.submission / "failures" / f"{run_id}.json"
+    try:
+        counts = {"failures": 0, "moves": 0} | (read_json(file) or {})
+        counts[what] += 1
+        write_json(file, counts)
+    except Exception as error:
+        print(f"cannot count {what} of {run_id}: {error}", flush=True)
+        return int(os.environ.get("SLURM_RESTART_COUNT", "0")) + 1
+    return int(counts[what])
+
+
+def _again(task: Task, why: str, without: list[str] | None = None) -> str:
+    """Put this job back into the queue, unless it is no longer ours to say; not on the nodes `without`.
+
+    SLURM may have done so already (a preemption), or have given the job to other nodes while we were cut off from it:
+    then its count of restarts is not ours any more.
+    """
+    job, restarts = slurm_job(), os.environ.get("SLURM_RESTART_COUNT", "0")
+    for attempt in range(60):
+        if attempt:
+            time.sleep(5)
+        try:
+            facts = scheduler.show(job)
+            if facts.get("JobState") != "RUNNING" or facts.get("Restarts") != restarts:
+                return f"{why}; the job is {facts.get('JobState')}: left alone"
+            scheduler.ask("scontrol", "requeue", job)
+            break
+        except JobError as error:
+            print(error, flush=True)
+    else:
+        raise JobError(f"{why}; it could not be put back into the queue")
+    if without:
+        _exclude(job, without, facts.get("ExcNodeList", "(null)"))
+    return f"{why}; back in the queue"
+
+
+def _exclude(job: str, nodes: list[str], before: str) -> None:
+    """A job that has just been put back waits until we are gone: time to say where it may not go."""
+    everything = ",".join([*nodes, *([] if before == "(null)" else [before])])
+    for _ in range(20):
+        try:
+            scheduler.ask("scontrol", "update", f"JobId={job}", f"ExcNodeList={everything}", seconds=10)
+            return
+        except JobError as error:
+            print(error, flush=True)
+            time.sleep(0.5)

@@ -1,0 +1,203 @@
+"""Grids on SLURM without SLURM: what is submitted, found again, and told of each run."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blurtrain.data.catalog import Dataset
+from blurtrain.run import Run
+from blurtrain.settings import PRESETS, Settings, run_id
+from jobs import slurm
+from jobs.cluster import Cluster, Resources
+from jobs.costs import cost
+from jobs.grid import Member, expand, read_grid
+from jobs.logs import newest_log
+from jobs.snapshot import snapshot
+from jobs.status import intent, on_its_way, states
+from jobs.submissions import Submission, submissions
+
+Answer = Callable[..., None]
+
+
+@pytest.fixture(scope="module")
+def member(prepared: Dataset, tiny: Callable[..., Settings]) -> Callable[..., Member]:
+    def make(seed: int = 0, **resources: Any) -> Member:
+        settings = tiny(seed=seed)
+        return Member(run_id(settings, prepared.data_id), settings, Resources(**resources))
+
+    return make
+
+
+def submitted(runs: Path, *members: Member, job: str | None = "12") -> Submission:
+    """As `submit` leaves it: one array with a task a run."""
+    (runs / ".slurm").mkdir(parents=True, exist_ok=True)
+    submission = Submission.begin(runs / ".slurm", [(Resources(), [(m.run_id,) for m in members])])
+    if job:
+        submission.record(submission.arrays[0], job)
+    return submission
+
+
+def squeue(answer: Answer, submission: Submission, *lines: str) -> None:
+    name = submission.arrays[0].name
+    answer("squeue", "".join(line.replace("NAME", name) + "\n" for line in lines))
+
+
+# --- what is submitted ----------------------------------------------------------------------------------------------
+
+
+def test_arrays_hold_what_asks_for_the_same(member: Callable[..., Member]) -> None:
+    members = [member(0), member(1, nodes=2), member(2), member(3), member(4, pack=2), member(5, pack=2)]
+    ids = [m.run_id for m in members]
+    arrays = list(slurm._arrays(members, Cluster(max_array=2)))
+    assert [tasks for _, tasks in arrays] == [
+        [(ids[0],), (ids[2],)], [(ids[3],)], [(ids[1],)], [(ids[4], ids[5])],
+    ]  # fmt: skip
+    assert [r.nodes for r, _ in arrays] == [1, 1, 2, 1]
+
+
+def test_options_reach_sbatch_as_values(tmp_path: Path) -> None:
+    cluster = Cluster(sbatch={"account": "a; rm -rf /"}, minutes=1, at_a_time=3)
+    wanted = cluster.complete(Resources(nodes=2, gpus=4))
+    given = slurm.sbatch_parameters("name", wanted, 9, tmp_path, cluster, tmp_path / "my code")
+    assert given["additional_parameters"] == {"requeue": True, "account": "a; rm -rf /"}
+    assert (given["nodes"], given["ntasks_per_node"], given["gpus_per_node"], given["array_parallelism"]) == (
+        2,
+        4,
+        4,
+        3,
+    )
+    assert given["signal_delay_s"] == 30  # not the profile's 120 s: they would be over before the job began
+    assert f"export PYTHONPATH='{tmp_path}/my code'" in given["setup"]
+
+
+def test_what_is_missing(answer: Answer, member: Callable[..., Member], tmp_path: Path) -> None:
+    members = [member(k) for k in range(4)]
+    submission = submitted(tmp_path, *members[:3])
+    squeue(answer, submission, "12|0|RUNNING|0:10|node1|NAME|None", "12|1|PENDING|0:00||NAME|Priority")
+    Run.begin(tmp_path, members[3].run_id, members[3].settings).finish({})
+    assert slurm.missing(members, tmp_path) == [members[2]]
+
+
+def test_a_dead_jobs_heartbeat_does_not_count(
+    answer: Answer, member: Callable[..., Member], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = member()
+    submitted(tmp_path, one)
+    run = Run.begin(tmp_path, one.run_id, one.settings)
+    run.new_attempt(one.settings, "d").beat(epoch=1)
+    assert slurm.missing([one], tmp_path) == []  # somebody trains it by hand
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    run.new_attempt(one.settings, "d").beat(epoch=1)
+    assert slurm.missing([one], tmp_path) == [one]  # killed so hard that it could not say so
+
+
+def test_strays_are_abandoned_and_cancelled(answer: Answer, member: Callable[..., Member], tmp_path: Path) -> None:
+    submission = submitted(tmp_path, member(), job=None)
+    slurm._clear_strays(submissions(tmp_path))
+    assert submission.is_abandoned(submission.arrays[0])
+    assert slurm.places(submissions(tmp_path), [member().run_id]) == {member().run_id: []}
+
+
+def test_the_copy_of_the_code_is_whole_and_made_once(tmp_path: Path) -> None:
+    copy = snapshot(tmp_path)
+    assert snapshot(tmp_path) == copy
+    assert [p.name for p in tmp_path.iterdir()] == [copy.name]
+    for file in ("blurtrain/cli.py", "jobs/work.py", "analysis/__init__.py", "configs/regimes/clear.yaml"):
+        assert (copy / file).is_file()
+
+
+# --- what is told ---------------------------------------------------------------------------------------------------
+
+
+def test_states_on_slurm(answer: Answer, member: Callable[..., Member], tmp_path: Path) -> None:
+    members = [member(k) for k in range(5)]
+    submission = submitted(tmp_path, *members)
+    squeue(
+        answer,
+        submission,
+        "12|0|PENDING|0:00||NAME|Priority",
+        "12|1|PENDING|0:00||NAME|BeginTime",
+        "12|2|RUNNING|0:10|node1|NAME|None",
+    )
+    answer("sacct", "12_0|PENDING\n12_3|FAILED\n12_4|CANCELLED by 0\n")
+    for k in (1, 2):
+        Run.begin(tmp_path, members[k].run_id, members[k].settings).new_attempt(members[k].settings, "d").beat(
+            epoch=1.5, doing="training", sigma=4.0, images_per_second=812.3, remaining_seconds=240.0
+        )
+    (submission.folder / "logs" / f"{members[3].run_id}.log").write_text("a\nblurtrain: no room\n")
+    rows = states(members, tmp_path)
+    assert [(row["state"], row["job_id"]) for row in rows] == [
+        ("queued", "12_0"), ("preempted", "12_1"), ("running", "12_2"), ("failed", "12_3"), ("cancelled", "12_4"),
+    ]  # fmt: skip
+    assert rows[0]["message"] == "waits in the queue: Priority"
+    assert rows[2]["message"] == "training on node1"
+    assert (rows[2]["epoch"], rows[2]["sigma"], rows[2]["remaining_seconds"]) == (1.5, 4.0, 240.0)
+    assert rows[3]["message"] == "blurtrain: no room"
+    assert [on_its_way(row) for row in rows] == [True, True, True, False, False]
+    assert [intent(row) for row in rows] == ["leave alone"] * 3 + ["try again", "continue"]
+    assert newest_log(tmp_path, members[3].run_id).read_text().endswith("no room\n")
+
+
+def test_a_silent_job_is_stale(answer: Answer, member: Callable[..., Member], tmp_path: Path) -> None:
+    one = member()
+    submission = submitted(tmp_path, one)
+    attempt = Run.begin(tmp_path, one.run_id, one.settings).new_attempt(one.settings, "d")
+    attempt.beat(epoch=1)
+    beat = attempt.path / "heartbeat.json"
+    os.utime(beat, (beat.stat().st_atime - 300, beat.stat().st_mtime - 300))
+    squeue(answer, submission, "12|N/A|RUNNING|10:00|node1|NAME|None")
+    (row,) = states([one], tmp_path)
+    assert (row["state"], row["message"]) == ("stale", "no sign of life from node1 for 300 s")
+    squeue(answer, submission, "12|N/A|RUNNING|0:20|node2|NAME|None")  # another job, that has only just begun
+    (row,) = states([one], tmp_path)
+    assert (row["state"], row["message"]) == ("running", "starting on node2")
+
+
+def test_slurms_silence_is_told(answer: Answer, member: Callable[..., Member], tmp_path: Path) -> None:
+    one = member()
+    submitted(tmp_path, one)
+    answer("squeue", code=1, error="Unable to contact slurm controller")
+    (row,) = states([one], tmp_path)
+    assert "Unable to contact" in row["message"]
+
+
+# --- costs and grids ------------------------------------------------------------------------------------------------
+
+
+def test_costs(member: Callable[..., Member], tmp_path: Path) -> None:
+    one = member()
+    assert str(cost([one], tmp_path)).startswith("GPU hours unknown")
+    # 30 training images, 2 epochs
+    assert cost([one], tmp_path, 1.0).gpu_hours == pytest.approx(60 / 3600)
+    run = Run.begin(tmp_path, one.run_id, one.settings)
+    attempt = run.new_attempt(one.settings, "d")
+    attempt.record("start", at=0, epoch=0, world=2)
+    attempt.record("epoch", at=3, epoch=1, images_per_second=20.0)
+    run.finish({"dataset": one.settings.dataset, "model": one.settings.model})
+    estimate = cost([member(1)], tmp_path)
+    assert estimate.gpu_hours == pytest.approx(60 / 10 / 3600)
+    assert "estimate from past runs" in str(estimate)
+
+
+def test_the_studys_grid(tmp_path: Path) -> None:
+    path = PRESETS / "grids" / "paper.yaml"
+    names = read_grid(path).axes["dataset"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text(json.dumps({"schema": 1, "data_id": name}))
+    members = expand(read_grid(path), str(path), tmp_path)
+    assert len(members) == 15
+    decay = {m.settings.dataset: m.settings.optimisation.weight_decay for m in members}
+    assert decay == dict(zip(names, (1e-5, 1e-5, 1e-4, 1e-5, 1e-4), strict=True))
+    for m in members:
+        o = m.settings.optimisation
+        assert (o.optimiser, o.learning_rate, o.batch_size, o.epochs, o.warmup_epochs) == ("adam", 1e-3, 256, 100, 2)
+        assert (m.settings.data.resolution, len(m.settings.evaluation.sigmas)) == (224, 33)
+    more = PRESETS / "grids" / "paper-5-seeds.yaml"
+    seeds = expand(read_grid(more), str(more), tmp_path)
+    assert len(seeds) == 75
+    assert {m.run_id for m in members} <= {m.run_id for m in seeds}

@@ -1,0 +1,131 @@
+"""Small grids on the simulated cluster, as a user would run them: through the command line."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from simulated import Cluster, wait
+
+from blurtrain.data.catalog import Dataset
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class SmallGrid:
+    """A grid of tiny runs in a folder of its own; `runs` is its folder of runs."""
+
+    cluster: Cluster
+    folder: Path
+
+    @classmethod
+    def write(
+        cls,
+        cluster: Cluster,
+        folder: Path,
+        dataset: Dataset,
+        seeds: Sequence[int] = (0,),
+        regimes: Sequence[str] = ("clear", "blurry"),
+        epochs: int = 3,
+        profile: dict[str, Any] | None = None,
+        **more: Any,
+    ) -> "SmallGrid":
+        """Write grid and profile. `more`: other sections of the grid file, e.g. resources, where."""
+        grid = {
+            "axes": {"dataset": [dataset.name], "regime": list(regimes), "seed": list(seeds)},
+            "settings": {
+                "data": {"resolution": 64, "root": str(dataset.folder.parent)},
+                "optimisation": {"epochs": epochs, "batch_size": 8, "warmup_epochs": 1},
+                "evaluation": {"sigmas": [0, 8]},
+                "loader": {"kind": "resident", "workers": 1},
+                "logging": {"tensorboard": False},
+            },
+            **more,
+        }
+        simulator = yaml.safe_load((REPOSITORY / "configs" / "clusters" / "simulator.yaml").read_text())
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "grid.yaml").write_text(yaml.safe_dump(grid))
+        (folder / "profile.yaml").write_text(yaml.safe_dump({**simulator, "minutes": 10, **(profile or {})}))
+        return cls(cluster, folder)
+
+    @property
+    def runs(self) -> Path:
+        return self.folder / "runs"
+
+    def command(self, *words: str) -> list[str]:
+        """`blurtrain grid WORDS` on this grid."""
+        where = [] if words[0] == "logs" else [str(self.folder / "grid.yaml")]
+        cluster = ["--cluster", str(self.folder / "profile.yaml")] if words[0] in ("submit", "retry") else []
+        return [
+            *(sys.executable, "-m", "blurtrain", "grid", words[0], *where, *words[1:]),
+            *("--runs", str(self.runs), *cluster),
+        ]
+
+    def call(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        """What `blurtrain grid WORDS` did; its exit code is the caller's to judge."""
+        return subprocess.run(
+            self.command(*words), env=self.env, cwd=self.folder, capture_output=True, text=True, timeout=timeout
+        )
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {**os.environ, **self.cluster.env}
+
+    def submit(self) -> int:
+        """Submit what is missing; how many runs that was."""
+        done = self.call("submit")
+        assert done.returncode == 0, done.stderr
+        return int(done.stderr.split(" of ")[0].splitlines()[-1])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """`grid status --json`."""
+        done = self.call("status", "--json")
+        assert done.returncode == 0, done.stderr
+        rows: list[dict[str, Any]] = json.loads(done.stdout)
+        return rows
+
+    def states(self) -> list[str]:
+        return [row["state"] for row in self.rows()]
+
+    def await_states(self, *states: str, seconds: float = 120) -> None:
+        """Wait until each run is in one of `states`; fails at once where one has failed that should not."""
+        try:
+            wait(f"all runs to be {states}", lambda: set(self.states()) <= set(states), seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{explain(self.rows(), self.runs)}") from None
+
+    def beating(self, run: int = 0) -> bool:
+        """Whether a run has come as far as training."""
+        path = self.runs / self.rows()[run]["run_id"]
+        beats = sorted(path.glob("attempts/*/heartbeat.json"))
+        return bool(beats) and json.loads(beats[-1].read_text()).get("doing") == "training"
+
+    def attempts(self) -> list[int]:
+        """How many attempts each run took."""
+        return [len(list((self.runs / row["run_id"]).glob("attempts/[0-9]*"))) for row in self.rows()]
+
+    def weights(self) -> dict[str, str]:
+        """A hash of each run's weights: the same for the same grid, whatever happened to it."""
+        return {
+            path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(self.runs.glob("*/weights.safetensors"))
+        }
+
+    def jobs(self) -> list[str]:
+        """The names of all jobs in the queue."""
+        return self.cluster.run("squeue", "--noheader", "--array", "--format=%j").split()
+
+
+def explain(rows: Sequence[dict[str, Any]], runs: Path) -> str:
+    """What the runs and their jobs printed, for the reader of a failed test."""
+    parts = [f"{row['run_id']}: {row['state']}, job {row['job_id']}: {row['message']}" for row in rows]
+    for log in [*runs.glob(".slurm/*/logs/*.log"), *runs.glob(".slurm/*/*/*_log.*")]:
+        parts.append(f"--- {log}\n{log.read_text(errors='replace')[-1500:]}")
+    return "\n".join(parts)

@@ -1,0 +1,340 @@
+"""Grids on the simulated cluster: submitted, watched, interrupted, taken up again; nothing lost, nothing twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grids import REPOSITORY, SmallGrid
+from simulated import Cluster, wait
+
+from blurtrain.data.catalog import Dataset
+
+pytestmark = pytest.mark.slurm
+
+
+def test_a_grid_with_a_run_on_two_nodes(quiet: Cluster, prepared: Dataset, tmp_path: Path) -> None:
+    where = [{"match": {"regime": "blurry"}, "resources": {"nodes": 2, "gpus": 2}}]
+    grid = SmallGrid.write(quiet, tmp_path, prepared, seeds=[0, 1], where=where, profile={"at_a_time": 2})
+    assert grid.states() == ["planned"] * 4
+    assert "start" in grid.call("plan").stdout
+    assert grid.submit() == 4
+    assert set(grid.states()) <= {"queued", "running"}
+    assert grid.submit() == 0  # all on their way
+    grid.await_states("done")
+    assert grid.attempts() == [1] * 4
+    assert all("top-1" in row["message"] and row["epoch"] == row["epochs"] for row in grid.rows())
+    starts = {
+        row["regime"]: json.loads((grid.runs / row["run_id"] / "attempts/0001/journal.jsonl").open().readline())
+        for row in grid.rows()
+    }
+    assert {regime: start["world"] for regime, start in starts.items()} == {"clear": 1, "blurry": 4}
+    assert grid.submit() == 0
+    log = grid.call("logs", grid.rows()[0]["run_id"])
+    assert "epoch 3/3" in log.stdout
+
+
+def test_cancelled_then_taken_up_again(quiet: Cluster, prepared: Dataset, tmp_path: Path) -> None:
+    grid = SmallGrid.write(quiet, tmp_path, prepared, epochs=400)
+    assert grid.submit() == 2
+    wait("both to train", lambda: grid.beating(0) and grid.beating(1))
+    done = grid.call("cancel")
+    assert sorted(done.stdout.split()) == sorted(row["run_id"] for row in grid.rows())
+    wait("the queue to be empty", lambda: not grid.jobs())
+    grid.await_states("cancelled", seconds=10)
+    time.sleep(6)
+    assert grid.jobs() == []  # what was cancelled does not put itself back into the queue
+    assert grid.submit() == 2
+    wait("a second attempt", lambda: grid.attempts() == [2, 2])
+    wait("both to train", lambda: grid.beating(0) and grid.beating(1))
+    starts = [
+        json.loads((grid.runs / r["run_id"] / "attempts/0002/journal.jsonl").open().readline()) for r in grid.rows()
+    ]
+    assert all(start["at"] > 0 for start in starts)
+
+
+def test_a_failing_run_is_tried_again_and_then_told(quiet: Cluster, prepared: Dataset, tmp_path: Path) -> None:
+    settings = {"optimisation": {"batch_size": 31}}  # the data has 30 training images
+    grid = SmallGrid.write(
+        quiet,
+        tmp_path,
+        prepared,
+        where=[{"match": {"regime": "blurry"}, "settings": settings}],
+        profile={"failures": 1},
+    )
+    assert grid.submit() == 2
+    wait("both to end", lambda: grid.states() == ["done", "failed"], 90)
+    row = grid.rows()[1]
+    assert "batch_size=31" in row["message"]
+    (counts,) = grid.runs.glob(f".slurm/*/failures/{row['run_id']}.json")
+    assert json.loads(counts.read_text())["failures"] == 2
+    assert "batch_size=31" in grid.call("logs", row["run_id"]).stdout
+    again = grid.call("retry", "--failed")
+    assert again.stdout.split() == [row["run_id"]]
+
+
+def test_runs_share_a_gpu(quiet: Cluster, prepared: Dataset, tmp_path: Path) -> None:
+    grid = SmallGrid.write(quiet, tmp_path, prepared, seeds=[0], regimes=("clear", "blurry"), resources={"pack": 2})
+    assert grid.submit() == 2
+    assert len({row["job_id"] for row in grid.rows()}) == 1
+    grid.await_states("done")
+    alone = SmallGrid.write(quiet, tmp_path / "alone", prepared, seeds=[0], regimes=("clear",))
+    alone.submit()
+    alone.await_states("done")
+    assert alone.weights().items() <= grid.weights().items()
+
+
+# --- signals --------------------------------------------------------------------------------------------------------
+
+
+def test_a_warning_signal_saves_and_requeues(quiet: Cluster, prepared: Dataset, tmp_path: Path) -> None:
+    two = {"resources": {"nodes": 2}}
+    undisturbed = SmallGrid.write(quiet, tmp_path / "calm", prepared, regimes=["clear"], epochs=15, **two)
+    undisturbed.submit()
+    grid = SmallGrid.write(quiet, tmp_path / "grid", prepared, regimes=["clear"], epochs=15, **two)
+    grid.submit()
+    wait("it to train", lambda: grid.beating(), 40)
+    job = grid.rows()[0]["job_id"]
+    quiet.run("scancel", "--signal=USR2", job)
+    wait("it to be put back", lambda: quiet.job(job)["Restarts"] == "1", 20)
+    row = grid.rows()[0]
+    assert row["state"] in ("preempted", "running")
+    grid.await_states("done", seconds=90)
+    undisturbed.await_states("done")
+    assert grid.attempts() == [2]
+    assert grid.weights() == undisturbed.weights()
+
+
+def test_an_unfit_node_is_left(quiet: Cluster, prepared: Dataset, tmp_path: Path) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    smi = tools / "nvidia-smi"
+    smi.write_text('#!/bin/sh\n[ "$SLURMD_NODENAME" = node1 ] && exit 9\necho "GPU 0: A100"\n')
+    smi.chmod(0o755)
+    grid = SmallGrid.write(quiet, tmp_path, prepared, profile={"setup": [f"export PATH={tools}:$PATH"]})
+    grid.submit()
+    grid.await_states("done")
+    assert json.loads((grid.runs / ".slurm/nodes/node1.json").read_text())["problem"].startswith("0 of 1 GPUs")
+    hosts = {json.loads(p.read_text())["host"] for p in grid.runs.glob("*/attempts/*/origin.json")}
+    assert hosts and "node1" not in hosts
+
+
+# --- interrupted submissions ----------------------------------------------------------------------------------------
+
+KILLER = """
+import importlib, os, signal, sys
+module, name, when, count = sys.argv.pop(1).split(",")
+place = importlib.import_module(module)
+*outer, name = name.split(".")
+for part in outer:
+    place = getattr(place, part)
+function, calls = getattr(place, name), 0
+def deadly(*args, **kwargs):
+    global calls
+    calls += 1
+    if calls == int(count) and when == "before":
+        os.kill(os.getpid(), signal.SIGKILL)
+    result = function(*args, **kwargs)
+    if calls == int(count):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result
+setattr(place, name, deadly)
+from blurtrain.cli import main
+main(sys.argv[1:])
+"""
+
+POINTS = [
+    "jobs.slurm,snapshot,before,1",
+    "jobs.snapshot,shutil.copyfile,after,20",
+    "jobs.slurm,snapshot,after,1",
+    "jobs.submissions,publish,before,1",
+    "jobs.submissions,publish,after,1",
+    "submitit.core.utils,DelayedSubmission.dump,after,2",
+    "submitit.core.utils,CommandFunction.__call__,before,1",
+    "submitit.core.utils,CommandFunction.__call__,after,1",
+    "submitit.core.utils,JobPaths.move_temporary_file,after,2",
+    "jobs.submissions,Submission.record,before,1",
+    "jobs.submissions,Submission.record,after,1",
+    "submitit.core.utils,CommandFunction.__call__,after,2",
+]
+
+
+def test_a_submission_may_be_killed_anywhere(quiet: Cluster, prepared: Dataset, tmp_path: Path) -> None:
+    where = [{"match": {"regime": "blurry"}, "resources": {"nodes": 2}}]
+    reference = SmallGrid.write(quiet, tmp_path / "calm", prepared, seeds=[0, 1], where=where, epochs=2)
+    reference.submit()
+    reference.await_states("done")
+    for number, point in enumerate(POINTS):
+        # The first half of the points share a folder of runs, so that what they leave adds up.
+        folder = tmp_path / ("grid" if number < len(POINTS) // 2 else f"grid{number}")
+        grid = SmallGrid.write(quiet, folder, prepared, seeds=[0, 1], where=where, epochs=2)
+        command = [sys.executable, "-c", KILLER, point, *grid.command("submit")[3:]]
+        done = subprocess.run(command, env=grid.env, cwd=folder, capture_output=True, text=True, timeout=60)
+        assert done.returncode == -signal.SIGKILL, (point, done.stderr)
+    for number in range(len(POINTS) // 2 - 1, len(POINTS)):
+        folder = tmp_path / ("grid" if number < len(POINTS) // 2 else f"grid{number}")
+        grid = SmallGrid.write(quiet, folder, prepared, seeds=[0, 1], where=where, epochs=2)
+        assert grid.submit() > 0, number
+        assert len([job for job in grid.jobs() if job in _names(grid)]) <= 4
+        grid.await_states("done", seconds=180)
+        assert grid.weights() == reference.weights()
+        assert grid.submit() == 0
+    wait("no job to be left", lambda: not reference.jobs(), 30)
+
+
+def _names(grid: SmallGrid) -> set[str]:
+    plans = [json.loads(path.read_text()) for path in grid.runs.glob(".slurm/*/plan.json")]
+    return {array["name"] for plan in plans for array in plan["arrays"]}
+
+
+def test_two_clients_at_once(quiet: Cluster, prepared: Dataset, tmp_path: Path) -> None:
+    grid = SmallGrid.write(quiet, tmp_path, prepared, seeds=[0, 1], epochs=2)
+    clients = [
+        subprocess.Popen(grid.command("submit"), env=grid.env, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    said = [client.communicate(timeout=60)[1] for client in clients]
+    assert [client.returncode for client in clients] == [0, 0, 0], said
+    assert sorted(int(words.split(" of ")[0]) for words in said) == [0, 0, 4]
+    grid.await_states("done")
+    assert grid.attempts() == [1] * 4
+
+
+# --- mistakes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("profile", "more", "message"),
+    [
+        ({"partition": "gpus"}, {}, "the cluster has no partition 'gpus'; did you mean 'gpu'?"),
+        ({}, {"resources": {"partition": "big"}}, "the cluster has no partition 'big'"),
+        ({"sbatch": {"account": "nobody"}}, {}, "SLURM refused the jobs (Batch job submission failed: Invalid account"),
+        ({"minutes": 30 * 24 * 60}, {}, "SLURM refused the jobs (Batch job submission failed: Requested time limit"),
+        ({}, {"resources": {"nodes": 5, "gpus": 1}}, "run textures-clear-"),
+        ({}, {"resources": {"gpus": 16}}, "run textures-clear-"),
+    ],
+)
+def test_what_the_cluster_would_not_take_is_told_in_one_line(
+    quiet: Cluster, prepared: Dataset, tmp_path: Path, profile: dict[str, Any], more: dict[str, Any], message: str
+) -> None:
+    grid = SmallGrid.write(quiet, tmp_path, prepared, profile=profile, **more)
+    done = grid.call("submit")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"blurtrain: {message}"), done.stderr
+    assert done.stderr.count("\n") == 1
+    assert grid.jobs() == []
+    assert grid.states() == ["planned"] * 2
+
+
+def test_a_quota_leaves_what_was_taken_and_tells_so(quiet: Cluster, prepared: Dataset, tmp_path: Path) -> None:
+    where = [{"match": {"regime": "blurry"}, "resources": {"partition": "quota"}}]
+    grid = SmallGrid.write(quiet, tmp_path, prepared, seeds=range(5), where=where, epochs=2, profile={"at_a_time": 1})
+    done = grid.call("submit")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "QOSMaxSubmitJobPerUserLimit" in done.stderr
+    assert "5 of 10 runs are submitted and stay so" in done.stderr
+    assert [state in ("queued", "running") for state in grid.states()] == [True] * 5 + [False] * 5
+    grid.call("cancel")
+
+
+def test_no_slurm(prepared: Dataset, tmp_path: Path, cluster: Cluster) -> None:
+    grid = SmallGrid.write(cluster, tmp_path, prepared)
+    done = subprocess.run(
+        grid.command("submit"), env={**os.environ, "PATH": "/nowhere"}, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stderr == "blurtrain: no SLURM here (sbatch is not on the PATH): use --cluster local\n"
+
+
+# --- many -----------------------------------------------------------------------------------------------------------
+
+MANY = """
+import sys, time
+from pathlib import Path
+from jobs.cluster import read_cluster
+from jobs.grid import expand, read_grid
+from jobs.slurm import submit
+began = time.perf_counter()
+path = Path(sys.argv[1])
+members = expand(read_grid(path), str(path))
+print(len(submit(members, Path(sys.argv[2]), read_cluster(sys.argv[3]), work=bool)), time.perf_counter() - began)
+"""
+
+
+def test_ten_thousand_runs(quiet: Cluster, prepared: Dataset, tmp_path: Path) -> None:
+    grid = SmallGrid.write(
+        quiet, tmp_path, prepared, seeds=range(5000), profile={"max_array": 900, "sbatch": {"hold": True}}
+    )  # on hold: two cores cannot run these jobs and be measured at the same time
+
+    def timed(call: Callable[[], Any]) -> tuple[Any, float]:
+        began = time.perf_counter()
+        return call(), time.perf_counter() - began
+
+    plan, plan_seconds = timed(lambda: grid.call("plan"))
+    assert "submitting would take up 10000 of 10000 runs" in plan.stdout
+    words = [str(grid.folder / "grid.yaml"), str(grid.runs), str(grid.folder / "profile.yaml")]
+    done, submit_seconds = timed(
+        lambda: subprocess.run(
+            [sys.executable, "-c", MANY, *words], env=grid.env, cwd=REPOSITORY, capture_output=True, text=True
+        )
+    )
+    assert done.stdout.startswith("10000 "), done.stderr
+    rows, status_seconds = timed(grid.rows)
+    again, again_seconds = timed(grid.submit)
+    cancelled, cancel_seconds = timed(lambda: grid.call("cancel"))
+    assert again == 0
+    assert {row["state"] for row in rows} == {"queued"}
+    assert len(cancelled.stdout.split()) == 10_000
+    print(
+        f"plan {plan_seconds:.2f} s, submit {submit_seconds:.2f} s, status {status_seconds:.2f} s, "
+        f"submit again {again_seconds:.2f} s, cancel {cancel_seconds:.2f} s"
+    )
+    assert plan_seconds < 5
+    assert submit_seconds < 10
+    assert status_seconds < 2
+
+
+# --- doctor ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_doctor_finds_the_cluster_fit(quiet: Cluster, prepared: Dataset, tmp_path: Path) -> None:
+    def doctor(cluster: str, *more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "blurtrain", "doctor", "--cluster", cluster, "--runs", str(tmp_path / "runs")]
+        return subprocess.run(
+            [*command, "--data", str(prepared.folder.parent), *more],
+            env={**os.environ, **quiet.env}, cwd=tmp_path, capture_output=True, text=True, timeout=180,
+        )  # fmt: skip
+
+    done = doctor("simulator", "--json")
+    checks = {check["what"]: check for check in json.loads(done.stdout)}
+    assert [what for what, check in checks.items() if not check["good"]] == [], done.stdout
+    assert done.returncode == 0
+    assert "gloo over 2 nodes" in checks["all-reduce"]["detail"]
+    assert {"SLURM", "accounting", "probe job", "exclusive files", "data", "versions"} <= set(checks)
+
+    (tmp_path / "wrong.yaml").write_text("partition: gpus\n")
+    done = doctor(str(tmp_path / "wrong.yaml"))
+    assert done.returncode == 1
+    assert done.stdout == "FAILED  SLURM                      the cluster has no partition 'gpus'; " \
+        "did you mean 'gpu'? (known: gpu, preemptible, quota, urgent)\n"  # fmt: skip
+
+
+def test_preempted_then_goes_on(quiet: Cluster, prepared: Dataset, tmp_path: Path) -> None:
+    grid = SmallGrid.write(
+        quiet, tmp_path, prepared, regimes=["clear"], epochs=25, profile={"partition": "preemptible"}
+    )
+    grid.submit()
+    wait("it to train", grid.beating, 60)
+    row = grid.rows()[0]
+    urgent = quiet.submit("--partition=urgent", "--nodes=4", "--gpus-per-node=8", script="sleep 1")
+    quiet.await_state(urgent, "RUNNING", "COMPLETED", seconds=60)
+    grid.await_states("done", "preempted", "running", "queued", seconds=30)
+    grid.await_states("done", seconds=120)
+    assert grid.attempts() == [2]
+    assert grid.rows()[0]["job_id"] in ("", row["job_id"])

@@ -1,0 +1,256 @@
+"""Who a process is among its peers, and what they tell each other: over gloo, in processes of their own."""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from processes import SERVER
+
+from blurtrain.errors import TrainingError
+from blurtrain.settings import Settings
+from blurtrain.training import distributed
+from blurtrain.training.distributed import Agreement, Group, Place, process_group
+
+SETTINGS = Settings(dataset="none", regime="clear")
+SLURM_STEP = {
+    "SLURM_JOB_ID": "71",
+    "SLURM_STEP_ID": "3",
+    "SLURM_STEP_NUM_TASKS": "8",
+    "SLURM_PROCID": "5",
+    "SLURM_LOCALID": "1",
+}
+
+# --- its place ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [n for n in os.environ if n.startswith("SLURM_") or n in ("RANK", "WORLD_SIZE", "LOCAL_RANK")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(
+    ("environment", "place"),
+    [
+        ({}, Place(0, 1, 0)),
+        ({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}, Place(5, 8, 1)),  # torchrun
+        ({"RANK": "5", "WORLD_SIZE": "8"}, Place(5, 8, 0)),
+        (SLURM_STEP, Place(5, 8, 1, "71-3-0")),  # srun
+        ({**SLURM_STEP, "SLURM_RESTART_COUNT": "2"}, Place(5, 8, 1, "71-3-2")),  # requeued: not to meet the first start
+        ({**SLURM_STEP, "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, Place(0, 1, 0)),
+        # torchrun inside a step of one task a node: its word counts.
+        ({**SLURM_STEP, "RANK": "2", "WORLD_SIZE": "16", "LOCAL_RANK": "2"}, Place(2, 16, 2)),
+        # A batch script (or what submitit runs without srun) is one process, however large its job.
+        ({"SLURM_JOB_ID": "71", "SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}, Place(0, 1, 0)),
+    ],
+)
+def test_a_process_knows_its_place(environment: dict[str, str], place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert Place.from_environment() == place
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"RANK": "one", "WORLD_SIZE": "2"},
+        {"RANK": "0", "WORLD_SIZE": ""},
+        {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "none"},
+        {**SLURM_STEP, "SLURM_STEP_NUM_TASKS": "8(x2)"},
+        *[{k: v for k, v in SLURM_STEP.items() if k != missing} for missing in SLURM_STEP if "NUM" not in missing],
+    ],
+)
+def test_half_an_environment_is_refused_in_one_line(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(TrainingError, match="environment is incomplete") as refusal:
+        Place.from_environment()
+    assert "\n" not in str(refusal.value)
+
+
+def test_alone_nobody_is_waited_for(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        with process_group(SETTINGS, tmp_path, threads=1) as group:
+            assert (group.rank, group.world, group.leads, torch.get_num_threads()) == (0, 1, True, 1)
+            assert group.cores == len(os.sched_getaffinity(0))
+            assert group.sum(torch.tensor([2.5])).tolist() == [2.5]
+            assert group.agree("x") == "x" and group.gather("x") == ["x"]
+            agreement = Agreement(group, wishes=2)
+            assert [agreement(True, False), agreement(False, False)] == [[True, False], [False, False]]
+            assert agreement.settle() == [False, False]
+        with process_group(SETTINGS, tmp_path):
+            assert torch.get_num_threads() == len(os.sched_getaffinity(0))
+    finally:
+        torch.set_num_threads(before)
+    assert not torch.distributed.is_initialized() and not list(tmp_path.iterdir())
+
+
+# --- several --------------------------------------------------------------------------------------------------------
+
+
+def _child(
+    work: Callable[[Path, int], Any], folder: Path, rank: int, environment: dict[str, str], patience: float
+) -> None:
+    os.environ.update(environment)
+    distributed.PATIENCE = timedelta(seconds=patience)
+    began = time.monotonic()
+    try:
+        outcome = work(folder / "runs", rank)
+    except TrainingError as error:
+        outcome = f"TrainingError: {error}"
+    (folder / f"{rank}.json").write_text(json.dumps([outcome, time.monotonic() - began]))
+
+
+def in_processes(
+    work: Callable[[Path, int], Any], folder: Path, *environments: dict[str, str], patience: float = 60
+) -> list[tuple[Any, float]]:
+    """What one process for each environment gives, or says that went wrong, and the seconds that it took."""
+    started = []
+    try:
+        for rank, environment in enumerate(environments):
+            started.append(SERVER.Process(target=_child, args=(work, folder, rank, environment, patience)))
+            started[-1].start()
+        for process in started:
+            process.join(90)
+            assert process.exitcode == 0
+    finally:
+        for process in started:
+            process.kill()
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(len(environments))]
+
+
+def two_ranks() -> list[dict[str, str]]:
+    """As torchrun would tell them."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    return [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+
+
+def two_tasks() -> list[dict[str, str]]:
+    """As srun would."""
+    step = {**SLURM_STEP, "SLURM_STEP_NUM_TASKS": "2"}
+    return [{**step, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in range(2)]
+
+
+def conversation(runs: Path, rank: int) -> dict[str, Any]:
+    with process_group(SETTINGS, runs) as group:
+        assert group.rank == rank
+        mine = torch.tensor([rank + 1.0, 10.0], dtype=torch.float64)
+        return {
+            "leads": group.leads,
+            "in place": group.sum(mine) is mine,
+            "sum": mine.tolist(),
+            "agreed": group.agree({"rank": rank} if group.leads else None),
+            "gathered": group.gather([rank, "x" * rank]),
+            "wishes": wishes(group),
+            "lasting wish": lasting_wish(group),
+        }
+
+
+def wishes(group: Group) -> list[list[bool]]:
+    """Rank 1 has the first wish at the second call, rank 0 the second one from the third call on, until it is known."""
+    agreement, wants, known = Agreement(group, wishes=2), False, []
+    for call in range(1, 8):
+        time.sleep(0.02 * group.rank * (call % 2))  # they do not come at the same time
+        wants = wants or (group.rank == 0 and call == 3)
+        known.append(agreement(group.rank == 1 and call == 2, wants))
+        wants &= not known[-1][1]
+    agreement(group.rank == 1, False)
+    return [*known, *(agreement.settle() for _ in range(2)), *(agreement(False, False) for _ in range(2))]
+
+
+def lasting_wish(group: Group) -> list[list[bool]]:
+    agreement = Agreement(group, wishes=1)
+    return [*(agreement(group.rank == 1) for _ in range(6)), agreement.settle()]
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of two had of one conversation."""
+    return [outcome for outcome, _ in in_processes(conversation, tmp_path_factory.mktemp("told"), *two_ranks())]
+
+
+def test_peers_sum_agree_and_gather(told: list[dict[str, Any]]) -> None:
+    assert [of_rank["leads"] for of_rank in told] == [True, False]
+    for of_rank in told:
+        assert of_rank["in place"] and of_rank["sum"] == [3.0, 20.0]
+        assert of_rank["agreed"] == {"rank": 0} and of_rank["gathered"] == [[0, ""], [1, "x"]]
+
+
+def test_a_wish_of_one_is_known_to_both_at_the_next_call_and_once(told: list[dict[str, Any]]) -> None:
+    first, second = (of_rank["wishes"] for of_rank in told)
+    assert first == second
+    no = [False, False]
+    assert first[:7] == [no, no, [True, False], [False, True], no, no, no]
+    assert first[7:] == [[True, False], no, no, no], "what is settled is not told again"
+
+
+def test_a_wish_that_stays_is_wished_anew_once_it_was_known(told: list[dict[str, Any]]) -> None:
+    for of_rank in told:
+        assert of_rank["lasting wish"] == [[False], [True], [False], [True], [False], [True], [False]]
+
+
+def shares(runs: Path, rank: int) -> list[list[int]]:
+    """Cores and torch's threads: on those of this machine, on eight of which each may use some, on one of its own."""
+    told = []
+
+    def join() -> None:
+        os.environ["SLURM_STEP_ID"] = str(len(told))
+        with process_group(SETTINGS, runs) as group:
+            told.append([group.cores, torch.get_num_threads()])
+
+    join()
+    real = distributed.cores
+    for some in (range(8), set(range(8)) - {7 * rank}, range(4 * rank, 4 * rank + 4)):
+        distributed.cores = lambda some=some: set(some)  # type: ignore[attr-defined]
+        join()
+    distributed.cores = real  # type: ignore[attr-defined]
+    mine = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {mine[rank % len(mine)]})
+    join()
+    return told
+
+
+def test_cores_are_shared_by_those_that_may_use_the_same_ones(tmp_path: Path) -> None:
+    half = max(1, len(os.sched_getaffinity(0)) // 2)
+    for told, _ in in_processes(shares, tmp_path, *two_tasks()):
+        assert told == [[half, half], [4, 4], [3, 3], [4, 4], [1, 1]]
+    assert not list((tmp_path / "runs" / ".rendezvous").iterdir())
+
+
+def join(runs: Path, rank: int) -> None:
+    with process_group(SETTINGS, runs):
+        pass
+
+
+@pytest.mark.slow
+def test_peers_that_never_come_are_an_error_and_no_hang(tmp_path: Path) -> None:
+    leader, other = two_ranks()
+    task, of_another_step = two_tasks()
+    alone = [
+        leader,
+        {**other, "MASTER_PORT": two_ranks()[0]["MASTER_PORT"]},
+        task,
+        {**of_another_step, "SLURM_STEP_ID": "4"},
+        {"RANK": "0", "WORLD_SIZE": "2"},  # and no address
+    ]
+    ended = in_processes(join, tmp_path, *alone, patience=1)
+    assert all(seconds < 30 for _, seconds in ended)
+    said = [outcome for outcome, _ in ended]
+    assert all(words.startswith("TrainingError: ") and "\n" not in words for words in said)
+    for k, rank in ((0, 0), (1, 1), (2, 0), (4, 0)):
+        assert f"rank {rank} of 2 cannot join its peers" in said[k]
+    assert "71-4-0.json: did not come within 0:00:01" in said[3]
+    assert "MASTER_ADDR" in said[4]
