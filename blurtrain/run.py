@@ -261,8 +261,11 @@ class Attempt:
         )
 
     def check(self) -> None:
-        """Raise Superseded if a newer attempt has begun."""
-        newest = int(self.run.attempts()[-1].name)
+        """Raise Superseded if a newer attempt has begun, RunError if the run has been removed."""
+        attempts = self.run.attempts()
+        if not attempts:
+            raise RunError(f"{self.run.path}: has been removed while it was being trained")
+        newest = int(attempts[-1].name)
         if newest > self.number:
             raise Superseded(f"{self.run.path}: attempt {newest} has taken over from attempt {self.number}")
 

@@ -25,6 +25,13 @@ COMMANDS = [
     ("grid", "status"),
     ("grid", "submit"),
     ("grid", "cancel"),
+    ("grid", "retry"),
+    ("grid", "logs"),
+    ("bench",),
+    ("bench", "blur"),
+    ("bench", "loader"),
+    ("bench", "train"),
+    ("doctor",),
     ("report",),
 ]
 

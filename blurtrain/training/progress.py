@@ -35,6 +35,7 @@ class Progress:
         self.attempt, self.epochs = attempt, settings.optimisation.epochs
         self._state: dict[str, Any] = {"doing": "starting", "epoch": 0.0, "epochs": self.epochs}
         self._moved = time.monotonic()
+        self._began: tuple[float, float] | None = None  # when, and at which epoch
         self._over, self._failure = threading.Event(), list[Exception]()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._shown_sigma: float | None = None
@@ -64,6 +65,7 @@ class Progress:
     def begin(self, epoch: float, step: int) -> None:
         """The run stands at `epoch` epochs, after `step` steps, and goes on from here."""
         self.tick(doing="training", epoch=epoch)
+        self._began = time.monotonic(), epoch
         if self._wants_tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -92,20 +94,26 @@ class Progress:
     def _beat(self) -> None:
         assert self.attempt
         while not self._over.wait(BEAT_SECONDS):
+            now = time.monotonic()
+            news = {**self._state, "unmoved_seconds": round(now - self._moved, 1)}
+            if self._began and (done := self._state["epoch"] - self._began[1]) > 0:
+                news["remaining_seconds"] = round((now - self._began[0]) * (self.epochs - self._state["epoch"]) / done)
             try:
-                self.attempt.beat(**self._state, unmoved_seconds=round(time.monotonic() - self._moved, 1))
+                self.attempt.beat(**news)
             except BlurtrainError as error:
                 self._failure.append(error)  # told by the next tick, in the thread that can stop
                 return
 
     def steps(self, at: int, epoch: float, **values: float) -> None:
         """What was measured over the last steps, up to step `at` of the run."""
+        self._state["images_per_second"] = values["images_per_second"]
         if self.attempt:
             self.attempt.record("step", at=at, epoch=round(epoch, 4), **values)
             self._scalars("step", at, values)
 
     def epoch(self, at: int, epoch: int, **values: float) -> None:
         """`epoch` epochs are done; `values` is what was measured in the last of them."""
+        self._state["images_per_second"] = values["images_per_second"]
         if not self.attempt:
             return
         self.attempt.record("epoch", at=at, epoch=epoch, **values)
