@@ -46,9 +46,9 @@ def publish(path: Path, content: Content) -> None:
     temporary = _written_beside(path, content)
     try:
         temporary.replace(path)
+        _sync_folder(path.parent)
     except OSError as error:
         raise _unwritable(path, error) from error
-    _sync_folder(path.parent)
 
 
 def publish_once(path: Path, content: Content) -> bool:

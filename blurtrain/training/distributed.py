@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ class Place:
         """Raises TrainingError where the environment contradicts itself."""
         e = os.environ
         try:
-            if "RANK" in e and "WORLD_SIZE" in e:
+            if "RANK" in e or "WORLD_SIZE" in e:
                 return cls(int(e["RANK"]), int(e["WORLD_SIZE"]), int(e.get("LOCAL_RANK", "0")))
             # Only the tasks of a step have this one; a batch script by itself is one process, however large its job.
             if int(e.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
@@ -107,12 +107,12 @@ def process_group(settings: Settings, runs: Path, threads: int = 0) -> Iterator[
         yield Group(0, 1, device, len(cores()))
         return
     _join(place, device, runs)
-    group = Group(place.rank, place.world, device)
-    mine = (socket.gethostname(), cores())
-    sharing = sum(host == mine[0] and not mine[1].isdisjoint(theirs) for host, theirs in group.gather(mine))
-    group = Group(place.rank, place.world, device, max(1, len(mine[1]) // sharing))
-    torch.set_num_threads(threads or group.cores)
     try:
+        group = Group(place.rank, place.world, device)
+        mine = (socket.gethostname(), cores())
+        sharing = sum(host == mine[0] and not mine[1].isdisjoint(theirs) for host, theirs in group.gather(mine))
+        group = replace(group, cores=max(1, len(mine[1]) // sharing))
+        torch.set_num_threads(threads or group.cores)
         yield group
     except RuntimeError as error:
         # gloo says so in words only.

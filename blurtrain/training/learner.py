@@ -1,6 +1,7 @@
 """A network that learns, one step at a time: in which arithmetic, by which update, and what a bad step does."""
 
 import contextlib
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from blurtrain.errors import TrainingError
 from blurtrain.settings import Settings
@@ -30,7 +30,7 @@ class Learner:
         self.passes, self.tf32, self.half = o.accumulate, p.tf32, HALF.get(p.arithmetic)
         self.dtype = torch.float64 if p.arithmetic == "float64" else torch.float32
         self.network = self._with_batch_norm(network.to(self.device, self.dtype, memory_format=torch.channels_last))
-        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(o.ema)) if o.ema else None
+        self.average = copy.deepcopy(self.network).requires_grad_(False) if o.ema else None
         self.distributed = None
         if group.world > 1:
             self.distributed = DistributedDataParallel(self.network, gradient_as_bucket_view=True)
@@ -86,12 +86,11 @@ class Learner:
         self.first_bad = torch.where((self.first_bad < 0) & ~finite, number, self.first_bad)
         good = self._update()
         update_running(self.network, self.group, good)
-        if self.average is not None:
-            self.average.update_parameters(self.network)
+        self._follow(good)
         if good is None:
             return torch.cat([sums, torch.zeros_like(sums[:1])])
         left_out = (~good).double() * len(labels)
-        return torch.cat([torch.where(good, sums, 0.0), left_out[None]])
+        return torch.cat([torch.where(good & finite, sums, 0.0), left_out[None]])
 
     def _pass(self, images: Tensor, labels: Tensor, *, last: bool) -> Tensor:
         """Forward and backward; gradients are summed over the processes in the last pass of a step only."""
@@ -123,12 +122,30 @@ class Learner:
             self.optimiser.step()
         return good
 
+    @torch.no_grad()
+    def _follow(self, good: Tensor | None) -> None:
+        """Move the average towards the weights, but not by a step that was left out."""
+        if self.average is not None:
+            average, weights = list(self.average.parameters()), list(self.network.parameters())
+            share = 1 - self.settings.ema
+            # torch.optim.swa_utils has the same, but cannot leave out a step without asking the device.
+            kept = share if good is None else [(share * good).to(weights[0].dtype)] * len(weights)
+            torch._foreach_lerp_(average, weights, kept)
+
     def _arithmetic(self) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast(self.device.type, self.half) if self.half else contextlib.nullcontext()
 
     def trained(self) -> nn.Module:
-        """The network to evaluate and publish: the moving average, where there is one."""
-        return self.network if self.average is None else self.average.module
+        """The network to evaluate and publish: the moving average, where there is one, with the buffers as they are."""
+        if self.average is None:
+            return self.network
+        for old, new in zip(self.average.buffers(), self.network.buffers(), strict=True):
+            old.copy_(new)
+        return self.average
+
+    def is_sound(self) -> bool:
+        """Whether all weights are finite numbers; waits for the device."""
+        return bool(torch.isfinite(torch.nn.utils.get_total_norm(self.network.parameters())))
 
     def state(self) -> dict[str, Any]:
         """All that a step changes, for a checkpoint."""

@@ -14,13 +14,18 @@ def build_optimiser(model: nn.Module, settings: Optimisation) -> torch.optim.Opt
         return torch.optim.Adam(
             model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
-    return torch.optim.SGD(
+    sgd = torch.optim.SGD(
         model.parameters(),
         settings.learning_rate,
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
         fused=True,
     )
+    for parameter in model.parameters() if settings.momentum else ():
+        # torch makes room for it in the first step, and would leave there whatever lay in memory if just that step is
+        # left out (a gradient that is no number, a float16 overflow).
+        sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return sgd
 
 
 def learning_rate(step: int, steps_per_epoch: int, settings: Optimisation) -> float:

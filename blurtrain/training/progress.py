@@ -100,7 +100,7 @@ class Progress:
                 news["remaining_seconds"] = round((now - self._began[0]) * (self.epochs - self._state["epoch"]) / done)
             try:
                 self.attempt.beat(**news)
-            except BlurtrainError as error:
+            except (BlurtrainError, OSError) as error:
                 self._failure.append(error)  # told by the next tick, in the thread that can stop
                 return
 

@@ -251,6 +251,7 @@ def _stop_or_save(training: Training, position: Position, everyone: NDArray[np.i
         return
     if everyone is not None:
         _measured(training, position.sums, everyone, position.epoch)  # what is no number must not be saved
+    _check_weights(training)
     total = training.group.sum(position.sums.clone()).tolist()
     if training.attempt:
         training.attempt.check()
@@ -266,10 +267,19 @@ def _stop_or_save(training: Training, position: Position, everyone: NDArray[np.i
         raise Stopped(f"{training.run.path}: stopped by {cause} in {place}; the same command goes on from there")
 
 
+def _check_weights(training: Training) -> None:
+    if not training.learner.is_sound():
+        raise TrainingError(
+            f"{training.run.path}: weights have become infinite or no numbers, and are not saved; lower "
+            "optimisation.learning_rate"
+        )
+
+
 def _finish(training: Training) -> None:
     """Weights, evaluation, and last of all the result."""
     settings, run, group, attempt = training.settings, training.run, training.group, training.attempt
     epochs = settings.optimisation.epochs
+    _check_weights(training)
     network = training.learner.trained()
     end = Position(epochs, 0, torch.zeros(4, dtype=torch.float64, device=group.device))
 

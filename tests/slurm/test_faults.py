@@ -1,0 +1,271 @@
+"""Grids on a cluster that misbehaves while they train: each run is done once, with the bits of one left in peace."""
+
+import hashlib
+import itertools
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grids import SmallGrid, explain
+from simulated import Cluster, wait
+
+from blurtrain.data.catalog import Dataset, Recipe, prepare
+from blurtrain.run import Run
+from blurtrain.settings import dump
+from jobs.grid import Member, expand, read_grid
+
+pytestmark = pytest.mark.slurm
+EPOCHS = 30
+TWO_NODES = "blurry-to-clear"
+SETTINGS = {
+    "checkpoints": {"every_minutes": 0.03},
+    "loader": {"threads": 1},
+    "logging": {"every_steps": 1},
+}
+RACE_SECONDS = 0.5
+"""A write that an attempt had begun when the next one began may end after that."""
+
+
+def four_runs(
+    cluster: Cluster, folder: Path, dataset: Dataset, epochs: int = EPOCHS, profile: dict[str, Any] | None = None
+) -> SmallGrid:
+    """Two runs of one process, two of two processes on two nodes."""
+    return SmallGrid.write(
+        cluster,
+        folder,
+        dataset,
+        seeds=[0, 1],
+        regimes=["clear", TWO_NODES],
+        epochs=epochs,
+        profile={"failures": 0, **(profile or {})},  # a fault of the cluster is no failure of the run
+        where=[
+            {"match": {}, "settings": SETTINGS},
+            {"match": {"regime": TWO_NODES}, "resources": {"nodes": 2}},
+        ],
+    )
+
+
+def members(grid: SmallGrid) -> list[Member]:
+    path = grid.folder / "grid.yaml"
+    return expand(read_grid(path), str(path))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What must not depend on what happened on the way: hashes of weights and evaluation, and the loss of each step."""
+
+    weights: str
+    evaluation: str
+    losses: tuple[tuple[int, float], ...]
+
+    @classmethod
+    def of(cls, run: Run) -> "Outcome":
+        result = run.result()
+        assert result is not None, run.path
+        files = run.weights, run.evaluations / result["accuracy"]
+        weights, evaluation = (hashlib.sha256(path.read_bytes()).hexdigest() for path in files)
+        return cls(weights, evaluation, tuple((e["at"], e["loss"]) for e in run.journal() if e["event"] == "step"))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(cluster: Cluster, prepared: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Outcome]:
+    """What becomes of `four_runs` without SLURM: the same numbers of processes and threads, on this machine."""
+    grid = four_runs(cluster, tmp_path_factory.mktemp("undisturbed"), prepared)
+    runs = members(grid)
+    for alike in (False, True):
+        processes = [p for m in runs if (m.resources.nodes == 2) == alike for p in _train(m, grid)]
+        assert [process.wait(timeout=300) for process in processes] == [0] * len(processes)
+    return {member.run_id: Outcome.of(Run(grid.runs / member.run_id)) for member in runs}
+
+
+def _train(member: Member, grid: SmallGrid) -> Iterator[subprocess.Popen[bytes]]:
+    file = grid.folder / f"{member.run_id}.yaml"
+    file.write_text(dump(member.settings))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    for rank in range(member.resources.nodes):
+        place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(member.resources.nodes)}
+        yield subprocess.Popen(
+            [sys.executable, "-m", "blurtrain", "train", str(file), "--runs", str(grid.runs)],
+            env={**os.environ, **place, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port},
+        )
+
+
+def events(attempt: Path) -> list[dict[str, Any]]:
+    try:
+        return [json.loads(line) for line in (attempt / "journal.jsonl").read_text().splitlines(keepends=True)]
+    except FileNotFoundError:
+        return []
+
+
+def await_training(grid: SmallGrid, seconds: float = 120) -> None:
+    """Until each run has a checkpoint, by their files alone: a busy machine is not to be made busier."""
+    wait("all runs to train", lambda: len({p.parent for p in grid.runs.glob("*/checkpoints/*.pt")}) == 4, seconds)
+    assert not list(grid.runs.glob("*/result.json")), "too few epochs to show anything"
+
+
+def nodes_of(grid: SmallGrid, run: Mapping[str, Any]) -> list[str]:
+    listed = grid.cluster.run("squeue", "--noheader", f"--jobs={run['job_id']}", "--format=%N")
+    return grid.cluster.run("scontrol", "show", "hostnames", listed).split()
+
+
+def check_end(grid: SmallGrid, undisturbed: Mapping[str, Outcome], seconds: float = 300) -> None:
+    """All runs end done, once, with the bits that they have undisturbed, and nothing is left of their jobs."""
+    try:
+        wait("all results", lambda: len(list(grid.runs.glob("*/result.json"))) == len(undisturbed), seconds)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{explain(grid.rows(), grid.runs)}") from None
+    wait("no job to be left", lambda: not grid.jobs(), 60)
+    assert set(grid.states()) == {"done"}
+    runs = {member.run_id: Run(grid.runs / member.run_id) for member in members(grid)}
+    for run in runs.values():
+        attempts = [events(attempt) for attempt in run.attempts()]
+        assert [e["event"] for told in attempts for e in told].count("done") == 1
+        assert attempts[-1][-1]["event"] == "done"
+        assert_fenced(run)
+    assert {run_id: Outcome.of(run) for run_id, run in runs.items()} == undisturbed
+    assert grid.submit() == 0
+
+
+def assert_fenced(run: Run) -> None:
+    """No attempt has told or saved anything after the next one began; by the one clock of the file system."""
+    for older, newer in itertools.pairwise(run.attempts()):
+        began = (newer / "settings.yaml").stat().st_mtime + RACE_SECONDS
+        for file in ("journal.jsonl", "heartbeat.json"):
+            if (older / file).exists():
+                assert (older / file).stat().st_mtime <= began, older / file
+        # What the newer one goes on from was there when it began: it starts no later than the older one had come.
+        reached = [e["at"] for e in events(older) if "at" in e]
+        assert not events(newer) or events(newer)[0]["at"] <= max([*reached, 0]) + 1
+
+
+# --- faults ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_controller_dies(
+    quiet: Cluster, prepared: Dataset, tmp_path: Path, undisturbed: Mapping[str, Outcome]
+) -> None:
+    grid = four_runs(quiet, tmp_path, prepared)
+    assert grid.submit() == 4
+    wait("jobs to start", lambda: "R" in quiet.run("squeue", "--noheader", "--format=%t").split(), 30)
+    try:
+        quiet.fault("ctld-kill")  # SLURM has not yet saved that they were started
+        time.sleep(3)
+        quiet.fault("ctld-up")
+        await_training(grid)
+        quiet.fault("ctld-kill")
+        time.sleep(3)
+    finally:
+        quiet.fault("ctld-up")
+    check_end(grid, undisturbed)
+
+
+def test_a_node_loses_power(
+    quiet: Cluster, prepared: Dataset, tmp_path: Path, undisturbed: Mapping[str, Outcome]
+) -> None:
+    grid = four_runs(quiet, tmp_path, prepared)
+    grid.submit()
+    await_training(grid)
+    wide = next(row for row in grid.rows() if row["regime"] == TWO_NODES)
+    victim = nodes_of(grid, wide)[1]
+    quiet.fault("node-kill", victim)
+    try:
+        wait("it to be put back", lambda: quiet.job(wide["job_id"])["Restarts"] == "1", 90)
+    finally:
+        quiet.fault("node-up", victim)
+    check_end(grid, undisturbed)
+    attempts = dict(zip([row["run_id"] for row in grid.rows()], grid.attempts(), strict=True))
+    assert attempts[wide["run_id"]] == 2
+
+
+def test_all_are_preempted(
+    quiet: Cluster, prepared: Dataset, tmp_path: Path, undisturbed: Mapping[str, Outcome]
+) -> None:
+    grid = four_runs(quiet, tmp_path, prepared, profile={"partition": "preemptible"})
+    grid.submit()
+    await_training(grid)
+    urgent = quiet.submit("--partition=urgent", "--nodes=4", "--gpus-per-node=8", script="sleep 1")
+    quiet.await_state(urgent, "RUNNING", "COMPLETED", seconds=60)
+    assert set(grid.states()) <= {"preempted", "running", "queued"}
+    check_end(grid, undisturbed)
+    assert grid.attempts() == [2] * 4
+
+
+def test_a_node_is_cut_off_and_trains_on(
+    quiet: Cluster, prepared: Dataset, tmp_path: Path, undisturbed: Mapping[str, Outcome]
+) -> None:
+    if not quiet.network:
+        pytest.skip("network namespaces are not permitted here")
+    grid = four_runs(quiet, tmp_path, prepared)
+    grid.submit()
+    await_training(grid)
+    alone = next(row for row in grid.rows() if row["regime"] != TWO_NODES)
+    (victim,) = nodes_of(grid, alone)
+    run = Run(grid.runs / alone["run_id"])
+    quiet.fault("node-cut", victim)
+    try:
+        before = len(events(run.attempts()[0]))
+        wait("another attempt", lambda: len(run.attempts()) > 1, 120)
+        first, second = run.attempts()[:2]
+        assert len(events(first)) > before + 1  # it went on while it was cut off
+        wait("the other attempt to train", lambda: len(events(second)) > 1, 60)
+        wait("the first one to notice", lambda: "Superseded" in (first / "log.txt").read_text(), 60)
+    finally:
+        quiet.fault("node-heal", victim)
+    check_end(grid, undisturbed)
+
+
+# --- no fault -------------------------------------------------------------------------------------------------------
+
+
+def test_the_whole_study(quiet: Cluster, tree: Path, tmp_path: Path) -> None:
+    names = [f"textures{k}" for k in range(5)]
+    datasets = [prepare(tmp_path / "data", name, Recipe(images=str(tree), resolution=64))[0] for name in names]
+    small = {
+        "data": {"resolution": 64, "root": str(tmp_path / "data")},
+        "optimisation": {"epochs": 2, "batch_size": 8, "warmup_epochs": 1},
+        "evaluation": {"sigmas": [0, 8]},
+        "loader": {"kind": "resident", "workers": 1, "threads": 1},
+        "logging": {"tensorboard": False},
+    }
+    grid = SmallGrid.write(
+        quiet,
+        tmp_path / "grid",
+        datasets[0],
+        profile={"at_a_time": 2, "failures": 0},
+        settings=small,
+        axes={"dataset": names, "regime": ["clear", "blurry", TWO_NODES], "seed": [0]},
+        where=[{"match": {"dataset": names[0]}, "resources": {"nodes": 2}}],
+    )
+    order = ["planned", "queued", "running", "done"]
+    assert grid.states() == ["planned"] * 15
+    assert "submitting would take up 15 of 15 runs" in grid.call("plan").stdout
+    assert grid.submit() == 15
+    seen: dict[str, list[str]] = {row["run_id"]: [] for row in grid.rows()}
+    deadline = time.monotonic() + 400
+    while {told[-1] for told in seen.values() if told} != {"done"}:
+        assert time.monotonic() < deadline, explain(grid.rows(), grid.runs)
+        results = {path.parent.name for path in grid.runs.glob("*/result.json")}
+        for row in grid.rows():
+            seen[row["run_id"]].append(row["state"])
+            assert row["run_id"] not in results or row["state"] == "done"
+            assert row["state"] != "queued" or row["message"].startswith("waits in the queue: ")
+            assert row["state"] != "running" or row["job_id"]
+        time.sleep(1)
+    for told in seen.values():
+        assert set(told) <= set(order[1:])
+        assert sorted(told, key=order.index) == told
+    assert {state for told in seen.values() for state in told} == {"queued", "running", "done"}
+    assert all("top-1" in row["message"] and row["epoch"] == row["epochs"] for row in grid.rows())
+    assert grid.attempts() == [1] * 15
+    wait("no job to be left", lambda: not grid.jobs(), 30)
+    assert "submitting would take up 0 of 15 runs" in grid.call("plan").stdout
