@@ -28,6 +28,9 @@ PEERS_SECONDS = 300
 MOVES = 8
 """A run goes elsewhere at most so often because of unfit nodes: then it is not the nodes."""
 
+FORGOTTEN_SECONDS = 300
+"""So long a job waits to be killed that SLURM does not know of."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -63,6 +66,8 @@ def work(task: Task) -> str:
         print(f"exit codes: {codes}", flush=True)
         stopped = [run_id for run_id, code in codes.items() if code in STOPPED]
         failed = [run_id for run_id, code in codes.items() if code and code not in STOPPED]
+        if failed and _is_forgotten():
+            return _await_end(f"{', '.join(failed)} ended with an error")
         tried = {run_id: _count(task, run_id, "failures") for run_id in failed}
         if stopped or any(times <= task.failures for times in tried.values()):
             return _again(task, ", ".join(f"{run_id} ended with {codes[run_id]}" for run_id in [*stopped, *failed]))
@@ -169,6 +174,27 @@ def _count(task: Task, run_id: str, what: str) -> int:
     return int(counts[what])
 
 
+def _is_forgotten(facts: dict[str, str] | None = None) -> bool:
+    """Whether SLURM does not know that it has started this job: its controller was killed right after that.
+
+    It then takes our steps away, so that srun fails, and is about to start the job anew.
+    """
+    try:
+        facts = facts or scheduler.show(slurm_job())
+    except JobError as error:
+        return "Invalid job id" in str(error)
+    restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
+    return facts.get("JobState") == "PENDING" and facts.get("Restarts") == restarts
+
+
+def _await_end(why: str) -> str:
+    """Stay until SLURM comes to know of this job on its node, and kills it: did we end by ourselves, it would take that
+    for the end of the job that waits, or keep the node from starting it."""
+    print(f"{why}; SLURM has forgotten that it started this job: waiting to be killed", flush=True)
+    time.sleep(FORGOTTEN_SECONDS)
+    return f"{why}; the job was forgotten: left alone"
+
+
 def _again(task: Task, why: str, without: list[str] | None = None) -> str:
     """Put this job back into the queue, unless it is no longer ours to say; not on the nodes `without`.
 
@@ -181,6 +207,8 @@ def _again(task: Task, why: str, without: list[str] | None = None) -> str:
             time.sleep(5)
         try:
             facts = scheduler.show(job)
+            if _is_forgotten(facts):
+                return _await_end(why)
             if facts.get("JobState") != "RUNNING" or facts.get("Restarts") != restarts:
                 return f"{why}; the job is {facts.get('JobState')}: left alone"
             scheduler.ask("scontrol", "requeue", job)

@@ -57,9 +57,10 @@ def test_every_test_image_is_counted_once_whatever_the_batch(
 def test_shares_add_up_at_any_world_size_and_a_lost_image_is_an_error(
     prepared: Dataset, tiny: Callable[..., Settings]
 ) -> None:
-    settings = tiny()
+    settings = tiny(evaluation={"batch_size": 2})
     whole = outcome(prepared, settings)
     sums: list[Tensor] = []
+    ticks: list[int] = []
 
     def collect(counts: Tensor) -> Tensor:
         sums.append(counts.clone())
@@ -68,7 +69,13 @@ def test_shares_add_up_at_any_world_size_and_a_lost_image_is_an_error(
         return pretended
 
     for rank in range(3):
-        outcome(prepared, settings, rank=rank, world=3, total=collect)
+        ticks.append(0)
+
+        def tick() -> None:
+            ticks[-1] += 1
+
+        outcome(prepared, settings, rank=rank, world=3, total=collect, tick=tick)
+    assert ticks == [2, 2, 2], "five batches for three processes, which keep step"
     added = torch.stack(sums).sum(0).tolist()
     assert added[-1] == [whole["n"], int(prepared.split("test")[0].sum())]
     assert [row[0] for row in added[:-1]] == [level["top1"] for level in whole["levels"]]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,6 @@ from blurtrain.models import build
 from blurtrain.models.smoothing import Smoothing
 from blurtrain.run import Run
 from blurtrain.settings import Settings
-from blurtrain.training import train as training
 from blurtrain.training.train import train
 
 Tiny = Callable[..., Settings]
@@ -121,16 +121,17 @@ def sigmas_of(run: Run) -> list[float]:
 
 
 def test_a_run_with_feature_smoothing(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, step = [], training._step
+    seen, smooth = [], Smoothing._smooth
 
-    def watched(state: training.Training, *rest: object) -> Tensor:
-        seen.append(state.smoothing.sigma)
-        return step(state, *rest)  # type: ignore[arg-type]
+    def watched(self: Smoothing, module: nn.Module, *rest: Any) -> Tensor | None:
+        if module.training:
+            seen.append(self.sigma)
+        return smooth(self, module, *rest)
 
-    monkeypatch.setattr(training, "_step", watched)
+    monkeypatch.setattr(Smoothing, "_smooth", watched)
     curriculum = {"schedule": "feature-smoothing", "sigma": 1, "factor": 0.5, "every_epochs": 1}
     run = train(tiny(regime="feature-smoothing", curriculum=curriculum), tmp_path)
-    assert seen == [1, 1, 1, 0.5, 0.5, 0.5]  # three batches an epoch
+    assert seen == [1] * 15 + [0.5] * 15  # three batches an epoch, five convolutions
     assert sigmas_of(run) == [0, 0]  # of the images
     clear = train(tiny(), tmp_path)
     weights, plain = (safetensors.torch.load_file(r.weights) for r in (run, clear))

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from jobs.grid import Member, expand, read_grid
 
 pytestmark = pytest.mark.slurm
 EPOCHS = 30
+LONG = 160
+"""Epochs that a run of one process takes longer for than SLURM takes to give a lost node up, and to start it anew."""
 TWO_NODES = "blurry-to-clear"
 SETTINGS = {
     "checkpoints": {"every_minutes": 0.03},
@@ -37,17 +39,18 @@ RACE_SECONDS = 0.5
 def four_runs(
     cluster: Cluster, folder: Path, dataset: Dataset, epochs: int = EPOCHS, profile: dict[str, Any] | None = None
 ) -> SmallGrid:
-    """Two runs of one process, two of two processes on two nodes."""
+    """Two runs of one process, of so many epochs, two of two processes on two nodes."""
     return SmallGrid.write(
         cluster,
         folder,
         dataset,
         seeds=[0, 1],
         regimes=["clear", TWO_NODES],
-        epochs=epochs,
-        profile={"failures": 0, **(profile or {})},  # a fault of the cluster is no failure of the run
+        epochs=EPOCHS,
+        profile={"failures": 0, **(profile or {})},  # what the cluster does is no failure of a run
         where=[
             {"match": {}, "settings": SETTINGS},
+            {"match": {"regime": "clear"}, "settings": {"optimisation": {"epochs": epochs}}},
             {"match": {"regime": TWO_NODES}, "resources": {"nodes": 2}},
         ],
     )
@@ -75,19 +78,30 @@ class Outcome:
         return cls(weights, evaluation, tuple((e["at"], e["loss"]) for e in run.journal() if e["event"] == "step"))
 
 
+@dataclass(frozen=True)
+class Undisturbed:
+    """What becomes of runs without SLURM: the same numbers of processes and threads, on this machine; each run once."""
+
+    runs: Path
+    known: dict[str, Outcome] = field(default_factory=dict)
+
+    def __call__(self, grid: SmallGrid) -> dict[str, Outcome]:
+        wanted = members(grid)
+        for nodes in (1, 2):
+            new = [m for m in wanted if m.resources.nodes == nodes and m.run_id not in self.known]
+            processes = [process for member in new for process in _train(member, self.runs)]
+            assert [process.wait(timeout=300) for process in processes] == [0] * len(processes)
+            self.known.update({member.run_id: Outcome.of(Run(self.runs / member.run_id)) for member in new})
+        return {member.run_id: self.known[member.run_id] for member in wanted}
+
+
 @pytest.fixture(scope="session")
-def undisturbed(cluster: Cluster, prepared: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Outcome]:
-    """What becomes of `four_runs` without SLURM: the same numbers of processes and threads, on this machine."""
-    grid = four_runs(cluster, tmp_path_factory.mktemp("undisturbed"), prepared)
-    runs = members(grid)
-    for alike in (False, True):
-        processes = [p for m in runs if (m.resources.nodes == 2) == alike for p in _train(m, grid)]
-        assert [process.wait(timeout=300) for process in processes] == [0] * len(processes)
-    return {member.run_id: Outcome.of(Run(grid.runs / member.run_id)) for member in runs}
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    return Undisturbed(tmp_path_factory.mktemp("undisturbed"))
 
 
-def _train(member: Member, grid: SmallGrid) -> Iterator[subprocess.Popen[bytes]]:
-    file = grid.folder / f"{member.run_id}.yaml"
+def _train(member: Member, runs: Path) -> Iterator[subprocess.Popen[bytes]]:
+    file = runs / f"{member.run_id}.yaml"
     file.write_text(dump(member.settings))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -95,7 +109,7 @@ def _train(member: Member, grid: SmallGrid) -> Iterator[subprocess.Popen[bytes]]
     for rank in range(member.resources.nodes):
         place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(member.resources.nodes)}
         yield subprocess.Popen(
-            [sys.executable, "-m", "blurtrain", "train", str(file), "--runs", str(grid.runs)],
+            [sys.executable, "-m", "blurtrain", "train", str(file), "--runs", str(runs)],
             env={**os.environ, **place, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port},
         )
 
@@ -118,10 +132,10 @@ def nodes_of(grid: SmallGrid, run: Mapping[str, Any]) -> list[str]:
     return grid.cluster.run("scontrol", "show", "hostnames", listed).split()
 
 
-def check_end(grid: SmallGrid, undisturbed: Mapping[str, Outcome], seconds: float = 300) -> None:
+def check_end(grid: SmallGrid, undisturbed: Undisturbed, seconds: float = 300) -> None:
     """All runs end done, once, with the bits that they have undisturbed, and nothing is left of their jobs."""
     try:
-        wait("all results", lambda: len(list(grid.runs.glob("*/result.json"))) == len(undisturbed), seconds)
+        wait("all results", lambda: len(list(grid.runs.glob("*/result.json"))) == 4, seconds)
     except AssertionError as error:
         raise AssertionError(f"{error}\n{explain(grid.rows(), grid.runs)}") from None
     wait("no job to be left", lambda: not grid.jobs(), 60)
@@ -132,7 +146,7 @@ def check_end(grid: SmallGrid, undisturbed: Mapping[str, Outcome], seconds: floa
         assert [e["event"] for told in attempts for e in told].count("done") == 1
         assert attempts[-1][-1]["event"] == "done"
         assert_fenced(run)
-    assert {run_id: Outcome.of(run) for run_id, run in runs.items()} == undisturbed
+    assert {run_id: Outcome.of(run) for run_id, run in runs.items()} == undisturbed(grid)
     assert grid.submit() == 0
 
 
@@ -151,15 +165,14 @@ def assert_fenced(run: Run) -> None:
 # --- faults ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_controller_dies(
-    quiet: Cluster, prepared: Dataset, tmp_path: Path, undisturbed: Mapping[str, Outcome]
-) -> None:
-    grid = four_runs(quiet, tmp_path, prepared)
+def test_the_controller_dies(quiet: Cluster, prepared: Dataset, tmp_path: Path, undisturbed: Undisturbed) -> None:
+    grid = four_runs(quiet, tmp_path, prepared, profile={"sbatch": {"begin": "now+12"}})
     assert grid.submit() == 4
+    submitted, saved = time.time(), quiet.directory / "state" / "job_state"
+    wait("SLURM to save its jobs", lambda: saved.exists() and saved.stat().st_mtime > submitted, 30)
     wait("jobs to start", lambda: "R" in quiet.run("squeue", "--noheader", "--format=%t").split(), 30)
     try:
-        quiet.fault("ctld-kill")  # SLURM has not yet saved that they were started
-        time.sleep(3)
+        quiet.fault("ctld-kill")  # it has not saved that they were started
         quiet.fault("ctld-up")
         await_training(grid)
         quiet.fault("ctld-kill")
@@ -169,9 +182,7 @@ def test_the_controller_dies(
     check_end(grid, undisturbed)
 
 
-def test_a_node_loses_power(
-    quiet: Cluster, prepared: Dataset, tmp_path: Path, undisturbed: Mapping[str, Outcome]
-) -> None:
+def test_a_node_loses_power(quiet: Cluster, prepared: Dataset, tmp_path: Path, undisturbed: Undisturbed) -> None:
     grid = four_runs(quiet, tmp_path, prepared)
     grid.submit()
     await_training(grid)
@@ -187,9 +198,7 @@ def test_a_node_loses_power(
     assert attempts[wide["run_id"]] == 2
 
 
-def test_all_are_preempted(
-    quiet: Cluster, prepared: Dataset, tmp_path: Path, undisturbed: Mapping[str, Outcome]
-) -> None:
+def test_all_are_preempted(quiet: Cluster, prepared: Dataset, tmp_path: Path, undisturbed: Undisturbed) -> None:
     grid = four_runs(quiet, tmp_path, prepared, profile={"partition": "preemptible"})
     grid.submit()
     await_training(grid)
@@ -201,11 +210,11 @@ def test_all_are_preempted(
 
 
 def test_a_node_is_cut_off_and_trains_on(
-    quiet: Cluster, prepared: Dataset, tmp_path: Path, undisturbed: Mapping[str, Outcome]
+    quiet: Cluster, prepared: Dataset, tmp_path: Path, undisturbed: Undisturbed
 ) -> None:
     if not quiet.network:
         pytest.skip("network namespaces are not permitted here")
-    grid = four_runs(quiet, tmp_path, prepared)
+    grid = four_runs(quiet, tmp_path, prepared, epochs=LONG)
     grid.submit()
     await_training(grid)
     alone = next(row for row in grid.rows() if row["regime"] != TWO_NODES)
@@ -222,6 +231,15 @@ def test_a_node_is_cut_off_and_trains_on(
     finally:
         quiet.fault("node-heal", victim)
     check_end(grid, undisturbed)
+
+
+def test_the_time_limit_is_reached(quiet: Cluster, prepared: Dataset, tmp_path: Path, undisturbed: Undisturbed) -> None:
+    grid = four_runs(quiet, tmp_path, prepared, epochs=LONG, profile={"minutes": 1})
+    assert grid.submit() == 4
+    check_end(grid, undisturbed)
+    long = [Run(grid.runs / row["run_id"]) for row in grid.rows() if row["regime"] != TWO_NODES]
+    ends = [events(attempt)[-1]["event"] for run in long for attempt in run.attempts()]
+    assert "stopped" in ends and set(ends) == {"stopped", "done"}
 
 
 # --- no fault -------------------------------------------------------------------------------------------------------
