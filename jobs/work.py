@@ -27,7 +27,6 @@ PEERS_SECONDS = 300
 """Once a process of a run has ended, its peers are given so long: to save, or to notice that it was lost."""
 MOVES = 8
 """A run goes elsewhere at most so often because of unfit nodes: then it is not the nodes."""
-
 FORGOTTEN_SECONDS = 300
 """So long a job waits to be killed that SLURM does not know of."""
 

@@ -4,6 +4,9 @@ Crop, antialiased resize, flip and Gaussian blur with reflecting borders are sep
 axis (`blurtrain.blur.axis`), so their product is one too, and `out = R_i X C_i^T` does all of them at once for image i,
 with its own crop and its own sigma, at a cost that does not depend on sigma.
 
+An accelerator does just that. A processor, which is bound by arithmetic, takes large images one by one, each on one
+core, and leaves out what need not be multiplied (`blurtrain.blur.shared`).
+
 Images are [N, C, H, W]. Results have the dtype of the images, float32 for uint8; with `dtype=torch.uint8` they are
 rounded to 8 bits. Arithmetic is in float32 (float64 for float64 images), in bfloat16 for bfloat16 images, or as
 `compute` says. Against float64: at most 1e-3 of 255 in float32; in bfloat16 at most 1 of 255 from sigma 3 up and 2

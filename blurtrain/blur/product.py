@@ -11,8 +11,10 @@ CACHED = 1_250_000
 """Values that a processor takes at a time, so that what it has just computed is still in its caches."""
 SMALL = 96
 """Pixels a side, up to which a processor is busier with the number of operations than with their size."""
+BLOCK = 32
+"""Rows of a band that are multiplied at a time: fewer would leave out more zeros, but in less efficient products."""
 SPARSE = 0.7
-"""Share of an axis that a band may take up, to be worth the additional products."""
+"""Share of an axis that a block of a band may meet, for the band to be worth it."""
 
 # Weights that are zero but for a narrow band, in blocks of rows: first and last pixel that they meet, and the weights.
 Band = tuple[tuple[int, int, Tensor], ...]
@@ -114,17 +116,17 @@ def _contracted(lines: Tensor, axis: Tensor | Band) -> Tensor:
     return out.view(1, shape[2], shape[3], -1)
 
 
-def banded(matrix: Tensor, block: int) -> Tensor | Band:
-    """The operator [1, h, H] as a band of `block` rows at a time, if that leaves out enough of its zeros."""
-    starts = range(0, matrix.shape[1], block)
+def banded(matrix: Tensor) -> Tensor | Band:
+    """The operator [1, h, H] as a band of BLOCK rows at a time, if that leaves out enough of its zeros."""
+    starts = range(0, matrix.shape[1], BLOCK)
     spans = []
     for a in starts:
-        met = matrix[0, a : a + block].any(0).nonzero()
+        met = matrix[0, a : a + BLOCK].any(0).nonzero()
         spans.append((int(met[0]), int(met[-1]) + 1))
     if len(starts) < 3 or max(last - first for first, last in spans) > SPARSE * matrix.shape[2]:
         return matrix
     return tuple(
-        (first, last, matrix[0, a : a + block, first:last].contiguous())
+        (first, last, matrix[0, a : a + BLOCK, first:last].contiguous())
         for a, (first, last) in zip(starts, spans, strict=True)
     )
 

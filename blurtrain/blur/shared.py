@@ -80,7 +80,7 @@ def _blur(
     sigma: float, box: float, side: int, truncate: float, step: int, device: torch.device, work: torch.dtype
 ) -> Tensor | Band:
     matrix = blur_matrices(sigma, box, side, truncate, device, exact_dtype(work))
-    return _kept(matrix, step, work, block=32 if work == torch.bfloat16 else 56)
+    return _kept(matrix, step, work)
 
 
 @functools.lru_cache(maxsize=512)
@@ -100,14 +100,14 @@ def _crop(
     matrix = matrix_of(resize_taps(0 * whole, whole, length, size, torch.tensor([flip]), interpolation), length, exact)
     if sigma or box != 1:
         matrix = torch.matmul(blur_matrices(sigma, box, size, truncate, CPU, exact), matrix)
-    return _kept(matrix, step, work, block=32)
+    return _kept(matrix, step, work)
 
 
-def _kept(matrix: Tensor, step: int, work: torch.dtype, block: int) -> Tensor | Band:
+def _kept(matrix: Tensor, step: int, work: torch.dtype) -> Tensor | Band:
     if step > 1:
         return rounded_weights(matrix[:, grid(matrix.shape[1], step)], work)
     matrix = rounded_weights(matrix, work)
-    return banded(matrix, block) if matrix.device.type == "cpu" else matrix
+    return banded(matrix) if matrix.device.type == "cpu" else matrix
 
 
 @functools.lru_cache(maxsize=64)

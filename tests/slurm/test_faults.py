@@ -24,8 +24,8 @@ from jobs.grid import Member, expand, read_grid
 
 pytestmark = pytest.mark.slurm
 EPOCHS = 30
-LONG = 160
-"""Epochs that a run of one process takes longer for than SLURM takes to give a lost node up, and to start it anew."""
+LONG = 240
+"""Epochs for which a run of one process takes longer than SLURM to start it anew on another node."""
 TWO_NODES = "blurry-to-clear"
 SETTINGS = {
     "checkpoints": {"every_minutes": 0.03},
@@ -47,7 +47,7 @@ def four_runs(
         seeds=[0, 1],
         regimes=["clear", TWO_NODES],
         epochs=EPOCHS,
-        profile={"failures": 0, **(profile or {})},  # what the cluster does is no failure of a run
+        profile=profile,
         where=[
             {"match": {}, "settings": SETTINGS},
             {"match": {"regime": "clear"}, "settings": {"optimisation": {"epochs": epochs}}},
@@ -190,7 +190,7 @@ def test_a_node_loses_power(quiet: Cluster, prepared: Dataset, tmp_path: Path, u
     victim = nodes_of(grid, wide)[1]
     quiet.fault("node-kill", victim)
     try:
-        wait("it to be put back", lambda: quiet.job(wide["job_id"])["Restarts"] == "1", 90)
+        wait("it to be put back", lambda: quiet.job(wide["job_id"])["Restarts"] != "0", 90)
     finally:
         quiet.fault("node-up", victim)
     check_end(grid, undisturbed)
@@ -221,6 +221,7 @@ def test_a_node_is_cut_off_and_trains_on(
     (victim,) = nodes_of(grid, alone)
     run = Run(grid.runs / alone["run_id"])
     quiet.fault("node-cut", victim)
+    quiet.run("scontrol", "update", f"NodeName={victim}", "State=DOWN", "Reason=cut off")  # or SLURM would, in 20 s
     try:
         before = len(events(run.attempts()[0]))
         wait("another attempt", lambda: len(run.attempts()) > 1, 120)
@@ -230,16 +231,8 @@ def test_a_node_is_cut_off_and_trains_on(
         wait("the first one to notice", lambda: "Superseded" in (first / "log.txt").read_text(), 60)
     finally:
         quiet.fault("node-heal", victim)
+        quiet.run("scontrol", "update", f"NodeName={victim}", "State=RESUME")
     check_end(grid, undisturbed)
-
-
-def test_the_time_limit_is_reached(quiet: Cluster, prepared: Dataset, tmp_path: Path, undisturbed: Undisturbed) -> None:
-    grid = four_runs(quiet, tmp_path, prepared, epochs=LONG, profile={"minutes": 1})
-    assert grid.submit() == 4
-    check_end(grid, undisturbed)
-    long = [Run(grid.runs / row["run_id"]) for row in grid.rows() if row["regime"] != TWO_NODES]
-    ends = [events(attempt)[-1]["event"] for run in long for attempt in run.attempts()]
-    assert "stopped" in ends and set(ends) == {"stopped", "done"}
 
 
 # --- no fault -------------------------------------------------------------------------------------------------------
@@ -259,7 +252,7 @@ def test_the_whole_study(quiet: Cluster, tree: Path, tmp_path: Path) -> None:
         quiet,
         tmp_path / "grid",
         datasets[0],
-        profile={"at_a_time": 2, "failures": 0},
+        profile={"at_a_time": 2},
         settings=small,
         axes={"dataset": names, "regime": ["clear", "blurry", TWO_NODES], "seed": [0]},
         where=[{"match": {"dataset": names[0]}, "resources": {"nodes": 2}}],
