@@ -159,6 +159,10 @@ class Run:
         """Folders of the attempts, oldest first."""
         return sorted(p for p in (self.path / "attempts").glob("[0-9]*") if p.is_dir())
 
+    def saved_step(self) -> int:
+        """The step of the newest checkpoint, by its name; 0 if there is none."""
+        return max((int(p.name.split("-")[1]) for p in self.checkpoints.glob("step-*-*.pt")), default=0)
+
     def beats(self) -> bool:
         """Whether the newest attempt has a fresh heartbeat, and its process is there (if it is one of this machine)."""
         attempts = self.attempts()

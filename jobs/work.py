@@ -161,10 +161,16 @@ def _elsewhere(task: Task, run_id: str, unfit: dict[str, str]) -> str:
 
 
 def _count(task: Task, run_id: str, what: str) -> int:
-    """Add one to what is counted of a run; only its job counts."""
-    file = task.submission / "failures" / f"{run_id}.json"
+    """Add one to what is counted of a run since it last came forward; only its job counts.
+
+    A node that dies takes the ranks on others with it, which then fail as well: no number of such failures ends a run
+    that gets further each time.
+    """
+    file, saved = task.submission / "failures" / f"{run_id}.json", Run(task.runs / run_id).saved_step()
     try:
-        counts = {"failures": 0, "moves": 0} | (read_json(file) or {})
+        counts = {"failures": 0, "moves": 0, "saved_step": 0} | (read_json(file) or {})
+        if saved > counts["saved_step"]:
+            counts = {"failures": 0, "moves": 0, "saved_step": saved}
         counts[what] += 1
         write_json(file, counts)
     except Exception as error:
