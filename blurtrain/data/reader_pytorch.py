@@ -102,14 +102,17 @@ class _Workers:
             multiprocessing_context="fork",
             generator=torch.Generator(),  # or torch would draw a seed from its global state
         )
-        handler = signal.getsignal(signal.SIGCHLD)
+        before = signal.getsignal(signal.SIGCHLD)
+        torchs = str(getattr(before, "__module__", "")).startswith(
+            "torch."
+        )  # of a DataLoader elsewhere in this process
         heeded = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_PARENT)  # which the workers inherit
         try:
             self._answers: Iterator[int | str] = iter(loader)
         finally:
             if threading.current_thread() is threading.main_thread():
                 # torch's own raises wherever the main thread happens to be; here a death is found by waiting for it.
-                signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL if torchs or before is None else before)
             signal.pthread_sigmask(signal.SIG_SETMASK, heeded)
         self._processes: list[BaseProcess] = self._answers._workers  # type: ignore[attr-defined]
         # Also at exit, where Python would send them a SIGTERM, and wait.

@@ -209,6 +209,15 @@ def test_a_killed_worker_is_told(prepared: Dataset) -> None:
     assert len(list(loader.epoch(np.arange(42), 8))) == 6
 
 
+def test_a_killed_worker_is_told_also_where_another_data_loader_has_been(prepared: Dataset) -> None:
+    before = signal.getsignal(signal.SIGCHLD)
+    list(torch.utils.data.DataLoader([0, 1], num_workers=1))  # leaves a handler that raises wherever one happens to be
+    try:
+        test_a_killed_worker_is_told(prepared)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
 def test_a_worker_that_hangs_is_told(prepared: Dataset) -> None:
     began = time.monotonic()
     loader = opened(prepared, "pytorch", stalled_seconds=1)
