@@ -302,7 +302,8 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _bench_blur(options: argparse.Namespace) -> int:
-    from blurtrain.bench.blur import bench_blur, device_of, table
+    from blurtrain.bench import device_of
+    from blurtrain.bench.blur import bench_blur, table
 
     if options.batch < 1 or options.repeats < 1:
         raise SettingsError("bench: --batch and --repeats must be at least 1")
@@ -315,7 +316,7 @@ def _bench_blur(options: argparse.Namespace) -> int:
 
 
 def _bench_loader(options: argparse.Namespace) -> int:
-    from blurtrain.bench.blur import device_of
+    from blurtrain.bench import device_of
     from blurtrain.bench.loader import Bench, bench_loader, table
 
     if min(options.count, options.batch, options.repeats) < 1:
@@ -328,7 +329,7 @@ def _bench_loader(options: argparse.Namespace) -> int:
 
 
 def _bench_train(options: argparse.Namespace) -> int:
-    from blurtrain.bench.blur import device_of
+    from blurtrain.bench import device_of
     from blurtrain.bench.train import Bench, bench_train, table
 
     given = {name: getattr(options, name) for name in Bench.__dataclass_fields__}

@@ -161,7 +161,7 @@ class Run:
 
     def saved_step(self) -> int:
         """The step of the newest checkpoint, by its name; 0 if there is none."""
-        return max((int(p.name.split("-")[1]) for p in self.checkpoints.glob("step-*-*.pt")), default=0)
+        return max((saved_step(p) for p in self.checkpoints.glob(CHECKPOINTS)), default=0)
 
     def beats(self) -> bool:
         """Whether the newest attempt has a fresh heartbeat, and its process is there (if it is one of this machine)."""
@@ -211,6 +211,14 @@ class Run:
     def evaluation(self, measure: str, key: str) -> Path:
         """File of one measure's outcome, taken under the settings that `key` is a hash of."""
         return self.evaluations / f"{measure}-{key}.json"
+
+
+CHECKPOINTS = "step-*-*.pt"
+
+
+def saved_step(checkpoint: Path) -> int:
+    """The step after which a checkpoint was saved, by its name."""
+    return int(checkpoint.name.split("-")[1])
 
 
 def find(runs: Path) -> list[Run]:

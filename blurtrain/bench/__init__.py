@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 
+from blurtrain.errors import BlurtrainError
+
 
 def medians(
     functions: Mapping[str, Callable[[], object]],
@@ -41,3 +43,15 @@ def medians(
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def device_of(name: str) -> torch.device:
+    """The device to measure on ("auto": a GPU if there is one); raises BlurtrainError where there is none such."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise BlurtrainError("bench: torch finds no CUDA device here; use --device cpu")
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise BlurtrainError(f"bench: {name!r} is no device; use cpu, cuda or auto") from None

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from blurtrain.bench import medians
 from blurtrain.blur import convolve, gaussian_blur, kernels, resized_crop_blur
-from blurtrain.errors import BlurtrainError
 from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision)
 
 Run = Callable[[], object]
@@ -197,18 +196,6 @@ def _opencv() -> Any:
 
     cv2.setNumThreads(torch.get_num_threads())
     return cv2
-
-
-def device_of(name: str) -> torch.device:
-    """The device to measure on ("auto": a GPU if there is one); raises BlurtrainError where there is none such."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise BlurtrainError("bench: torch finds no CUDA device here; use --device cpu")
-    try:
-        return torch.device(name)
-    except RuntimeError:
-        raise BlurtrainError(f"bench: {name!r} is no device; use cpu, cuda or auto") from None
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

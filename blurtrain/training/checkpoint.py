@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from blurtrain.run import publish
+from blurtrain.run import CHECKPOINTS, publish, saved_step
 
 log = logging.getLogger(__name__)
 
@@ -73,4 +73,4 @@ def clean(folder: Path) -> None:
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*-*.pt"), key=lambda p: int(p.name.split("-")[1]), reverse=True)
+    return sorted(folder.glob(CHECKPOINTS), key=saved_step, reverse=True)
