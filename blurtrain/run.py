@@ -228,6 +228,10 @@ def find(runs: Path) -> list[Run]:
     return [Run(p.parent) for p in sorted(runs.glob("*/settings.yaml"))]
 
 
+MEETING = "BLURTRAIN_MEETING"
+"""The variable by which a launcher gives the processes that it starts together a word that no others have."""
+
+
 def slurm_job() -> str:
     """The SLURM job that this process belongs to, as 12 or, a task of an array, 12_3; empty where there is none."""
     e = os.environ

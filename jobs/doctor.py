@@ -70,7 +70,7 @@ def _submit(folder: Path, wanted: Resources, runs: Path, data: Path, cluster: Cl
     executor = SlurmExecutor(folder / "job")
     code = snapshot(runs / ".slurm" / "code")
     executor.update_parameters(**sbatch_parameters(f"blurtrain{folder.name}", wanted, 1, runs, cluster, code))
-    with refused_words("nothing was submitted"):
+    with refused_words():
         return str(executor.submit(probe.job, folder, wanted.nodes, wanted.gpus, runs, data).job_id)
 
 

@@ -116,6 +116,16 @@ def cancel(jobs: Sequence[str]) -> None:
         ask("scancel", "--quiet", *jobs[k : k + WORDS])
 
 
+def release(jobs: Iterable[str]) -> None:
+    """Let jobs go that were submitted on hold; those that are gone already are no mistake."""
+    for job in jobs:
+        try:
+            ask("scontrol", "release", job)
+        except JobError as error:
+            if not re.search("Invalid job id|no longer pending|already complet", str(error)):
+                raise
+
+
 def max_array() -> int:
     """How many tasks an array may have."""
     found = re.search(r"MaxArraySize\s*=\s*(\d+)", ask("scontrol", "show", "config"))

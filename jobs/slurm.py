@@ -3,7 +3,6 @@
 import contextlib
 import io
 import shlex
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,17 +35,15 @@ class Place:
     @property
     def job(self) -> str:
         """The job's id, as 12 or 12_3; empty where nobody knows it."""
-        base = self.submission.job(self.array)
-        return "" if base is None else base if len(self.array.tasks) == 1 else f"{base}_{self.task}"
+        base = self.submission.jobs.get(self.array.name, "")
+        return base if not base or len(self.array.tasks) == 1 else f"{base}_{self.task}"
 
 
 def places(records: Iterable[Submission], wanted: Iterable[str]) -> dict[str, list[Place]]:
-    """Where each of the wanted runs was submitted, oldest first; abandoned arrays do not count."""
+    """Where each of the wanted runs was submitted, oldest first; abandoned submissions do not count."""
     found: dict[str, list[Place]] = {run_id: [] for run_id in wanted}
     for submission in records:
-        for array in submission.arrays:
-            if submission.is_abandoned(array):
-                continue
+        for array in () if submission.abandoned else submission.arrays:
             for task, members in enumerate(array.tasks):
                 for run_id in members:
                     if run_id in found:
@@ -57,7 +54,7 @@ def places(records: Iterable[Submission], wanted: Iterable[str]) -> dict[str, li
 def in_queue(found: Mapping[str, Sequence[Place]]) -> dict[str, scheduler.Job]:
     """The job of each run that has one in SLURM's queue, waiting or running."""
     names = {place.array.name for places_ in found.values() for place in places_}
-    jobs = {(job.name, job.task): job for job in scheduler.queue(sorted(names))} if names else {}
+    jobs = {(job.name, job.task): job for job in scheduler.queue(sorted(names))}
     return {
         run_id: job
         for run_id, places_ in found.items()
@@ -69,8 +66,8 @@ def in_queue(found: Mapping[str, Sequence[Place]]) -> dict[str, scheduler.Job]:
 def submit(members: Sequence[Member], runs: Path, cluster: Cluster, work: Callable[[Task], Any] = work) -> list[Member]:
     """Submit the members that are neither done nor on their way, and return those; `work` is what each job calls.
 
-    Safe to repeat, to kill at any moment, and to call twice at the same time. Raises JobError before anything is
-    submitted where the cluster would not take it; where SLURM refuses an array on the way, what it took before stays.
+    All or none: jobs are on hold until SLURM has taken the last one. Safe to repeat, to kill at any moment, and to call
+    twice at the same time. Raises JobError, with nothing submitted, where the cluster would not take it.
     """
     runs = runs.resolve()
     if not scheduler.installed():
@@ -89,13 +86,16 @@ def submit(members: Sequence[Member], runs: Path, cluster: Cluster, work: Callab
     with local.held(lock, patience=PATIENCE_SECONDS) as alone:
         if not alone:
             raise JobError(f"{lock}: another submission has been at it for {PATIENCE_SECONDS:g} s; try again later")
-        _clear_strays(submissions(runs))
+        _take_up(submissions(runs))
         absent = missing(members, runs)
         if absent:
             code = snapshot(slurm / "code")
             arrays = list(_arrays(absent, cluster))
             submission = Submission.begin(slurm, arrays, cluster=cluster.model_dump(), code=code.name)
-            _submit_arrays(submission, absent, runs, cluster, code, work)
+            submission = submission.record(_submit_arrays(submission, absent, runs, cluster, code, work))
+            if not cluster.sbatch.get("hold"):
+                scheduler.release(submission.jobs.values())
+            submission.mark_released()
     return absent
 
 
@@ -134,15 +134,23 @@ def ours(run: Run, found: Sequence[Place]) -> bool:
     return bool(origin.get("job")) and origin["job"] in {place.job for place in found}
 
 
-def _clear_strays(records: Sequence[Submission]) -> None:
-    """Arrays whose submission was cut short: nobody knows whether SLURM has them, nor whether they are whole."""
-    unknown = [(s, a) for s in records for a in s.arrays if s.job(a) is None and not s.is_abandoned(a)]
-    for submission, array in unknown:
-        submission.abandon(array)
-    if not unknown:
-        return
-    names, deadline = [array.name for _, array in unknown], time.monotonic() + STRAY_SECONDS
-    while strays := scheduler.queue(names):
+def _take_up(records: Sequence[Submission]) -> None:
+    """Submissions that were cut short: those that SLURM has all jobs of are let go, of the others none may stay."""
+    for submission in records:
+        if submission.jobs and not submission.released:
+            scheduler.release(submission.jobs.values())
+            submission.mark_released()
+    cut = [s for s in records if not s.jobs]
+    for submission in cut:
+        if not submission.abandoned:
+            submission.abandon()
+    _await_gone([array.name for submission in cut for array in submission.arrays])
+
+
+def _await_gone(names: Sequence[str]) -> None:
+    """Cancel all jobs of these names, and wait until they are gone."""
+    deadline = time.monotonic() + STRAY_SECONDS
+    while names and (strays := scheduler.queue(names)):
         scheduler.cancel(sorted({job.id.split("_")[0] for job in strays}))
         if time.monotonic() > deadline:
             raise JobError(f"job {strays[0].id} of an interrupted submission cannot be cancelled; try again later")
@@ -168,21 +176,22 @@ def _submit_arrays(
     cluster: Cluster,
     code: Path,
     work: Callable[[Task], Any],
-) -> None:
+) -> dict[str, str]:
+    """Submit them on hold; returns the job ids by the arrays' names. Where one is refused, none stays."""
     from submitit import SlurmExecutor
 
     settings = {m.run_id: m.settings.model_dump_json() for m in members}
-    taken = 0
+    taken: dict[str, str] = {}
     for array in submission.arrays:
         executor = SlurmExecutor(submission.folder / array.name)
         named = sbatch_parameters(array.name, array.resources, len(array.tasks), runs, cluster, code)
+        named["additional_parameters"]["hold"] = True
         executor.update_parameters(**named)
         cpus = array.resources.cpus_per_gpu or 1
         tasks = [
             Task(
                 runs,
                 submission.folder,
-                array.name,
                 tuple((run_id, settings[run_id]) for run_id in ids),
                 array.resources,
                 cpus,
@@ -190,29 +199,26 @@ def _submit_arrays(
             )
             for ids in array.tasks
         ]
-        kept = f"{taken} of {len(members)} runs are submitted and stay so" if taken else "nothing was submitted"
         try:
-            with refused_words(kept):
-                jobs = executor.map_array(work, tasks)
+            with refused_words():
+                taken[array.name] = executor.map_array(work, tasks)[0].job_id.split("_")[0]
         except JobError:
-            for refused in submission.arrays:
-                if submission.job(refused) is None:
-                    submission.abandon(refused)
+            submission.abandon()
+            _await_gone(list(taken))
             raise
-        submission.record(array, jobs[0].job_id.split("_")[0])
-        taken += sum(map(len, array.tasks))
+    return taken
 
 
 @contextlib.contextmanager
-def refused_words(kept: str) -> Iterator[None]:
-    """What sbatch refuses becomes a JobError of one line, which ends with what is `kept`."""
+def refused_words() -> Iterator[None]:
+    """What sbatch refuses becomes a JobError of one line."""
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # else submitit would print what sbatch says as well
             yield
     except (FailedJobError, FailedSubmissionError, subprocess.SubprocessError, OSError) as error:
-        raise JobError(f"SLURM refused the jobs ({_words(error)}); {kept}") from None
+        raise JobError(f"SLURM refused the jobs ({_words(error)}); nothing was submitted") from None
 
 
 def _words(error: Exception) -> str:
@@ -271,21 +277,11 @@ def cancel(members: Sequence[Member] | None, runs: Path, wait: bool = False) -> 
     for name, ids in whole.items():
         everything = len(ids) == sizes[name]
         scheduler.cancel(sorted({i.split("_")[0] for i in ids}) if everything else sorted(ids))
-    _cancel_strays(records)
+    if strays := scheduler.queue([a.name for s in records if s.abandoned for a in s.arrays]):
+        scheduler.cancel(sorted({job.id.split("_")[0] for job in strays}))
     deadline = time.monotonic() + STRAY_SECONDS
     while wait and (left := in_queue({run_id: found[run_id] for run_id in queued})):
         if time.monotonic() > deadline:
             raise JobError(f"job {next(iter(left.values())).id} does not end; try again later")
         time.sleep(0.5)
     return sorted(queued)
-
-
-def _cancel_strays(records: Sequence[Submission]) -> None:
-    names = [a.name for s in records for a in s.arrays if s.is_abandoned(a)]
-    if names and (strays := scheduler.queue(names)):
-        scheduler.cancel(sorted({job.id.split("_")[0] for job in strays}))
-
-
-def available() -> bool:
-    """Whether SLURM's commands are here."""
-    return shutil.which("squeue") is not None

@@ -6,8 +6,9 @@ happened to whoever submitted it.
     <runs>/.slurm/nodes/<node>.json         nodes that failed a job's check of them, see jobs.node
     <runs>/.slurm/<stamp>/                  one submission
         plan.json                           its arrays, by name, and the runs of each task; written before any sbatch
-        jobs/<array name>.json              its job id; written right after its sbatch
-        abandoned/<array name>              its sbatch may or may not have happened: its jobs end at their start
+        jobs.json                           the job id of each array; written once SLURM has them all, on hold
+        released                            written once they were let go
+        abandoned                           instead of the last two: cut short, or refused; none of its jobs may begin
         cancelled/<run id>                  by `grid cancel`
         failures/<run id>.json              how often the run ended in an error here
         settings/, logs/<run id>.log        what the jobs write, submitit's files in <array name>/
@@ -16,8 +17,8 @@ happened to whoever submitted it.
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,14 @@ class Array:
 
 @dataclass(frozen=True)
 class Submission:
-    """One submission, by its folder."""
+    """One submission: its folder, and what was found there."""
 
     folder: Path
     arrays: tuple[Array, ...]
+    jobs: Mapping[str, str] = field(default_factory=dict)
+    """The job id of each array by its name; empty until SLURM has them all."""
+    released: bool = False
+    abandoned: bool = False
 
     @classmethod
     def begin(
@@ -50,41 +55,34 @@ class Submission:
         folder = Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=slurm))
         folder.chmod(0o755)
         named = tuple(Array(f"blurtrain-{folder.name}-{k}", r, tuple(t)) for k, (r, t) in enumerate(arrays))
-        for name in ("jobs", "abandoned", "cancelled", "failures", "settings", "logs"):
+        for name in ("cancelled", "failures", "settings", "logs"):
             (folder / name).mkdir()
         plan = [{"name": a.name, "resources": a.resources.model_dump(), "tasks": a.tasks} for a in named]
         publish(folder / "plan.json", json.dumps({**origin, "arrays": plan}))
         return cls(folder, named)
 
-    def record(self, array: Array, job: str) -> None:
-        """The array has been submitted as this job."""
-        write_json(self.folder / "jobs" / f"{array.name}.json", {"job": job})
+    def record(self, jobs: Mapping[str, str]) -> "Submission":
+        """SLURM has all arrays: their job ids, by the arrays' names."""
+        write_json(self.folder / "jobs.json", dict(jobs))
+        return replace(self, jobs=jobs)
 
-    def job(self, array: Array) -> str | None:
-        """The job id of an array; None where nobody can say whether it was submitted, or where it was refused."""
-        document = read_json(self.folder / "jobs" / f"{array.name}.json")
-        return document["job"] if document else None
+    def mark_released(self) -> None:
+        publish(self.folder / "released", "")
 
-    def abandon(self, array: Array) -> None:
-        """Whatever has become of the array's sbatch: if its jobs start, they end at once."""
-        publish(self.folder / "abandoned" / array.name, "")
-
-    def is_abandoned(self, array: Array) -> bool:
-        return (self.folder / "abandoned" / array.name).exists()
+    def abandon(self) -> None:
+        """Whatever has become of its sbatch commands: should one of its jobs start, it ends at once."""
+        publish(self.folder / "abandoned", "")
 
 
 def submissions(runs: Path) -> list[Submission]:
     """All submissions from this folder of runs, oldest first."""
-    return list(_read(runs / ".slurm"))
+    return [_read(plan) for plan in sorted((runs / ".slurm").glob("[0-9]*/plan.json"))]
 
 
-def _read(slurm: Path) -> Iterator[Submission]:
-    for path in sorted(slurm.glob("[0-9]*/plan.json")):
-        plan: Any = read_json(path)
-        yield Submission(
-            path.parent,
-            tuple(
-                Array(a["name"], Resources(**a["resources"]), tuple(tuple(t) for t in a["tasks"]))
-                for a in plan["arrays"]
-            ),
-        )
+def _read(plan: Path) -> Submission:
+    folder, document = plan.parent, read_json(plan) or {}
+    arrays = tuple(
+        Array(a["name"], Resources(**a["resources"]), tuple(tuple(t) for t in a["tasks"])) for a in document["arrays"]
+    )
+    jobs = read_json(folder / "jobs.json") or {}
+    return Submission(folder, arrays, jobs, (folder / "released").exists(), (folder / "abandoned").exists())

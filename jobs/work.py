@@ -11,12 +11,13 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from blurtrain.errors import REQUEUE, JobError
-from blurtrain.run import Run, publish, read_json, slurm_job, write_json
+from blurtrain.run import MEETING, Run, publish, read_json, slurm_job, write_json
 from jobs import node, scheduler
 from jobs.cluster import Resources
 
@@ -37,7 +38,6 @@ class Task:
 
     runs: Path
     submission: Path
-    array: str
     members: tuple[tuple[str, str], ...]
     """Run id and settings (as JSON) of each run; several share a GPU."""
     resources: Resources
@@ -50,8 +50,8 @@ class Task:
 def work(task: Task) -> str:
     """What submitit calls in the job; returns how it ended. Raises JobError where the job is to be seen as failed."""
     with _warnings_survived():
-        if (task.submission / "abandoned" / task.array).exists():
-            return "abandoned: the runs were submitted anew"
+        if (task.submission / "abandoned").exists():
+            return "abandoned: its submission was cut short"
         open_ = [(run_id, settings) for run_id, settings in task.members if not _over(task, run_id)]
         if not open_:
             return "nothing left to do"
@@ -99,7 +99,15 @@ def srun(wanted: Resources, tasks: int, cpus: int, *command: str, log: Path | No
     into = [f"--output={str(log).replace('%', '%%')}", "--open-mode=append"] if log else []
     return [
         *("srun", f"--nodes={wanted.nodes}", f"--ntasks={wanted.nodes * tasks}", f"--ntasks-per-node={tasks}"),
-        *(f"--cpus-per-task={cpus}", *gpus, "--overlap", "--kill-on-bad-exit=0", f"--wait={PEERS_SECONDS}", *into),
+        *(
+            f"--cpus-per-task={cpus}",
+            *gpus,
+            "--overlap",
+            "--export=ALL",
+            "--kill-on-bad-exit=0",
+            f"--wait={PEERS_SECONDS}",
+            *into,
+        ),
         *(sys.executable, "-m", *command),
     ]
 
@@ -115,7 +123,9 @@ def _train(task: Task, members: list[tuple[str, str]]) -> dict[str, int]:
         attempts[run_id] = len(Run(task.runs / run_id).attempts())
         command = ("blurtrain", "train", str(file), "--runs", str(task.runs))
         processes[run_id] = subprocess.Popen(
-            srun(task.resources, task.resources.tasks, cpus, *command, log=log), stdin=subprocess.DEVNULL
+            srun(task.resources, task.resources.tasks, cpus, *command, log=log),
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, MEETING: uuid.uuid4().hex},
         )
     codes = {run_id: process.wait() for run_id, process in processes.items()}
     for run_id, code in codes.items():

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from blurtrain.device import claim_device, cores
 from blurtrain.errors import TrainingError
-from blurtrain.run import publish, read_json
+from blurtrain.run import MEETING, publish, read_json
 from blurtrain.settings import Settings
 
 PATIENCE = timedelta(minutes=10)
@@ -35,7 +35,8 @@ class Place:
     world: int = 1
     local_rank: int = 0
     meeting: str = ""
-    """What the peers have in common where nobody has told them an address: the SLURM step, and which start it is."""
+    """What the peers alone have in common where nobody has told them an address: the word of `run.MEETING`, or the
+    SLURM step and its job's count of restarts."""
 
     @classmethod
     def from_environment(cls) -> "Place":
@@ -46,9 +47,11 @@ class Place:
                 return cls(int(e["RANK"]), int(e["WORLD_SIZE"]), int(e.get("LOCAL_RANK", "0")))
             # Only the tasks of a step have this one; a batch script by itself is one process, however large its job.
             if int(e.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+                # A start that SLURM has forgotten and the next one have the same numbers: our own launcher tells them
+                # apart.
                 step = f"{e['SLURM_JOB_ID']}-{e['SLURM_STEP_ID']}-{e.get('SLURM_RESTART_COUNT', '0')}"
                 rank, world, local = (int(e[k]) for k in ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"))
-                return cls(rank, world, local, step)
+                return cls(rank, world, local, e.get(MEETING, step))
         except (KeyError, ValueError) as error:
             raise TrainingError(f"the launcher's environment is incomplete: {error}; unset RANK and WORLD_SIZE "
                                 "to run alone") from None  # fmt: skip

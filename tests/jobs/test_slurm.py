@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from blurtrain.data.catalog import Dataset
+from blurtrain.errors import JobError
 from blurtrain.run import Run
 from blurtrain.settings import PRESETS, Settings, run_id
 from jobs import slurm
@@ -32,12 +33,14 @@ def member(prepared: Dataset, tiny: Callable[..., Settings]) -> Callable[..., Me
     return make
 
 
-def submitted(runs: Path, *members: Member, job: str | None = "12") -> Submission:
-    """As `submit` leaves it: one array with a task a run."""
+def submitted(runs: Path, *members: Member, job: str = "12", released: bool = True) -> Submission:
+    """As `submit` leaves it: one array with a task a run. Without a job, or not released: if it was killed."""
     (runs / ".slurm").mkdir(parents=True, exist_ok=True)
     submission = Submission.begin(runs / ".slurm", [(Resources(), [(m.run_id,) for m in members])])
     if job:
-        submission.record(submission.arrays[0], job)
+        submission.record({submission.arrays[0].name: job})
+    if job and released:
+        submission.mark_released()
     return submission
 
 
@@ -95,11 +98,37 @@ def test_a_dead_jobs_heartbeat_does_not_count(
     assert slurm.missing([one], tmp_path) == [one]  # killed so hard that it could not say so
 
 
-def test_strays_are_abandoned_and_cancelled(answer: Answer, member: Callable[..., Member], tmp_path: Path) -> None:
-    submission = submitted(tmp_path, member(), job=None)
-    slurm._clear_strays(submissions(tmp_path))
-    assert submission.is_abandoned(submission.arrays[0])
-    assert slurm.places(submissions(tmp_path), [member().run_id]) == {member().run_id: []}
+def test_what_was_submitted_in_part_is_abandoned(answer: Answer, member: Callable[..., Member], tmp_path: Path) -> None:
+    submitted(tmp_path, member(), job="")
+    slurm._take_up(submissions(tmp_path))
+    (abandoned,) = submissions(tmp_path)
+    assert abandoned.abandoned
+    assert slurm.places([abandoned], [member().run_id]) == {member().run_id: []}
+    assert not (tmp_path / "bin" / "scontrol.called").exists()
+    assert abandoned.arrays[0].name in (tmp_path / "bin" / "squeue.called").read_text()  # whether SLURM has it
+
+
+@pytest.mark.parametrize("words", ["", "Invalid job id specified", "Job is no longer pending execution"])
+def test_what_was_submitted_and_not_let_go_is_let_go(
+    answer: Answer, member: Callable[..., Member], tmp_path: Path, words: str
+) -> None:
+    submitted(tmp_path, member(), released=False)
+    answer("scontrol", code=1 if words else 0, error=words)
+    slurm._take_up(submissions(tmp_path))
+    slurm._take_up(submissions(tmp_path))
+    assert (tmp_path / "bin" / "scontrol.called").read_text() == "release 12\n"
+    (whole,) = submissions(tmp_path)
+    assert (whole.released, whole.abandoned) == (True, False)
+
+
+def test_what_cannot_be_let_go_is_told_and_tried_again(
+    answer: Answer, member: Callable[..., Member], tmp_path: Path
+) -> None:
+    submitted(tmp_path, member(), released=False)
+    answer("scontrol", code=1, error="Unable to contact slurm controller")
+    with pytest.raises(JobError, match="Unable to contact"):
+        slurm._take_up(submissions(tmp_path))
+    assert not submissions(tmp_path)[0].released
 
 
 def test_the_copy_of_the_code_is_whole_and_made_once(tmp_path: Path) -> None:

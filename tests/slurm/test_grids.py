@@ -153,15 +153,15 @@ POINTS = [
     "jobs.slurm,snapshot,before,1",
     "jobs.snapshot,shutil.copyfile,after,20",
     "jobs.slurm,snapshot,after,1",
-    "jobs.submissions,publish,before,1",
-    "jobs.submissions,publish,after,1",
+    "jobs.submissions,publish,after,1",  # the plan is written
     "submitit.core.utils,DelayedSubmission.dump,after,2",
-    "submitit.core.utils,CommandFunction.__call__,before,1",
+    "submitit.core.utils,CommandFunction.__call__,before,1",  # sbatch
     "submitit.core.utils,CommandFunction.__call__,after,1",
     "submitit.core.utils,JobPaths.move_temporary_file,after,2",
-    "jobs.submissions,Submission.record,before,1",
+    "submitit.core.utils,CommandFunction.__call__,after,2",  # SLURM has it all
     "jobs.submissions,Submission.record,after,1",
-    "submitit.core.utils,CommandFunction.__call__,after,2",
+    "jobs.scheduler,release,after,1",
+    "jobs.submissions,Submission.mark_released,after,1",
 ]
 
 

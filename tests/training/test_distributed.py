@@ -14,6 +14,7 @@ import torch
 from processes import SERVER
 
 from blurtrain.errors import TrainingError
+from blurtrain.run import MEETING
 from blurtrain.settings import Settings
 from blurtrain.training import distributed
 from blurtrain.training.distributed import Agreement, Group, Place, process_group
@@ -44,6 +45,7 @@ def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"RANK": "5", "WORLD_SIZE": "8"}, Place(5, 8, 0)),
         (SLURM_STEP, Place(5, 8, 1, "71-3-0")),  # srun
         ({**SLURM_STEP, "SLURM_RESTART_COUNT": "2"}, Place(5, 8, 1, "71-3-2")),  # requeued: not to meet the first start
+        ({**SLURM_STEP, MEETING: "of-this-start"}, Place(5, 8, 1, "of-this-start")),
         ({**SLURM_STEP, "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, Place(0, 1, 0)),
         # torchrun inside a step of one task a node: its word counts.
         ({**SLURM_STEP, "RANK": "2", "WORLD_SIZE": "16", "LOCAL_RANK": "2"}, Place(2, 16, 2)),
