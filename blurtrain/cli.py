@@ -338,6 +338,21 @@ def _bench_train(options: argparse.Namespace) -> int:
     return 0
 
 
+def _bench_grid(options: argparse.Namespace) -> int:
+    from jobs.bench import bench_grid
+
+    if options.count < 1 or options.repeats < 1 or options.max_array < 0:
+        raise SettingsError("bench grid: --count and --repeats must be at least 1, --max-array at least 0")
+    rows = []
+    for row in bench_grid(options.cluster, options.runs, options.count, options.max_array, options.repeats):
+        rows.append(row)
+        if not options.json:
+            print(f"{row['what']:28} {row['seconds']:7.2f} s  n = {row['n']}  {row['found']}", flush=True)
+    if options.json:
+        print(json.dumps(rows, indent=1))
+    return 0
+
+
 # --- parser ---------------------------------------------------------------------------------------------------------
 
 
@@ -496,6 +511,14 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     p.add_argument("--steps", type=int, default=8, help="steps at a time (8)")
     p.add_argument("--repeats", type=int, default=7, help="rounds, of which the median is taken (7)")
+    _json_option(p)
+
+    p = _command(bench, "grid", _bench_grid, "plan, submit, status and cancel of a large grid of jobs that are `true`")
+    p.add_argument("--cluster", required=True, help="profile in configs/clusters, or a file of one's own")
+    p.add_argument("--count", type=int, default=10_000, help="runs of the grid (10000)")
+    p.add_argument("--max-array", type=int, default=0, help="jobs of one array (default: as many as the cluster takes)")
+    p.add_argument("--repeats", type=int, default=3, help="times, of which the median is taken, of plan and status (3)")
+    _runs_option(p)
     _json_option(p)
 
     p = _command(commands, "report", _report, "turn run directories into tables, figures and a page")

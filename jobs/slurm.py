@@ -5,7 +5,7 @@ import io
 import shlex
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,8 +63,9 @@ def in_queue(found: Mapping[str, Sequence[Place]]) -> dict[str, scheduler.Job]:
     }
 
 
-def submit(members: Sequence[Member], runs: Path, cluster: Cluster, work: Callable[[Task], Any] = work) -> list[Member]:
-    """Submit the members that are neither done nor on their way, and return those; `work` is what each job calls.
+def submit(members: Sequence[Member], runs: Path, cluster: Cluster, python: str | None = None) -> list[Member]:
+    """Submit the members that are neither done nor on their way, and return those; `python`: what their jobs run, if not
+    the interpreter that runs this.
 
     All or none: jobs are on hold until SLURM has taken the last one. Safe to repeat, to kill at any moment, and to call
     twice at the same time. Raises JobError, with nothing submitted, where the cluster would not take it.
@@ -92,7 +93,7 @@ def submit(members: Sequence[Member], runs: Path, cluster: Cluster, work: Callab
             code = snapshot(slurm / "code")
             arrays = list(_arrays(absent, cluster))
             submission = Submission.begin(slurm, arrays, cluster=cluster.model_dump(), code=code.name)
-            submission = submission.record(_submit_arrays(submission, absent, runs, cluster, code, work))
+            submission = submission.record(_submit_arrays(submission, absent, runs, cluster, code, python))
             if not cluster.sbatch.get("hold"):
                 scheduler.release(submission.jobs.values())
             submission.mark_released()
@@ -175,7 +176,7 @@ def _submit_arrays(
     runs: Path,
     cluster: Cluster,
     code: Path,
-    work: Callable[[Task], Any],
+    python: str | None,
 ) -> dict[str, str]:
     """Submit them on hold; returns the job ids by the arrays' names. Where one is refused, none stays."""
     from submitit import SlurmExecutor
@@ -183,7 +184,7 @@ def _submit_arrays(
     settings = {m.run_id: m.settings.model_dump_json() for m in members}
     taken: dict[str, str] = {}
     for array in submission.arrays:
-        executor = SlurmExecutor(submission.folder / array.name)
+        executor = SlurmExecutor(submission.folder / array.name, python=python)
         named = sbatch_parameters(array.name, array.resources, len(array.tasks), runs, cluster, code)
         named["additional_parameters"]["hold"] = True
         executor.update_parameters(**named)
