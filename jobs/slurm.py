@@ -64,8 +64,8 @@ def in_queue(found: Mapping[str, Sequence[Place]]) -> dict[str, scheduler.Job]:
 
 
 def submit(members: Sequence[Member], runs: Path, cluster: Cluster, python: str | None = None) -> list[Member]:
-    """Submit the members that are neither done nor on their way, and return those; `python`: what their jobs run, if not
-    the interpreter that runs this.
+    """Submit the members that are neither done nor on their way, and return those; their jobs run `python`, which is
+    the interpreter that runs this unless something else is named.
 
     All or none: jobs are on hold until SLURM has taken the last one. Safe to repeat, to kill at any moment, and to call
     twice at the same time. Raises JobError, with nothing submitted, where the cluster would not take it.

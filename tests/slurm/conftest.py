@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from outcomes import Undisturbed
 from simulated import PREFIX, Cluster, new_directory, simulator, take_down, wait
 
 REQUIRED = os.environ.get("BLURTRAIN_REQUIRE_SLURM") == "1"
@@ -64,3 +65,8 @@ def quiet(cluster: Cluster) -> Iterator[Cluster]:
     cluster.run("scancel", "--user=root", "--signal=KILL")
     wait("the queue to be empty", lambda: not cluster.run("squeue", "--noheader"))
     wait("all nodes to be idle", lambda: set(cluster.run("sinfo", "-h", "-N", "-o", "%T").split()) == {"idle"})
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    return Undisturbed(tmp_path_factory.mktemp("undisturbed"))

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -124,87 +123,6 @@ def test_an_unfit_node_is_left(quiet: Cluster, prepared: Dataset, tmp_path: Path
     assert hosts and "node1" not in hosts
 
 
-# --- interrupted submissions ----------------------------------------------------------------------------------------
-
-KILLER = """
-import importlib, os, signal, sys
-module, name, when, count = sys.argv.pop(1).split(",")
-place = importlib.import_module(module)
-*outer, name = name.split(".")
-for part in outer:
-    place = getattr(place, part)
-function, calls = getattr(place, name), 0
-def deadly(*args, **kwargs):
-    global calls
-    calls += 1
-    if calls == int(count) and when == "before":
-        os.kill(os.getpid(), signal.SIGKILL)
-    result = function(*args, **kwargs)
-    if calls == int(count):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return result
-setattr(place, name, deadly)
-from blurtrain.cli import main
-main(sys.argv[1:])
-"""
-
-POINTS = [
-    "jobs.slurm,snapshot,before,1",
-    "jobs.snapshot,shutil.copyfile,after,20",
-    "jobs.slurm,snapshot,after,1",
-    "jobs.submissions,publish,after,1",  # the plan is written
-    "submitit.core.utils,DelayedSubmission.dump,after,2",
-    "submitit.core.utils,CommandFunction.__call__,before,1",  # sbatch
-    "submitit.core.utils,CommandFunction.__call__,after,1",
-    "submitit.core.utils,JobPaths.move_temporary_file,after,2",
-    "submitit.core.utils,CommandFunction.__call__,after,2",  # SLURM has it all
-    "jobs.submissions,Submission.record,after,1",
-    "jobs.scheduler,release,after,1",
-    "jobs.submissions,Submission.mark_released,after,1",
-]
-
-
-def test_a_submission_may_be_killed_anywhere(quiet: Cluster, prepared: Dataset, tmp_path: Path) -> None:
-    where = [{"match": {"regime": "blurry"}, "resources": {"nodes": 2}}]
-    reference = SmallGrid.write(quiet, tmp_path / "calm", prepared, seeds=[0, 1], where=where, epochs=2)
-    reference.submit()
-    reference.await_states("done")
-    for number, point in enumerate(POINTS):
-        # The first half of the points share a folder of runs, so that what they leave adds up.
-        folder = tmp_path / ("grid" if number < len(POINTS) // 2 else f"grid{number}")
-        grid = SmallGrid.write(quiet, folder, prepared, seeds=[0, 1], where=where, epochs=2)
-        command = [sys.executable, "-c", KILLER, point, *grid.command("submit")[3:]]
-        done = subprocess.run(command, env=grid.env, cwd=folder, capture_output=True, text=True, timeout=60)
-        assert done.returncode == -signal.SIGKILL, (point, done.stderr)
-    for number in range(len(POINTS) // 2 - 1, len(POINTS)):
-        folder = tmp_path / ("grid" if number < len(POINTS) // 2 else f"grid{number}")
-        grid = SmallGrid.write(quiet, folder, prepared, seeds=[0, 1], where=where, epochs=2)
-        assert grid.submit() > 0, number
-        assert len([job for job in grid.jobs() if job in _names(grid)]) <= 4
-        grid.await_states("done", seconds=180)
-        assert grid.weights() == reference.weights()
-        assert grid.submit() == 0
-    wait("no job to be left", lambda: not reference.jobs(), 30)
-
-
-def _names(grid: SmallGrid) -> set[str]:
-    plans = [json.loads(path.read_text()) for path in grid.runs.glob(".slurm/*/plan.json")]
-    return {array["name"] for plan in plans for array in plan["arrays"]}
-
-
-def test_two_clients_at_once(quiet: Cluster, prepared: Dataset, tmp_path: Path) -> None:
-    grid = SmallGrid.write(quiet, tmp_path, prepared, seeds=[0, 1], epochs=2)
-    clients = [
-        subprocess.Popen(grid.command("submit"), env=grid.env, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-        for _ in range(3)
-    ]
-    said = [client.communicate(timeout=60)[1] for client in clients]
-    assert [client.returncode for client in clients] == [0, 0, 0], said
-    assert sorted(int(words.split(" of ")[0]) for words in said) == [0, 0, 4]
-    grid.await_states("done")
-    assert grid.attempts() == [1] * 4
-
-
 # --- mistakes -------------------------------------------------------------------------------------------------------
 
 
@@ -242,7 +160,7 @@ def test_a_quota_refuses_all_or_nothing(quiet: Cluster, prepared: Dataset, tmp_p
     assert grid.states() == ["planned"] * 10
     assert not grid.jobs()
     assert not list(grid.runs.glob("*/attempts"))
-    assert "jobs" not in grid.call("cancel").stdout
+    assert grid.call("cancel").stdout == ""
 
 
 def test_no_slurm(prepared: Dataset, tmp_path: Path, cluster: Cluster) -> None:
@@ -254,6 +172,7 @@ def test_no_slurm(prepared: Dataset, tmp_path: Path, cluster: Cluster) -> None:
 
 
 # --- many -----------------------------------------------------------------------------------------------------------
+
 
 def test_a_grid_in_many_arrays(quiet: Cluster, prepared: Dataset, tmp_path: Path) -> None:
     """`bench grid`: its times are for people, what it found is for us."""
