@@ -253,11 +253,14 @@ def _grid_retry(options: argparse.Namespace) -> int:
 
 
 def _grid_logs(options: argparse.Namespace) -> int:
-    from jobs.logs import follow, newest_log
+    from jobs.logs import find, follow, read
 
-    log = newest_log(options.runs, options.run)
-    print(f"==> {log} <==", file=sys.stderr)
-    for part in follow(options.runs, options.run) if options.follow else [log.read_text(errors="replace")]:
+    run_id = find(options.runs, options.run)
+    shown = None
+    for log, part in follow(options.runs, run_id) if options.follow else [read(options.runs, run_id)]:
+        if log != shown:
+            print(f"==> {log} <==", file=sys.stderr, flush=True)
+            shown = log
         print(part, end="", flush=True)
     return 0
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from blurtrain.errors import JobError, nearest
 from blurtrain.run import Run
@@ -10,51 +11,64 @@ from jobs import local, slurm
 from jobs.status import outputs
 from jobs.submissions import submissions
 
+SILENCE = 10
+"""So often in a row nothing new is read before a look at whether anything can still come."""
 
-def newest_log(runs: Path, name: str) -> Path:
-    """The file to look at for a run, by its id or the beginning of it; raises JobError."""
-    records = submissions(runs)
-    known = {r for s in records for a in s.arrays for t in a.tasks for r in t}
+
+def find(runs: Path, name: str) -> str:
+    """The id of the run that is called so, or whose id alone begins so; raises JobError."""
+    known = {r for s in submissions(runs) for a in s.arrays for t in a.tasks for r in t}
     known |= {path.parent.name for path in runs.glob("*/settings.yaml")}
-    known |= {path.stem for path in (runs / ".local" / "queues").glob("*/logs/*.log")}
+    known |= {path.stem for path in (runs / ".local" / "queues").glob("*/settings/*.yaml")}
     matching = [name] if name in known else sorted(run_id for run_id in known if run_id.startswith(name))
     if len(matching) != 1:
         what = f"{len(matching)} runs begin with it: {', '.join(matching[:5])}" if matching else nearest(name, known)
         raise JobError(f"{runs}: no run {name!r}; {what}")
-    run_id = matching[0]
+    return matching[0]
+
+
+def newest_log(runs: Path, run_id: str) -> Path | None:
+    """The file with what a run has printed last; None as long as it has printed nothing."""
     logs = [attempt / "log.txt" for attempt in Run(runs / run_id).attempts()[::-1]]
-    for place in slurm.places(records, [run_id])[run_id][::-1]:
+    for place in slurm.places(submissions(runs), [run_id])[run_id][::-1]:
         logs += outputs(place, run_id)
     logs += sorted((runs / ".local" / "queues").glob(f"*/logs/{run_id}.log"))[::-1]
-    for log in logs:
-        if log.exists() and log.stat().st_size:
-            return log
-    raise JobError(f"{runs / run_id}: has printed nothing yet")
+    return next((log for log in logs if log.exists() and log.stat().st_size), None)
 
 
-def follow(runs: Path, name: str, every: float = 0.5) -> Iterator[str]:
-    """What comes, part by part, attempt after attempt, until the run is done or nobody is at it."""
-    shown: dict[Path, int] = {}
-    quiet = 0
-    while True:
-        log = newest_log(runs, name)
-        with log.open(errors="replace") as file:
-            file.seek(shown.get(log, 0))
-            part = file.read()
-            shown[log] = file.tell()
-        if part:
-            quiet = 0
-            yield part
-            continue
-        quiet += 1
-        # Every few seconds of silence, a look at whether anything can still come.
-        if quiet % 10 == 0 and not _may_go_on(runs, name):
-            return
-        time.sleep(every)
+def read(runs: Path, run_id: str) -> tuple[Path, str]:
+    """That file, and what is in it; raises JobError as long as there is none."""
+    log = newest_log(runs, run_id)
+    if log is None:
+        raise JobError(f"{runs / run_id}: has printed nothing yet; -f waits until it does")
+    return log, log.read_text(errors="replace")
 
 
-def _may_go_on(runs: Path, name: str) -> bool:
-    run_id = next((p.name for p in runs.glob(f"{name}*") if p.is_dir()), name)
+def follow(runs: Path, run_id: str, every: float = 0.5) -> Iterator[tuple[Path, str]]:
+    """What comes, part by part, with its file; attempt after attempt, until the run is done or nobody is at it."""
+    log: Path | None = None
+    file: TextIO | None = None
+    silent = 0
+    try:
+        while True:
+            if file and log and (part := file.read()):
+                silent = 0
+                yield log, part
+            elif (newest := newest_log(runs, run_id)) and newest != log:
+                if file:
+                    file.close()
+                log, file = newest, newest.open(errors="replace")
+            elif silent >= SILENCE and not _may_go_on(runs, run_id):
+                return
+            else:
+                silent = silent + 1 if silent < SILENCE else 0
+                time.sleep(every)
+    finally:
+        if file:
+            file.close()
+
+
+def _may_go_on(runs: Path, run_id: str) -> bool:
     if (runs / run_id / "result.json").exists():
         return False
     found = slurm.places(submissions(runs), [run_id])

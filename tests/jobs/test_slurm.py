@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,10 @@ from blurtrain.data.catalog import Dataset
 from blurtrain.errors import JobError
 from blurtrain.run import Run
 from blurtrain.settings import PRESETS, Settings, run_id
-from jobs import slurm
+from jobs import logs, slurm
 from jobs.cluster import Cluster, Resources
 from jobs.costs import cost
 from jobs.grid import Member, expand, read_grid
-from jobs.logs import newest_log
 from jobs.snapshot import snapshot
 from jobs.status import intent, on_its_way, states
 from jobs.submissions import Submission, submissions
@@ -168,7 +168,9 @@ def test_states_on_slurm(answer: Answer, member: Callable[..., Member], tmp_path
     assert rows[3]["message"] == "blurtrain: no room"
     assert [on_its_way(row) for row in rows] == [True, True, True, False, False]
     assert [intent(row) for row in rows] == ["leave alone"] * 3 + ["try again", "continue"]
-    assert newest_log(tmp_path, members[3].run_id).read_text().endswith("no room\n")
+    assert logs.read(tmp_path, members[3].run_id)[1].endswith("no room\n")
+    with pytest.raises(JobError, match="has printed nothing yet"):
+        logs.read(tmp_path, members[0].run_id)
 
 
 def test_a_silent_job_is_stale(answer: Answer, member: Callable[..., Member], tmp_path: Path) -> None:
@@ -184,6 +186,37 @@ def test_a_silent_job_is_stale(answer: Answer, member: Callable[..., Member], tm
     squeue(answer, submission, "12|N/A|RUNNING|0:20|node2|NAME|None")  # another job, that has only just begun
     (row,) = states([one], tmp_path)
     assert (row["state"], row["message"]) == ("running", "starting on node2")
+
+
+def test_a_log_is_followed_from_the_queue_through_attempts_to_the_end(
+    answer: Answer, member: Callable[..., Member], tmp_path: Path
+) -> None:
+    one = member()
+    submission = submitted(tmp_path, one)
+    squeue(answer, submission, "12|N/A|RUNNING|10:00|node1|NAME|None")
+    assert logs.find(tmp_path, one.run_id[:-4]) == one.run_id
+    parts = logs.follow(tmp_path, one.run_id, every=0.01)
+    told: list[str] = []
+    timer = threading.Timer(0.3, lambda: _attempt("first\n"))  # nothing has been printed until then
+
+    def _attempt(text: str) -> Path:
+        run = Run.begin(tmp_path, one.run_id, one.settings)
+        log = run.new_attempt(one.settings, "d").path / "log.txt"
+        log.write_text(text)
+        return log
+
+    timer.start()
+    told.append(next(parts)[1])
+    first = Run(tmp_path / one.run_id).attempts()[0] / "log.txt"
+    with first.open("a") as file:
+        file.write("more\n")
+    second = _attempt("second\n")
+    told += [next(parts)[1], next(parts)[1]]
+    with second.open("a") as file:
+        file.write("last\n")
+    answer("squeue")
+    told += [part for _, part in parts]
+    assert told == ["first\n", "more\n", "second\n", "last\n"]
 
 
 def test_slurms_silence_is_told(answer: Answer, member: Callable[..., Member], tmp_path: Path) -> None:
