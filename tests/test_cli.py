@@ -1,6 +1,7 @@
 """The front door: help for everything, one line for a mistake, results on stdout, and nothing heavy at the door."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -31,6 +32,7 @@ COMMANDS = [
     ("bench", "blur"),
     ("bench", "loader"),
     ("bench", "train"),
+    ("bench", "grid"),
     ("doctor",),
     ("report",),
 ]
@@ -95,6 +97,21 @@ def test_grids_are_planned_without_torch(here: Path, prepared: Dataset) -> None:
     assert done.stderr.strip() == "[]"
 
 
+def test_a_watched_grid_is_shown_again_until_ctrl_c(here: Path, prepared: Dataset) -> None:
+    (here / "grid.yaml").write_text("axes: {dataset: [textures], regime: [clear, blurry]}")
+    command = ["grid", "status", "grid.yaml", "--data", str(prepared.folder.parent), "--watch"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "blurtrain", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as watch:
+        assert watch.stdout and watch.stderr
+        shown = 0
+        while shown < 2:
+            shown += "2 runs: 2 planned" in watch.stdout.readline()
+        watch.send_signal(signal.SIGINT)
+        assert watch.wait(timeout=30) == 130
+        assert watch.stderr.read() == ""
+
+
 # --- mistakes -------------------------------------------------------------------------------------------------------
 
 
@@ -126,6 +143,14 @@ def test_grids_are_planned_without_torch(here: Path, prepared: Dataset) -> None:
         ("grid plan none.yaml", "none.yaml: cannot be read: No such file or directory"),
         ("grid status grid.yaml", "grid.yaml: dataset 'faces' is not prepared in data: `blurtrain data prepare` first"),
         ("grid submit grid.yaml --wait", "grid.yaml: dataset 'faces' is not prepared in data"),
+        ("grid submit grid.yaml --cluster simulator", "grid.yaml: dataset 'faces' is not prepared in data"),
+        (
+            "grid submit axis.yaml --cluster simulator",
+            "axis.yaml (dataset=faces, regime=clear, seeed=1): seeed: ",
+        ),
+        ("grid logs x", "runs: no run 'x'"),
+        ("bench grid --cluster none", "--cluster none: no such profile; "),
+        ("doctor --cluster local", "doctor: --cluster local has no SLURM that could be looked at"),
         ("report none --out out", "none: "),
     ],
 )
@@ -137,6 +162,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     (here / "images" / "a" / "1.png").touch()
     (here / "run.yaml").write_text("dataset: faces\nregime: clear\n")
     (here / "grid.yaml").write_text("axes: {dataset: [faces], regime: [clear]}\n")
+    (here / "axis.yaml").write_text("axes: {dataset: [faces], regime: [clear], seeed: [1]}\n")
     before = sorted(here.rglob("*"))
     assert ended(command.split()) == 2
     out, err = capsys.readouterr()
