@@ -209,18 +209,17 @@ def _grid_status(options: argparse.Namespace) -> int:
 
 def _start(options: argparse.Namespace, members: Any) -> Any:
     """Submit these runs to where --cluster says; those that were."""
+    from jobs import local, scheduler, slurm
     from jobs.cluster import read_cluster
 
     cluster = read_cluster(options.cluster)
     if cluster.scheduler == "slurm":
-        from jobs.slurm import submit
-
         if options.at_a_time:
             cluster = cluster.model_copy(update={"at_a_time": options.at_a_time})
-        return submit(members, options.runs, cluster)
-    from jobs.local import submit as submit_here
-
-    return submit_here(members, options.runs, options.at_a_time or cluster.at_a_time)
+        return slurm.submit(members, options.runs, cluster)
+    if scheduler.installed():  # what waits or runs there is not to be trained here as well
+        members = slurm.missing(members, options.runs)
+    return local.submit(members, options.runs, options.at_a_time or cluster.at_a_time)
 
 
 def _grid_submit(options: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from blurtrain.cli import main
 from blurtrain.data.catalog import Dataset
 from blurtrain.errors import JobError
 from blurtrain.run import Run
@@ -83,6 +84,21 @@ def test_what_is_missing(answer: Answer, member: Callable[..., Member], tmp_path
     squeue(answer, submission, "12|0|RUNNING|0:10|node1|NAME|None", "12|1|PENDING|0:00||NAME|Priority")
     Run.begin(tmp_path, members[3].run_id, members[3].settings).finish({})
     assert slurm.missing(members, tmp_path) == [members[2]]
+
+
+def test_what_waits_on_slurm_is_not_started_here(
+    answer: Answer, prepared: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("grid.yaml").write_text("axes: {dataset: [textures], regime: [clear, blurry]}")
+    where = ["grid.yaml", "--data", str(prepared.folder.parent)]
+    members = expand(read_grid(Path("grid.yaml")), "grid.yaml", prepared.folder.parent)
+    squeue(answer, submitted(Path("runs"), *members), *(f"12|{k}|PENDING|0:00||NAME|Priority" for k in range(2)))
+    with pytest.raises(SystemExit) as ended:
+        main(["grid", "submit", *where, "--cluster", "local"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().err.startswith("0 of 2 runs submitted")
+    assert not (Path("runs") / ".local" / "queues").exists()
 
 
 def test_a_dead_jobs_heartbeat_does_not_count(

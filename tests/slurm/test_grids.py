@@ -1,7 +1,9 @@
 """Grids on the simulated cluster: submitted, watched, interrupted, taken up again; nothing lost, nothing twice."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,8 +26,14 @@ def test_a_grid_with_a_run_on_two_nodes(quiet: Cluster, prepared: Dataset, tmp_p
     assert "start" in grid.call("plan").stdout
     assert grid.submit() == 4
     assert set(grid.states()) <= {"queued", "running"}
+    followed = grid.rows()[0]["run_id"]
+    follower = subprocess.Popen(
+        grid.command("logs", followed, "-f"), env=grid.env, cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    )
     assert grid.submit() == 0  # all on their way
     grid.await_states("done")
+    assert "epoch 3/3" in follower.communicate(timeout=60)[0]
+    assert follower.returncode == 0
     assert grid.attempts() == [1] * 4
     assert all("top-1" in row["message"] and row["epoch"] == row["epochs"] for row in grid.rows())
     starts = {
@@ -34,8 +42,7 @@ def test_a_grid_with_a_run_on_two_nodes(quiet: Cluster, prepared: Dataset, tmp_p
     }
     assert {regime: start["world"] for regime, start in starts.items()} == {"clear": 1, "blurry": 4}
     assert grid.submit() == 0
-    log = grid.call("logs", grid.rows()[0]["run_id"])
-    assert "epoch 3/3" in log.stdout
+    assert "epoch 3/3" in grid.call("logs", followed).stdout
 
 
 def test_cancelled_then_taken_up_again(quiet: Cluster, prepared: Dataset, tmp_path: Path) -> None:
@@ -86,6 +93,25 @@ def test_runs_share_a_gpu(quiet: Cluster, prepared: Dataset, tmp_path: Path) -> 
     alone.submit()
     alone.await_states("done")
     assert alone.weights().items() <= grid.weights().items()
+
+
+def test_a_hung_run_is_stale_and_can_be_tried_again(quiet: Cluster, prepared: Dataset, tmp_path: Path) -> None:
+    grid = SmallGrid.write(quiet, tmp_path, prepared, regimes=["clear"], epochs=15)
+    grid.submit()
+    wait("it to train", grid.beating, 60)
+    (row,) = grid.rows()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = (process / "cmdline").read_text().split("\0")
+            if "train" in command and str(grid.runs) in command:
+                os.kill(int(process.name), signal.SIGSTOP)
+    grid.await_states("stale", seconds=120)
+    assert grid.rows()[0]["message"].startswith("no sign of life from node")
+    assert grid.submit() == 0
+    assert grid.call("retry", "--failed").stdout == ""
+    assert grid.call("retry", "--stale").stdout.split() == [row["run_id"]]
+    grid.await_states("done")
+    assert grid.attempts() == [2]
 
 
 # --- signals --------------------------------------------------------------------------------------------------------
@@ -161,6 +187,25 @@ def test_a_quota_refuses_all_or_nothing(quiet: Cluster, prepared: Dataset, tmp_p
     assert not grid.jobs()
     assert not list(grid.runs.glob("*/attempts"))
     assert grid.call("cancel").stdout == ""
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_a_folder_of_runs_that_is_read_only(quiet: Cluster, prepared: Dataset, tmp_path: Path, used: bool) -> None:
+    grid = SmallGrid.write(quiet, tmp_path, prepared)
+    (grid.runs / ".slurm" if used else grid.runs).mkdir(parents=True)
+    if used:
+        (grid.runs / ".slurm" / "lock").touch()
+    quiet.run("mount", "--bind", grid.runs, grid.runs)
+    try:
+        quiet.run("mount", "-o", "remount,bind,ro", grid.runs)
+        done = grid.call("submit")
+        states = grid.states()
+    finally:
+        quiet.run("umount", grid.runs)
+    message = f"blurtrain: {grid.runs}: cannot be written: Read-only file system; choose another --runs\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", message)
+    assert states == ["planned"] * 2
+    assert grid.jobs() == []
 
 
 def test_no_slurm(prepared: Dataset, tmp_path: Path, cluster: Cluster) -> None:
