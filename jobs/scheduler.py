@@ -11,6 +11,7 @@ from blurtrain.errors import JobError, nearest
 
 SECONDS = 60
 """SLURM's commands go on trying for minutes where the controller does not answer."""
+UNKNOWN = "Invalid job id"
 WORDS = 500
 """So many job ids or names go into one command line."""
 
@@ -105,8 +106,13 @@ def history(jobs: Iterable[str]) -> dict[str, str]:
 
 
 def show(job: str) -> dict[str, str]:
-    """What `scontrol show job` says of one job: JobState, Restarts, ..."""
-    words = ask("scontrol", "--oneliner", "show", "job", job, seconds=20).split()
+    """What `scontrol show job` says of one job: JobState, Restarts, ...; nothing where SLURM knows no such job."""
+    try:
+        words = ask("scontrol", "--oneliner", "show", "job", job, seconds=20).split()
+    except JobError as error:
+        if UNKNOWN in str(error):
+            return {}
+        raise
     return dict(word.split("=", 1) for word in words if "=" in word)
 
 
@@ -122,7 +128,7 @@ def release(jobs: Iterable[str]) -> None:
         try:
             ask("scontrol", "release", job)
         except JobError as error:
-            if not re.search("Invalid job id|no longer pending|already complet", str(error)):
+            if not re.search(f"{UNKNOWN}|no longer pending|already complet", str(error)):
                 raise
 
 

@@ -12,15 +12,17 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from blurtrain.errors import REQUEUE, JobError
 from blurtrain.run import MEETING, Run, publish, read_json, slurm_job, write_json
 from jobs import node, scheduler
 from jobs.cluster import Resources
 
+T = TypeVar("T")
 WARNINGS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT)
 STOPPED = {REQUEUE, *(128 + s for s in WARNINGS)}
 """Exit codes of a training that was told to stop: in good order, or so early that there was nothing to save yet."""
@@ -28,6 +30,8 @@ PEERS_SECONDS = 300
 """Once a process of a run has ended, its peers are given so long: to save, or to notice that it was lost."""
 MOVES = 8
 """A run goes elsewhere at most so often because of unfit nodes: then it is not the nodes."""
+TRIES, BETWEEN_TRIES_SECONDS = 60, 5
+"""So often SLURM is asked where it does not answer."""
 FORGOTTEN_SECONDS = 300
 """So long a job waits to be killed that SLURM does not know of."""
 
@@ -65,7 +69,7 @@ def work(task: Task) -> str:
         print(f"exit codes: {codes}", flush=True)
         stopped = [run_id for run_id, code in codes.items() if code in STOPPED]
         failed = [run_id for run_id, code in codes.items() if code and code not in STOPPED]
-        if failed and _is_forgotten():
+        if failed and _is_forgotten(_patiently(lambda: scheduler.show(slurm_job()))):
             return _await_end(f"{', '.join(failed)} ended with an error")
         tried = {run_id: _count(task, run_id, "failures") for run_id in failed}
         if stopped or any(times <= task.failures for times in tried.values()):
@@ -189,17 +193,13 @@ def _count(task: Task, run_id: str, what: str) -> int:
     return int(counts[what])
 
 
-def _is_forgotten(facts: dict[str, str] | None = None) -> bool:
+def _is_forgotten(facts: Mapping[str, str]) -> bool:
     """Whether SLURM does not know that it has started this job: its controller was killed right after that.
 
     It then takes our steps away, so that srun fails, and is about to start the job anew.
     """
-    try:
-        facts = facts or scheduler.show(slurm_job())
-    except JobError as error:
-        return "Invalid job id" in str(error)
     restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
-    return facts.get("JobState") == "PENDING" and facts.get("Restarts") == restarts
+    return not facts or (facts.get("JobState") == "PENDING" and facts.get("Restarts") == restarts)
 
 
 def _await_end(why: str) -> str:
@@ -211,30 +211,39 @@ def _await_end(why: str) -> str:
 
 
 def _again(task: Task, why: str, without: list[str] | None = None) -> str:
-    """Put this job back into the queue, unless it is no longer ours to say; not on the nodes `without`.
+    """Put this job back into the queue, unless it is no longer ours to say; not on the nodes `without`."""
+    facts, back = _patiently(_requeue)
+    if _is_forgotten(facts):
+        return _await_end(why)
+    if not back:
+        return f"{why}; the job is {facts.get('JobState')}: left alone"
+    if without:
+        _exclude(slurm_job(), without, facts.get("ExcNodeList", "(null)"))
+    return f"{why}; back in the queue"
 
-    SLURM may have done so already (a preemption), or have given the job to other nodes while we were cut off from it:
-    then its count of restarts is not ours any more.
+
+def _requeue() -> tuple[dict[str, str], bool]:
+    """What SLURM says of this job, and whether it was put back into the queue.
+
+    It is not where SLURM has done so already (a preemption), or has given the job to other nodes while we were cut off
+    from it: then its count of restarts is not ours any more.
     """
-    job, restarts = slurm_job(), os.environ.get("SLURM_RESTART_COUNT", "0")
-    for attempt in range(60):
-        if attempt:
-            time.sleep(5)
+    facts = scheduler.show(slurm_job())
+    ours = facts.get("JobState") == "RUNNING" and facts.get("Restarts") == os.environ.get("SLURM_RESTART_COUNT", "0")
+    if ours:
+        scheduler.ask("scontrol", "requeue", slurm_job())
+    return facts, ours
+
+
+def _patiently(ask: Callable[[], T]) -> T:
+    """What SLURM answers in the end: its controller may be away for some minutes."""
+    for _ in range(TRIES - 1):
         try:
-            facts = scheduler.show(job)
-            if _is_forgotten(facts):
-                return _await_end(why)
-            if facts.get("JobState") != "RUNNING" or facts.get("Restarts") != restarts:
-                return f"{why}; the job is {facts.get('JobState')}: left alone"
-            scheduler.ask("scontrol", "requeue", job)
-            break
+            return ask()
         except JobError as error:
             print(error, flush=True)
-    else:
-        raise JobError(f"{why}; it could not be put back into the queue")
-    if without:
-        _exclude(job, without, facts.get("ExcNodeList", "(null)"))
-    return f"{why}; back in the queue"
+            time.sleep(BETWEEN_TRIES_SECONDS)
+    return ask()
 
 
 def _exclude(job: str, nodes: list[str], before: str) -> None:

@@ -264,18 +264,3 @@ def test_the_doctor_finds_the_cluster_fit(quiet: Cluster, prepared: Dataset, tmp
     assert done.returncode == 1
     assert done.stdout == "FAILED  SLURM                      the cluster has no partition 'gpus'; " \
         "did you mean 'gpu'? (known: gpu, preemptible, quota, urgent)\n"  # fmt: skip
-
-
-def test_preempted_then_goes_on(quiet: Cluster, prepared: Dataset, tmp_path: Path) -> None:
-    grid = SmallGrid.write(
-        quiet, tmp_path, prepared, regimes=["clear"], epochs=25, profile={"partition": "preemptible"}
-    )
-    grid.submit()
-    wait("it to train", grid.beating, 60)
-    row = grid.rows()[0]
-    urgent = quiet.submit("--partition=urgent", "--nodes=4", "--gpus-per-node=8", script="sleep 1")
-    quiet.await_state(urgent, "RUNNING", "COMPLETED", seconds=60)
-    grid.await_states("done", "preempted", "running", "queued", seconds=30)
-    grid.await_states("done", seconds=120)
-    assert grid.attempts() == [2]
-    assert grid.rows()[0]["job_id"] in ("", row["job_id"])

@@ -1,0 +1,136 @@
+"""What a SLURM job does about how its runs ended, with pretend SLURM commands around it."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from blurtrain.errors import JobError
+from blurtrain.run import Run
+from jobs import work as room
+from jobs.cluster import Resources
+from jobs.work import Task, work
+
+Answer = Callable[..., None]
+RUNNING = "JobId=12 JobState=RUNNING Restarts=0 ExcNodeList=(null)\n"
+
+
+@pytest.fixture
+def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Answer) -> Task:
+    """Of one run, in job 12, which SLURM knows to be running."""
+    for name in [n for n in os.environ if n.startswith("SLURM_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    monkeypatch.setattr(room, "FORGOTTEN_SECONDS", 0)
+    answer("scontrol", RUNNING)
+    submission = tmp_path / "runs" / ".slurm" / "s"
+    for name in ("cancelled", "failures", "settings", "logs"):
+        (submission / name).mkdir(parents=True)
+    return Task(tmp_path / "runs", submission, (("r", "{}"),), Resources(), cpus=1, failures=1)
+
+
+def asked(tmp_path: Path, command: str) -> list[str]:
+    """What a pretend command was called with."""
+    called = tmp_path / "bin" / f"{command}.called"
+    return called.read_text().splitlines() if called.exists() else []
+
+
+def test_a_run_that_ends_well(answer: Answer, task: Task, tmp_path: Path) -> None:
+    assert work(task) == "done"
+    check, train = asked(tmp_path, "srun")
+    assert "jobs.node" in check
+    assert f"blurtrain train {task.submission}/settings/r.yaml --runs {task.runs}" in train
+    assert not asked(tmp_path, "scontrol")
+
+
+def test_what_is_over_is_not_begun(answer: Answer, task: Task, tmp_path: Path) -> None:
+    (task.submission / "cancelled" / "r").touch()
+    assert work(task) == "nothing left to do"
+    (task.submission / "abandoned").touch()
+    assert work(task).startswith("abandoned")
+    assert not asked(tmp_path, "srun")
+
+
+def test_a_stopped_run_goes_back_into_the_queue(answer: Answer, task: Task, tmp_path: Path) -> None:
+    answer("srun", code=75)
+    assert work(task).endswith("back in the queue")
+    assert asked(tmp_path, "scontrol")[-1] == "requeue 12"
+    assert not list((task.submission / "failures").iterdir())
+
+
+def test_failures_are_tried_again_so_often(answer: Answer, task: Task, tmp_path: Path) -> None:
+    answer("srun", code=2)
+    assert work(task) == "r ended with 2; back in the queue"
+    with pytest.raises(JobError, match="r: failed; see"):
+        work(task)
+    assert asked(tmp_path, "scontrol").count("requeue 12") == 1
+
+
+def test_failures_before_the_last_progress_do_not_count(
+    answer: Answer, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer("srun", code=2)
+    for saved in (10, 20, 30):
+        monkeypatch.setattr(Run, "saved_step", lambda run, saved=saved: saved)
+        assert work(task).endswith("back in the queue")
+
+
+def test_an_unfit_node_is_told_and_left_out(answer: Answer, task: Task, tmp_path: Path) -> None:
+    answer("srun", "unfit node\tnode3\t0 of 8 GPUs answer\n")
+    assert "node3: 0 of 8 GPUs answer" in work(task)
+    assert json.loads((task.runs / ".slurm" / "nodes" / "node3.json").read_text())["job"] == "12"
+    assert asked(tmp_path, "scontrol")[-2:] == ["requeue 12", "update JobId=12 ExcNodeList=node3"]
+    for _ in range(room.MOVES - 1):
+        work(task)
+    with pytest.raises(JobError, match="nodes that are not fit"):
+        work(task)
+
+
+@pytest.mark.parametrize(
+    ("said", "ours"),
+    [
+        ({"text": "JobState=RUNNING Restarts=1"}, "left alone"),  # SLURM gave it to other nodes
+        ({"text": "JobState=PENDING Restarts=1"}, "left alone"),  # it was preempted, and waits again
+        ({"text": "JobState=CANCELLED Restarts=0"}, "left alone"),
+        ({"text": "JobState=PENDING Restarts=0"}, "the job was forgotten"),  # its controller died after it started us
+        ({"code": 1, "error": "Invalid job id specified"}, "the job was forgotten"),
+    ],
+)
+def test_a_job_that_is_no_longer_ours_is_left_alone(
+    answer: Answer, task: Task, tmp_path: Path, said: dict[str, str], ours: str
+) -> None:
+    answer("srun", code=75)
+    answer("scontrol", **said)
+    assert ours in work(task)
+    assert "requeue 12" not in asked(tmp_path, "scontrol")
+
+
+def test_a_controller_that_is_away_is_waited_for(
+    answer: Answer, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "TRIES", 3)
+    monkeypatch.setattr(room, "BETWEEN_TRIES_SECONDS", 0)
+    answer("srun", code=75)
+    answer("scontrol", code=1, error="Unable to contact slurm controller")
+    with pytest.raises(JobError, match="Unable to contact"):
+        work(task)
+    assert asked(tmp_path, "scontrol") == ["--oneliner show job 12"] * 3
+
+
+def test_a_run_that_somebody_else_has_taken_over_has_not_failed(
+    answer: Answer, task: Task, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    answer("srun", code=1)
+    monkeypatch.setattr(room, "_taken_over", lambda run, before: True)
+    assert work(task) == "done"
+
+
+def test_each_start_has_a_word_of_its_own(answer: Answer, task: Task, tmp_path: Path) -> None:
+    srun = tmp_path / "bin" / "srun"
+    srun.write_text(f"#!/bin/sh\necho $BLURTRAIN_MEETING >> {tmp_path}/words\n")
+    work(task)
+    work(task)
+    words = [word for word in (tmp_path / "words").read_text().splitlines() if word]
+    assert len(set(words)) == 2
