@@ -1,0 +1,138 @@
+"""`blurtrain data ...`."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from blurtrain.commands.options import command, data_option, group, json_option
+from blurtrain.errors import DataError, SettingsError
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    from blurtrain.data.catalog import Recipe, prepare
+    from blurtrain.schema import validate
+
+    if options.grid:
+        from jobs.grid import read_grid
+
+        given = [k for k in ("images", "name", *Recipe.model_fields) if getattr(options, k, None) is not None]
+        if given:
+            raise SettingsError(
+                f"data prepare: --grid says it all; it does not go with {', '.join(sorted(set(given)))}"
+            )
+        recipes = read_grid(options.grid).data
+        if not recipes:
+            raise SettingsError(f"{options.grid}: has no `data:` section that says how to prepare its datasets")
+    else:
+        if not options.name:
+            raise SettingsError("data prepare: --name says what the dataset is to be called")
+        if options.images_root != Path():
+            raise SettingsError("data prepare: --images goes with --grid; the folder of images stands by itself")
+        if bool(options.images) == bool(options.standin):
+            raise SettingsError("data prepare: give a folder of images, or --standin KIND")
+        chosen = {key: value for key in Recipe.model_fields if (value := getattr(options, key, None)) is not None}
+        if options.images:
+            chosen["images"] = str(Path(options.images).resolve())
+        recipes = {options.name: validate(chosen, "data prepare", Recipe)}
+    for name, recipe in recipes.items():
+        dataset, fresh = prepare(options.data, name, recipe, options.images_root)
+        manifest = dataset.manifest
+        counts = ", ".join(f"{n} {split}" for split, n in manifest["counts"].items())
+        print(
+            f"{dataset.folder}: {len(dataset.classes)} classes, {counts}, {manifest['stored_size']} px"
+            f"{'' if fresh else ' (already prepared)'}"
+        )
+        for path, reason in manifest["unreadable"].items():
+            print(f"  left out {path}: {reason}", file=sys.stderr)
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from blurtrain.data.catalog import datasets, open_dataset
+
+    chosen = [open_dataset(options.data, name) for name in options.names] or datasets(options.data)
+    if not chosen:
+        raise DataError(f"{options.data}: holds no prepared dataset")
+    for dataset in chosen:
+        dataset.check()
+        print(f"{dataset.folder}: intact ({len(dataset.view['index'])} images)")
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    from blurtrain.data.catalog import datasets
+
+    if not options.data.is_dir():
+        raise DataError(f"{options.data}: no such folder; --data names the folder of prepared datasets")
+    keys = ("name", "data_id", "counts", "stored_size", "store")
+    rows = [{k: d.manifest[k] for k in keys} | {"classes": len(d.classes)} for d in datasets(options.data)]
+    if options.json:
+        print(json.dumps(rows, indent=1))
+    for row in [] if options.json else rows:
+        counts = ", ".join(f"{n} {split}" for split, n in row["counts"].items())
+        print(f"{row['name']:20} {row['classes']:5} classes  {row['stored_size']:4} px  {counts}  ({row['data_id']})")
+    return 0
+
+
+# --- options --------------------------------------------------------------------------------------------------------
+
+
+def add(commands: Any) -> None:
+    """Tell the parser of these commands."""
+    data = group(commands, "data", "prepare, check and list datasets")
+    p = command(data, "prepare", _prepare, "turn a folder of images (or a generated stand-in) into a dataset")
+    p.add_argument("images", nargs="?", type=Path, help="folder of images: class/..., split/class/..., or deeper")
+    p.add_argument("--name", help="what the dataset is to be called")
+    p.add_argument("--grid", type=Path, help="instead: prepare all that the `data:` section of this grid file says")
+    p.add_argument(
+        "--images",
+        dest="images_root",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="where the grid's image folders lie (default: here)",
+    )
+    p.add_argument("--standin", help="instead of images: a generated stand-in")
+    p.add_argument(
+        "--label", type=_label, help="label by the leaf folder (default) or the folder at this level, 1 = topmost"
+    )
+    p.add_argument("--min-leaves", type=int, help="keep labels with at least so many leaf folders")
+    p.add_argument("--min-images", type=int, help="keep labels with at least so many images")
+    p.add_argument(
+        "--splits", type=_pairs, metavar="SPLIT=FOLDER,...", help="use the tree's splits so, e.g. train=train,test=val"
+    )
+    p.add_argument("--val", type=float, help="share to hold out for validation where the tree has no splits (0.1)")
+    p.add_argument("--test", type=float, help="share to hold out for testing where the tree has no splits (0.2)")
+    p.add_argument("--split-seed", type=int, help="seed of the drawn splits (0)")
+    p.add_argument(
+        "--hold-out", choices=["images", "leaves"], help="hold out single images (default) or whole leaf folders"
+    )
+    p.add_argument("--resolution", type=int, help="training resolution in pixels (224); pixels are stored at 8/7 of it")
+    p.add_argument("--stored", type=int, help="side of the stored images in pixels, if not 8/7 of the resolution")
+    p.add_argument(
+        "--encoding", choices=["raw", "jpg"], help="raw: fastest to read (default); jpg: in an eighth of the room"
+    )
+    p.add_argument("--quality", type=int, help="of jpg, 1..95 (90)")
+    p.add_argument(
+        "--skip-unreadable", action="store_true", default=None, help="leave out images that cannot be decoded"
+    )
+    data_option(p, Path("data"))
+    p = command(data, "check", _check, "verify prepared datasets down to every stored pixel")
+    p.add_argument("names", nargs="*", metavar="NAME", help="default: all")
+    data_option(p, Path("data"))
+    p = command(data, "list", _list, "list prepared datasets")
+    data_option(p, Path("data"))
+    json_option(p)
+
+
+def _label(text: str) -> str | int:
+    return int(text) if text.isdigit() else text
+
+
+def _pairs(text: str) -> dict[str, str]:
+    pairs = dict(pair.partition("=")[::2] for pair in text.split(","))
+    if not all(pairs.values()):
+        raise argparse.ArgumentTypeError("must be SPLIT=FOLDER,... e.g. train=train,test=val")
+    return pairs

@@ -1,0 +1,197 @@
+"""`blurtrain grid ...`, and `doctor`."""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from blurtrain.commands.options import command, data_option, group, json_option, runs_option
+from blurtrain.errors import SettingsError
+
+
+def _members(options: argparse.Namespace) -> Any:
+    from jobs.grid import expand, read_grid
+
+    return expand(read_grid(options.grid), str(options.grid), options.data)
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from jobs.costs import cost
+    from jobs.status import INTENTS, intent, states, undeclared
+
+    if options.images_per_second is not None and options.images_per_second <= 0:
+        raise SettingsError("grid plan: --images-per-second must be more than 0")
+    members = _members(options)
+    rows = states(members, options.runs)
+    if options.json:
+        print(json.dumps(rows, indent=1))
+        return 0
+    for row in rows:
+        print(f"{intent(row):12} {row['state']:10} {row['run_id']}")
+    chosen = [m for m, row in zip(members, rows, strict=True) if intent(row) in INTENTS.values()]
+    print(f"\nsubmitting would take up {len(chosen)} of {len(rows)} runs")
+    if chosen:
+        print(f"{cost(chosen, options.runs, options.images_per_second)}")
+    if others := undeclared(members, options.runs):
+        print(f"{len(others)} runs of this folder are not (or no longer) declared by this grid: {', '.join(others[:3])}"
+              f"{', ...' * (len(others) > 3)}")  # fmt: skip
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    from jobs.status import states, table
+
+    members = _members(options)
+    while True:
+        rows = states(members, options.runs)
+        if not options.watch:
+            break
+        print(f"\x1b[H\x1b[2J{table(rows)}", flush=True)
+        time.sleep(3)
+    print(json.dumps(rows, indent=1) if options.json else table(rows))
+    return 0
+
+
+def _start(options: argparse.Namespace, members: Any) -> Any:
+    """Submit these runs to where --cluster says; those that were."""
+    from jobs import local, scheduler, slurm
+    from jobs.cluster import read_cluster
+
+    cluster = read_cluster(options.cluster)
+    if cluster.scheduler == "slurm":
+        if options.at_a_time:
+            cluster = cluster.model_copy(update={"at_a_time": options.at_a_time})
+        return slurm.submit(members, options.runs, cluster)
+    if scheduler.installed():  # what waits or runs there is not to be trained here as well
+        members = slurm.missing(members, options.runs)
+    return local.submit(members, options.runs, options.at_a_time or cluster.at_a_time)
+
+
+def _submit(options: argparse.Namespace) -> int:
+    from jobs.status import wait
+
+    members = _members(options)
+    submitted = _start(options, members)
+    print(f"{len(submitted)} of {len(members)} runs submitted; the others are done or on their way", file=sys.stderr)
+    if options.wait:
+        return 0 if wait(members, options.runs, lambda line: print(line, file=sys.stderr)) else 1
+    return 0
+
+
+def _retry(options: argparse.Namespace) -> int:
+    from jobs.slurm import cancel
+    from jobs.status import on_its_way, states
+
+    chosen = {name for name in ("failed", "stale") if getattr(options, name)} or {"failed", "stale"}
+    members = _members(options)
+    rows = {row["run_id"]: row for row in states(members, options.runs)}
+    again = [m for m in members if rows[m.run_id]["state"] in chosen]
+    stuck = [m for m in again if on_its_way(rows[m.run_id])]
+    if stuck:
+        cancel(stuck, options.runs, wait=True)
+    submitted = _start(options, again) if again else []
+    for member in submitted:
+        print(member.run_id)
+    print(f"{len(submitted)} runs submitted again", file=sys.stderr)
+    return 0
+
+
+def _logs(options: argparse.Namespace) -> int:
+    from jobs.logs import find, follow, read
+
+    run_id = find(options.runs, options.run)
+    shown = None
+    for log, part in follow(options.runs, run_id) if options.follow else [read(options.runs, run_id)]:
+        if log != shown:
+            print(f"==> {log} <==", file=sys.stderr, flush=True)
+            shown = log
+        print(part, end="", flush=True)
+    return 0
+
+
+def _cancel(options: argparse.Namespace) -> int:
+    from jobs import local, slurm
+
+    members = _members(options) if options.grid else None
+    for run_id in [*local.cancel(options.runs, members), *slurm.cancel(members, options.runs)]:
+        print(run_id)
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from jobs.cluster import read_cluster
+    from jobs.doctor import examine
+
+    cluster = read_cluster(options.cluster)
+    if cluster.scheduler != "slurm":
+        raise SettingsError(f"doctor: --cluster {options.cluster} has no SLURM that could be looked at")
+    checks = []
+    for check in examine(cluster, options.runs, options.data, options.seconds):
+        checks.append(check)
+        if not options.json:
+            print(f"{'ok' if check.good else 'FAILED':7} {check.what:26} {check.detail}".rstrip(), flush=True)
+    if options.json:
+        print(json.dumps([vars(check) for check in checks], indent=1))
+    return 0 if all(check.good for check in checks) else 1
+
+
+# --- options --------------------------------------------------------------------------------------------------------
+
+
+def add(commands: Any) -> None:
+    """Tell the parser of these commands."""
+    grid = group(commands, "grid", "many runs: plan, submit, watch")
+    for name, function, text in (
+        ("plan", _plan, "show what submitting would do"),
+        ("status", _status, "show how each run of the grid stands"),
+        ("submit", _submit, "start what is missing, and return"),
+        ("retry", _retry, "start again what failed, or has given no sign of life"),
+    ):
+        p = command(grid, name, function, text)
+        p.add_argument("grid", type=Path, help="grid file (YAML)")
+        runs_option(p)
+        data_option(p, None)
+        if name in ("submit", "retry"):
+            p.add_argument(
+                "--cluster",
+                default="local",
+                help="profile in configs/clusters, or a file of one's own (default: local)",
+            )
+            p.add_argument(
+                "--at-a-time",
+                type=int,
+                default=0,
+                help="jobs at the same time (default: the profile's; local: one a core)",
+            )
+        if name == "submit":
+            p.add_argument(
+                "--wait", action="store_true", help="stay, show progress, and exit with 0 if all runs are done"
+            )
+        if name == "retry":
+            p.add_argument("--failed", action="store_true", help="those that failed only")
+            p.add_argument("--stale", action="store_true", help="those without a sign of life only")
+        if name in ("plan", "status"):
+            json_option(p)
+        if name == "plan":
+            p.add_argument("--images-per-second", type=float, help="of one GPU, for the estimate of costs")
+        if name == "status":
+            p.add_argument("--watch", action="store_true", help="show it again every few seconds, until Ctrl-C")
+
+    p = command(grid, "logs", _logs, "show what a run, or the job that is to run it, has printed")
+    p.add_argument("run", help="run id, or the beginning of one")
+    p.add_argument("-f", "--follow", action="store_true", help="go on as more comes, until the run ends or Ctrl-C")
+    runs_option(p)
+
+    p = command(grid, "cancel", _cancel, "stop what runs or waits; it can be continued")
+    p.add_argument("grid", nargs="?", type=Path, help="grid file (default: all in this folder of runs)")
+    runs_option(p)
+    data_option(p, None)
+
+    p = command(commands, "doctor", _doctor, "find out by a small job whether a cluster is fit for grids")
+    p.add_argument("--cluster", required=True, help="profile in configs/clusters, or your own file")
+    p.add_argument("--seconds", type=float, default=300, help="how long to wait for the job (300)")
+    runs_option(p)
+    data_option(p, Path("data"))
+    json_option(p)

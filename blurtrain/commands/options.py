@@ -1,0 +1,28 @@
+"""What commands have in common on the command line."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def group(commands: Any, name: str, text: str) -> Any:
+    return commands.add_parser(name, help=text, description=text).add_subparsers(metavar="COMMAND", required=True)
+
+
+def command(commands: Any, name: str, function: Any, text: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(command=function)
+    return parser
+
+
+def runs_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of run directories (default: runs)")
+
+
+def data_option(parser: argparse.ArgumentParser, default: Path | None) -> None:
+    shown = default or "the settings' data.root, else data"
+    parser.add_argument("--data", type=Path, default=default, help=f"folder of prepared datasets (default: {shown})")
+
+
+def json_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")

@@ -1,0 +1,96 @@
+"""One run: `train`, `evaluate`, `curriculum`; and `report`, on what came of many."""
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from blurtrain.commands.options import command, data_option, json_option, runs_option
+
+
+def _settings(options: argparse.Namespace) -> Any:
+    from blurtrain.settings import load
+
+    overrides = list(options.overrides)
+    if options.data is not None:
+        overrides.append(f"data.root={json.dumps(str(options.data))}")
+    return load(options.settings, overrides)
+
+
+def _train(options: argparse.Namespace) -> int:
+    settings = _settings(options)  # before torch is imported, so that a mistake is answered at once
+    from blurtrain.training.train import train
+
+    run = train(settings, options.runs)
+    if os.environ.get("RANK", "0") == "0":
+        print(run.path)
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from blurtrain.evaluation.evaluate import evaluate
+
+    outcome = evaluate(options.run, options.overrides)
+    if options.json:
+        print(json.dumps(outcome))
+        return 0
+    print(f"{options.run}: {outcome['split']} split, n = {outcome['n']}")
+    for level in outcome["levels"]:
+        print(
+            f"sigma {level['sigma']:4g}: top-1 {100 * level['top1'] / outcome['n']:6.2f} %, "
+            f"top-5 {100 * level['top5'] / outcome['n']:6.2f} %"
+        )
+    return 0
+
+
+def _curriculum(options: argparse.Namespace) -> int:
+    from blurtrain.documents import merge, parse_overrides
+    from blurtrain.settings import compose
+
+    if Path(options.settings).suffix or Path(options.settings).is_file():
+        options.data = None
+        settings = _settings(options)
+    else:
+        named = {"dataset": "any", "regime": options.settings}
+        settings = compose(merge(named, parse_overrides(options.overrides)), "curriculum")
+    from blurtrain.blur.plot import save
+
+    save(settings, options.out)
+    print(options.out)
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    import analysis
+
+    print(analysis.report(options.runs_folder, options.out))
+    return 0
+
+
+# --- options --------------------------------------------------------------------------------------------------------
+
+
+def add(commands: Any) -> None:
+    """Tell the parser of these commands."""
+    p = command(commands, "train", _train, "train one run, or continue it; prints the run directory last")
+    p.add_argument("settings", type=Path, help="settings file (YAML)")
+    p.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. optimisation.epochs=10")
+    runs_option(p)
+    data_option(p, None)
+
+    p = command(commands, "evaluate", _evaluate, "measure a trained run's accuracy against blur")
+    p.add_argument("run", type=Path, help="run directory")
+    p.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="e.g. evaluation.sigmas=[0,8] evaluation.split=val"
+    )
+    json_option(p)
+
+    p = command(commands, "curriculum", _curriculum, "draw how blurred the images of each epoch are; prints the file")
+    p.add_argument("settings", metavar="SETTINGS", help="settings file (YAML), or a regime, e.g. blurry-to-clear")
+    p.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. optimisation.epochs=60 curriculum.sigma=2")
+    p.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="picture to write (png, pdf or svg)")
+
+    p = command(commands, "report", _report, "turn run directories into tables, figures and a page")
+    p.add_argument("runs_folder", type=Path, metavar="RUNS", help="folder of run directories")
+    p.add_argument("--out", type=Path, required=True, help="folder for results.csv, index.html and figures")
