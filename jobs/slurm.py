@@ -197,6 +197,7 @@ def _submit_arrays(
                 array.resources,
                 cpus,
                 cluster.failures,
+                warning_seconds(array.resources, cluster),
             )
             for ids in array.tasks
         ]
@@ -228,22 +229,25 @@ def _words(error: Exception) -> str:
     return "; ".join(line.split("sbatch: error:")[-1].strip() for line in lines)
 
 
+def warning_seconds(wanted: Resources, cluster: Cluster) -> int:
+    """How long before its time limit a run is told to stop: half of its time at most, else it would be at once."""
+    return min(cluster.signal_seconds, 30 * (wanted.minutes or cluster.minutes))
+
+
 def sbatch_parameters(
     name: str, wanted: Resources, tasks: int, runs: Path, cluster: Cluster, code: Path
 ) -> dict[str, Any]:
     """What submitit is told of an array of so many tasks: how to ask for it, and how its jobs begin."""
-    minutes = wanted.minutes or cluster.minutes
     parameters = {
         "job_name": name,
         "partition": wanted.partition,
-        "time": minutes,
+        "time": wanted.minutes or cluster.minutes,
         "nodes": wanted.nodes,
         "ntasks_per_node": wanted.tasks,
         "cpus_per_task": wanted.cpus_per_gpu,
         "gpus_per_node": wanted.gpus or None,
         "mem_per_gpu": cluster.memory_per_gpu,
-        # Half of a very short job's time at most: else the warning would come at its start.
-        "signal_delay_s": min(cluster.signal_seconds, 30 * minutes),
+        "signal_delay_s": warning_seconds(wanted, cluster),
         "array_parallelism": cluster.at_a_time or tasks,
         "exclude": ",".join(sorted(node.unfit(runs))) or None,
         "wckey": None,

@@ -6,6 +6,7 @@ SLURM's warning signals go to: those reach the training itself, which saves and 
 """
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -14,8 +15,9 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from blurtrain.errors import REQUEUE, JobError
 from blurtrain.run import MEETING, Run, publish, read_json, slurm_job, write_json
@@ -30,6 +32,14 @@ PEERS_SECONDS = 300
 """Once a process of a run has ended, its peers are given so long: to save, or to notice that it was lost."""
 MOVES = 8
 """A run goes elsewhere at most so often because of unfit nodes: then it is not the nodes."""
+TURNS = 3
+"""A run may reach its time limit so often without having come further than before."""
+NONE = {"failures": 0, "moves": 0, "turns": 0, "saved_step": 0}
+"""What is counted of a run, before anything has happened."""
+LOOK_AGAIN_SECONDS = 6 * 3600.0
+"""So often a job looks at its time limit."""
+SLURM_LOOKS_SECONDS = 60.0
+"""SLURM may warn of the time limit so much too early: it looks every 30 s."""
 TRIES, BETWEEN_TRIES_SECONDS = 60, 5
 """So often SLURM is asked where it does not answer."""
 FORGOTTEN_SECONDS = 300
@@ -49,6 +59,8 @@ class Task:
     """Of each process."""
     failures: int
     """How often a run may end in an error and be tried again."""
+    warning: float
+    """Seconds before the time limit at which it is told to stop."""
 
 
 def work(task: Task) -> str:
@@ -65,12 +77,16 @@ def work(task: Task) -> str:
             return _again(task, "stopped before it began")
         if unfit:
             return _elsewhere(task, open_[0][0], unfit)
-        codes = _train(task, open_)
-        print(f"exit codes: {codes}", flush=True)
+        codes, late = _train(task, open_)
+        print(f"exit codes: {codes}{', by the time limit' * late}", flush=True)
         stopped = [run_id for run_id, code in codes.items() if code in STOPPED]
         failed = [run_id for run_id, code in codes.items() if code and code not in STOPPED]
         if failed and _is_forgotten(_patiently(lambda: scheduler.show(slurm_job()))):
             return _await_end(f"{', '.join(failed)} ended with an error")
+        turns = [_count(task, run_id, "turns") for run_id in stopped if late]
+        if turns and min(turns) > TURNS:
+            _give_up(task, stopped, f"{TURNS} turns of {task.resources.minutes} minutes brought it no further: give it "
+                     "more resources.minutes")  # fmt: skip
         tried = {run_id: _count(task, run_id, "failures") for run_id in failed}
         if stopped or any(times <= task.failures for times in tried.values()):
             return _again(task, ", ".join(f"{run_id} ended with {codes[run_id]}" for run_id in [*stopped, *failed]))
@@ -116,8 +132,8 @@ def srun(wanted: Resources, tasks: int, cpus: int, *command: str, log: Path | No
     ]
 
 
-def _train(task: Task, members: list[tuple[str, str]]) -> dict[str, int]:
-    """Train the runs side by side; the exit code of each."""
+def _train(task: Task, members: list[tuple[str, str]]) -> tuple[dict[str, int], bool]:
+    """Train the runs side by side; the exit code of each, and whether the time limit ended them."""
     processes, attempts = {}, {}
     cpus = max(1, task.cpus // len(members))
     for run_id, settings in members:
@@ -131,11 +147,45 @@ def _train(task: Task, members: list[tuple[str, str]]) -> dict[str, int]:
             stdin=subprocess.DEVNULL,
             env={**os.environ, MEETING: uuid.uuid4().hex},
         )
-    codes = {run_id: process.wait() for run_id, process in processes.items()}
+    codes, late = _wait(processes, task.warning)
     for run_id, code in codes.items():
         if code and (_over(task, run_id) or _taken_over(Run(task.runs / run_id), attempts[run_id])):
             codes[run_id] = 0  # this job has been cut off, and another one is at it, or was
-    return {run_id: code if code >= 0 else 128 - code for run_id, code in codes.items()}
+    return {run_id: code if code >= 0 else 128 - code for run_id, code in codes.items()}, late
+
+
+def _wait(processes: Mapping[str, subprocess.Popen[bytes]], warning: float) -> tuple[dict[str, int], bool]:
+    """The exit code of each, once all have ended; and whether that was because of the time limit.
+
+    `warning` seconds before it they are told to stop. SLURM does so too, but where it does so before the training has
+    begun, nobody hears it.
+    """
+    end = _end_of_job() or math.inf
+    while True:
+        until = min(end - warning, time.time() + LOOK_AGAIN_SECONDS)
+        try:
+            for process in processes.values():
+                process.wait(max(0.0, until - time.time()))
+            break
+        except subprocess.TimeoutExpired:
+            end = _end_of_job() or end  # somebody may have moved it
+            if time.time() < end - warning:
+                continue
+            for process in processes.values():
+                process.send_signal(signal.SIGUSR2)  # srun passes it on; to one that has ended nothing is sent
+            break
+    codes = {run_id: process.wait() for run_id, process in processes.items()}
+    return codes, time.time() > end - warning - SLURM_LOOKS_SECONDS
+
+
+def _end_of_job() -> float | None:
+    """The time limit of this job as time.time() counts, infinite without one; None where SLURM does not say."""
+    try:
+        return datetime.fromisoformat(scheduler.show(slurm_job())["EndTime"]).timestamp()
+    except ValueError:
+        return math.inf
+    except (JobError, KeyError):
+        return None
 
 
 def _taken_over(run: Run, before: int) -> bool:
@@ -170,8 +220,16 @@ def _elsewhere(task: Task, run_id: str, unfit: dict[str, str]) -> str:
             node.report(task.runs, name, problem, slurm_job())
     said = "; ".join(f"{name}: {problem}" for name, problem in unfit.items())
     if _count(task, run_id, "moves") > MOVES:
-        raise JobError(f"nodes that are not fit for this: {said}")
+        _give_up(task, [run_id], f"no node is fit for it: {said}")
     return _again(task, said, without=list(unfit))
+
+
+def _give_up(task: Task, run_ids: list[str], why: str) -> NoReturn:
+    """Say it where the runs' own output is, and fail."""
+    for run_id in run_ids:
+        with (task.submission / "logs" / f"{run_id}.log").open("a") as log:
+            log.write(f"blurtrain: {why}\n")
+    raise JobError(f"{', '.join(run_ids)}: {why}")
 
 
 def _count(task: Task, run_id: str, what: str) -> int:
@@ -182,9 +240,9 @@ def _count(task: Task, run_id: str, what: str) -> int:
     """
     file, saved = task.submission / "failures" / f"{run_id}.json", Run(task.runs / run_id).saved_step()
     try:
-        counts = {"failures": 0, "moves": 0, "saved_step": 0} | (read_json(file) or {})
+        counts = NONE | (read_json(file) or {})
         if saved > counts["saved_step"]:
-            counts = {"failures": 0, "moves": 0, "saved_step": saved}
+            counts = {**NONE, "saved_step": saved}
         counts[what] += 1
         write_json(file, counts)
     except Exception as error:
@@ -229,7 +287,8 @@ def _requeue() -> tuple[dict[str, str], bool]:
     from it: then its count of restarts is not ours any more.
     """
     facts = scheduler.show(slurm_job())
-    ours = facts.get("JobState") == "RUNNING" and facts.get("Restarts") == os.environ.get("SLURM_RESTART_COUNT", "0")
+    going = facts.get("JobState") == "RUNNING" or facts.get("Reason") == "TimeLimit"
+    ours = going and facts.get("Restarts") == os.environ.get("SLURM_RESTART_COUNT", "0")
     if ours:
         scheduler.ask("scontrol", "requeue", slurm_job())
     return facts, ours

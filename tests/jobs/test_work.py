@@ -2,7 +2,10 @@
 
 import json
 import os
+import threading
+import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -28,7 +31,7 @@ def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Answer) -> Tas
     submission = tmp_path / "runs" / ".slurm" / "s"
     for name in ("cancelled", "failures", "settings", "logs"):
         (submission / name).mkdir(parents=True)
-    return Task(tmp_path / "runs", submission, (("r", "{}"),), Resources(), cpus=1, failures=1)
+    return Task(tmp_path / "runs", submission, (("r", "{}"),), Resources(), cpus=1, failures=1, warning=30)
 
 
 def asked(tmp_path: Path, command: str) -> list[str]:
@@ -37,12 +40,17 @@ def asked(tmp_path: Path, command: str) -> list[str]:
     return called.read_text().splitlines() if called.exists() else []
 
 
+def training(tmp_path: Path, script: str) -> None:
+    """What the processes of the run do; the nodes find themselves fit."""
+    (tmp_path / "bin" / "srun").write_text(f"#!/bin/bash\n[[ $* = *jobs.node* ]] && exit 0\n{script}\n")
+
+
 def test_a_run_that_ends_well(answer: Answer, task: Task, tmp_path: Path) -> None:
     assert work(task) == "done"
     check, train = asked(tmp_path, "srun")
     assert "jobs.node" in check
     assert f"blurtrain train {task.submission}/settings/r.yaml --runs {task.runs}" in train
-    assert not asked(tmp_path, "scontrol")
+    assert "requeue 12" not in asked(tmp_path, "scontrol")
 
 
 def test_what_is_over_is_not_begun(answer: Answer, task: Task, tmp_path: Path) -> None:
@@ -84,7 +92,7 @@ def test_an_unfit_node_is_told_and_left_out(answer: Answer, task: Task, tmp_path
     assert asked(tmp_path, "scontrol")[-2:] == ["requeue 12", "update JobId=12 ExcNodeList=node3"]
     for _ in range(room.MOVES - 1):
         work(task)
-    with pytest.raises(JobError, match="nodes that are not fit"):
+    with pytest.raises(JobError, match="no node is fit"):
         work(task)
 
 
@@ -127,10 +135,48 @@ def test_a_run_that_somebody_else_has_taken_over_has_not_failed(
     assert work(task) == "done"
 
 
-def test_each_start_has_a_word_of_its_own(answer: Answer, task: Task, tmp_path: Path) -> None:
+def ends_in(seconds: float) -> str:
+    at = datetime.fromtimestamp(time.time() + seconds).isoformat(timespec="seconds")
+    return f"{RUNNING.strip()} EndTime={at}\n"
+
+
+def test_a_run_is_told_to_stop_before_the_time_limit(answer: Answer, task: Task, tmp_path: Path) -> None:
     srun = tmp_path / "bin" / "srun"
-    srun.write_text(f"#!/bin/sh\necho $BLURTRAIN_MEETING >> {tmp_path}/words\n")
+    srun.write_text(
+        "#!/bin/bash\ntrap 'exit 75' USR2\n[[ $* = *jobs.node* ]] && exit 0\nfor k in {1..300}; do sleep .1; done\n"
+    )
+    answer("scontrol", ends_in(32))
+    began = time.monotonic()
+    assert work(task).endswith("back in the queue")
+    assert time.monotonic() - began < 20
+
+
+def test_a_limit_that_was_moved_is_seen(
+    answer: Answer, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "LOOK_AGAIN_SECONDS", 0.1)
+    training(tmp_path, "sleep 2.5")
+    answer("scontrol", ends_in(31))
+    timer = threading.Timer(0.2, lambda: answer("scontrol", ends_in(3600)))
+    timer.start()
+    assert work(task) == "done"
+
+
+def test_turns_without_progress_come_to_an_end(answer: Answer, task: Task, tmp_path: Path) -> None:
+    training(tmp_path, "exit 75")
+    answer("scontrol", ends_in(60))
+    for _ in range(room.TURNS):
+        assert work(task).endswith("back in the queue")
+    with pytest.raises(JobError, match=r"give it more resources\.minutes"):
+        work(task)
+    assert (task.submission / "logs" / "r.log").read_text().startswith("blurtrain: 3 turns of")
+    answer("scontrol", ends_in(3600))  # a preemption is another matter
+    assert work(task).endswith("back in the queue")
+
+
+def test_each_start_has_a_word_of_its_own(answer: Answer, task: Task, tmp_path: Path) -> None:
+    training(tmp_path, f"echo $BLURTRAIN_MEETING >> {tmp_path}/words")
     work(task)
     work(task)
-    words = [word for word in (tmp_path / "words").read_text().splitlines() if word]
-    assert len(set(words)) == 2
+    words = (tmp_path / "words").read_text().split()
+    assert len(words) == len(set(words)) == 2

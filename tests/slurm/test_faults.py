@@ -130,8 +130,7 @@ def test_a_node_is_cut_off_and_trains_on(
 
 
 def test_the_time_limit_is_reached(quiet: Cluster, prepared: Dataset, tmp_path: Path, undisturbed: Undisturbed) -> None:
-    # SLURM counts in minutes, and looks every 30 s: most of the first one passes before the training begins.
-    grid = four_runs(quiet, tmp_path, prepared, epochs=LONG, profile={"minutes": 1, "setup": ["sleep 20"]})
+    grid = four_runs(quiet, tmp_path, prepared, epochs=LONG, profile={"minutes": 1, "signal_seconds": 15})
     grid.submit()
     check_end(grid, undisturbed)
     ends = [[events(a)[-1]["event"] for a in Run(grid.runs / row["run_id"]).attempts()] for row in grid.rows()]
