@@ -14,9 +14,8 @@ demo: install
 test: lint
 	.venv/bin/python -m pytest -q -m "not slurm"
 
-SLURM_TESTS := tests/slurm
 test-slurm: install
-	.venv/bin/python -m pytest -q -m slurm $(SLURM_TESTS)
+	.venv/bin/python -m pytest -q -m slurm tests/slurm
 
 soak: install
 	.venv/bin/python tests/training/soak.py --kills 20

@@ -4,7 +4,7 @@ import functools
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from blurtrain.documents import read_yaml
 from blurtrain.errors import JobError, SettingsError, nearest
@@ -39,6 +39,22 @@ class Resources(Section):
 DEFAULT = Resources()
 
 
+GRID = "blurtrain sets it"
+OWN_OPTIONS = {
+    "time": "say minutes",
+    "partition": "say partition beside sbatch",
+    "signal": "say signal_seconds",
+    "array": "say at_a_time or max_array",
+    "nodes": "say resources.nodes in the grid",
+    "mem_per_gpu": "say memory_per_gpu",
+    "cpus_per_gpu": "say cpus_per_gpu beside sbatch",
+    **dict.fromkeys(("gpus", "gpus_per_node", "gres", "gpus_per_task"), "say resources.gpus in the grid"),
+    **dict.fromkeys(("cpus_per_task", "ntasks", "ntasks_per_node", "job_name", "output", "error"), GRID),
+    **dict.fromkeys(("requeue", "no_requeue", "hold", "open_mode", "wait", "parsable", "test_only", "wrap"), GRID),
+}
+"""Options of sbatch that a profile may not give under `sbatch`, and what to do instead."""
+
+
 class Cluster(Section):
     """A profile. The defaults are those of a cluster of nodes with eight A100s each."""
 
@@ -62,7 +78,19 @@ class Cluster(Section):
     setup: tuple[str, ...] = ()
     """Lines of shell for the start of each job, such as `module load cuda`."""
     sbatch: dict[str, str | int | bool] = Field(default_factory=dict)
-    """Other options of sbatch, e.g. {account: vision, qos: long, constraint: a100}."""
+    """Other options of sbatch, e.g. {account: vision, qos: long, constraint: a100}; true: an option without a value."""
+
+    @field_validator("sbatch")
+    @classmethod
+    def _ours(cls, options: dict[str, str | int | bool]) -> dict[str, str | int | bool]:
+        """Names as submitit writes them; what grids rest on cannot be said behind their back."""
+        options = {name.replace("-", "_"): value for name, value in options.items()}
+        for name, value in options.items():
+            if instead := OWN_OPTIONS.get(name):
+                raise ValueError(f"{name} cannot be set here: {instead}")
+            if value is False:
+                raise ValueError(f"{name}: false: leave it out instead")
+        return options
 
     def complete(self, wanted: Resources) -> Resources:
         """`wanted`, with what it leaves open."""

@@ -1,5 +1,6 @@
 """What a grid will cost, as far as past runs (or the user) say how fast such runs are. An estimate, with its source."""
 
+import itertools
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -54,15 +55,13 @@ def cost(members: Sequence[Member], runs: Path, images_per_second: float | None 
 def _past_speed(runs: Path, dataset: str, model: str) -> float | None:
     """Median images per second and GPU of past runs of the same dataset and model; None if there are none."""
     speeds = []
-    for run in _past_runs(runs, dataset, model):
+    for run in itertools.islice(_past_runs(runs, dataset, model), LOOKED_AT):
         world = 1
         for event in run.journal():
             if event["event"] == "start":
                 world = event.get("world", 1)
             if event["event"] == "epoch" and "images_per_second" in event:
                 speeds.append(event["images_per_second"] / world)
-        if len(speeds) >= LOOKED_AT:
-            break
     return statistics.median(speeds) if speeds else None
 
 

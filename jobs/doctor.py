@@ -1,5 +1,6 @@
 """Is this cluster fit for grids? A small job on two nodes finds out; the answer is a list of checks."""
 
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -53,10 +54,16 @@ def examine(cluster: Cluster, runs: Path, data: Path, seconds: float) -> Iterato
     except JobError as error:
         yield Check("probe job", False, str(error))
         return
-    found, ended = _await(folder, job, nodes, seconds)
+    try:
+        found, ended = _await(folder, job, nodes, seconds)
+    except BaseException:
+        scheduler.cancel([job])
+        raise
     yield ended
     if found:
         yield from _judge(found, nodes, data)
+    if ended.good:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _how_many_nodes(cluster: Cluster) -> int:
@@ -70,22 +77,22 @@ def _submit(folder: Path, wanted: Resources, runs: Path, data: Path, cluster: Cl
     executor = SlurmExecutor(folder / "job")
     code = snapshot(runs / ".slurm" / "code")
     executor.update_parameters(**sbatch_parameters(f"blurtrain{folder.name}", wanted, 1, runs, cluster, code))
-    with refused_words():
+    with refused_words(cluster):
         return str(executor.submit(probe.job, folder, wanted.nodes, wanted.gpus, runs, data).job_id)
 
 
 def _await(folder: Path, job: str, nodes: int, seconds: float) -> tuple[list[Any], Check]:
     """What the processes found, once they all have, or the job or our patience has ended."""
-    began = time.monotonic()
-    state, left = "PENDING", seconds
+    began, left = time.monotonic(), seconds
+    facts = {"JobState": "PENDING"}
     while left > 0 and not (folder / "ended.json").exists():
         time.sleep(0.5)
-        facts = scheduler.show(job)
-        state = facts.get("JobState", "")
-        if state in ("FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "COMPLETED"):
+        facts = scheduler.show(job) or {"JobState": "gone"}
+        if facts.get("JobState") not in (*scheduler.LIVING, None):
             time.sleep(2)  # its last file may still be on its way here
             break
         left = began + seconds - time.monotonic()
+    state = facts["JobState"]
     found: list[Any] = [read_json(path) for k in range(nodes) if (path := folder / f"{k}.json").exists()]
     if len(found) == nodes:
         return found, Check("probe job", True, f"job {job} ran on {', '.join(f['node'] for f in found)}")

@@ -32,8 +32,6 @@ def submit(members: Sequence[Member], runs: Path, at_a_time: int = 0) -> list[Me
 
     at_a_time 0: one a processor core, but no more than eight. Comes back at once; the workers go on without us.
     """
-    if at_a_time < 0:
-        raise JobError(f"--at-a-time {at_a_time}: must be 1 or more, or 0 for one a processor core")
     local = runs / ".local"
     try:
         (local / "locks").mkdir(parents=True, exist_ok=True)
@@ -51,7 +49,7 @@ def submit(members: Sequence[Member], runs: Path, at_a_time: int = 0) -> list[Me
         if not missing:
             return []
         (local / "queues").mkdir(exist_ok=True)
-        queue = Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=local / "queues"))
+        queue = Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-", time.gmtime()), dir=local / "queues"))
         for name in ("settings", "logs", "taken", "workers"):
             (queue / name).mkdir()
         for member in missing:
@@ -235,6 +233,10 @@ def held(path: Path, patience: float = 2.0) -> Iterator[IO[bytes] | None]:
                     yield None
                     return
                 time.sleep(0.02)
+            except OSError as error:
+                raise JobError(
+                    f"{path}: this file system has no locks ({error.strerror}); choose another --runs"
+                ) from None
         yield file
 
 

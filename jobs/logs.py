@@ -11,8 +11,8 @@ from jobs import local, slurm
 from jobs.status import outputs
 from jobs.submissions import submissions
 
-SILENCE = 10
-"""So often in a row nothing new is read before a look at whether anything can still come."""
+LOOK, SILENCE = 3, 10
+"""So often in a row nothing new is read before a look for a newer file, and at whether anything can still come."""
 
 
 def find(runs: Path, name: str) -> str:
@@ -54,7 +54,7 @@ def follow(runs: Path, run_id: str, every: float = 0.5) -> Iterator[tuple[Path, 
             if file and log and (part := file.read()):
                 silent = 0
                 yield log, part
-            elif (newest := newest_log(runs, run_id)) and newest != log:
+            elif silent % LOOK == 0 and (newest := newest_log(runs, run_id)) and newest != log:
                 if file:
                     file.close()
                 log, file = newest, newest.open(errors="replace")

@@ -1,9 +1,11 @@
 """A node's look at itself before a run is started on it: `python -m jobs.node GPUS RUNS`, once on each node of a job.
 
-Prints a line for whatever makes the node unfit; the job then goes elsewhere, and the node is named in
-<runs>/.slurm/nodes/ until somebody removes its file.
+Prints a line for whatever makes the node unfit; the job then goes elsewhere, and for a day the node is named in
+<runs>/.slurm/nodes/ and left out by new jobs, unless somebody removes its file. What is wrong with the folder of runs
+itself would be so on any node: that is printed by another name, and the job fails.
 """
 
+import errno
 import os
 import shutil
 import subprocess
@@ -15,23 +17,24 @@ from typing import Any
 
 from blurtrain.run import read_json, write_json
 
-MARK = "unfit node"
-ROOM = 2**30
-"""Bytes that must be free in the folder of runs."""
+NODE, FOLDER = "unfit node", "unfit folder"
+ROOM, LOCAL_ROOM = 2**30, 2**26
+"""Bytes that must be free in the folder of runs, and in the node's own one for temporary files."""
 CLOCK_SECONDS = 300.0
 """Clocks that differ by more break certificates, SLURM's credentials, and the reading of logs."""
 TRUSTED_AGAIN_SECONDS = 24 * 3600.0
 
 
-def problems(gpus: int, runs: Path) -> list[str]:
-    """Whatever makes this node unfit for a run that wants so many GPUs on it."""
-    found = [_missing_gpus(gpus)]
+def problems(gpus: int, runs: Path) -> list[tuple[str, str]]:
+    """What is wrong here for a run that wants so many GPUs on this node: NODE or FOLDER, and what it is."""
+    found = [(NODE, _missing_gpus(gpus)), (NODE, _full(Path(tempfile.gettempdir()), LOCAL_ROOM))]
     try:
-        found.append(_full(runs))
-        found.append(_wrong_clock(runs))
+        found.append((FOLDER, _full(runs, ROOM)))
+        found.append((NODE, _wrong_clock(runs)))
     except OSError as error:
-        found.append(f"{runs} cannot be written: {error.strerror}")
-    return [problem for problem in found if problem]
+        whose = FOLDER if error.errno in (errno.ENOSPC, errno.EDQUOT) else NODE
+        found.append((whose, f"{runs} cannot be written: {error.strerror}"))
+    return [(whose, problem) for whose, problem in found if problem]
 
 
 def _missing_gpus(gpus: int) -> str:
@@ -49,10 +52,10 @@ def _missing_gpus(gpus: int) -> str:
     return ""
 
 
-def _full(runs: Path) -> str:
-    system = os.statvfs(runs)
+def _full(folder: Path, room: int) -> str:
+    system = os.statvfs(folder)
     free = system.f_bavail * system.f_frsize
-    return f"{free / 2**20:.0f} MiB are free in {runs}" if free < ROOM else ""
+    return f"{free / 2**20:.0f} MiB are free in {folder}" if free < room else ""
 
 
 def _wrong_clock(runs: Path) -> str:
@@ -64,15 +67,17 @@ def _wrong_clock(runs: Path) -> str:
     return f"its clock and that of {runs} differ by {off:.0f} s" if abs(off) > CLOCK_SECONDS else ""
 
 
-def read_report(printed: str) -> dict[str, str]:
-    """The unfit nodes, and why, from what several of these processes printed."""
-    found: dict[str, str] = {}
+def read_report(printed: str) -> tuple[dict[str, str], list[str]]:
+    """The unfit nodes and why, and what is wrong with the folder of runs, from what these processes printed."""
+    nodes, folder = dict[str, str](), list[str]()
     for line in printed.splitlines():
         mark, _, rest = line.partition("\t")
-        if mark == MARK:
-            name, _, problem = rest.partition("\t")
-            found[name] = problem
-    return found
+        name, _, problem = rest.partition("\t")
+        if mark == NODE:
+            nodes[name] = problem
+        elif mark == FOLDER:
+            folder.append(problem)
+    return nodes, folder
 
 
 def report(runs: Path, name: str, problem: str, job: str) -> None:
@@ -90,5 +95,5 @@ def unfit(runs: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     name = os.environ.get("SLURMD_NODENAME", os.uname().nodename)
-    for problem in problems(int(sys.argv[1]), Path(sys.argv[2])):
-        print(MARK, name, problem, sep="\t", flush=True)
+    for whose, problem in problems(int(sys.argv[1]), Path(sys.argv[2])):
+        print(whose, name, problem, sep="\t", flush=True)

@@ -71,7 +71,7 @@ def all_reduce(runs: Path, world: int) -> dict[str, Any]:
 def main(folder: Path, gpus: int, runs: Path, data: Path) -> None:
     rank, world = int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_STEP_NUM_TASKS"])
     found: dict[str, Any] = {"node": os.environ.get("SLURMD_NODENAME", platform.node()), "versions": versions()}
-    found["problems"] = node.problems(gpus, runs)
+    found["problems"] = [problem for _, problem in node.problems(gpus, runs)]
     found["data"] = sorted(path.parent.name for path in data.glob("*/manifest.json"))
     try:
         found["files"] = shared_files(folder, rank, world)

@@ -1,10 +1,11 @@
 """What SLURM says and does: each function is one call of one of its commands, with a time limit."""
 
+import contextlib
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from blurtrain.errors import JobError, nearest
@@ -12,6 +13,8 @@ from blurtrain.errors import JobError, nearest
 SECONDS = 60
 """SLURM's commands go on trying for minutes where the controller does not answer."""
 UNKNOWN = "Invalid job id"
+NEEDED = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")
+"""By these SLURM's commands find their cluster."""
 WORDS = 500
 """So many job ids or names go into one command line."""
 
@@ -57,7 +60,21 @@ def last_line(text: str) -> str:
 
 def _environment() -> dict[str, str]:
     """Without what would change the form of the answers."""
-    return {k: v for k, v in os.environ.items() if not re.match(r"(SQUEUE|SACCT|SCANCEL|SLURM_TIME)_", k)}
+    return {
+        k: v for k, v in os.environ.items() if not re.match(r"(SQUEUE|SACCT|SCANCEL|SINFO|SCONTROL|SLURM_TIME)_", k)
+    }
+
+
+@contextlib.contextmanager
+def own_environment(kept: Iterable[str] = ()) -> Iterator[None]:
+    """Without what would change the jobs that are submitted here: variables that say how (SBATCH_*, which count for
+    more than what a job's script says), or that are of a job in which we run ourselves. `kept` stay nevertheless."""
+    of_others = re.compile(r"(SBATCH|SLURM|SLURMD|SRUN|SUBMITIT)_|(MASTER_(ADDR|PORT)|(LOCAL_)?(RANK|WORLD_SIZE))$")
+    theirs = {k: os.environ.pop(k) for k in list(os.environ) if of_others.match(k) and k not in {*NEEDED, *kept}}
+    try:
+        yield
+    finally:
+        os.environ.update(theirs)
 
 
 def queue(names: Iterable[str]) -> list[Job]:
@@ -65,7 +82,7 @@ def queue(names: Iterable[str]) -> list[Job]:
     names, found = list(names), list[Job]()
     for k in range(0, len(names), WORDS):
         shown = ask(
-            *("squeue", "--noheader", "--array", "--states=all", f"--name={','.join(names[k : k + WORDS])}"),
+            *("squeue", "--all", "--noheader", "--array", "--states=all", f"--name={','.join(names[k : k + WORDS])}"),
             "--format=%F|%K|%T|%M|%N|%j|%r",
         )
         for line in shown.splitlines():
@@ -101,8 +118,17 @@ def history(jobs: Iterable[str]) -> dict[str, str]:
             return {}
         for line in shown.splitlines():
             job, _, state = line.partition("|")
-            ended[job] = state.split(" ")[0]  # "CANCELLED by 1000"
+            ended |= dict.fromkeys(_tasks(job), state.split(" ")[0])  # "CANCELLED by 1000"
     return ended
+
+
+def _tasks(job: str) -> list[str]:
+    """12_[3,5-7%2], as tasks are called that never began, as 12_3, 12_5, ...; others as they are."""
+    found = re.fullmatch(r"(\d+)_\[([\d,-]+)(%\d+)?\]", job)
+    if not found:
+        return [job]
+    bounds = [part.partition("-") for part in found[2].split(",")]
+    return [f"{found[1]}_{k}" for first, _, last in bounds for k in range(int(first), int(last or first) + 1)]
 
 
 def show(job: str) -> dict[str, str]:
@@ -140,7 +166,7 @@ def max_array() -> int:
 
 def check_partitions(wanted: Iterable[str | None]) -> None:
     """Raise JobError for a partition that the cluster does not have."""
-    known = {line.strip() for line in ask("sinfo", "--noheader", "--format=%R").splitlines()}
+    known = {line.strip() for line in ask("sinfo", "--all", "--noheader", "--format=%R").splitlines()}
     for name in sorted({n for n in wanted if n is not None}):
         for part in name.split(","):
             if part not in known:

@@ -4,6 +4,7 @@ import contextlib
 import io
 import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +18,10 @@ from jobs.cluster import Cluster, Resources, check_resources
 from jobs.grid import Member
 from jobs.snapshot import snapshot
 from jobs.submissions import Array, Submission, submissions
-from jobs.work import Task, work
+from jobs.work import MOVES, Task, work
 
 PATIENCE_SECONDS = 300.0
 STRAY_SECONDS = 90.0
-KEPT_INSIDE = ("PYTHONPATH", "PYTHONSAFEPATH")
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,16 @@ def submit(members: Sequence[Member], runs: Path, cluster: Cluster, python: str 
             code = snapshot(slurm / "code")
             arrays = list(_arrays(absent, cluster))
             submission = Submission.begin(slurm, arrays, cluster=cluster.model_dump(), code=code.name)
-            submission = submission.record(_submit_arrays(submission, absent, runs, cluster, code, python))
-            if not cluster.sbatch.get("hold"):
-                scheduler.release(submission.jobs.values())
-            submission.mark_released()
+            _let_go(_submit_arrays(submission, absent, runs, cluster, code, python))
     return absent
+
+
+def _let_go(submission: Submission) -> None:
+    try:
+        scheduler.release(submission.jobs.values())
+    except JobError as error:
+        raise JobError(f"{error}; the jobs are submitted, but on hold: submit again to let them go") from None
+    submission.mark_released()
 
 
 def missing(members: Sequence[Member], runs: Path) -> list[Member]:
@@ -139,8 +144,7 @@ def _take_up(records: Sequence[Submission]) -> None:
     """Submissions that were cut short: those that SLURM has all jobs of are let go, of the others none may stay."""
     for submission in records:
         if submission.jobs and not submission.released:
-            scheduler.release(submission.jobs.values())
-            submission.mark_released()
+            _let_go(submission)
     cut = [s for s in records if not s.jobs]
     for submission in cut:
         if not submission.abandoned:
@@ -177,47 +181,61 @@ def _submit_arrays(
     cluster: Cluster,
     code: Path,
     python: str | None,
-) -> dict[str, str]:
-    """Submit them on hold; returns the job ids by the arrays' names. Where one is refused, none stays."""
+) -> Submission:
+    """Submit them on hold, and write down their job ids. Whatever comes in between, none stays."""
+    settings = {m.run_id: m.settings.model_dump_json() for m in members}
+    ids: dict[str, str] = {}
+    try:
+        for array in submission.arrays:
+            ids[array.name] = _submit_array(submission, array, settings, runs, cluster, code, python)
+        return submission.record(ids)
+    except BaseException:
+        submission.abandon()
+        with contextlib.suppress(JobError):  # else the next submission sees to it
+            _await_gone([array.name for array in submission.arrays])
+        raise
+
+
+def _submit_array(
+    submission: Submission,
+    array: Array,
+    settings: Mapping[str, str],
+    runs: Path,
+    cluster: Cluster,
+    code: Path,
+    python: str | None,
+) -> str:
     from submitit import SlurmExecutor
 
-    settings = {m.run_id: m.settings.model_dump_json() for m in members}
-    taken: dict[str, str] = {}
-    for array in submission.arrays:
-        executor = SlurmExecutor(submission.folder / array.name, python=python)
-        named = sbatch_parameters(array.name, array.resources, len(array.tasks), runs, cluster, code)
-        named["additional_parameters"]["hold"] = True
-        executor.update_parameters(**named)
-        cpus = array.resources.cpus_per_gpu or 1
-        tasks = [
-            Task(
-                runs,
-                submission.folder,
-                tuple((run_id, settings[run_id]) for run_id in ids),
-                array.resources,
-                cpus,
-                cluster.failures,
-                warning_seconds(array.resources, cluster),
-            )
-            for ids in array.tasks
-        ]
-        try:
-            with refused_words():
-                taken[array.name] = executor.map_array(work, tasks)[0].job_id.split("_")[0]
-        except JobError:
-            submission.abandon()
-            _await_gone(list(taken))
-            raise
-    return taken
+    executor = SlurmExecutor(submission.folder / array.name, python=python)
+    named = sbatch_parameters(array.name, array.resources, len(array.tasks), runs, cluster, code)
+    named["additional_parameters"]["hold"] = True
+    executor.update_parameters(**named)
+    tasks = [
+        Task(
+            runs,
+            submission.folder,
+            tuple((run_id, settings[run_id]) for run_id in run_ids),
+            array.resources,
+            array.resources.cpus_per_gpu or 1,
+            cluster.failures,
+            warning_seconds(array.resources, cluster),
+        )
+        for run_ids in array.tasks
+    ]
+    with refused_words(cluster):
+        return str(executor.map_array(work, tasks)[0].job_id).split("_")[0]
 
 
 @contextlib.contextmanager
-def refused_words() -> Iterator[None]:
-    """What sbatch refuses becomes a JobError of one line."""
+def refused_words(cluster: Cluster) -> Iterator[None]:
+    """sbatch in here is told by this profile alone; what it refuses becomes a JobError of one line."""
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     try:
-        with contextlib.redirect_stderr(io.StringIO()):  # else submitit would print what sbatch says as well
+        usual = {f"SBATCH_{name.upper()}" for name in ("account", "qos") if name not in cluster.sbatch}
+        # What sbatch says would be printed by submitit as well.
+        with scheduler.own_environment(kept=usual), contextlib.redirect_stderr(io.StringIO()):
             yield
     except (FailedJobError, FailedSubmissionError, subprocess.SubprocessError, OSError) as error:
         raise JobError(f"SLURM refused the jobs ({_words(error)}); nothing was submitted") from None
@@ -253,11 +271,21 @@ def sbatch_parameters(
         "wckey": None,
         # The shell passes over what SLURM signals to it, and waits on for the work to end.
         "setup": [*cluster.setup, "trap : TERM USR1 USR2", f"export PYTHONPATH={shlex.quote(str(code))}",
-                  "export PYTHONSAFEPATH=1"],
+                  "export PYTHONSAFEPATH=1", _node_has(sys.executable, code)],
         "use_srun": False,
         "additional_parameters": {"requeue": True, **cluster.sbatch},
     }  # fmt: skip
     return {key: value for key, value in parameters.items() if value is not None or key == "wckey"}
+
+
+def _node_has(python: str, code: Path) -> str:
+    """A line of shell: a node without the shared folders is left to others. (jobs.node could not even begin there.)"""
+    again = (
+        f'if [ "${{SLURM_RESTART_COUNT:-0}}" -lt {MOVES} ] && scontrol requeue "$SLURM_JOB_ID"; then '
+        'scontrol update JobId="$SLURM_JOB_ID" ExcNodeList="$SLURMD_NODENAME"; sleep 60; fi'
+    )
+    wanted = f"[ -x {shlex.quote(python)} ] && [ -d {shlex.quote(str(code))} ]"
+    return f"{wanted} || {{ echo {shlex.quote(f'no {python} or no {code} on this node')} >&2; {again}; exit 1; }}"
 
 
 def cancel(members: Sequence[Member] | None, runs: Path, wait: bool = False) -> list[str]:

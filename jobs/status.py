@@ -1,6 +1,8 @@
 """How each run of a grid stands: from its run directory, from SLURM's queue and accounts, and from local workers."""
 
+import math
 import os
+import re
 import tempfile
 import time
 from collections import Counter
@@ -16,7 +18,18 @@ from jobs.grid import Member
 from jobs.slurm import Place
 from jobs.submissions import submissions
 
-STATES = ("planned", "queued", "running", "preempted", "stale", "failed", "cancelled", "done")
+STATES = ("planned", "queued", "held", "running", "preempted", "stale", "failed", "cancelled", "done")
+WORKING = ("RUNNING", "COMPLETING", "SIGNALING")
+TOLD = ("running", "done", "failed", "stale", "held")
+"""States whose beginning is told to who waits."""
+SUSPENDED = ("SUSPENDED", "STOPPED")
+HELD = re.compile(r"held|JobHold", re.IGNORECASE)
+"""Reasons of jobs that wait until somebody lets them go: JobHeldUser, JobHeldAdmin, launch failed requeued held, ..."""
+START_SECONDS = 900.0
+"""A job whose run gives no sign of life for so long from its start does not begin any more."""
+FINISHING_SECONDS = 120.0
+"""So long a result may take to be seen here once its job has ended: file systems in a network remember what was not
+there."""
 ENDS = {"CANCELLED": "cancelled", "PREEMPTED": "preempted", "TIMEOUT": "preempted"}
 """What SLURM calls the end of a job that did not fail by itself."""
 
@@ -67,10 +80,16 @@ def _clock(folder: Path) -> float:
         return time.time()
 
 
-def states(members: Sequence[Member], runs: Path) -> list[dict[str, Any]]:
-    """One row a run: run_id, dataset, regime, seed, state (one of STATES), epoch, epochs, job_id, message; and, of runs
-    at work, sigma, images_per_second, remaining_seconds where they are known."""
+def states(members: Sequence[Member], runs: Path, must_know: bool = False) -> list[dict[str, Any]]:
+    """One row a run: run_id, dataset, regime, seed, state (one of STATES), epoch, epochs, job_id, message, submitted
+    (whether a job or a worker has it, so that submitting leaves it alone); and, of runs at work, sigma,
+    images_per_second, remaining_seconds where they are known.
+
+    `must_know`: raises JobError where SLURM does not answer, instead of telling it of each run.
+    """
     sources = Sources.of(members, runs)
+    if must_know and sources.trouble:
+        raise JobError(sources.trouble)
     return [_row(member, sources) for member in members]
 
 
@@ -86,6 +105,7 @@ def _row(member: Member, sources: Sources) -> dict[str, Any]:
         "epochs": epochs,
         "job_id": "",
         "message": "",
+        "submitted": False,
     }
     run = Run(sources.runs / member.run_id)
     begun = member.run_id in sources.present
@@ -94,45 +114,71 @@ def _row(member: Member, sources: Sources) -> dict[str, Any]:
     attempts = run.attempts() if begun else []
     beat = (read_json(attempts[-1] / "heartbeat.json") if attempts else None) or {}
     row["epoch"] = round(float(beat.get("epoch", 0)), 2)
+    row["submitted"] = True
     if job := sources.jobs.get(run.id):
-        news = _of_a_job(job, run, attempts, beat, sources)
-    elif sources.trouble and sources.places.get(run.id):
+        return {**row, "job_id": job.id, **_of_a_job(job, run, attempts, beat, sources)}
+    if sources.trouble and sources.places.get(run.id):
         alive = run.beats()
         news = {"state": "running" if alive else "queued", **_speed(beat if alive else {}), "message": sources.trouble}
-    elif begun and not slurm.ours(run, sources.places.get(run.id, ())) and local.running(sources.runs, run.id):
-        news = {"state": "running", **_speed(beat)}
-    elif not begun and local.is_locked(sources.runs, run.id):
-        news = {"state": "running"}
-    elif run.id in sources.local_queue:
-        news = {"state": "queued", "job_id": sources.local_queue[run.id]}
-    else:
-        news = _of_nobody(run, attempts, sources)
-    return {**row, **news}
+        return {**row, **news}
+    if begun and not slurm.ours(run, sources.places.get(run.id, ())) and local.running(sources.runs, run.id):
+        return {**row, "state": "running", **_speed(beat)}
+    if not begun and local.is_locked(sources.runs, run.id):
+        return {**row, "state": "running"}
+    if run.id in sources.local_queue:
+        return {**row, "state": "queued", "job_id": sources.local_queue[run.id]}
+    return {**row, "submitted": False, **_of_nobody(run, attempts, sources)}
 
 
 def _of_a_job(
     job: scheduler.Job, run: Run, attempts: Sequence[Path], beat: Mapping[str, Any], sources: Sources
 ) -> dict[str, Any]:
     """A run that has a job in SLURM's queue."""
-    if job.state not in ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING"):
+    its_own = bool(attempts) and (read_json(attempts[-1] / "origin.json") or {}).get("job") == job.id
+    if job.state in SUSPENDED:
+        return {"state": "preempted", "message": f"SLURM has suspended it on {job.nodes}"}
+    if job.state not in WORKING:
+        if job.state in ("REQUEUE_HOLD", "SPECIAL_EXIT") or HELD.search(job.reason):
+            whole = sources.places[run.id][-1].submission.released
+            what = f"`scontrol release {job.id}` lets it go, grid retry starts it anew" if whole else "submit again"
+            return {"state": "held", "message": f"held in the queue: {job.reason}; {what}"}
         reason = f"waits in the queue: {job.reason}"
-        if attempts:
-            return {"state": "preempted", "job_id": job.id, "message": f"{reason}; it goes on from its checkpoint"}
-        return {"state": "queued", "job_id": job.id, "message": reason}
-    row: dict[str, Any] = {"state": "running", "job_id": job.id, "message": f"on {job.nodes}"}
-    if not attempts or beat.get("ended") or not beat:
-        return {**row, "message": f"starting on {job.nodes}"}
-    try:
-        age = sources.now - (attempts[-1] / "heartbeat.json").stat().st_mtime
-    except OSError:
-        age = 0.0
+        if its_own:
+            return {"state": "preempted", "message": f"{reason}; it goes on from its checkpoint"}
+        return {"state": "queued", "message": reason}
+    age = _silence(attempts, sources)
+    if age < job.seconds and beat.get("ended"):
+        place = sources.places[run.id][-1]
+        error = (
+            _error(_last_event(run)) if len(place.array.tasks[place.task]) > 1 else ""
+        )  # shares its job with others that go on
+        return {"state": "failed" if error else "running", "message": error or f"ending on {job.nodes}"}
+    if STALE_SECONDS < age < job.seconds:
+        return {"state": "stale", "message": f"no sign of life from {job.nodes} for {age:.0f} s"}
+    if age > STALE_SECONDS or beat.get("ended"):
+        if job.seconds > START_SECONDS:
+            return {"state": "stale", "message": f"has not begun on {job.nodes} within {duration(job.seconds)}"}
+        return {"state": "running", "message": f"starting on {job.nodes}"}
     unmoved = max(age, float(beat.get("unmoved_seconds", 0)))
-    if age > STALE_SECONDS and age < job.seconds:
-        return {**row, "state": "stale", "message": f"no sign of life from {job.nodes} for {age:.0f} s"}
-    if age > STALE_SECONDS:
-        return {**row, "message": f"starting on {job.nodes}"}
     slow = f"; has not moved for {unmoved:.0f} s" if unmoved > STALE_SECONDS else ""
-    return {**row, "message": f"{beat.get('doing', 'running')} on {job.nodes}{slow}", **_speed(beat)}
+    return {"state": "running", "message": f"{beat.get('doing', 'running')} on {job.nodes}{slow}", **_speed(beat)}
+
+
+def _silence(attempts: Sequence[Path], sources: Sources) -> float:
+    """Seconds since the newest attempt's last heartbeat."""
+    try:
+        return sources.now - (attempts[-1] / "heartbeat.json").stat().st_mtime
+    except (IndexError, OSError):
+        return math.inf
+
+
+def _last_event(run: Run) -> Mapping[str, Any]:
+    return ([{"event": ""}, *run.journal()])[-1]
+
+
+def _error(last: Mapping[str, Any]) -> str:
+    """What an attempt failed of whose last event this is; empty where it did not fail."""
+    return f"{last['error']}: {last['message']}" if last["event"] == "failed" else ""
 
 
 def _speed(beat: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,9 +187,8 @@ def _speed(beat: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_nobody(run: Run, attempts: Sequence[Path], sources: Sources) -> dict[str, Any]:
     """A run that nobody is at: not done, and neither waiting nor running."""
-    events = list(run.journal()) if attempts else []
-    last = events[-1] if events else {"event": ""}
-    told = f"{last['error']}: {last['message']}" if last["event"] == "failed" else ""
+    last = _last_event(run)
+    told = _error(last)
     places = sources.places.get(run.id)
     if places and places[-1].submission.folder.name > local.newest_queue(sources.runs, run.id):
         place = places[-1]
@@ -153,6 +198,8 @@ def _of_nobody(run: Run, attempts: Sequence[Path], sources: Sources) -> dict[str
             return {**row, "state": "cancelled", "message": ""}
         if not job:
             return {"state": "stale" if attempts else "planned", "message": "its submission was cut short"}
+        if state == "COMPLETED" and _silence(attempts, sources) < FINISHING_SECONDS:
+            return {**row, "state": "running", "message": "finishing", "submitted": True}
         if state in ENDS or (last["event"] == "stopped" and state not in ("FAILED", "NODE_FAIL", "OUT_OF_MEMORY")):
             return {
                 **row,
@@ -228,19 +275,17 @@ def summary(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def on_its_way(row: Mapping[str, Any]) -> bool:
-    """Whether the run is being seen to: submitting the grid leaves it alone."""
-    return row["state"] in ("queued", "running") or (
-        row["state"] in ("preempted", "stale") and row.get("message", "").startswith(("waits", "no sign"))
-    )
+    """Whether a job or a worker has the run, and will go on with it by itself."""
+    return bool(row["submitted"]) and row["state"] != "held"
 
 
 INTENTS = {"planned": "start", "failed": "try again"} | dict.fromkeys(("stale", "cancelled", "preempted"), "continue")
-"""What submitting does about a run in each state, unless it is on its way."""
+"""What submitting does about a run in each state, unless it is submitted already."""
 
 
 def intent(row: Mapping[str, Any]) -> str:
     """What submitting would do about this run."""
-    return "leave alone" if on_its_way(row) else INTENTS.get(row["state"], "leave alone")
+    return "leave alone" if row["submitted"] else INTENTS.get(row["state"], "leave alone")
 
 
 def undeclared(members: Sequence[Member], runs: Path) -> list[str]:
@@ -248,16 +293,27 @@ def undeclared(members: Sequence[Member], runs: Path) -> list[str]:
     return sorted({path.parent.name for path in runs.glob("*/settings.yaml")} - {m.run_id for m in members})
 
 
-def wait(members: Sequence[Member], runs: Path, report: Callable[[str], Any], every: float = 1.0) -> bool:
+def pause(runs: Path) -> None:
+    """Between two looks: longer where SLURM is asked, whose database others use as well."""
+    time.sleep(10 if (runs / ".slurm").exists() else 1)
+
+
+def wait(members: Sequence[Member], runs: Path, report: Callable[[str], Any]) -> bool:
     """Stay until nothing of the grid is on its way; `report` is given each change. True if all runs are done."""
     told: dict[str, str] = {}
     while True:
         rows = states(members, runs)
         for row in rows:
-            if told.get(row["run_id"]) != row["state"] and row["state"] in ("running", "done", "failed", "stale"):
+            if told.get(row["run_id"]) != row["state"] and row["state"] in (
+                "running",
+                "done",
+                "failed",
+                "stale",
+                "held",
+            ):
                 told[row["run_id"]] = row["state"]
                 done = sum(r["state"] == "done" for r in rows)
                 report(f"[{done}/{len(rows)}] {row['state']:7} {row['run_id']}  {row['message']}".rstrip())
         if not any(on_its_way(row) for row in rows):
             return all(row["state"] == "done" for row in rows)
-        time.sleep(every)
+        pause(runs)

@@ -52,7 +52,7 @@ class Submission:
         cls, slurm: Path, arrays: Sequence[tuple[Resources, Sequence[tuple[str, ...]]]], **origin: Any
     ) -> "Submission":
         """Write down what is about to be submitted, with names that nothing else has."""
-        folder = Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=slurm))
+        folder = Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-", time.gmtime()), dir=slurm))
         folder.chmod(0o755)
         named = tuple(Array(f"blurtrain-{folder.name}-{k}", r, tuple(t)) for k, (r, t) in enumerate(arrays))
         for name in ("cancelled", "failures", "settings", "logs"):

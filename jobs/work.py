@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -68,31 +68,46 @@ def work(task: Task) -> str:
     with _warnings_survived():
         if (task.submission / "abandoned").exists():
             return "abandoned: its submission was cut short"
-        open_ = [(run_id, settings) for run_id, settings in task.members if not _over(task, run_id)]
-        if not open_:
-            return "nothing left to do"
-        try:
-            unfit = _unfit_nodes(task)
-        except StoppedEarly:
-            return _again(task, "stopped before it began")
-        if unfit:
-            return _elsewhere(task, open_[0][0], unfit)
-        codes, late = _train(task, open_)
-        print(f"exit codes: {codes}{', by the time limit' * late}", flush=True)
-        stopped = [run_id for run_id, code in codes.items() if code in STOPPED]
-        failed = [run_id for run_id, code in codes.items() if code and code not in STOPPED]
-        if failed and _is_forgotten(_patiently(lambda: scheduler.show(slurm_job()))):
-            return _await_end(f"{', '.join(failed)} ended with an error")
-        turns = [_count(task, run_id, "turns") for run_id in stopped if late]
-        if turns and min(turns) > TURNS:
-            _give_up(task, stopped, f"{TURNS} turns of {task.resources.minutes} minutes brought it no further: give it "
-                     "more resources.minutes")  # fmt: skip
-        tried = {run_id: _count(task, run_id, "failures") for run_id in failed}
-        if stopped or any(times <= task.failures for times in tried.values()):
-            return _again(task, ", ".join(f"{run_id} ended with {codes[run_id]}" for run_id in [*stopped, *failed]))
-        if failed:
-            raise JobError(f"{', '.join(failed)}: failed; see {task.submission / 'logs'}")
-        return "done"
+        left = [(run_id, settings) for run_id, settings in task.members if not _over(task, run_id)]
+        spent = [run_id for run_id, _ in left if _counts(task, run_id)["failures"] > task.failures]
+        open_ = [(run_id, settings) for run_id, settings in left if run_id not in spent]
+        if open_:
+            try:
+                unfit, problems = _look_at_nodes(task)
+            except StoppedEarly:
+                return _again(task, "stopped before it began")
+            if problems:
+                return _after(task, {run_id: 1 for run_id, _ in open_}, spent, "; ".join(problems))
+            if unfit:
+                return _elsewhere(task, open_[0][0], unfit)
+            codes, late = _train(task, open_)
+            stopped = [run_id for run_id, code in codes.items() if code in STOPPED]
+            print(f"exit codes: {codes}{', by the time limit' if stopped and late else ''}", flush=True)
+            turns = [_count(task, run_id, "turns") for run_id in stopped if late]
+            if turns and min(turns) > TURNS:
+                _give_up(task, stopped, f"{TURNS} turns of {task.resources.minutes} minutes brought it no further: "
+                         "give it more resources.minutes")  # fmt: skip
+            return _after(task, codes, spent)
+        if spent:
+            raise JobError(f"{', '.join(spent)}: failed before; see {task.submission / 'logs'}")
+        return "nothing left to do"
+
+
+def _after(task: Task, codes: Mapping[str, int], spent: Sequence[str], why: str = "") -> str:
+    """What to do once runs have ended with these exit codes, beside others that failed too often before."""
+    stopped = [run_id for run_id, code in codes.items() if code in STOPPED]
+    failed = [run_id for run_id, code in codes.items() if code and code not in STOPPED]
+    if failed and _is_forgotten(_patiently(lambda: scheduler.show(slurm_job()))):
+        return _await_end(f"{', '.join(failed)} ended with an error")
+    tried = {run_id: _count(task, run_id, "failures") for run_id in failed}
+    if stopped or any(times <= task.failures for times in tried.values()):
+        ended = [f"{run_id} ended with {codes[run_id]}" for run_id in [*stopped, *failed]]
+        return _again(task, why or ", ".join(ended))
+    if why:
+        _give_up(task, failed, why)
+    if failed or spent:
+        raise JobError(f"{', '.join([*failed, *spent])}: failed; see {task.submission / 'logs'}")
+    return "done"
 
 
 def _over(task: Task, run_id: str) -> bool:
@@ -203,8 +218,8 @@ class StoppedEarly(Exception):
     """A signal came while the nodes were looked at."""
 
 
-def _unfit_nodes(task: Task) -> dict[str, str]:
-    """What is wrong with which of our nodes; they look at themselves."""
+def _look_at_nodes(task: Task) -> tuple[dict[str, str], list[str]]:
+    """What is wrong with which of our nodes, and with the folder of runs; the nodes look themselves."""
     command = srun(task.resources, 1, 1, "jobs.node", str(task.resources.gpus), str(task.runs))
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     code = done.returncode if done.returncode >= 0 else 128 - done.returncode
@@ -238,17 +253,21 @@ def _count(task: Task, run_id: str, what: str) -> int:
     A node that dies takes the ranks on others with it, which then fail as well: no number of such failures ends a run
     that gets further each time.
     """
-    file, saved = task.submission / "failures" / f"{run_id}.json", Run(task.runs / run_id).saved_step()
     try:
-        counts = NONE | (read_json(file) or {})
-        if saved > counts["saved_step"]:
-            counts = {**NONE, "saved_step": saved}
+        counts = _counts(task, run_id)
         counts[what] += 1
-        write_json(file, counts)
+        write_json(task.submission / "failures" / f"{run_id}.json", counts)
     except Exception as error:
         print(f"cannot count {what} of {run_id}: {error}", flush=True)
         return int(os.environ.get("SLURM_RESTART_COUNT", "0")) + 1
-    return int(counts[what])
+    return counts[what]
+
+
+def _counts(task: Task, run_id: str) -> dict[str, int]:
+    """What has been counted of a run since it last came forward."""
+    counts: dict[str, int] = NONE | (read_json(task.submission / "failures" / f"{run_id}.json") or {})
+    saved = Run(task.runs / run_id).saved_step()
+    return counts if saved <= counts["saved_step"] else {**NONE, "saved_step": saved}
 
 
 def _is_forgotten(facts: Mapping[str, str]) -> bool:

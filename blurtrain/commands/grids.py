@@ -3,7 +3,6 @@
 import argparse
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from jobs.status import states, table
+    from jobs.status import pause, states, table
 
     members = _members(options)
     while True:
@@ -49,7 +48,7 @@ def _status(options: argparse.Namespace) -> int:
         if not options.watch:
             break
         print(f"\x1b[H\x1b[2J{table(rows)}", flush=True)
-        time.sleep(3)
+        pause(options.runs)
     print(json.dumps(rows, indent=1) if options.json else table(rows))
     return 0
 
@@ -58,8 +57,13 @@ def _start(options: argparse.Namespace, members: Any) -> Any:
     """Submit these runs to where --cluster says; those that were."""
     from jobs import local, scheduler, slurm
     from jobs.cluster import read_cluster
+    from jobs.submissions import submissions
 
-    cluster = read_cluster(options.cluster)
+    if options.at_a_time < 0:
+        raise SettingsError(f"--at-a-time {options.at_a_time}: must be 1 or more, or 0 for the profile's")
+    if options.cluster is None and submissions(options.runs):
+        raise SettingsError(f"{options.runs}: was submitted to SLURM before; say --cluster PROFILE, or --cluster local")
+    cluster = read_cluster(options.cluster or "local")
     if cluster.scheduler == "slurm":
         if options.at_a_time:
             cluster = cluster.model_copy(update={"at_a_time": options.at_a_time})
@@ -82,16 +86,21 @@ def _submit(options: argparse.Namespace) -> int:
 
 def _retry(options: argparse.Namespace) -> int:
     from jobs.slurm import cancel
-    from jobs.status import on_its_way, states
+    from jobs.status import states
 
-    chosen = {name for name in ("failed", "stale") if getattr(options, name)} or {"failed", "stale"}
     members = _members(options)
-    rows = {row["run_id"]: row for row in states(members, options.runs)}
-    again = [m for m in members if rows[m.run_id]["state"] in chosen]
-    stuck = [m for m in again if on_its_way(rows[m.run_id])]
+    rows = {row["run_id"]: row for row in states(members, options.runs, must_know=True)}
+    again = set()
+    if options.failed or not options.stale:
+        again |= {run_id for run_id, row in rows.items() if row["state"] == "failed" and not row["submitted"]}
+    if options.stale or not options.failed:
+        again |= {run_id for run_id, row in rows.items() if row["state"] in ("stale", "held")}
+    stuck = {rows[run_id]["job_id"] for run_id in again if rows[run_id]["submitted"]}
     if stuck:
-        cancel(stuck, options.runs, wait=True)
-    submitted = _start(options, again) if again else []
+        # What shares a GPU with a run that hangs is cancelled with it, and goes on with it.
+        again |= {run_id for run_id, row in rows.items() if row["submitted"] and row["job_id"] in stuck}
+        cancel([m for m in members if rows[m.run_id]["job_id"] in stuck], options.runs, wait=True)
+    submitted = _start(options, [m for m in members if m.run_id in again]) if again else []
     for member in submitted:
         print(member.run_id)
     print(f"{len(submitted)} runs submitted again", file=sys.stderr)
@@ -156,14 +165,13 @@ def add(commands: Any) -> None:
         if name in ("submit", "retry"):
             p.add_argument(
                 "--cluster",
-                default="local",
                 help="profile in configs/clusters, or a file of one's own (default: local)",
             )
             p.add_argument(
                 "--at-a-time",
                 type=int,
                 default=0,
-                help="jobs at the same time (default: the profile's; local: one a core)",
+                help="runs at the same time; on SLURM: jobs of each array (default: the profile's; local: one a core)",
             )
         if name == "submit":
             p.add_argument(
@@ -171,7 +179,7 @@ def add(commands: Any) -> None:
             )
         if name == "retry":
             p.add_argument("--failed", action="store_true", help="those that failed only")
-            p.add_argument("--stale", action="store_true", help="those without a sign of life only")
+            p.add_argument("--stale", action="store_true", help="those without a sign of life, or on hold, only")
         if name in ("plan", "status"):
             json_option(p)
         if name == "plan":

@@ -31,7 +31,13 @@ def test_what_a_run_leaves_open_comes_from_the_profile() -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("partitoin: x", "partitoin: unknown setting; did you mean 'partition'?"), ("failures: -1", "failures: input")],
+    [
+        ("partitoin: x", "partitoin: unknown setting; did you mean 'partition'?"),
+        ("failures: -1", "failures: input"),
+        ("sbatch: {job-name: x}", "sbatch: job_name cannot be set here: blurtrain sets it"),
+        ("sbatch: {time: 60}", "sbatch: time cannot be set here: say minutes"),
+        ("sbatch: {exclusive: false}", "sbatch: exclusive: false: leave it out instead"),
+    ],
 )
 def test_a_mistake_in_a_profile_is_told(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "mine.yaml"

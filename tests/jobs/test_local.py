@@ -16,7 +16,7 @@ from jobs.grid import Member
 from jobs.local import cancel, held, is_held, queued, running, submit
 from jobs.status import STATES, states, summary, table, wait
 
-KEYS = ["run_id", "dataset", "regime", "seed", "state", "epoch", "epochs", "job_id", "message"]
+KEYS = ["run_id", "dataset", "regime", "seed", "state", "epoch", "epochs", "job_id", "message", "submitted"]
 SHORT = {"epochs": 1, "warmup_epochs": 0.5}
 
 
@@ -55,6 +55,7 @@ def test_rows_have_the_keys_that_others_rely_on(lone: Member, tmp_path: Path) ->
         "epochs": 1,
         "job_id": "",
         "message": "",
+        "submitted": False,
     }
     assert not (tmp_path / "runs").exists()  # who only looks leaves nothing behind
 
@@ -122,12 +123,6 @@ def test_a_runs_folder_that_cannot_be_written_is_named(lone: Member, tmp_path: P
     (tmp_path / "file").touch()
     with pytest.raises(JobError, match=r"file: cannot be written: .*choose another --runs"):
         submit([lone], tmp_path / "file")
-
-
-def test_a_negative_number_of_workers_is_refused(lone: Member, tmp_path: Path) -> None:
-    with pytest.raises(JobError, match="--at-a-time -1"):
-        submit([lone], tmp_path, at_a_time=-1)
-    assert state(lone, tmp_path) == ("planned", "")
 
 
 # --- training -------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """SLURM's answers, read; and its silence, told."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,3 +54,15 @@ def test_failure_and_absence_are_told_in_one_line(answer: Answer, monkeypatch: p
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(JobError, match="no SLURM here"):
         scheduler.queue(["a"])
+
+
+def test_nothing_of_ours_changes_what_is_submitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {
+        "SBATCH_JOB_NAME": "x", "SBATCH_ACCOUNT": "vision", "SLURM_MEM_PER_CPU": "4G", "SLURM_CONF": "/etc/slurm.conf",
+        "RANK": "3", "WORLD_SIZE": "8", "MASTER_PORT": "1", "PATH": os.environ["PATH"], "SLURMD_NODENAME": "n",
+    }  # fmt: skip
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with scheduler.own_environment(kept=["SBATCH_ACCOUNT"]):
+        assert given.keys() & os.environ.keys() == {"SBATCH_ACCOUNT", "SLURM_CONF", "PATH"}
+    assert given.items() <= os.environ.items()

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -98,6 +100,14 @@ def test_what_waits_on_slurm_is_not_started_here(
         main(["grid", "submit", *where, "--cluster", "local"])
     assert ended.value.code == 0
     assert capsys.readouterr().err.startswith("0 of 2 runs submitted")
+    for more, message in (
+        ([], "runs: was submitted to SLURM before; say --cluster"),  # or a login node would train it
+        (["--cluster", "simulator", "--at-a-time", "-1"], "--at-a-time -1: must be 1 or more"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(["grid", "submit", *where, *more])
+        assert ended.value.code == 2
+        assert capsys.readouterr().err.startswith(f"blurtrain: {message}")
     assert not (Path("runs") / ".local" / "queues").exists()
 
 
@@ -158,7 +168,9 @@ def test_the_copy_of_the_code_is_whole_and_made_once(tmp_path: Path) -> None:
 # --- what is told ---------------------------------------------------------------------------------------------------
 
 
-def test_states_on_slurm(answer: Answer, member: Callable[..., Member], tmp_path: Path) -> None:
+def test_states_on_slurm(
+    answer: Answer, member: Callable[..., Member], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     members = [member(k) for k in range(5)]
     submission = submitted(tmp_path, *members)
     squeue(
@@ -168,8 +180,9 @@ def test_states_on_slurm(answer: Answer, member: Callable[..., Member], tmp_path
         "12|1|PENDING|0:00||NAME|BeginTime",
         "12|2|RUNNING|0:10|node1|NAME|None",
     )
-    answer("sacct", "12_0|PENDING\n12_3|FAILED\n12_4|CANCELLED by 0\n")
+    answer("sacct", "12_0|PENDING\n12_3|FAILED\n12_[4,7-9%2]|CANCELLED by 0\n")
     for k in (1, 2):
+        monkeypatch.setenv("SLURM_JOB_ID", f"12_{k}")
         Run.begin(tmp_path, members[k].run_id, members[k].settings).new_attempt(members[k].settings, "d").beat(
             epoch=1.5, doing="training", sigma=4.0, images_per_second=812.3, remaining_seconds=240.0
         )
@@ -235,12 +248,130 @@ def test_a_log_is_followed_from_the_queue_through_attempts_to_the_end(
     assert told == ["first\n", "more\n", "second\n", "last\n"]
 
 
+def test_what_slurm_holds_back_is_told_with_what_to_do(
+    answer: Answer, member: Callable[..., Member], tmp_path: Path
+) -> None:
+    members = [member(k) for k in range(4)]
+    whole = submitted(tmp_path, *members[:3])
+    lines = [
+        "12|0|PENDING|0:00||NAME|JobHeldAdmin",
+        "12|1|PENDING|0:00||NAME|launch failed requeued held",
+        "12|2|SUSPENDED|9:00|node1|NAME|None",
+    ]
+    squeue(answer, whole, *lines)
+    rows = states(members[:3], tmp_path)
+    assert [row["state"] for row in rows] == ["held", "held", "preempted"]
+    assert rows[0]["message"].startswith("held in the queue: JobHeldAdmin; `scontrol release 12_0` lets it go")
+    assert [intent(row) for row in rows] == ["leave alone"] * 3
+    assert [on_its_way(row) for row in rows] == [False, False, True]  # who waits for the grid does not wait for those
+    cut = submitted(tmp_path, members[3], released=False)
+    squeue(answer, cut, "12|N/A|PENDING|0:00||NAME|JobHeldUser")
+    (row,) = states(members[3:], tmp_path)
+    assert row["message"] == "held in the queue: JobHeldUser; submit again"
+
+
+def test_a_run_that_failed_beside_others_on_its_gpu(
+    answer: Answer, member: Callable[..., Member], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = member(0), member(1)
+    (tmp_path / ".slurm").mkdir()
+    submission = Submission.begin(tmp_path / ".slurm", [(Resources(pack=2), [(one.run_id, other.run_id)])])
+    submission.record({submission.arrays[0].name: "12"})
+    squeue(answer, submission, "12|N/A|RUNNING|10:00|node1|NAME|None")
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    for k in (one, other):
+        attempt = Run.begin(tmp_path, k.run_id, k.settings).new_attempt(k.settings, "d")
+        attempt.beat(epoch=1, doing="training")
+        if k is one:
+            attempt.record("failed", error="TrainingError", message="no number")
+            attempt.beat(ended=True)
+    rows = states([one, other], tmp_path)
+    assert [(row["state"], row["message"]) for row in rows] == [
+        ("failed", "TrainingError: no number"), ("running", "training on node1"),
+    ]  # fmt: skip
+    assert rows[0]["submitted"]  # the job may try it again
+
+
+def test_a_result_may_come_after_the_end_of_its_job(
+    answer: Answer, member: Callable[..., Member], tmp_path: Path
+) -> None:
+    one = member()
+    submitted(tmp_path, one)
+    answer("sacct", "12|COMPLETED\n")
+    attempt = Run.begin(tmp_path, one.run_id, one.settings).new_attempt(one.settings, "d")
+    attempt.beat(epoch=2, ended=True)
+    (row,) = states([one], tmp_path)
+    assert (row["state"], row["message"], on_its_way(row)) == ("running", "finishing", True)
+    beat = attempt.path / "heartbeat.json"
+    os.utime(beat, (beat.stat().st_atime - 300, beat.stat().st_mtime - 300))
+    (row,) = states([one], tmp_path)
+    assert (row["state"], on_its_way(row)) == ("stale", False)
+
+
+def test_a_job_that_does_not_begin_is_stale(answer: Answer, member: Callable[..., Member], tmp_path: Path) -> None:
+    one = member()
+    submission = submitted(tmp_path, one)
+    squeue(answer, submission, "12|N/A|RUNNING|14:00|node1|NAME|None")
+    assert states([one], tmp_path)[0]["message"] == "starting on node1"
+    squeue(answer, submission, "12|N/A|RUNNING|16:00|node1|NAME|None")
+    (row,) = states([one], tmp_path)
+    assert (row["state"], row["message"]) == ("stale", "has not begun on node1 within 16 min")
+
+
+def test_a_node_without_the_shared_folders_is_left_to_others(answer: Answer, tmp_path: Path) -> None:
+    here, nowhere = tmp_path, tmp_path / "none of this"
+    env = {**os.environ, "SLURM_JOB_ID": "12", "SLURMD_NODENAME": "node3"}
+    for code, restarts, status, asked in (
+        (here, "0", 0, []),
+        (nowhere, "0", 1, ["requeue 12", "update JobId=12 ExcNodeList=node3"]),
+        (nowhere, "8", 1, []),
+    ):
+        line = slurm._node_has(sys.executable, code).replace("sleep 60", "true")
+        done = subprocess.run(["bash", "-c", line], env={**env, "SLURM_RESTART_COUNT": restarts}, text=True)
+        called = tmp_path / "bin" / "scontrol.called"
+        assert done.returncode == status
+        assert (called.read_text().splitlines() if called.exists() else []) == asked
+        called.unlink(missing_ok=True)
+
+
+def test_what_shares_a_gpu_with_a_hung_run_goes_on_with_it(
+    answer: Answer, prepared: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("grid.yaml").write_text("axes: {dataset: [textures], regime: [clear, blurry], seed: [0, 1]}")
+    where = ["grid.yaml", "--data", str(prepared.folder.parent)]
+    hung, beside, other, failed = expand(read_grid(Path("grid.yaml")), "grid.yaml", prepared.folder.parent)
+    Path("runs/.slurm").mkdir(parents=True)
+    tasks = [(hung.run_id, beside.run_id), (other.run_id,), (failed.run_id,)]
+    submission = Submission.begin(Path("runs/.slurm"), [(Resources(pack=2), tasks)])
+    submission.record({submission.arrays[0].name: "12"}).mark_released()
+    squeue(answer, submission, "12|0|RUNNING|10:00|node1|NAME|None", "12|1|RUNNING|10:00|node1|NAME|None")
+    answer("sacct", "12_2|FAILED\n")
+    answer("sinfo", "gpu\n")
+    answer("sbatch", "Submitted batch job 13\n")
+    scancel = tmp_path / "bin" / "scancel"
+    scancel.write_text(scancel.read_text() + f": > {tmp_path}/bin/squeue.out\n")
+    scancel.write_text(scancel.read_text().replace("exit 0\n", ""))
+    for task, member in enumerate([hung, other]):
+        monkeypatch.setenv("SLURM_JOB_ID", f"12_{task}")
+        Run.begin(Path("runs"), member.run_id, member.settings).new_attempt(member.settings, "d").beat(epoch=1)
+    (beat,) = Path("runs", hung.run_id).glob("attempts/*/heartbeat.json")
+    os.utime(beat, (beat.stat().st_atime - 300, beat.stat().st_mtime - 300))
+    with pytest.raises(SystemExit) as ended:
+        main(["grid", "retry", *where, "--stale", "--cluster", "simulator"])
+    assert ended.value.code == 0
+    assert (tmp_path / "bin" / "scancel.called").read_text() == "--quiet 12_0\n"
+    assert capsys.readouterr().out.split() == [hung.run_id, beside.run_id]
+
+
 def test_slurms_silence_is_told(answer: Answer, member: Callable[..., Member], tmp_path: Path) -> None:
     one = member()
     submitted(tmp_path, one)
     answer("squeue", code=1, error="Unable to contact slurm controller")
     (row,) = states([one], tmp_path)
     assert "Unable to contact" in row["message"]
+    with pytest.raises(JobError, match="Unable to contact"):
+        states([one], tmp_path, must_know=True)
 
 
 # --- costs and grids ------------------------------------------------------------------------------------------------

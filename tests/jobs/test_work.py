@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -93,6 +94,27 @@ def test_an_unfit_node_is_told_and_left_out(answer: Answer, task: Task, tmp_path
     for _ in range(room.MOVES - 1):
         work(task)
     with pytest.raises(JobError, match="no node is fit"):
+        work(task)
+
+
+def test_a_full_folder_of_runs_is_no_nodes_fault(answer: Answer, task: Task, tmp_path: Path) -> None:
+    answer("srun", "unfit folder\tnode3\t12 MiB are free in runs\n")
+    assert work(task) == "12 MiB are free in runs; back in the queue"
+    with pytest.raises(JobError, match="12 MiB are free in runs"):
+        work(task)
+    assert (task.submission / "logs" / "r.log").read_text() == "blurtrain: 12 MiB are free in runs\n"
+    assert not (task.runs / ".slurm" / "nodes").exists()
+
+
+def test_what_failed_too_often_is_not_begun_again_with_its_neighbours(
+    answer: Answer, task: Task, tmp_path: Path
+) -> None:
+    (task.submission / "failures" / "r.json").write_text('{"failures": 2}')
+    both = replace(task, members=(*task.members, ("s", "{}")))
+    with pytest.raises(JobError, match=r"^r: failed; see"):
+        work(both)
+    assert ["/s.yaml" in call for call in asked(tmp_path, "srun")] == [False, True]  # the look at the nodes, and s
+    with pytest.raises(JobError, match=r"^r: failed before"):
         work(task)
 
 
