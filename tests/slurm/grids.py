@@ -101,11 +101,10 @@ class SmallGrid:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{explain(self.rows(), self.runs)}") from None
 
-    def beating(self, run: int = 0) -> bool:
-        """Whether a run has come as far as training."""
-        path = self.runs / self.rows()[run]["run_id"]
-        beats = sorted(path.glob("attempts/*/heartbeat.json"))
-        return bool(beats) and json.loads(beats[-1].read_text()).get("doing") == "training"
+    def training(self, attempt: int = 1) -> int:
+        """How many runs have trained an epoch in this attempt; by their files alone, as commands are slow to start."""
+        journals = self.runs.glob(f"*/attempts/{attempt:04d}/journal.jsonl")
+        return sum('"event": "epoch"' in journal.read_text() for journal in journals)
 
     def attempts(self) -> list[int]:
         """How many attempts each run took."""

@@ -48,7 +48,7 @@ def test_a_grid_with_a_run_on_two_nodes(quiet: Cluster, prepared: Dataset, tmp_p
 def test_cancelled_then_taken_up_again(quiet: Cluster, prepared: Dataset, tmp_path: Path) -> None:
     grid = SmallGrid.write(quiet, tmp_path, prepared, epochs=400)
     assert grid.submit() == 2
-    wait("both to train", lambda: grid.beating(0) and grid.beating(1))
+    wait("both to train", lambda: grid.training() == 2)
     done = grid.call("cancel")
     assert sorted(done.stdout.split()) == sorted(row["run_id"] for row in grid.rows())
     wait("the queue to be empty", lambda: not grid.jobs())
@@ -56,8 +56,8 @@ def test_cancelled_then_taken_up_again(quiet: Cluster, prepared: Dataset, tmp_pa
     time.sleep(6)
     assert grid.jobs() == []  # what was cancelled does not put itself back into the queue
     assert grid.submit() == 2
-    wait("a second attempt", lambda: grid.attempts() == [2, 2])
-    wait("both to train", lambda: grid.beating(0) and grid.beating(1))
+    wait("both to train again", lambda: grid.training(attempt=2) == 2)
+    assert grid.attempts() == [2, 2]
     starts = [
         json.loads((grid.runs / r["run_id"] / "attempts/0002/journal.jsonl").open().readline()) for r in grid.rows()
     ]
@@ -96,9 +96,9 @@ def test_runs_share_a_gpu(quiet: Cluster, prepared: Dataset, tmp_path: Path) -> 
 
 
 def test_a_hung_run_is_stale_and_can_be_tried_again(quiet: Cluster, prepared: Dataset, tmp_path: Path) -> None:
-    grid = SmallGrid.write(quiet, tmp_path, prepared, regimes=["clear"], epochs=15)
+    grid = SmallGrid.write(quiet, tmp_path, prepared, regimes=["clear"], epochs=60)
     grid.submit()
-    wait("it to train", grid.beating, 60)
+    wait("it to train", grid.training, 60)
     (row,) = grid.rows()
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -114,25 +114,7 @@ def test_a_hung_run_is_stale_and_can_be_tried_again(quiet: Cluster, prepared: Da
     assert grid.attempts() == [2]
 
 
-# --- signals --------------------------------------------------------------------------------------------------------
-
-
-def test_a_warning_signal_saves_and_requeues(quiet: Cluster, prepared: Dataset, tmp_path: Path) -> None:
-    two = {"resources": {"nodes": 2}}
-    undisturbed = SmallGrid.write(quiet, tmp_path / "calm", prepared, regimes=["clear"], epochs=15, **two)
-    undisturbed.submit()
-    grid = SmallGrid.write(quiet, tmp_path / "grid", prepared, regimes=["clear"], epochs=15, **two)
-    grid.submit()
-    wait("it to train", lambda: grid.beating(), 40)
-    job = grid.rows()[0]["job_id"]
-    quiet.run("scancel", "--signal=USR2", job)
-    wait("it to be put back", lambda: quiet.job(job)["Restarts"] == "1", 20)
-    row = grid.rows()[0]
-    assert row["state"] in ("preempted", "running")
-    grid.await_states("done", seconds=90)
-    undisturbed.await_states("done")
-    assert grid.attempts() == [2]
-    assert grid.weights() == undisturbed.weights()
+# --- nodes --------------------------------------------------------------------------------------------------------
 
 
 def test_an_unfit_node_is_left(quiet: Cluster, prepared: Dataset, tmp_path: Path) -> None:
