@@ -8,7 +8,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -240,10 +240,26 @@ def run_id(settings: Settings, data_id: str) -> str:
 
     The same id is the same run, whatever it is started on, and however its settings were spelled.
     """
-    identity = _identity(settings)
-    label = "-".join([identity.pop("dataset"), identity.pop("regime"), identity.pop("model"), f"s{settings.seed}"])
+    return run_ids(settings, data_id)(settings.seed)
+
+
+def run_ids(settings: Settings, data_id: str) -> Callable[[int], str]:
+    """The run id by the seed, of runs that differ in nothing else."""
+    identity = _identity(settings) | {"seed": _ANY_SEED}
+    label = "-".join([identity.pop("dataset"), identity.pop("regime"), identity.pop("model")])
     canonical = json.dumps({"schema": SCHEMA, "data_id": data_id, **identity}, sort_keys=True, separators=(",", ":"))
-    return f"{label}-{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
+    before, after = canonical.encode().split(b'"seed":%d' % _ANY_SEED)
+    begun = hashlib.sha256(before)
+
+    def of(seed: int) -> str:
+        whole = begun.copy()
+        whole.update(b'"seed":%d' % seed + after)
+        return f"{label}-s{seed}-{whole.hexdigest()[:12]}"
+
+    return of
+
+
+_ANY_SEED = -314159265358979323  # no setting has this value, so that its place can be found
 
 
 # --- composition ----------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from typing import Any
 from blurtrain.errors import JobError
 from jobs.cluster import read_cluster
 from jobs.grid import expand, read_grid
+from jobs.scheduler import last_line
 from jobs.slurm import submit
 
 SUBMIT = "import sys; from jobs.bench import submit_true; submit_true(*sys.argv[1:])"
@@ -80,7 +81,7 @@ def submit_true(grid: str, runs: str, cluster: str, max_array: str) -> None:
 def _call(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise JobError(f"bench: {(done.stderr.strip().splitlines() or ['no word'])[-1].removeprefix('blurtrain: ')}")
+        raise JobError(f"bench: {last_line(done.stderr).removeprefix('blurtrain: ').split('JobError: ')[-1]}")
     return done.stdout
 
 

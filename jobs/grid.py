@@ -10,7 +10,7 @@ extends:   paper.yaml                                another grid file beside th
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from blurtrain.data.catalog import Dataset, Recipe, datasets, open_dataset
 from blurtrain.documents import merge, read_yaml
 from blurtrain.errors import SettingsError, nearest
 from blurtrain.schema import validate
-from blurtrain.settings import Settings, compose, run_id
+from blurtrain.settings import Settings, compose, run_ids
 from jobs.cluster import DEFAULT, Resources
 
 
@@ -94,7 +94,7 @@ def expand(grid: Grid, where: str, data: Path | None = None) -> list[Member]:
     """
     members: dict[str, Member] = {}
     opened: dict[tuple[str, str], Dataset] = {}
-    known: dict[Any, tuple[Settings, Resources]] = {}
+    known: dict[Any, tuple[Settings, Resources, Callable[[int], str]]] = {}
     for values in itertools.product(*grid.axes.values()):
         point = dict(zip(grid.axes, values, strict=True))
         if any(_matches(point, pattern) for pattern in grid.exclude):
@@ -105,15 +105,16 @@ def expand(grid: Grid, where: str, data: Path | None = None) -> list[Member]:
         plain = isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**32
         alike = (repr([v for axis, v in point.items() if axis != "seed" or not plain]), tuple(map(id, rules)))
         if alike not in known:
-            known[alike] = _compose(grid, where, point, rules, data)
-        settings, resources = known[alike]
+            settings, resources = _compose(grid, where, point, rules, data)
+            key = (settings.data.root, settings.dataset)
+            if key not in opened:
+                _check_dataset(grid, where, *key)
+                opened[key] = open_dataset(Path(key[0]), key[1])
+            known[alike] = settings, resources, run_ids(settings, opened[key].data_id)
+        settings, resources, id_of = known[alike]
         if plain:
             settings = settings.model_copy(update={"seed": seed})
-        key = (settings.data.root, settings.dataset)
-        if key not in opened:
-            _check_dataset(grid, where, *key)
-            opened[key] = open_dataset(Path(key[0]), key[1])
-        identity = run_id(settings, opened[key].data_id)
+        identity = id_of(settings.seed)
         members.setdefault(identity, Member(identity, settings, resources))
     if not members:
         raise SettingsError(f"{where}: every run is excluded")

@@ -160,11 +160,11 @@ def is_locked(runs: Path, run_id: str) -> bool:
     return is_held(runs / ".local" / "locks" / run_id)
 
 
-def newest_queue(runs: Path, run_id: str) -> str:
-    """The name of the newest local submission that held this run; empty if there was none."""
-    return max(
-        (p.parent.parent.name for p in (runs / ".local" / "queues").glob(f"*/settings/{run_id}.yaml")), default=""
-    )
+def newest_queues(runs: Path) -> dict[str, str]:
+    """The name of the newest local submission that held each run."""
+    return {
+        path.stem: path.parent.parent.name for path in sorted((runs / ".local" / "queues").glob("*/settings/*.yaml"))
+    }
 
 
 def running(runs: Path, run_id: str) -> bool:

@@ -148,14 +148,16 @@ def cancel(jobs: Sequence[str]) -> None:
         ask("scancel", "--quiet", *jobs[k : k + WORDS])
 
 
-def release(jobs: Iterable[str]) -> None:
-    """Let jobs go that were submitted on hold; those that are gone already are no mistake."""
-    for job in jobs:
-        try:
-            ask("scontrol", "release", job)
-        except JobError as error:
-            if not re.search(f"{UNKNOWN}|no longer pending|already complet", str(error)):
-                raise
+def release(jobs: Sequence[str]) -> None:
+    """Let jobs go that were submitted on hold; those that have begun or are gone already are no mistake."""
+    try:
+        ask("scontrol", "release", ",".join(jobs))
+    except JobError as error:
+        if len(jobs) > 1:
+            for job in jobs:
+                release([job])
+        elif not re.search(f"{UNKNOWN}|no longer pending|already complet", str(error)):
+            raise
 
 
 def max_array() -> int:

@@ -99,7 +99,7 @@ def submit(members: Sequence[Member], runs: Path, cluster: Cluster, python: str 
 
 def _let_go(submission: Submission) -> None:
     try:
-        scheduler.release(submission.jobs.values())
+        scheduler.release(sorted(submission.jobs.values()))
     except JobError as error:
         raise JobError(f"{error}; the jobs are submitted, but on hold: submit again to let them go") from None
     submission.mark_released()

@@ -41,6 +41,11 @@ class Sources:
     runs: Path
     present: set[str]
     local_queue: dict[str, str]
+    """Runs that wait for a worker of this machine, with the name of its queue."""
+    local_queues: dict[str, str]
+    """The newest queue that a run was ever in."""
+    locks: set[str]
+    """Runs that a worker of this machine has ever been at."""
     places: Mapping[str, Sequence[Place]] = field(default_factory=dict)
     jobs: Mapping[str, scheduler.Job] = field(default_factory=dict)
     ended: Mapping[str, str] = field(default_factory=dict)
@@ -54,8 +59,9 @@ class Sources:
         """One look at each source; SLURM first, so that what ends in between has left its result."""
         open_ = [m.run_id for m in members]
         here = slurm.existing(runs)
+        workers = local.queued(runs), local.newest_queues(runs), slurm.existing(runs / ".local" / "locks")
         if ".slurm" not in here:
-            return cls(runs, here, local.queued(runs))
+            return cls(runs, here, *workers)
         open_ = [r for r in open_ if r not in here or not (runs / r / "result.json").exists()]
         places = {r: found for r, found in slurm.places(submissions(runs), open_).items() if found}
         jobs: dict[str, scheduler.Job] = {}
@@ -67,9 +73,7 @@ class Sources:
             ended = scheduler.history(sorted(gone - {""}))
         except JobError as error:
             trouble = str(error)
-        return cls(
-            runs, slurm.existing(runs), local.queued(runs), places, jobs, ended, _clock(runs / ".slurm"), trouble
-        )
+        return cls(runs, slurm.existing(runs), *workers, places, jobs, ended, _clock(runs / ".slurm"), trouble)
 
 
 def _clock(folder: Path) -> float:
@@ -123,7 +127,7 @@ def _row(member: Member, sources: Sources) -> dict[str, Any]:
         return {**row, **news}
     if begun and not slurm.ours(run, sources.places.get(run.id, ())) and local.running(sources.runs, run.id):
         return {**row, "state": "running", **_speed(beat)}
-    if not begun and local.is_locked(sources.runs, run.id):
+    if not begun and run.id in sources.locks and local.is_locked(sources.runs, run.id):
         return {**row, "state": "running"}
     if run.id in sources.local_queue:
         return {**row, "state": "queued", "job_id": sources.local_queue[run.id]}
@@ -172,8 +176,11 @@ def _silence(attempts: Sequence[Path], sources: Sources) -> float:
         return math.inf
 
 
+NO_EVENT: Mapping[str, Any] = {"event": ""}
+
+
 def _last_event(run: Run) -> Mapping[str, Any]:
-    return ([{"event": ""}, *run.journal()])[-1]
+    return [NO_EVENT, *run.journal()][-1]
 
 
 def _error(last: Mapping[str, Any]) -> str:
@@ -187,15 +194,15 @@ def _speed(beat: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_nobody(run: Run, attempts: Sequence[Path], sources: Sources) -> dict[str, Any]:
     """A run that nobody is at: not done, and neither waiting nor running."""
-    last = _last_event(run)
+    last = _last_event(run) if attempts else NO_EVENT
     told = _error(last)
     places = sources.places.get(run.id)
-    if places and places[-1].submission.folder.name > local.newest_queue(sources.runs, run.id):
+    if places and places[-1].submission.folder.name > sources.local_queues.get(run.id, ""):
         place = places[-1]
         job, state = place.job, sources.ended.get(place.job, "")
-        row = {"job_id": job, "message": told or _last_output(place, run.id)}
-        if (place.submission.folder / "cancelled" / run.id).exists() or state == "CANCELLED":
-            return {**row, "state": "cancelled", "message": ""}
+        row: dict[str, Any] = {"job_id": job}
+        if run.id in place.submission.cancelled or state == "CANCELLED":
+            return {**row, "state": "cancelled"}
         if not job:
             return {"state": "stale" if attempts else "planned", "message": "its submission was cut short"}
         if state == "COMPLETED" and _silence(attempts, sources) < FINISHING_SECONDS:
@@ -207,7 +214,8 @@ def _of_nobody(run: Run, attempts: Sequence[Path], sources: Sources) -> dict[str
                 "message": f"ended by {state or 'a signal'}; submit again to continue it",
             }
         if state in ("FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE") or told:
-            return {**row, "state": "failed", "message": row["message"] or f"its job ended as {state}"}
+            message = told or _last_output(place, run.id) or f"its job ended as {state}"
+            return {**row, "state": "failed", "message": message}
         return {**row, "state": "stale", "message": "its job is gone; submit again to continue it"}
     code, line = local.last_words(sources.runs, run.id)
     if local.was_cancelled(sources.runs, run.id):

@@ -46,6 +46,8 @@ class Submission:
     """The job id of each array by its name; empty until SLURM has them all."""
     released: bool = False
     abandoned: bool = False
+    cancelled: frozenset[str] = frozenset()
+    """Runs that were cancelled by `grid cancel`."""
 
     @classmethod
     def begin(
@@ -85,4 +87,6 @@ def _read(plan: Path) -> Submission:
         Array(a["name"], Resources(**a["resources"]), tuple(tuple(t) for t in a["tasks"])) for a in document["arrays"]
     )
     jobs = read_json(folder / "jobs.json") or {}
-    return Submission(folder, arrays, jobs, (folder / "released").exists(), (folder / "abandoned").exists())
+    marks, cancelled = {path.name for path in folder.iterdir()}, folder / "cancelled"
+    names = frozenset(path.name for path in cancelled.iterdir()) if cancelled.name in marks else frozenset()
+    return Submission(folder, arrays, jobs, "released" in marks, "abandoned" in marks, names)
