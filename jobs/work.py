@@ -13,18 +13,16 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
 from blurtrain.errors import REQUEUE, JobError
 from blurtrain.run import MEETING, Run, publish, read_json, slurm_job, write_json
-from jobs import node, scheduler
+from jobs import node, requeue
 from jobs.cluster import Resources
 
-T = TypeVar("T")
 WARNINGS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT)
 STOPPED = {REQUEUE, *(128 + s for s in WARNINGS)}
 """Exit codes of a training that was told to stop: in good order, or so early that there was nothing to save yet."""
@@ -40,10 +38,6 @@ LOOK_AGAIN_SECONDS = 6 * 3600.0
 """So often a job looks at its time limit."""
 SLURM_LOOKS_SECONDS = 60.0
 """SLURM may warn of the time limit so much too early: it looks every 30 s."""
-TRIES, BETWEEN_TRIES_SECONDS = 60, 5
-"""So often SLURM is asked where it does not answer."""
-FORGOTTEN_SECONDS = 300
-"""So long a job waits to be killed that SLURM does not know of."""
 
 
 @dataclass(frozen=True)
@@ -71,38 +65,38 @@ def work(task: Task) -> str:
         left = [(run_id, settings) for run_id, settings in task.members if not _over(task, run_id)]
         spent = [run_id for run_id, _ in left if _counts(task, run_id)["failures"] > task.failures]
         open_ = [(run_id, settings) for run_id, settings in left if run_id not in spent]
-        if open_:
-            try:
-                unfit, problems = _look_at_nodes(task)
-            except StoppedEarly:
-                return _again(task, "stopped before it began")
-            if problems:
-                return _after(task, {run_id: 1 for run_id, _ in open_}, spent, "; ".join(problems))
-            if unfit:
-                return _elsewhere(task, open_[0][0], unfit)
-            codes, late = _train(task, open_)
-            stopped = [run_id for run_id, code in codes.items() if code in STOPPED]
-            print(f"exit codes: {codes}{', by the time limit' if stopped and late else ''}", flush=True)
-            turns = [_count(task, run_id, "turns") for run_id in stopped if late]
-            if turns and min(turns) > TURNS:
-                _give_up(task, stopped, f"{TURNS} turns of {task.resources.minutes} minutes brought it no further: "
-                         "give it more resources.minutes")  # fmt: skip
-            return _after(task, codes, spent)
-        if spent:
+        if not open_ and spent:
             raise JobError(f"{', '.join(spent)}: failed before; see {task.submission / 'logs'}")
-        return "nothing left to do"
+        if not open_:
+            return "nothing left to do"
+        try:
+            unfit, problems = _look_at_nodes(task)
+        except StoppedEarly:
+            return requeue.put_back("stopped before it began")
+        if problems:
+            return _after(task, {run_id: 1 for run_id, _ in open_}, spent, "; ".join(problems))
+        if unfit:
+            return _elsewhere(task, open_[0][0], unfit)
+        codes, late = _train(task, open_)
+        stopped = [run_id for run_id, code in codes.items() if code in STOPPED]
+        print(f"exit codes: {codes}{', by the time limit' if stopped and late else ''}", flush=True)
+        turns = [_count(task, run_id, "turns") for run_id in stopped if late]
+        if turns and min(turns) > TURNS:
+            _give_up(task, stopped, f"{TURNS} turns of {task.resources.minutes} minutes brought it no further: "
+                     "give it more resources.minutes")  # fmt: skip
+        return _after(task, codes, spent)
 
 
 def _after(task: Task, codes: Mapping[str, int], spent: Sequence[str], why: str = "") -> str:
     """What to do once runs have ended with these exit codes, beside others that failed too often before."""
     stopped = [run_id for run_id, code in codes.items() if code in STOPPED]
     failed = [run_id for run_id, code in codes.items() if code and code not in STOPPED]
-    if failed and _is_forgotten(_patiently(lambda: scheduler.show(slurm_job()))):
-        return _await_end(f"{', '.join(failed)} ended with an error")
+    if failed and requeue.is_forgotten():
+        return requeue.await_end(f"{', '.join(failed)} ended with an error")
     tried = {run_id: _count(task, run_id, "failures") for run_id in failed}
     if stopped or any(times <= task.failures for times in tried.values()):
         ended = [f"{run_id} ended with {codes[run_id]}" for run_id in [*stopped, *failed]]
-        return _again(task, why or ", ".join(ended))
+        return requeue.put_back(why or ", ".join(ended))
     if why:
         _give_up(task, failed, why)
     if failed or spent:
@@ -134,15 +128,8 @@ def srun(wanted: Resources, tasks: int, cpus: int, *command: str, log: Path | No
     into = [f"--output={str(log).replace('%', '%%')}", "--open-mode=append"] if log else []
     return [
         *("srun", f"--nodes={wanted.nodes}", f"--ntasks={wanted.nodes * tasks}", f"--ntasks-per-node={tasks}"),
-        *(
-            f"--cpus-per-task={cpus}",
-            *gpus,
-            "--overlap",
-            "--export=ALL",
-            "--kill-on-bad-exit=0",
-            f"--wait={PEERS_SECONDS}",
-            *into,
-        ),
+        *(f"--cpus-per-task={cpus}", *gpus, "--overlap", "--export=ALL", "--kill-on-bad-exit=0"),
+        *(f"--wait={PEERS_SECONDS}", *into),
         *(sys.executable, "-m", *command),
     ]
 
@@ -175,7 +162,7 @@ def _wait(processes: Mapping[str, subprocess.Popen[bytes]], warning: float) -> t
     `warning` seconds before it they are told to stop. SLURM does so too, but where it does so before the training has
     begun, nobody hears it.
     """
-    end = _end_of_job() or math.inf
+    end = requeue.time_limit() or math.inf
     while True:
         until = min(end - warning, time.time() + LOOK_AGAIN_SECONDS)
         try:
@@ -183,7 +170,7 @@ def _wait(processes: Mapping[str, subprocess.Popen[bytes]], warning: float) -> t
                 process.wait(max(0.0, until - time.time()))
             break
         except subprocess.TimeoutExpired:
-            end = _end_of_job() or end  # somebody may have moved it
+            end = requeue.time_limit() or end  # somebody may have moved it
             if time.time() < end - warning:
                 continue
             for process in processes.values():
@@ -191,16 +178,6 @@ def _wait(processes: Mapping[str, subprocess.Popen[bytes]], warning: float) -> t
             break
     codes = {run_id: process.wait() for run_id, process in processes.items()}
     return codes, time.time() > end - warning - SLURM_LOOKS_SECONDS
-
-
-def _end_of_job() -> float | None:
-    """The time limit of this job as time.time() counts, infinite without one; None where SLURM does not say."""
-    try:
-        return datetime.fromisoformat(scheduler.show(slurm_job())["EndTime"]).timestamp()
-    except ValueError:
-        return math.inf
-    except (JobError, KeyError):
-        return None
 
 
 def _taken_over(run: Run, before: int) -> bool:
@@ -236,7 +213,7 @@ def _elsewhere(task: Task, run_id: str, unfit: dict[str, str]) -> str:
     said = "; ".join(f"{name}: {problem}" for name, problem in unfit.items())
     if _count(task, run_id, "moves") > MOVES:
         _give_up(task, [run_id], f"no node is fit for it: {said}")
-    return _again(task, said, without=list(unfit))
+    return requeue.put_back(said, without=list(unfit))
 
 
 def _give_up(task: Task, run_ids: list[str], why: str) -> NoReturn:
@@ -268,69 +245,3 @@ def _counts(task: Task, run_id: str) -> dict[str, int]:
     counts: dict[str, int] = NONE | (read_json(task.submission / "failures" / f"{run_id}.json") or {})
     saved = Run(task.runs / run_id).saved_step()
     return counts if saved <= counts["saved_step"] else {**NONE, "saved_step": saved}
-
-
-def _is_forgotten(facts: Mapping[str, str]) -> bool:
-    """Whether SLURM does not know that it has started this job: its controller was killed right after that.
-
-    It then takes our steps away, so that srun fails, and is about to start the job anew.
-    """
-    restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
-    return not facts or (facts.get("JobState") == "PENDING" and facts.get("Restarts") == restarts)
-
-
-def _await_end(why: str) -> str:
-    """Stay until SLURM comes to know of this job on its node, and kills it: did we end by ourselves, it would take that
-    for the end of the job that waits, or keep the node from starting it."""
-    print(f"{why}; SLURM has forgotten that it started this job: waiting to be killed", flush=True)
-    time.sleep(FORGOTTEN_SECONDS)
-    return f"{why}; the job was forgotten: left alone"
-
-
-def _again(task: Task, why: str, without: list[str] | None = None) -> str:
-    """Put this job back into the queue, unless it is no longer ours to say; not on the nodes `without`."""
-    facts, back = _patiently(_requeue)
-    if _is_forgotten(facts):
-        return _await_end(why)
-    if not back:
-        return f"{why}; the job is {facts.get('JobState')}: left alone"
-    if without:
-        _exclude(slurm_job(), without, facts.get("ExcNodeList", "(null)"))
-    return f"{why}; back in the queue"
-
-
-def _requeue() -> tuple[dict[str, str], bool]:
-    """What SLURM says of this job, and whether it was put back into the queue.
-
-    It is not where SLURM has done so already (a preemption), or has given the job to other nodes while we were cut off
-    from it: then its count of restarts is not ours any more.
-    """
-    facts = scheduler.show(slurm_job())
-    going = facts.get("JobState") == "RUNNING" or facts.get("Reason") == "TimeLimit"
-    ours = going and facts.get("Restarts") == os.environ.get("SLURM_RESTART_COUNT", "0")
-    if ours:
-        scheduler.ask("scontrol", "requeue", slurm_job())
-    return facts, ours
-
-
-def _patiently(ask: Callable[[], T]) -> T:
-    """What SLURM answers in the end: its controller may be away for some minutes."""
-    for _ in range(TRIES - 1):
-        try:
-            return ask()
-        except JobError as error:
-            print(error, flush=True)
-            time.sleep(BETWEEN_TRIES_SECONDS)
-    return ask()
-
-
-def _exclude(job: str, nodes: list[str], before: str) -> None:
-    """A job that has just been put back waits until we are gone: time to say where it may not go."""
-    everything = ",".join([*nodes, *([] if before == "(null)" else [before])])
-    for _ in range(20):
-        try:
-            scheduler.ask("scontrol", "update", f"JobId={job}", f"ExcNodeList={everything}", seconds=10)
-            return
-        except JobError as error:
-            print(error, flush=True)
-            time.sleep(0.5)

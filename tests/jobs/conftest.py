@@ -3,8 +3,14 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from blurtrain.data.catalog import Dataset
+from blurtrain.settings import Settings, run_id
+from jobs.cluster import Resources
+from jobs.grid import Member
 
 Answer = Callable[..., None]
 
@@ -27,3 +33,14 @@ def answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Answer:
     for command in ("sbatch", "srun", "squeue", "sacct", "scancel", "scontrol", "sinfo"):
         teach(command)
     return teach
+
+
+@pytest.fixture(scope="module")
+def member(prepared: Dataset, tiny: Callable[..., Settings]) -> Callable[..., Member]:
+    """`member(seed, **resources)`: a tiny run on `prepared`."""
+
+    def make(seed: int = 0, **resources: Any) -> Member:
+        settings = tiny(seed=seed)
+        return Member(run_id(settings, prepared.data_id), settings, Resources(**resources))
+
+    return make

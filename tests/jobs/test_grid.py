@@ -190,3 +190,23 @@ def test_every_grid_of_the_project_can_be_planned(path: Path, tmp_path: Path) ->
 
 def test_there_are_grids_to_plan() -> None:
     assert {"demo", "small"} <= {path.stem for path in GRIDS}
+
+
+def test_the_studys_grid(tmp_path: Path) -> None:
+    path = PRESETS / "grids" / "paper.yaml"
+    names = read_grid(path).axes["dataset"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text(json.dumps({"schema": 1, "data_id": name}))
+    members = expand(read_grid(path), str(path), tmp_path)
+    assert len(members) == 15
+    decay = {m.settings.dataset: m.settings.optimisation.weight_decay for m in members}
+    assert decay == dict(zip(names, (1e-5, 1e-5, 1e-4, 1e-5, 1e-4), strict=True))
+    for m in members:
+        o = m.settings.optimisation
+        assert (o.optimiser, o.learning_rate, o.batch_size, o.epochs, o.warmup_epochs) == ("adam", 1e-3, 256, 100, 2)
+        assert (m.settings.data.resolution, len(m.settings.evaluation.sigmas)) == (224, 33)
+    more = PRESETS / "grids" / "paper-5-seeds.yaml"
+    seeds = expand(read_grid(more), str(more), tmp_path)
+    assert len(seeds) == 75
+    assert {m.run_id for m in members} <= {m.run_id for m in seeds}

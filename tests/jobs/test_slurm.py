@@ -1,58 +1,24 @@
-"""Grids on SLURM without SLURM: what is submitted, found again, and told of each run."""
+"""Grids on SLURM without SLURM: what is submitted, found again, and started anew."""
 
-import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pretend import Answer, squeue, submitted
 
 from blurtrain.cli import main
 from blurtrain.data.catalog import Dataset
 from blurtrain.errors import JobError
 from blurtrain.run import Run
-from blurtrain.settings import PRESETS, Settings, run_id
-from jobs import logs, slurm
+from jobs import slurm
 from jobs.cluster import Cluster, Resources
-from jobs.costs import cost
 from jobs.grid import Member, expand, read_grid
 from jobs.snapshot import snapshot
-from jobs.status import intent, on_its_way, states
 from jobs.submissions import Submission, submissions
-
-Answer = Callable[..., None]
-
-
-@pytest.fixture(scope="module")
-def member(prepared: Dataset, tiny: Callable[..., Settings]) -> Callable[..., Member]:
-    def make(seed: int = 0, **resources: Any) -> Member:
-        settings = tiny(seed=seed)
-        return Member(run_id(settings, prepared.data_id), settings, Resources(**resources))
-
-    return make
-
-
-def submitted(runs: Path, *members: Member, job: str = "12", released: bool = True) -> Submission:
-    """As `submit` leaves it: one array with a task a run. Without a job, or not released: if it was killed."""
-    (runs / ".slurm").mkdir(parents=True, exist_ok=True)
-    submission = Submission.begin(runs / ".slurm", [(Resources(), [(m.run_id,) for m in members])])
-    if job:
-        submission.record({submission.arrays[0].name: job})
-    if job and released:
-        submission.mark_released()
-    return submission
-
-
-def squeue(answer: Answer, submission: Submission, *lines: str) -> None:
-    name = submission.arrays[0].name
-    answer("squeue", "".join(line.replace("NAME", name) + "\n" for line in lines))
-
-
-# --- what is submitted ----------------------------------------------------------------------------------------------
 
 
 def test_arrays_hold_what_asks_for_the_same(member: Callable[..., Member]) -> None:
@@ -165,159 +131,6 @@ def test_the_copy_of_the_code_is_whole_and_made_once(tmp_path: Path) -> None:
         assert (copy / file).is_file()
 
 
-# --- what is told ---------------------------------------------------------------------------------------------------
-
-
-def test_states_on_slurm(
-    answer: Answer, member: Callable[..., Member], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    members = [member(k) for k in range(5)]
-    submission = submitted(tmp_path, *members)
-    squeue(
-        answer,
-        submission,
-        "12|0|PENDING|0:00||NAME|Priority",
-        "12|1|PENDING|0:00||NAME|BeginTime",
-        "12|2|RUNNING|0:10|node1|NAME|None",
-    )
-    answer("sacct", "12_0|PENDING\n12_3|FAILED\n12_[4,7-9%2]|CANCELLED by 0\n")
-    for k in (1, 2):
-        monkeypatch.setenv("SLURM_JOB_ID", f"12_{k}")
-        Run.begin(tmp_path, members[k].run_id, members[k].settings).new_attempt(members[k].settings, "d").beat(
-            epoch=1.5, doing="training", sigma=4.0, images_per_second=812.3, remaining_seconds=240.0
-        )
-    (submission.folder / "logs" / f"{members[3].run_id}.log").write_text("a\nblurtrain: no room\n")
-    rows = states(members, tmp_path)
-    assert [(row["state"], row["job_id"]) for row in rows] == [
-        ("queued", "12_0"), ("preempted", "12_1"), ("running", "12_2"), ("failed", "12_3"), ("cancelled", "12_4"),
-    ]  # fmt: skip
-    assert rows[0]["message"] == "waits in the queue: Priority"
-    assert rows[2]["message"] == "training on node1"
-    assert (rows[2]["epoch"], rows[2]["sigma"], rows[2]["remaining_seconds"]) == (1.5, 4.0, 240.0)
-    assert rows[3]["message"] == "blurtrain: no room"
-    assert [on_its_way(row) for row in rows] == [True, True, True, False, False]
-    assert [intent(row) for row in rows] == ["leave alone"] * 3 + ["try again", "continue"]
-    assert logs.read(tmp_path, members[3].run_id)[1].endswith("no room\n")
-    with pytest.raises(JobError, match="has printed nothing yet"):
-        logs.read(tmp_path, members[0].run_id)
-
-
-def test_a_silent_job_is_stale(answer: Answer, member: Callable[..., Member], tmp_path: Path) -> None:
-    one = member()
-    submission = submitted(tmp_path, one)
-    attempt = Run.begin(tmp_path, one.run_id, one.settings).new_attempt(one.settings, "d")
-    attempt.beat(epoch=1)
-    beat = attempt.path / "heartbeat.json"
-    os.utime(beat, (beat.stat().st_atime - 300, beat.stat().st_mtime - 300))
-    squeue(answer, submission, "12|N/A|RUNNING|10:00|node1|NAME|None")
-    (row,) = states([one], tmp_path)
-    assert (row["state"], row["message"]) == ("stale", "no sign of life from node1 for 300 s")
-    squeue(answer, submission, "12|N/A|RUNNING|0:20|node2|NAME|None")  # another job, that has only just begun
-    (row,) = states([one], tmp_path)
-    assert (row["state"], row["message"]) == ("running", "starting on node2")
-
-
-def test_a_log_is_followed_from_the_queue_through_attempts_to_the_end(
-    answer: Answer, member: Callable[..., Member], tmp_path: Path
-) -> None:
-    one = member()
-    submission = submitted(tmp_path, one)
-    squeue(answer, submission, "12|N/A|RUNNING|10:00|node1|NAME|None")
-    assert logs.find(tmp_path, one.run_id[:-4]) == one.run_id
-    parts = logs.follow(tmp_path, one.run_id, every=0.01)
-    told: list[str] = []
-    timer = threading.Timer(0.3, lambda: _attempt("first\n"))  # nothing has been printed until then
-
-    def _attempt(text: str) -> Path:
-        run = Run.begin(tmp_path, one.run_id, one.settings)
-        log = run.new_attempt(one.settings, "d").path / "log.txt"
-        log.write_text(text)
-        return log
-
-    timer.start()
-    told.append(next(parts)[1])
-    first = Run(tmp_path / one.run_id).attempts()[0] / "log.txt"
-    with first.open("a") as file:
-        file.write("more\n")
-    second = _attempt("second\n")
-    told += [next(parts)[1], next(parts)[1]]
-    with second.open("a") as file:
-        file.write("last\n")
-    answer("squeue")
-    told += [part for _, part in parts]
-    assert told == ["first\n", "more\n", "second\n", "last\n"]
-
-
-def test_what_slurm_holds_back_is_told_with_what_to_do(
-    answer: Answer, member: Callable[..., Member], tmp_path: Path
-) -> None:
-    members = [member(k) for k in range(4)]
-    whole = submitted(tmp_path, *members[:3])
-    lines = [
-        "12|0|PENDING|0:00||NAME|JobHeldAdmin",
-        "12|1|PENDING|0:00||NAME|launch failed requeued held",
-        "12|2|SUSPENDED|9:00|node1|NAME|None",
-    ]
-    squeue(answer, whole, *lines)
-    rows = states(members[:3], tmp_path)
-    assert [row["state"] for row in rows] == ["held", "held", "preempted"]
-    assert rows[0]["message"].startswith("held in the queue: JobHeldAdmin; `scontrol release 12_0` lets it go")
-    assert [intent(row) for row in rows] == ["leave alone"] * 3
-    assert [on_its_way(row) for row in rows] == [False, False, True]  # who waits for the grid does not wait for those
-    cut = submitted(tmp_path, members[3], released=False)
-    squeue(answer, cut, "12|N/A|PENDING|0:00||NAME|JobHeldUser")
-    (row,) = states(members[3:], tmp_path)
-    assert row["message"] == "held in the queue: JobHeldUser; submit again"
-
-
-def test_a_run_that_failed_beside_others_on_its_gpu(
-    answer: Answer, member: Callable[..., Member], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one, other = member(0), member(1)
-    (tmp_path / ".slurm").mkdir()
-    submission = Submission.begin(tmp_path / ".slurm", [(Resources(pack=2), [(one.run_id, other.run_id)])])
-    submission.record({submission.arrays[0].name: "12"})
-    squeue(answer, submission, "12|N/A|RUNNING|10:00|node1|NAME|None")
-    monkeypatch.setenv("SLURM_JOB_ID", "12")
-    for k in (one, other):
-        attempt = Run.begin(tmp_path, k.run_id, k.settings).new_attempt(k.settings, "d")
-        attempt.beat(epoch=1, doing="training")
-        if k is one:
-            attempt.record("failed", error="TrainingError", message="no number")
-            attempt.beat(ended=True)
-    rows = states([one, other], tmp_path)
-    assert [(row["state"], row["message"]) for row in rows] == [
-        ("failed", "TrainingError: no number"), ("running", "training on node1"),
-    ]  # fmt: skip
-    assert rows[0]["submitted"]  # the job may try it again
-
-
-def test_a_result_may_come_after_the_end_of_its_job(
-    answer: Answer, member: Callable[..., Member], tmp_path: Path
-) -> None:
-    one = member()
-    submitted(tmp_path, one)
-    answer("sacct", "12|COMPLETED\n")
-    attempt = Run.begin(tmp_path, one.run_id, one.settings).new_attempt(one.settings, "d")
-    attempt.beat(epoch=2, ended=True)
-    (row,) = states([one], tmp_path)
-    assert (row["state"], row["message"], on_its_way(row)) == ("running", "finishing", True)
-    beat = attempt.path / "heartbeat.json"
-    os.utime(beat, (beat.stat().st_atime - 300, beat.stat().st_mtime - 300))
-    (row,) = states([one], tmp_path)
-    assert (row["state"], on_its_way(row)) == ("stale", False)
-
-
-def test_a_job_that_does_not_begin_is_stale(answer: Answer, member: Callable[..., Member], tmp_path: Path) -> None:
-    one = member()
-    submission = submitted(tmp_path, one)
-    squeue(answer, submission, "12|N/A|RUNNING|14:00|node1|NAME|None")
-    assert states([one], tmp_path)[0]["message"] == "starting on node1"
-    squeue(answer, submission, "12|N/A|RUNNING|16:00|node1|NAME|None")
-    (row,) = states([one], tmp_path)
-    assert (row["state"], row["message"]) == ("stale", "has not begun on node1 within 16 min")
-
-
 def test_a_node_without_the_shared_folders_is_left_to_others(answer: Answer, tmp_path: Path) -> None:
     here, nowhere = tmp_path, tmp_path / "none of this"
     env = {**os.environ, "SLURM_JOB_ID": "12", "SLURMD_NODENAME": "node3"}
@@ -362,51 +175,3 @@ def test_what_shares_a_gpu_with_a_hung_run_goes_on_with_it(
     assert ended.value.code == 0
     assert (tmp_path / "bin" / "scancel.called").read_text() == "--quiet 12_0\n"
     assert capsys.readouterr().out.split() == [hung.run_id, beside.run_id]
-
-
-def test_slurms_silence_is_told(answer: Answer, member: Callable[..., Member], tmp_path: Path) -> None:
-    one = member()
-    submitted(tmp_path, one)
-    answer("squeue", code=1, error="Unable to contact slurm controller")
-    (row,) = states([one], tmp_path)
-    assert "Unable to contact" in row["message"]
-    with pytest.raises(JobError, match="Unable to contact"):
-        states([one], tmp_path, must_know=True)
-
-
-# --- costs and grids ------------------------------------------------------------------------------------------------
-
-
-def test_costs(member: Callable[..., Member], tmp_path: Path) -> None:
-    one = member()
-    assert str(cost([one], tmp_path)).startswith("GPU hours unknown")
-    # 30 training images, 2 epochs
-    assert cost([one], tmp_path, 1.0).gpu_hours == pytest.approx(60 / 3600)
-    run = Run.begin(tmp_path, one.run_id, one.settings)
-    attempt = run.new_attempt(one.settings, "d")
-    attempt.record("start", at=0, epoch=0, world=2)
-    attempt.record("epoch", at=3, epoch=1, images_per_second=20.0)
-    run.finish({"dataset": one.settings.dataset, "model": one.settings.model})
-    estimate = cost([member(1)], tmp_path)
-    assert estimate.gpu_hours == pytest.approx(60 / 10 / 3600)
-    assert "estimate from past runs" in str(estimate)
-
-
-def test_the_studys_grid(tmp_path: Path) -> None:
-    path = PRESETS / "grids" / "paper.yaml"
-    names = read_grid(path).axes["dataset"]
-    for name in names:
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "manifest.json").write_text(json.dumps({"schema": 1, "data_id": name}))
-    members = expand(read_grid(path), str(path), tmp_path)
-    assert len(members) == 15
-    decay = {m.settings.dataset: m.settings.optimisation.weight_decay for m in members}
-    assert decay == dict(zip(names, (1e-5, 1e-5, 1e-4, 1e-5, 1e-4), strict=True))
-    for m in members:
-        o = m.settings.optimisation
-        assert (o.optimiser, o.learning_rate, o.batch_size, o.epochs, o.warmup_epochs) == ("adam", 1e-3, 256, 100, 2)
-        assert (m.settings.data.resolution, len(m.settings.evaluation.sigmas)) == (224, 33)
-    more = PRESETS / "grids" / "paper-5-seeds.yaml"
-    seeds = expand(read_grid(more), str(more), tmp_path)
-    assert len(seeds) == 75
-    assert {m.run_id for m in members} <= {m.run_id for m in seeds}

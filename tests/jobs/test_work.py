@@ -13,6 +13,7 @@ import pytest
 
 from blurtrain.errors import JobError
 from blurtrain.run import Run
+from jobs import requeue
 from jobs import work as room
 from jobs.cluster import Resources
 from jobs.work import Task, work
@@ -27,7 +28,7 @@ def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Answer) -> Tas
     for name in [n for n in os.environ if n.startswith("SLURM_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("SLURM_JOB_ID", "12")
-    monkeypatch.setattr(room, "FORGOTTEN_SECONDS", 0)
+    monkeypatch.setattr(requeue, "FORGOTTEN_SECONDS", 0)
     answer("scontrol", RUNNING)
     submission = tmp_path / "runs" / ".slurm" / "s"
     for name in ("cancelled", "failures", "settings", "logs"):
@@ -140,8 +141,8 @@ def test_a_job_that_is_no_longer_ours_is_left_alone(
 def test_a_controller_that_is_away_is_waited_for(
     answer: Answer, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "TRIES", 3)
-    monkeypatch.setattr(room, "BETWEEN_TRIES_SECONDS", 0)
+    monkeypatch.setattr(requeue, "TRIES", 3)
+    monkeypatch.setattr(requeue, "BETWEEN_TRIES_SECONDS", 0)
     answer("srun", code=75)
     answer("scontrol", code=1, error="Unable to contact slurm controller")
     with pytest.raises(JobError, match="Unable to contact"):
