@@ -16,8 +16,9 @@ from typing import Any
 from blurtrain.errors import JobError
 from jobs.cluster import read_cluster
 from jobs.grid import expand, read_grid
-from jobs.scheduler import last_line
+from jobs.scheduler import last_line, queue
 from jobs.slurm import submit
+from jobs.submissions import submissions
 
 SUBMIT = "import sys; from jobs.bench import submit_true; submit_true(*sys.argv[1:])"
 
@@ -51,6 +52,9 @@ def bench_grid(cluster: str, runs: Path, count: int, max_array: int, repeats: in
             yield {"n": count, **_timed("status, while they run", repeats, states)}
         finally:
             cancelled = _timed("cancel", 1, lambda: f"{len(called('cancel').split())} jobs cancelled")
+            names = [array.name for s in submissions(folder / "runs") for array in s.arrays]
+            while queue(names):  # they may still write into the folder
+                time.sleep(0.5)
         yield {"n": count, **cancelled}
         yield {"n": count, **_timed("status, once all have ended", repeats, states)}
 

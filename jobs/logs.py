@@ -59,6 +59,8 @@ def follow(runs: Path, run_id: str, every: float = 0.5) -> Iterator[tuple[Path, 
                     file.close()
                 log, file = newest, newest.open(errors="replace")
             elif silent >= SILENCE and not _may_go_on(runs, run_id):
+                if file and log and (part := file.read()):  # it came while we asked
+                    yield log, part
                 return
             else:
                 silent = silent + 1 if silent < SILENCE else 0

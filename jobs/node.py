@@ -2,7 +2,7 @@
 
 Prints a line for whatever makes the node unfit; the job then goes elsewhere, and for a day the node is named in
 <runs>/.slurm/nodes/ and left out by new jobs, unless somebody removes its file. What is wrong with the folder of runs
-itself would be so on any node: that is printed by another name, and the job fails.
+itself would be so on any node: that is printed by another name, and counts as a failure of the run.
 """
 
 import errno

@@ -18,10 +18,12 @@ from jobs.cluster import Cluster, Resources, check_resources
 from jobs.grid import Member
 from jobs.snapshot import snapshot
 from jobs.submissions import Array, Submission, submissions
-from jobs.work import MOVES, Task, work
+from jobs.work import Task, work
 
 PATIENCE_SECONDS = 300.0
 STRAY_SECONDS = 90.0
+RESTARTS = 64
+"""A job that was put back so often, for whatever reason, does not look for yet another node with the shared folders."""
 
 
 @dataclass(frozen=True)
@@ -280,11 +282,14 @@ def sbatch_parameters(
 
 def _node_has(python: str, code: Path) -> str:
     """A line of shell: a node without the shared folders is left to others. (jobs.node could not even begin there.)"""
-    again = (
-        f'if [ "${{SLURM_RESTART_COUNT:-0}}" -lt {MOVES} ] && scontrol requeue "$SLURM_JOB_ID"; then '
-        'scontrol update JobId="$SLURM_JOB_ID" ExcNodeList="$SLURMD_NODENAME"; sleep 60; fi'
-    )
     wanted = f"[ -x {shlex.quote(python)} ] && [ -d {shlex.quote(str(code))} ]"
+    # One task of each array has the array's own id as its job id: by that all tasks would be put back.
+    again = (
+        "job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}; job=${job:-$SLURM_JOB_ID}; "
+        "old=$(scontrol --oneliner show job $job | sed -n 's/.* ExcNodeList=\\([^ (]*\\).*/\\1/p'); "
+        f'if [ "${{SLURM_RESTART_COUNT:-0}}" -lt {RESTARTS} ] && scontrol requeue $job; then '
+        'scontrol update JobId=$job ExcNodeList="$SLURMD_NODENAME${old:+,$old}"; sleep 60; fi'
+    )
     return f"{wanted} || {{ echo {shlex.quote(f'no {python} or no {code} on this node')} >&2; {again}; exit 1; }}"
 
 

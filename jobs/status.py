@@ -151,12 +151,11 @@ def _of_a_job(
             return {"state": "preempted", "message": f"{reason}; it goes on from its checkpoint"}
         return {"state": "queued", "message": reason}
     age = _silence(attempts, sources)
+    place = sources.places[run.id][-1]
+    if beat.get("ended") and len(place.array.tasks[place.task]) > 1 and (error := _error(_last_event(run))):
+        return {"state": "failed", "message": error}  # it shares its job with others, which go on
     if age < job.seconds and beat.get("ended"):
-        place = sources.places[run.id][-1]
-        error = (
-            _error(_last_event(run)) if len(place.array.tasks[place.task]) > 1 else ""
-        )  # shares its job with others that go on
-        return {"state": "failed" if error else "running", "message": error or f"ending on {job.nodes}"}
+        return {"state": "running", "message": f"ending on {job.nodes}"}
     if STALE_SECONDS < age < job.seconds:
         return {"state": "stale", "message": f"no sign of life from {job.nodes} for {age:.0f} s"}
     if age > STALE_SECONDS or beat.get("ended"):
@@ -312,13 +311,7 @@ def wait(members: Sequence[Member], runs: Path, report: Callable[[str], Any]) ->
     while True:
         rows = states(members, runs)
         for row in rows:
-            if told.get(row["run_id"]) != row["state"] and row["state"] in (
-                "running",
-                "done",
-                "failed",
-                "stale",
-                "held",
-            ):
+            if told.get(row["run_id"]) != row["state"] and row["state"] in TOLD:
                 told[row["run_id"]] = row["state"]
                 done = sum(r["state"] == "done" for r in rows)
                 report(f"[{done}/{len(rows)}] {row['state']:7} {row['run_id']}  {row['message']}".rstrip())

@@ -10,7 +10,7 @@ happened to whoever submitted it.
         released                            written once they were let go
         abandoned                           instead of the last two: cut short, or refused; none of its jobs may begin
         cancelled/<run id>                  by `grid cancel`
-        failures/<run id>.json              how often the run ended in an error here
+        failures/<run id>.json              how often the run failed, moved, was cut short since it last came forward
         settings/, logs/<run id>.log        what the jobs write, submitit's files in <array name>/
 """
 

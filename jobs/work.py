@@ -34,8 +34,8 @@ TURNS = 3
 """A run may reach its time limit so often without having come further than before."""
 NONE = {"failures": 0, "moves": 0, "turns": 0, "saved_step": 0}
 """What is counted of a run, before anything has happened."""
-LOOK_AGAIN_SECONDS = 6 * 3600.0
-"""So often a job looks at its time limit."""
+LOOK_AGAIN_SECONDS, ASK_AGAIN_SECONDS = 6 * 3600.0, 60.0
+"""So often a job looks at its time limit, and where SLURM did not say it."""
 SLURM_LOOKS_SECONDS = 60.0
 """SLURM may warn of the time limit so much too early: it looks every 30 s."""
 
@@ -162,20 +162,21 @@ def _wait(processes: Mapping[str, subprocess.Popen[bytes]], warning: float) -> t
     `warning` seconds before it they are told to stop. SLURM does so too, but where it does so before the training has
     begun, nobody hears it.
     """
-    end = requeue.time_limit() or math.inf
+    end = math.inf
     while True:
-        until = min(end - warning, time.time() + LOOK_AGAIN_SECONDS)
+        known = requeue.time_limit()  # somebody may move it
+        end = known or end
+        if time.time() >= end - warning:
+            for process in processes.values():
+                process.send_signal(signal.SIGUSR2)  # srun passes it on; to one that has ended nothing is sent
+            break
+        until = min(end - warning, time.time() + (LOOK_AGAIN_SECONDS if known else ASK_AGAIN_SECONDS))
         try:
             for process in processes.values():
                 process.wait(max(0.0, until - time.time()))
             break
         except subprocess.TimeoutExpired:
-            end = requeue.time_limit() or end  # somebody may have moved it
-            if time.time() < end - warning:
-                continue
-            for process in processes.values():
-                process.send_signal(signal.SIGUSR2)  # srun passes it on; to one that has ended nothing is sent
-            break
+            continue
     codes = {run_id: process.wait() for run_id, process in processes.items()}
     return codes, time.time() > end - warning - SLURM_LOOKS_SECONDS
 

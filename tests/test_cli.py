@@ -106,7 +106,9 @@ def test_a_watched_grid_is_shown_again_until_ctrl_c(here: Path, prepared: Datase
         assert watch.stdout and watch.stderr
         shown = 0
         while shown < 2:
-            shown += "2 runs: 2 planned" in watch.stdout.readline()
+            line = watch.stdout.readline()
+            assert line, watch.stderr.read()
+            shown += "2 runs: 2 planned" in line
         watch.send_signal(signal.SIGINT)
         assert watch.wait(timeout=30) == 130
         assert watch.stderr.read() == ""

@@ -53,9 +53,8 @@ def _status(options: argparse.Namespace) -> int:
     return 0
 
 
-def _start(options: argparse.Namespace, members: Any) -> Any:
-    """Submit these runs to where --cluster says; those that were."""
-    from jobs import local, scheduler, slurm
+def _cluster(options: argparse.Namespace) -> Any:
+    """The profile that --cluster names, with --at-a-time; raises SettingsError before anything is done."""
     from jobs.cluster import read_cluster
     from jobs.submissions import submissions
 
@@ -64,20 +63,25 @@ def _start(options: argparse.Namespace, members: Any) -> Any:
     if options.cluster is None and submissions(options.runs):
         raise SettingsError(f"{options.runs}: was submitted to SLURM before; say --cluster PROFILE, or --cluster local")
     cluster = read_cluster(options.cluster or "local")
+    return cluster.model_copy(update={"at_a_time": options.at_a_time}) if options.at_a_time else cluster
+
+
+def _start(cluster: Any, members: Any, runs: Path) -> Any:
+    """Submit these runs to this cluster; those that were."""
+    from jobs import local, scheduler, slurm
+
     if cluster.scheduler == "slurm":
-        if options.at_a_time:
-            cluster = cluster.model_copy(update={"at_a_time": options.at_a_time})
-        return slurm.submit(members, options.runs, cluster)
+        return slurm.submit(members, runs, cluster)
     if scheduler.installed():  # what waits or runs there is not to be trained here as well
-        members = slurm.missing(members, options.runs)
-    return local.submit(members, options.runs, options.at_a_time or cluster.at_a_time)
+        members = slurm.missing(members, runs)
+    return local.submit(members, runs, cluster.at_a_time)
 
 
 def _submit(options: argparse.Namespace) -> int:
     from jobs.status import wait
 
-    members = _members(options)
-    submitted = _start(options, members)
+    members, cluster = _members(options), _cluster(options)
+    submitted = _start(cluster, members, options.runs)
     print(f"{len(submitted)} of {len(members)} runs submitted; the others are done or on their way", file=sys.stderr)
     if options.wait:
         return 0 if wait(members, options.runs, lambda line: print(line, file=sys.stderr)) else 1
@@ -88,7 +92,7 @@ def _retry(options: argparse.Namespace) -> int:
     from jobs.slurm import cancel
     from jobs.status import states
 
-    members = _members(options)
+    members, cluster = _members(options), _cluster(options)
     rows = {row["run_id"]: row for row in states(members, options.runs, must_know=True)}
     again = set()
     if options.failed or not options.stale:
@@ -100,7 +104,7 @@ def _retry(options: argparse.Namespace) -> int:
         # What shares a GPU with a run that hangs is cancelled with it, and goes on with it.
         again |= {run_id for run_id, row in rows.items() if row["submitted"] and row["job_id"] in stuck}
         cancel([m for m in members if rows[m.run_id]["job_id"] in stuck], options.runs, wait=True)
-    submitted = _start(options, [m for m in members if m.run_id in again]) if again else []
+    submitted = _start(cluster, [m for m in members if m.run_id in again], options.runs) if again else []
     for member in submitted:
         print(member.run_id)
     print(f"{len(submitted)} runs submitted again", file=sys.stderr)

@@ -131,19 +131,27 @@ def test_the_copy_of_the_code_is_whole_and_made_once(tmp_path: Path) -> None:
         assert (copy / file).is_file()
 
 
-def test_a_node_without_the_shared_folders_is_left_to_others(answer: Answer, tmp_path: Path) -> None:
-    here, nowhere = tmp_path, tmp_path / "none of this"
-    env = {**os.environ, "SLURM_JOB_ID": "12", "SLURMD_NODENAME": "node3"}
-    for code, restarts, status, asked in (
-        (here, "0", 0, []),
-        (nowhere, "0", 1, ["requeue 12", "update JobId=12 ExcNodeList=node3"]),
-        (nowhere, "8", 1, []),
+@pytest.mark.parametrize(
+    ("given", "job"),
+    [({}, "12"), ({"SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "3"}, "12_3")],  # 12 is the whole array
+)
+def test_a_node_without_the_shared_folders_is_left_to_others(
+    answer: Answer, tmp_path: Path, given: dict[str, str], job: str
+) -> None:
+    here, nowhere, called = tmp_path, tmp_path / "none of this", tmp_path / "bin" / "scontrol.called"
+    env = {**os.environ, "SLURM_JOB_ID": "12", "SLURMD_NODENAME": "node3", **given}
+    for code, restarts, before, status, asked in (
+        (here, "0", "(null)", 0, []),
+        (nowhere, "64", "(null)", 1, []),
+        (nowhere, "0", "(null)", 1, [f"requeue {job}", f"update JobId={job} ExcNodeList=node3"]),
+        (nowhere, "9", "node[1-2]", 1, [f"requeue {job}", f"update JobId={job} ExcNodeList=node3,node[1-2]"]),
     ):
+        answer("scontrol", f"JobId=12 NodeList=node3 ExcNodeList={before} Restarts=0\n")
         line = slurm._node_has(sys.executable, code).replace("sleep 60", "true")
         done = subprocess.run(["bash", "-c", line], env={**env, "SLURM_RESTART_COUNT": restarts}, text=True)
-        called = tmp_path / "bin" / "scontrol.called"
         assert done.returncode == status
-        assert (called.read_text().splitlines() if called.exists() else []) == asked
+        lines = called.read_text().splitlines() if called.exists() else []
+        assert [words for words in lines if "show" not in words] == asked
         called.unlink(missing_ok=True)
 
 
@@ -170,6 +178,10 @@ def test_what_shares_a_gpu_with_a_hung_run_goes_on_with_it(
         Run.begin(Path("runs"), member.run_id, member.settings).new_attempt(member.settings, "d").beat(epoch=1)
     (beat,) = Path("runs", hung.run_id).glob("attempts/*/heartbeat.json")
     os.utime(beat, (beat.stat().st_atime - 300, beat.stat().st_mtime - 300))
+    with pytest.raises(SystemExit) as ended:
+        main(["grid", "retry", *where, "--stale"])  # nowhere said: nothing is cancelled
+    assert ended.value.code == 2
+    assert not (tmp_path / "bin" / "scancel.called").exists()
     with pytest.raises(SystemExit) as ended:
         main(["grid", "retry", *where, "--stale", "--cluster", "simulator"])
     assert ended.value.code == 0

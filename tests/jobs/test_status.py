@@ -107,6 +107,10 @@ def test_a_run_that_failed_beside_others_on_its_gpu(
         ("failed", "TrainingError: no number"), ("running", "training on node1"),
     ]  # fmt: skip
     assert rows[0]["submitted"]  # the job may try it again
+    beat = tmp_path / one.run_id / "attempts" / "0001" / "heartbeat.json"
+    os.utime(beat, (beat.stat().st_atime - 7200, beat.stat().st_mtime - 7200))  # failed in an earlier turn
+    squeue(answer, submission, "12|N/A|RUNNING|30:00|node1|NAME|None")
+    assert states([one], tmp_path)[0]["state"] == "failed"
 
 
 def test_a_result_may_come_after_the_end_of_its_job(

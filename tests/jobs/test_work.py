@@ -150,12 +150,25 @@ def test_a_controller_that_is_away_is_waited_for(
     assert asked(tmp_path, "scontrol") == ["--oneliner show job 12"] * 3
 
 
+@pytest.mark.parametrize(
+    ("attempts", "outcome"),
+    [
+        (["12"], "r ended with 1; back in the queue"),  # our own failure
+        (["12", "12"], "done"),  # another start of this job is at it
+        (["12", "13"], "done"),
+        (["13"], "done"),
+    ],
+)
 def test_a_run_that_somebody_else_has_taken_over_has_not_failed(
-    answer: Answer, task: Task, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    answer: Answer, task: Task, tmp_path: Path, attempts: list[str], outcome: str
 ) -> None:
-    answer("srun", code=1)
-    monkeypatch.setattr(room, "_taken_over", lambda run, before: True)
-    assert work(task) == "done"
+    older = task.runs / "r" / "attempts" / "0001"
+    older.mkdir(parents=True)
+    (older / "origin.json").write_text('{"job": "11"}')
+    begun = [f"mkdir {older.parent}/{k:04d}; echo '{{\"job\": \"{job}\"}}' > {older.parent}/{k:04d}/origin.json"
+             for k, job in enumerate(attempts, 2)]  # fmt: skip
+    training(tmp_path, "; ".join([*begun, "exit 1"]))
+    assert work(task) == outcome
 
 
 def ends_in(seconds: float) -> str:
@@ -178,11 +191,29 @@ def test_a_limit_that_was_moved_is_seen(
     answer: Answer, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room, "LOOK_AGAIN_SECONDS", 0.1)
-    training(tmp_path, "sleep 2.5")
-    answer("scontrol", ends_in(31))
-    timer = threading.Timer(0.2, lambda: answer("scontrol", ends_in(3600)))
-    timer.start()
+    training(tmp_path, "sleep 5")
+    answer("scontrol", ends_in(33))
+
+    def move() -> None:
+        (tmp_path / "bin" / "new").write_text(ends_in(3600))
+        (tmp_path / "bin" / "new").rename(tmp_path / "bin" / "scontrol.out")
+
+    threading.Timer(0.3, move).start()
     assert work(task) == "done"
+
+
+def test_a_limit_that_slurm_did_not_say_is_asked_for_again(
+    answer: Answer, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "ASK_AGAIN_SECONDS", 0.1)
+    training(tmp_path, "trap 'exit 75' USR2; for k in {1..300}; do sleep .1; done")
+    (tmp_path / "bin" / "scontrol.out").write_text(ends_in(32))
+    (tmp_path / "bin" / "scontrol").write_text(
+        f"#!/bin/sh\n[ -e {tmp_path}/once ] || {{ touch {tmp_path}/once; exit 1; }}\ncat {tmp_path}/bin/scontrol.out\n"
+    )
+    began = time.monotonic()
+    assert work(task).endswith("back in the queue")
+    assert time.monotonic() - began < 20
 
 
 def test_turns_without_progress_come_to_an_end(answer: Answer, task: Task, tmp_path: Path) -> None:

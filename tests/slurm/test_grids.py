@@ -215,7 +215,7 @@ def test_a_grid_in_many_arrays(quiet: Cluster, prepared: Dataset, tmp_path: Path
     assert 0 < int(cancel["found"].split()[0]) <= 1000
     assert "queued" not in after["found"]
     assert not list(grid.runs.iterdir())
-    assert not grid.jobs()
+    assert grid.jobs() == []
 
 
 # --- doctor ---------------------------------------------------------------------------------------------------------
