@@ -68,6 +68,8 @@ class Cluster(Section):
     minutes: int = Field(24 * 60, ge=1)
     signal_seconds: int = Field(120, ge=1)
     """So long before the time limit a run is told to save and stop; it then waits in the queue for its next turn."""
+    start_seconds: int = Field(300, ge=10)
+    """So long the processes of a job may take to be started on its nodes; then it goes back into the queue."""
     at_a_time: int = Field(0, ge=0)
     """At most so many jobs of one array at the same time; 0: as many as the cluster lets in."""
     max_array: int = Field(0, ge=0)

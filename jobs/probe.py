@@ -19,13 +19,14 @@ from jobs.work import srun
 
 PACKAGES = ("blurtrain", "torch", "numpy", "submitit", "pydantic")
 SHARED_SECONDS = 30.0
+START_SECONDS = 120
 
 
 def job(folder: Path, nodes: int, gpus: int, runs: Path, data: Path) -> None:
     """What submitit calls: the processes on the nodes, and their exit code."""
     resources = Resources(nodes=nodes, gpus=gpus)
     command = ("jobs.probe", str(folder), str(gpus), str(runs), str(data))
-    done = subprocess.run(srun(resources, 1, 1, *command), stdin=subprocess.DEVNULL)
+    done = subprocess.run(srun(resources, 1, 1, START_SECONDS, *command), stdin=subprocess.DEVNULL)
     write_json(folder / "ended.json", {"code": done.returncode})
 
 

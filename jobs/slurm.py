@@ -222,6 +222,7 @@ def _submit_array(
             array.resources.cpus_per_gpu or 1,
             cluster.failures,
             warning_seconds(array.resources, cluster),
+            cluster.start_seconds,
         )
         for run_ids in array.tasks
     ]

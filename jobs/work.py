@@ -55,6 +55,8 @@ class Task:
     """How often a run may end in an error and be tried again."""
     warning: float
     """Seconds before the time limit at which it is told to stop."""
+    start: int
+    """Seconds that SLURM may take to start its processes."""
 
 
 def work(task: Task) -> str:
@@ -122,14 +124,18 @@ def _warnings_survived() -> Iterator[None]:
 # --- processes ------------------------------------------------------------------------------------------------------
 
 
-def srun(wanted: Resources, tasks: int, cpus: int, *command: str, log: Path | None = None) -> list[str]:
-    """The Python module `command`, as so many processes on each node of this job, that print into `log`."""
+def srun(wanted: Resources, tasks: int, cpus: int, start: int, *command: str, log: Path | None = None) -> list[str]:
+    """The Python module `command`, as so many processes on each node of this job, that print into `log`.
+
+    Without the limit of `start` seconds it would wait for ever for a slurmctld that was killed as it started the job,
+    and has since lost count of the GPUs.
+    """
     gpus = [f"--gpus-per-node={wanted.gpus}"] if wanted.gpus else []
     into = [f"--output={str(log).replace('%', '%%')}", "--open-mode=append"] if log else []
     return [
         *("srun", f"--nodes={wanted.nodes}", f"--ntasks={wanted.nodes * tasks}", f"--ntasks-per-node={tasks}"),
         *(f"--cpus-per-task={cpus}", *gpus, "--overlap", "--export=ALL", "--kill-on-bad-exit=0"),
-        *(f"--wait={PEERS_SECONDS}", *into),
+        *(f"--immediate={start}", f"--wait={PEERS_SECONDS}", *into),
         *(sys.executable, "-m", *command),
     ]
 
@@ -145,7 +151,7 @@ def _train(task: Task, members: list[tuple[str, str]]) -> tuple[dict[str, int], 
         attempts[run_id] = len(Run(task.runs / run_id).attempts())
         command = ("blurtrain", "train", str(file), "--runs", str(task.runs))
         processes[run_id] = subprocess.Popen(
-            srun(task.resources, task.resources.tasks, cpus, *command, log=log),
+            srun(task.resources, task.resources.tasks, cpus, task.start, *command, log=log),
             stdin=subprocess.DEVNULL,
             env={**os.environ, MEETING: uuid.uuid4().hex},
         )
@@ -197,13 +203,16 @@ class StoppedEarly(Exception):
 
 
 def _look_at_nodes(task: Task) -> tuple[dict[str, str], list[str]]:
-    """What is wrong with which of our nodes, and with the folder of runs; the nodes look themselves."""
-    command = srun(task.resources, 1, 1, "jobs.node", str(task.resources.gpus), str(task.runs))
+    """What is wrong with which of our nodes, and with all of them; the nodes look themselves."""
+    command = srun(task.resources, 1, 1, task.start, "jobs.node", str(task.resources.gpus), str(task.runs))
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     code = done.returncode if done.returncode >= 0 else 128 - done.returncode
     if code in STOPPED:
         raise StoppedEarly
-    return node.read_report(done.stdout)
+    unfit, problems = node.read_report(done.stdout)
+    if code and not unfit and not problems:
+        problems = [f"no look at the nodes: srun ended with {code}"]
+    return unfit, problems
 
 
 def _elsewhere(task: Task, run_id: str, unfit: dict[str, str]) -> str:

@@ -33,7 +33,7 @@ def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Answer) -> Tas
     submission = tmp_path / "runs" / ".slurm" / "s"
     for name in ("cancelled", "failures", "settings", "logs"):
         (submission / name).mkdir(parents=True)
-    return Task(tmp_path / "runs", submission, (("r", "{}"),), Resources(), cpus=1, failures=1, warning=30)
+    return Task(tmp_path / "runs", submission, (("r", "{}"),), Resources(), cpus=1, failures=1, warning=30, start=60)
 
 
 def asked(tmp_path: Path, command: str) -> list[str]:
@@ -70,8 +70,16 @@ def test_a_stopped_run_goes_back_into_the_queue(answer: Answer, task: Task, tmp_
     assert not list((task.submission / "failures").iterdir())
 
 
+def test_a_job_whose_processes_cannot_be_started(answer: Answer, task: Task, tmp_path: Path) -> None:
+    answer("srun", code=1)
+    assert work(task) == "no look at the nodes: srun ended with 1; back in the queue"
+    assert all("--immediate=60" in call for call in asked(tmp_path, "srun"))
+    with pytest.raises(JobError, match="srun ended with 1"):
+        work(task)
+
+
 def test_failures_are_tried_again_so_often(answer: Answer, task: Task, tmp_path: Path) -> None:
-    answer("srun", code=2)
+    training(tmp_path, "exit 2")
     assert work(task) == "r ended with 2; back in the queue"
     with pytest.raises(JobError, match="r: failed; see"):
         work(task)
@@ -79,9 +87,9 @@ def test_failures_are_tried_again_so_often(answer: Answer, task: Task, tmp_path:
 
 
 def test_failures_before_the_last_progress_do_not_count(
-    answer: Answer, task: Task, monkeypatch: pytest.MonkeyPatch
+    answer: Answer, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer("srun", code=2)
+    training(tmp_path, "exit 2")
     for saved in (10, 20, 30):
         monkeypatch.setattr(Run, "saved_step", lambda run, saved=saved: saved)
         assert work(task).endswith("back in the queue")

@@ -46,7 +46,7 @@ def four_runs(
     )
 
 
-def await_training(grid: SmallGrid, seconds: float = 120) -> None:
+def await_training(grid: SmallGrid, seconds: float = 180) -> None:
     """Until each run has a checkpoint, by their files alone: a busy machine is not to be made busier."""
     wait("all runs to train", lambda: len({p.parent for p in grid.runs.glob("*/checkpoints/*.pt")}) == 4, seconds)
     assert not list(grid.runs.glob("*/result.json")), "too few epochs to show anything"
