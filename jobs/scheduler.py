@@ -148,6 +148,11 @@ def cancel(jobs: Sequence[str]) -> None:
         ask("scancel", "--quiet", *jobs[k : k + WORDS])
 
 
+def cancel_arrays(jobs: Iterable[Job]) -> None:
+    """Cancel the whole arrays that these jobs are tasks of."""
+    cancel(sorted({job.id.split("_")[0] for job in jobs}))
+
+
 def release(jobs: Sequence[str]) -> None:
     """Let jobs go that were submitted on hold; those that have begun or are gone already are no mistake."""
     try:

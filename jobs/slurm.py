@@ -158,7 +158,7 @@ def _await_gone(names: Sequence[str]) -> None:
     """Cancel all jobs of these names, and wait until they are gone."""
     deadline = time.monotonic() + STRAY_SECONDS
     while names and (strays := scheduler.queue(names)):
-        scheduler.cancel(sorted({job.id.split("_")[0] for job in strays}))
+        scheduler.cancel_arrays(strays)
         if time.monotonic() > deadline:
             raise JobError(f"job {strays[0].id} of an interrupted submission cannot be cancelled; try again later")
         time.sleep(0.5)
@@ -317,7 +317,7 @@ def cancel(members: Sequence[Member] | None, runs: Path, wait: bool = False) -> 
         everything = len(ids) == sizes[name]
         scheduler.cancel(sorted({i.split("_")[0] for i in ids}) if everything else sorted(ids))
     if strays := scheduler.queue([a.name for s in records if s.abandoned for a in s.arrays]):
-        scheduler.cancel(sorted({job.id.split("_")[0] for job in strays}))
+        scheduler.cancel_arrays(strays)
     deadline = time.monotonic() + STRAY_SECONDS
     while wait and (left := in_queue({run_id: found[run_id] for run_id in queued})):
         if time.monotonic() > deadline:

@@ -138,20 +138,19 @@ def _of_a_job(
     job: scheduler.Job, run: Run, attempts: Sequence[Path], beat: Mapping[str, Any], sources: Sources
 ) -> dict[str, Any]:
     """A run that has a job in SLURM's queue."""
-    its_own = bool(attempts) and (read_json(attempts[-1] / "origin.json") or {}).get("job") == job.id
+    place = sources.places[run.id][-1]
     if job.state in SUSPENDED:
         return {"state": "preempted", "message": f"SLURM has suspended it on {job.nodes}"}
     if job.state not in WORKING:
         if job.state in ("REQUEUE_HOLD", "SPECIAL_EXIT") or HELD.search(job.reason):
-            whole = sources.places[run.id][-1].submission.released
-            what = f"`scontrol release {job.id}` lets it go, grid retry starts it anew" if whole else "submit again"
+            anew = f"`scontrol release {job.id}` lets it go, grid retry starts it anew"
+            what = anew if place.submission.released else "submit again"
             return {"state": "held", "message": f"held in the queue: {job.reason}; {what}"}
         reason = f"waits in the queue: {job.reason}"
-        if its_own:
+        if slurm.ours(run, [place]):
             return {"state": "preempted", "message": f"{reason}; it goes on from its checkpoint"}
         return {"state": "queued", "message": reason}
     age = _silence(attempts, sources)
-    place = sources.places[run.id][-1]
     if beat.get("ended") and len(place.array.tasks[place.task]) > 1 and (error := _error(_last_event(run))):
         return {"state": "failed", "message": error}  # it shares its job with others, which go on
     if age < job.seconds and beat.get("ended"):

@@ -21,6 +21,13 @@ from jobs.snapshot import snapshot
 from jobs.submissions import Submission, submissions
 
 
+def grid_here(prepared: Dataset, axes: str) -> tuple[list[str], list[Member]]:
+    """A grid file in the folder that we work in: how commands are told of it, and its runs."""
+    Path("grid.yaml").write_text(f"axes: {axes}")
+    data = prepared.folder.parent
+    return ["grid.yaml", "--data", str(data)], expand(read_grid(Path("grid.yaml")), "grid.yaml", data)
+
+
 def test_arrays_hold_what_asks_for_the_same(member: Callable[..., Member]) -> None:
     members = [member(0), member(1, nodes=2), member(2), member(3), member(4, pack=2), member(5, pack=2)]
     ids = [m.run_id for m in members]
@@ -58,9 +65,7 @@ def test_what_waits_on_slurm_is_not_started_here(
     answer: Answer, prepared: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("grid.yaml").write_text("axes: {dataset: [textures], regime: [clear, blurry]}")
-    where = ["grid.yaml", "--data", str(prepared.folder.parent)]
-    members = expand(read_grid(Path("grid.yaml")), "grid.yaml", prepared.folder.parent)
+    where, members = grid_here(prepared, "{dataset: [textures], regime: [clear, blurry]}")
     squeue(answer, submitted(Path("runs"), *members), *(f"12|{k}|PENDING|0:00||NAME|Priority" for k in range(2)))
     with pytest.raises(SystemExit) as ended:
         main(["grid", "submit", *where, "--cluster", "local"])
@@ -159,9 +164,8 @@ def test_what_shares_a_gpu_with_a_hung_run_goes_on_with_it(
     answer: Answer, prepared: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("grid.yaml").write_text("axes: {dataset: [textures], regime: [clear, blurry], seed: [0, 1]}")
-    where = ["grid.yaml", "--data", str(prepared.folder.parent)]
-    hung, beside, other, failed = expand(read_grid(Path("grid.yaml")), "grid.yaml", prepared.folder.parent)
+    where, members = grid_here(prepared, "{dataset: [textures], regime: [clear, blurry], seed: [0, 1]}")
+    hung, beside, other, failed = members
     Path("runs/.slurm").mkdir(parents=True)
     tasks = [(hung.run_id, beside.run_id), (other.run_id,), (failed.run_id,)]
     submission = Submission.begin(Path("runs/.slurm"), [(Resources(pack=2), tasks)])
