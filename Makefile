@@ -1,11 +1,12 @@
 # Two commands, each complete on a fresh machine:
 #   make demo    set up, draw stand-in data, train fifteen small models, write demo/report/index.html
 #   make test    set up, lint, type-check, run all tests but those that need a cluster
-# And: make test-slurm (as root: brings up a SLURM of its own), make quick, make soak.
+# And: make test-slurm (as root: brings up a SLURM of its own), make quick, make soak; and before a release or a change
+# of dependencies, as root: make test-fresh (both commands in bare trees of Debian, from nothing).
 BLURTRAIN := .venv/bin/blurtrain
 DEMO := configs/grids/demo.yaml
 
-.PHONY: demo test test-slurm quick soak install lint
+.PHONY: demo test test-slurm test-fresh quick soak install lint
 demo: install
 	$(BLURTRAIN) data prepare --grid $(DEMO) --data demo/data
 	$(BLURTRAIN) grid submit $(DEMO) --data demo/data --runs demo/runs --wait
@@ -16,6 +17,9 @@ test: lint
 
 test-slurm: install
 	.venv/bin/python -m pytest -q -m slurm tests/slurm
+
+test-fresh:
+	tests/fresh/fresh.sh
 
 soak: install
 	.venv/bin/python tests/training/soak.py --kills 20
