@@ -53,6 +53,7 @@ echo "first trained run: $(ls demo/runs/*/result.json | head -n 1)"'
 
 for suite in "${suites[@]}"; do
   tree=$(mktemp -d "${TMPDIR:-/var/tmp}/blurtrain-fresh-$suite.XXXX")
+  chmod 755 "$tree" # apt fetches as a user of its own
   [ -n "${KEEP:-}" ] || trap 'rm -rf --one-file-system "$tree"' EXIT
   say "$suite in $tree"
   began=$SECONDS
