@@ -12,18 +12,19 @@ from pathlib import Path
 PYTHONS = ("3.11", "3.12", "3.13")
 MACHINES = ("x86_64", "aarch64")
 BUILT_HERE = {"ffcv", "fastargs", "terminaltables", "assertpy", "pytorch-pfn-extras"}
-GLIBC = (36, 35, 34, 31, 28, 27, 26, 24, 17, 12, 5)  # of manylinux_2_N wheels that Debian 12 and later can load
+PLATFORMS = [f"manylinux_2_{minor}" for minor in (36, 35, 34, 31, 28, 27, 26, 24, 17, 12, 5)]
+PLATFORMS += ["manylinux2014", "manylinux2010", "manylinux1"]  # which Debian 12 and later can load
 CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
 
 
 def lacking(pins: Path, python: str, machine: str) -> str:
     """What pip says is missing; "" if nothing is."""
-    platforms = [f"--platform=manylinux_2_{minor}_{machine}" for minor in GLIBC]
+    platforms = [f"--platform={name}_{machine}" for name in PLATFORMS]
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--no-deps"]
     command += ["--only-binary=:all:", f"--python-version={python}", "--implementation=cp", *platforms]
     with tempfile.TemporaryDirectory() as nowhere:
         done = subprocess.run([*command, "--target", nowhere, "-r", str(pins)], capture_output=True, text=True)
-    return done.stderr.strip() if done.returncode else ""
+    return done.stderr.strip().splitlines()[-1] if done.returncode else ""
 
 
 def main() -> int:
