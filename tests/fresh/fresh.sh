@@ -43,8 +43,12 @@ inside() {
   ' inside "$tree" "$2" "${given[@]}" </dev/null
 }
 
-# MiB that this machine has received over its network since it was started.
-received() { cat /sys/class/net/*/statistics/rx_bytes | awk '{n += $1} END {printf "%d", n / 1048576}'; }
+# MiB that this machine has received over its network devices since it was started.
+received() {
+  local device
+  for device in /sys/class/net/*/device; do cat "${device%/device}/statistics/rx_bytes"; done |
+    awk '{n += $1} END {printf "%d", n / 1048576}'
+}
 
 first_run='
 make demo & demo=$!
