@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from blurtrain.schema import Probability, Section, Sigma, added_later
 
 Draw = Literal["image", "batch"]
-"""What has a draw of its own: each image, or each batch, whose images then are all alike."""
+"""What has a draw of its own: each image, or each batch, whose blurred images then are all alike."""
 Length = Annotated[float, Field(gt=0)]
 
 

@@ -90,10 +90,10 @@ def _drawn(curriculum: Curriculum, epochs: int) -> tuple[NDArray[np.float64], ND
     """Sigma by time and chance [times, draws], and the epochs between which each of the times lies [times + 1]."""
     if isinstance(curriculum, FeatureSmoothing):
         return np.array([[feature_sigma(curriculum, epoch)] for epoch in range(epochs)]), np.arange(epochs + 1.0)
-    within = np.zeros((1, 1))
-    if isinstance(curriculum, DevelopmentalBlur) and curriculum.ageing == "batch":
-        within = (np.arange(_PER_EPOCH)[:, None] + 0.5) / _PER_EPOCH
-    by_epoch = [sigmas(curriculum, k, epochs, within=within, images=_DRAWS, batches=_OTHERS) for k in range(epochs)]
+    within, images, batches = np.zeros((1, 1)), _DRAWS, _OTHERS
+    if isinstance(curriculum, DevelopmentalBlur) and curriculum.ageing == "batch":  # where nothing is drawn
+        within, images, batches = (np.arange(_PER_EPOCH)[:, None] + 0.5) / _PER_EPOCH, images[:1], batches[:1]
+    by_epoch = [sigmas(curriculum, k, epochs, within=within, images=images, batches=batches) for k in range(epochs)]
     return np.concatenate(by_epoch), np.linspace(0, epochs, epochs * len(within) + 1)
 
 

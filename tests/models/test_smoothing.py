@@ -2,6 +2,8 @@
 
 import copy
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from blurtrain.curricula import (
     MixBlur,
     StepwiseBlur,
 )
+from blurtrain.data.augment import Transform
+from blurtrain.errors import Stopped
 from blurtrain.evaluation.accuracy import cache_key
 from blurtrain.evaluation.evaluate import evaluate
 from blurtrain.models import build
@@ -184,7 +188,7 @@ AT_TEST = {"schedule": "feature-smoothing", "sigma": 1, "factor": 0.8, "every_ep
 def test_a_run_that_is_smoothed_at_test_is_so_whenever_it_is_evaluated(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ema: float
 ) -> None:
-    """At its end, at an end that another attempt comes to, and by a later evaluation: by the last epoch's sigma."""
+    """At its end, after a stop in the evaluation, and by a later evaluation: always by the last epoch's sigma."""
     settings = tiny(
         regime="smooth", curriculum={**AT_TEST, "at_test": True}, optimisation={"ema": ema},
         checkpoints={"every_minutes": 0},
@@ -196,20 +200,27 @@ def test_a_run_that_is_smoothed_at_test_is_so_whenever_it_is_evaluated(
             seen.add(self.sigma)
         return smooth(self, module, *rest)
 
+    def asked_to_stop(self: Transform, batch: Tensor) -> Tensor:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return resized(self, batch)
+
     monkeypatch.setattr(Smoothing, "_smooth", watched)
-    run = train(settings, tmp_path)
+    with monkeypatch.context() as patch:
+        resized = Transform.resized
+        patch.setattr(Transform, "resized", asked_to_stop)
+        with pytest.raises(Stopped, match="in the evaluation"):
+            train(settings, tmp_path)
     assert seen == {0.8}
+    seen.clear()
+    run = train(settings, tmp_path)
+    assert len(run.attempts()) == 2 and seen == {0.8}
     result = run.result()
     assert result
     at_the_end = run.evaluations / result["accuracy"]
     measured = json.loads(at_the_end.read_text())
     at_the_end.unlink()
-    assert evaluate(run.path) == measured
-    (run.path / "result.json").unlink()  # as if it had ended before it had one
     seen.clear()
-    again = train(settings, tmp_path)
-    assert len(again.attempts()) == 2 and seen == {0.8}
-    assert json.loads(at_the_end.read_text()) == measured
+    assert evaluate(run.path) == measured and seen == {0.8}
 
 
 def test_evaluations_with_and_without_smoothing_have_different_keys(tiny: Tiny) -> None:
