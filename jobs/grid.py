@@ -10,6 +10,7 @@ extends:   paper.yaml                                another grid file beside th
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from blurtrain.curricula import shortfall
 from blurtrain.data.catalog import Dataset, Recipe, datasets, open_dataset
 from blurtrain.documents import merge, read_yaml
 from blurtrain.errors import SettingsError, nearest
@@ -119,6 +121,16 @@ def expand(grid: Grid, where: str, data: Path | None = None) -> list[Member]:
     if not members:
         raise SettingsError(f"{where}: every run is excluded")
     return list(members.values())
+
+
+def shortfalls(members: Sequence[Member]) -> list[str]:
+    """Curricula that runs are too short for, a line for each kind and the number of its runs."""
+    found = Counter(
+        f"{m.settings.regime}: {missing}"
+        for m in members
+        if (missing := shortfall(m.settings.curriculum, m.settings.optimisation.epochs))
+    )
+    return [f"{line} ({runs} run{'s' * (runs != 1)})" for line, runs in found.items()]
 
 
 def _compose(

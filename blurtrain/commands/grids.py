@@ -16,6 +16,13 @@ def _members(options: argparse.Namespace) -> Any:
     return expand(read_grid(options.grid), str(options.grid), options.data)
 
 
+def _warn(members: Any) -> None:
+    from jobs.grid import shortfalls
+
+    for line in shortfalls(members):
+        print(f"warning: {line}", file=sys.stderr)
+
+
 def _plan(options: argparse.Namespace) -> int:
     from jobs.costs import cost
     from jobs.status import INTENTS, intent, states, undeclared
@@ -23,6 +30,7 @@ def _plan(options: argparse.Namespace) -> int:
     if options.images_per_second is not None and options.images_per_second <= 0:
         raise SettingsError("grid plan: --images-per-second must be more than 0")
     members = _members(options)
+    _warn(members)
     rows = states(members, options.runs)
     if options.json:
         print(json.dumps(rows, indent=1))
@@ -81,6 +89,7 @@ def _submit(options: argparse.Namespace) -> int:
     from jobs.status import wait
 
     members, cluster = _members(options), _cluster(options)
+    _warn(members)
     submitted = _start(cluster, members, options.runs)
     print(f"{len(submitted)} of {len(members)} runs submitted; the others are done or on their way", file=sys.stderr)
     if options.wait:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from blurtrain.blur.curriculum import scaled
+from blurtrain.blur.curriculum import feature_sigma_at_test, scaled
 from blurtrain.data.augment import Transform
 from blurtrain.data.catalog import Dataset
 from blurtrain.data.loader import Loader
@@ -19,7 +19,9 @@ from blurtrain.settings import Settings
 def cache_key(settings: Settings, epoch: int) -> str:
     """Hash of everything that the outcome of `accuracy` depends on, beside the run's weights."""
     e = settings.evaluation
-    parts = [2, e.split, list(e.sigmas), epoch, settings.blur.model_dump(), settings.data.resolution]
+    parts: list[Any] = [2, e.split, list(e.sigmas), epoch, settings.blur.model_dump(), settings.data.resolution]
+    if feature_sigma_at_test(settings.curriculum, epoch):
+        parts.append(settings.curriculum.model_dump())
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
+from blurtrain.blur.curriculum import feature_sigma_at_test
 from blurtrain.data.augment import Transform
 from blurtrain.data.catalog import open_dataset
 from blurtrain.data.loader import open_loader
@@ -15,6 +16,7 @@ from blurtrain.documents import merge, parse_overrides
 from blurtrain.errors import RunError
 from blurtrain.evaluation.accuracy import accuracy, cache_key
 from blurtrain.models import build
+from blurtrain.models.smoothing import Smoothing
 from blurtrain.run import Run, read_json, write_json
 from blurtrain.schema import validate
 from blurtrain.settings import Settings, run_id
@@ -42,6 +44,8 @@ def evaluate(folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     device = claim_device()
     model = build(settings.network.architecture, len(dataset.classes))
     model.load_state_dict(safetensors.torch.load_file(run.weights))
+    sigma = feature_sigma_at_test(settings.curriculum, settings.optimisation.epochs)
+    Smoothing(model, settings.curriculum).sigma = sigma
     loader = open_loader(settings.loader, dataset, device)
     outcome = accuracy(
         model.to(device, memory_format=torch.channels_last), dataset, loader, Transform.of(settings, dataset), settings

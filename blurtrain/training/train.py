@@ -13,11 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blurtrain.blur.curriculum import feature_sigma, scaled, sigmas
+from blurtrain.blur.curriculum import feature_sigma, feature_sigma_at_test, scaled
+from blurtrain.curricula import shortfall
 from blurtrain.data.augment import Transform
 from blurtrain.data.catalog import Dataset, open_dataset
-from blurtrain.data.draws import curriculum_draws, step_seed
-from blurtrain.data.loader import Loader, open_loader, share_of_rank, training_order
+from blurtrain.data.draws import step_seed
+from blurtrain.data.loader import Loader, open_loader, share_of_rank, training_order, training_sigmas
 from blurtrain.errors import DataError, Stopped, TrainingError
 from blurtrain.evaluation.accuracy import accuracy, cache_key, headline
 from blurtrain.models import build, check_input
@@ -178,6 +179,8 @@ def _tell_start(training: Training, position: Position) -> None:
         attempt.record("start", at=at, epoch=position.epoch, **origin, threads=torch.get_num_threads(), **precision)
         place = f"epoch {position.epoch} of {training.settings.optimisation.epochs}, step {position.step}"
         log.info("%s: attempt %d goes on from %s", training.run.path, attempt.number, place)
+        if missing := shortfall(training.settings.curriculum, training.settings.optimisation.epochs):
+            log.warning("%s", missing)
 
 
 def _train_epoch(training: Training, position: Position) -> None:
@@ -185,8 +188,10 @@ def _train_epoch(training: Training, position: Position) -> None:
     settings, group, epoch = training.settings, training.group, position.epoch
     o, steps = settings.optimisation, training.steps
     everyone = training_order(training.dataset.split("train")[0], settings.seed, epoch, o.batch_size)
-    blur = sigmas(settings.curriculum, epoch, o.epochs, curriculum_draws(settings.seed, epoch, everyone))
-    varied, mean_sigma = bool(np.ptp(blur)), float(blur.mean())
+    blurs = training_sigmas(settings.curriculum, settings.seed, epoch, o.epochs, everyone, o.batch_size)
+    # Of whole batches, so that every process blurs its share in the same way.
+    varied, blur = bool(np.ptp(blurs, axis=1).any()), blurs.reshape(-1)
+    mean_sigma = float(blur.mean())
     share, first = o.batch_size // group.world, position.step
     # Each pass is a slice of the batch, of which every process has its share.
     slice_size = o.batch_size // o.accumulate
@@ -281,6 +286,11 @@ def _finish(training: Training) -> None:
     epochs = settings.optimisation.epochs
     _check_weights(training)
     network = training.learner.trained()
+    if sigma := feature_sigma_at_test(settings.curriculum, epochs):
+        log.info(
+            "evaluated with feature maps smoothed by sigma %.3g: the weights alone are not the whole network", sigma
+        )
+    training.smoothing.sigma = sigma
     end = Position(epochs, 0, torch.zeros(4, dtype=torch.float64, device=group.device))
 
     def tick() -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
+from blurtrain.cli import main
 from blurtrain.errors import BlurtrainError
 from blurtrain.settings import PRESETS, compose, run_id
-from jobs.grid import Member, expand, read_grid
+from jobs.grid import Member, expand, read_grid, shortfalls
 
 NAMES = ("faces", "toys")
 GRIDS = sorted((PRESETS / "grids").glob("*.yaml"))
@@ -210,3 +211,31 @@ def test_the_studys_grid(tmp_path: Path) -> None:
     seeds = expand(read_grid(more), str(more), tmp_path)
     assert len(seeds) == 75
     assert {m.run_id for m in members} <= {m.run_id for m in seeds}
+
+
+def test_curricula_that_runs_are_too_short_for_are_told_once_each(data: Path) -> None:
+    axes = {"dataset": ["toys", "faces"], "regime": ["multi-step", "single-step"], "optimisation.epochs": [15, 60]}
+    assert shortfalls(expanded(data, {"axes": axes})) == [
+        "multi-step: too few epochs (15) for the stepwise curriculum, which never gets to level 3 (sigma 2), "
+        "level 4 (sigma 1), level 5 (sigma 0) (2 runs)"
+    ]
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_the_plan_warns_of_them(data: Path, capsys: pytest.CaptureFixture[str], options: list[str]) -> None:
+    path = data.parent / "grid.yaml"
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "settings": {"optimisation": {"epochs": 9}},
+                "axes": {"dataset": ["toys"], "regime": ["geometric", "multi-step"]},
+            }
+        )
+    )
+    arguments = ["grid", "plan", str(path), "--data", str(data), "--runs", str(data.parent / "runs"), *options]
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert not caught.value.code
+    captured = capsys.readouterr()
+    (line,) = captured.err.splitlines()
+    assert line.startswith("warning: multi-step: too few epochs (9)") and "too few" not in captured.out
