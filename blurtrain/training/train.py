@@ -142,7 +142,7 @@ def _begin(
     state: dict[str, Any] | None,
 ) -> Training:
     torch.manual_seed(settings.seed)
-    network = build(settings.network.architecture, len(dataset.classes))
+    network = build(settings.network.architecture, len(dataset.classes), settings.network.bias)
     if settings.network.pretrained and not state:
         fresh = load_pretrained(network, settings.network.pretrained)
         log.info("weights of %s; freshly drawn: %s", settings.network.pretrained.file, ", ".join(fresh) or "none")

@@ -141,7 +141,7 @@ def test_one_and_two_processes_see_the_same_augmented_images(tiny: Tiny, tmp_pat
     settings = tiny(
         regime="blurry-to-clear",
         curriculum={"schedule": "stepwise", "sigmas": [8, 0]},
-        augmentation={"colour": 0.5},
+        augmentation={"colour": 0.5, "erasing": 0.5},
         loader={"threads": 1},
     )
     file = tmp_path / "settings.yaml"
