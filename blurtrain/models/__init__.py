@@ -9,7 +9,7 @@ from torch import nn
 from blurtrain.errors import DataError, SettingsError, nearest
 
 
-def build(architecture: str, classes: int, bias: Literal["zero", "uniform"] = "zero") -> nn.Module:
+def build(architecture: str, classes: int, *, bias: Literal["zero", "uniform"] = "zero") -> nn.Module:
     """A freshly initialised network, drawn from torch's random state: images [N, 3, H, W] to logits [N, classes].
 
     `architecture` is one of `settings.ARCHITECTURES`, or timm/NAME; `bias` is of alexnet-sup alone (see `AlexNetSup`).
