@@ -85,11 +85,10 @@ def _laid_over_its_base(path: Path, above: tuple[Path, ...] = ()) -> dict[str, A
     if not isinstance(base, str) or path in above:
         raise SettingsError(f"{path}: extends: must name another grid file, which does not extend this one")
     below = _laid_over_its_base(path.parent / base, (*above, path))
-    merged = merge(below, document)
-    rules = [below.get("where"), document.get("where")]
-    if all(isinstance(some, list) for some in rules):
-        merged["where"] = rules[0] + rules[1]
-    return merged
+    first, then = below.get("where"), document.get("where")
+    if isinstance(first, list) and isinstance(then, list):
+        document["where"] = first + then
+    return merge(below, document)
 
 
 def expand(grid: Grid, where: str, data: Path | None = None) -> list[Member]:

@@ -13,6 +13,7 @@ from blurtrain.blur.curriculum import scaled
 from blurtrain.data.augment import Transform
 from blurtrain.data.catalog import Dataset
 from blurtrain.data.loader import Loader
+from blurtrain.device import tf32
 from blurtrain.errors import DataError
 from blurtrain.settings import Evaluation, Settings
 
@@ -40,6 +41,7 @@ def measured(images: int, settings: Evaluation) -> int:
     return n
 
 
+@tf32(False)
 @torch.inference_mode()
 def accuracy(
     model: nn.Module,
@@ -54,7 +56,7 @@ def accuracy(
     tick: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Counts of correct images at each sigma of `settings.evaluation` (pixels at the reference resolution), and n, the
-    number of images that they are counts of.
+    number of images that they are counts of; in float32 whatever the training was in.
 
     The batches are the same for any `world`, so that the counts are too: each process takes every `world`-th of them,
     and `total` adds the counts up; raises RuntimeError if then not every image was counted exactly once. `tick` is

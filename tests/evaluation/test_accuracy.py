@@ -55,6 +55,23 @@ def test_every_test_image_is_counted_once_whatever_the_batch(
     assert found["largest_class"] == np.bincount(labels).max()
 
 
+def test_accuracy_is_measured_without_tf32(prepared: Dataset, tiny: Callable[..., Settings]) -> None:
+    """torch lets GPUs use it in convolutions unless it is asked not to."""
+    seen = set()
+
+    class Watching(MeanColour):
+        def forward(self, images: Tensor) -> Tensor:
+            seen.add((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
+            return super().forward(images)
+
+    model, settings, before = Watching(len(prepared.classes)), tiny(), torch.backends.cudnn.allow_tf32
+    for _ in range(2):
+        transform = Transform.of(settings, prepared)
+        accuracy(model, prepared, ResidentLoader(prepared, CPU), transform, settings)
+        assert torch.backends.cudnn.allow_tf32 == before
+    assert before and seen == {(False, False)}
+
+
 def test_the_last_partial_batch_is_dropped_where_that_is_asked_for(
     prepared: Dataset, tiny: Callable[..., Settings]
 ) -> None:
