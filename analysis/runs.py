@@ -50,6 +50,7 @@ class _Accuracy(_Document):
     reference_resolution: int = Field(gt=0)
     truncate: float
     light: Literal["sRGB", "linear"] = "sRGB"
+    drop_last: bool = False
     levels: tuple[_Level, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -98,7 +99,7 @@ def _rows(run: Run) -> list[dict[str, Any]]:
             "top5_count": level.top5,
             **measured.model_dump(include={"n", "classes", "largest_class"}),
             "epochs": result.epochs,
-            **measured.model_dump(include={"resolution", "split", "truncate", "light"}),
+            **measured.model_dump(include={"resolution", "split", "truncate", "light", "drop_last"}),
         }
         for level in measured.levels
     ]
@@ -122,7 +123,8 @@ def load(runs: str | Path) -> pd.DataFrame:
 
     Columns: run_id, dataset, regime, model, seed, sigma (pixels at 224), top1, top5 (percent), top1_count, top5_count
     (images), n, classes, largest_class (images), epochs, resolution, split, truncate (kernels end at so many sigmas),
-    light (what was blurred: sRGB values, or linear light).
+    light (what was blurred: sRGB values, or linear light), drop_last (whether images behind the last whole batch were
+    left out; n is without them).
     Runs that are not done are left out; `unfinished` names them.
     Raises RunError if there is no done run, or if a file of a done run is damaged.
     """

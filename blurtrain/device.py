@@ -4,7 +4,9 @@ On a processor: the same bits for the same number of threads. On a GPU as far as
 warns of the others.
 """
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 import torch
 
@@ -33,3 +35,16 @@ def claim_device(local_rank: int = 0) -> torch.device:
     device = torch.device("cuda", local_rank if seen > 1 else 0)
     torch.cuda.set_device(device)
     return device
+
+
+@contextlib.contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """Whether GPUs may use TF32 inside, in products and convolutions alike (torch's own default allows it in
+    convolutions)."""
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, convolutions.allow_tf32
+    products.allow_tf32 = convolutions.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        products.allow_tf32, convolutions.allow_tf32 = before

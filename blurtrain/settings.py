@@ -59,6 +59,9 @@ class Network(Section):
     architecture: str = "alexnet-sup"
     pretrained: Pretrained | None = added_later(None)
     """None: freshly drawn by `seed`."""
+    bias: Literal["zero", "uniform"] = added_later("zero")
+    """Biases that alexnet-sup begins with: zero, or uniform in +/- 1 / sqrt(fan in), as PyTorch draws them and the
+    study has them. All other networks begin as their own definition says."""
 
     @field_validator("architecture")
     @classmethod
@@ -66,6 +69,15 @@ class Network(Section):
         if name not in ARCHITECTURES and not re.fullmatch(r"timm/[A-Za-z0-9_.]+", name):
             raise ValueError(f"{nearest(name, ARCHITECTURES)}, or any network of timm as timm/NAME")
         return name
+
+    @model_validator(mode="after")
+    def _bias_of_alexnet_sup(self) -> "Network":
+        if self.bias != "zero" and self.architecture != "alexnet-sup":
+            raise ValueError(
+                f"bias={self.bias} is a choice for alexnet-sup alone; leave it out, {self.architecture} begins as its "
+                "own definition says"
+            )
+        return self
 
 
 class Precision(Section):
@@ -91,7 +103,7 @@ class Blur(Section):
 
 
 class Augmentation(Section):
-    """The training transform: random resized crop, colour operations, flip; before the blur."""
+    """The training transform: random resized crop, colour operations, flip, erasing; before the blur."""
 
     crop_scale: tuple[float, float] = (0.5, 1.0)
     """Smallest and largest area of the crop, as a share of the image's."""
@@ -104,13 +116,24 @@ class Augmentation(Section):
     """Probability of each of the seven colour operations, which come in random order."""
     jitter: float = Field(0.2, ge=0, le=0.5)
     """Strength of the brightness, contrast, saturation (factor 1 +/- jitter) and hue (turn +/- jitter) operations."""
+    erasing: Probability = added_later(0.0)
+    """Probability that a rectangle is set to the normalisation mean (0 after normalisation), before the blur."""
+    erasing_area: tuple[float, float] = added_later((0.02, 0.33))
+    """Smallest and largest area of the rectangle, as a share of the network's input."""
+    erasing_ratio: tuple[float, float] = added_later((0.3, 3.3))
+    """Smallest and largest aspect ratio (height to width) of the rectangle."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "Augmentation":
-        for name in ("crop_scale", "crop_ratio"):
+        for name, share in (
+            ("crop_scale", True),
+            ("crop_ratio", False),
+            ("erasing_area", True),
+            ("erasing_ratio", False),
+        ):
             low, high = getattr(self, name)
-            if not 0 < low <= high or (name == "crop_scale" and high > 1):
-                raise ValueError(f"{name} must be [low, high] with 0 < low <= high{' <= 1' * (name == 'crop_scale')}")
+            if not 0 < low <= high or (share and high > 1):
+                raise ValueError(f"{name} must be [low, high] with 0 < low <= high{' <= 1' * share}")
         return self
 
 
@@ -128,9 +151,11 @@ class Optimisation(Section):
     """Images a step, over all processes."""
     epochs: int = Field(100, ge=1)
     warmup_epochs: float = Field(2.0, ge=0)
-    """Linear warm-up, stepped per batch, then cosine to zero."""
+    """Linear warm-up, stepped per batch; 0: none."""
     warmup_factor: float = Field(0.01, ge=0, le=1)
     """Learning rate at the first step, as a share of the peak."""
+    learning_rate_schedule: Literal["cosine", "constant"] = added_later("cosine")
+    """After the warm-up: half a cosine from the peak to zero, stepped per batch, or the peak to the end."""
     label_smoothing: float = added_later(0.0, ge=0, lt=1)
     """Share of each label that is spread evenly over all classes."""
     ema: float = added_later(0.0, ge=0, lt=1)
@@ -157,6 +182,8 @@ class Evaluation(Section):
     sigmas: tuple[Sigma, ...] = Field((0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0), min_length=1)
     """Blur levels, in pixels at the reference resolution."""
     batch_size: int = Field(256, ge=1)
+    drop_last: bool = False
+    """Leave the last, partial batch out, as the study did by accident; n is then the number of images measured."""
 
 
 class Loader(Section):

@@ -6,7 +6,8 @@ axes:      {dataset: [faces, ...], regime: [clear, blurry], seed: [0]}
 resources: {gpus: 1, minutes: 600}                   what each asks of a cluster (jobs.cluster.Resources)
 where:     [{match: {dataset: faces}, settings: {optimisation: {epochs: 60}}, resources: {nodes: 2}}]   for some of them
 exclude:   [{dataset: faces, regime: blurry}]
-extends:   paper.yaml                                another grid file beside this one, over which all this is laid
+extends:   paper.yaml                                another grid file beside this one, into which all this is merged:
+                                                     its `where` rules come first, so that those here win
 """
 
 import itertools
@@ -85,7 +86,11 @@ def _laid_over_its_base(path: Path, above: tuple[Path, ...] = ()) -> dict[str, A
         return document
     if not isinstance(base, str) or path in above:
         raise SettingsError(f"{path}: extends: must name another grid file, which does not extend this one")
-    return merge(_laid_over_its_base(path.parent / base, (*above, path)), document)
+    below = _laid_over_its_base(path.parent / base, (*above, path))
+    first, then = below.get("where"), document.get("where")
+    if isinstance(first, list) and isinstance(then, list):
+        document["where"] = first + then
+    return merge(below, document)
 
 
 def expand(grid: Grid, where: str, data: Path | None = None) -> list[Member]:

@@ -55,6 +55,11 @@ def mistake(path: Path, *overrides: str) -> str:
         ("optimisation.learning_rate=.inf", "optimisation.learning_rate: ", "finite"),
         ("augmentation.flip=1.5", "augmentation.flip: ", "less than or equal to 1"),
         ("augmentation.crop_scale=[0.9,0.1]", "augmentation: crop_scale ", "0 < low <= high <= 1"),
+        ("augmentation.erasing=2", "augmentation.erasing: ", "less than or equal to 1 (given: 2)"),
+        ("augmentation.erasing_area=[0.1,2]", "augmentation: erasing_area ", "0 < low <= high <= 1"),
+        ("augmentation.erasing_ratio=[0,1]", "augmentation: erasing_ratio ", "0 < low <= high"),
+        ("optimisation.learning_rate_schedule=none", "optimisation.learning_rate_schedule: ", "'cosine' or 'constant'"),
+        ("network.bias=one", "network.bias: ", "'zero' or 'uniform' (given: 'one')"),
         ("data.mean=[0.5,0.5]", "data.mean.2: ", "missing"),
         ("evaluation.sigmas=[0,-1]", "evaluation.sigmas.1: ", "greater than or equal to 0 (given: -1)"),
         ("evaluation.sigmas=[]", "evaluation.sigmas: ", "at least 1 item"),
@@ -68,6 +73,13 @@ def test_a_mistake_is_told_with_its_place_and_its_cure(file: Path, override: str
     message = mistake(file, override)
     assert message.startswith(f"{file}: {where}")
     assert why in message
+
+
+def test_biases_are_chosen_for_alexnet_sup_alone(file: Path) -> None:
+    message = mistake(file, "model=resnet-18", "network.bias=uniform")
+    assert message.startswith(
+        f"{file}: network: bias=uniform is a choice for alexnet-sup alone; leave it out, resnet-18"
+    )
 
 
 def test_all_mistakes_are_told_at_once(file: Path) -> None:
@@ -266,6 +278,7 @@ CHANGES: list[dict[str, Any]] = [
     {"data": {"sd": [0.5, 0.5, 0.5]}},
     {"network": {"architecture": "resnet-18"}},
     {"network": {"architecture": "timm/convnext_tiny"}},
+    {"network": {"bias": "uniform"}},
     {"network": {"pretrained": {"file": "w.pt", "sha256": "a" * 64}}},
     {"network": {"pretrained": {"file": "w.pt", "sha256": "b" * 64}}},
     {"curriculum": {"sigma": 1}},
@@ -322,6 +335,9 @@ CHANGES: list[dict[str, Any]] = [
     {"augmentation": {"flip": 0}},
     {"augmentation": {"colour": 0}},
     {"augmentation": {"jitter": 0}},
+    {"augmentation": {"erasing": 0.5}},
+    {"augmentation": {"erasing_area": [0.02, 0.3]}},
+    {"augmentation": {"erasing_ratio": [0.3, 3]}},
     {"optimisation": {"optimiser": "sgd"}},
     {"optimisation": {"learning_rate": 0.002}},
     {"optimisation": {"momentum": 0.8}},
@@ -330,6 +346,7 @@ CHANGES: list[dict[str, Any]] = [
     {"optimisation": {"epochs": 99}},
     {"optimisation": {"warmup_epochs": 1}},
     {"optimisation": {"warmup_factor": 0.1}},
+    {"optimisation": {"learning_rate_schedule": "constant"}},
     {"optimisation": {"label_smoothing": 0.1}},
     {"optimisation": {"ema": 0.99}},
     {"optimisation": {"batch_norm_images": 32}},
@@ -371,7 +388,7 @@ def _leaves(document: dict[str, Any], above: str = "") -> list[str]:
 NEUTRAL: list[dict[str, Any]] = [
     {"optimisation": {"accumulate": 4}},
     {"data": {"root": "/elsewhere"}},
-    {"evaluation": {"split": "val", "sigmas": [3], "batch_size": 7}},
+    {"evaluation": {"split": "val", "sigmas": [3], "batch_size": 7, "drop_last": True}},
     {"loader": {"kind": "resident", "workers": 3, "threads": 1, "stalled_seconds": 9}},
     {"checkpoints": {"every_minutes": 5, "keep": 9}},
     {"logging": {"tensorboard": False, "every_steps": 3}},
@@ -387,6 +404,9 @@ def test_what_does_not_change_the_weights_does_not_change_the_id(change: dict[st
     ("change", "without"),
     [
         ({"blur": {"linear_light": False}}, {}),
+        ({"augmentation": {"erasing": 0.0, "erasing_area": [0.02, 0.33], "erasing_ratio": [0.3, 3.3]}}, {}),
+        ({"network": {"bias": "zero"}}, {}),
+        ({"optimisation": {"learning_rate_schedule": "cosine"}}, {}),
         (
             {"curriculum": {"schedule": "stepwise", "epochs_per_level": None}},
             {"curriculum": {"schedule": "stepwise"}},

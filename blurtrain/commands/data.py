@@ -109,6 +109,7 @@ def add(commands: Any) -> None:
     p.add_argument(
         "--hold-out", choices=["images", "leaves"], help="hold out single images (default) or whole leaf folders"
     )
+    p.add_argument("--train-images", type=int, metavar="N", help="at most N training images of each label (all)")
     p.add_argument("--resolution", type=int, help="training resolution in pixels (224); pixels are stored at 8/7 of it")
     p.add_argument("--stored", type=int, help="side of the stored images in pixels, if not 8/7 of the resolution")
     p.add_argument(

@@ -59,6 +59,8 @@ class Recipe(BaseModel):
     split_seed: int = 0
     hold_out: Literal["images", "leaves"] = "images"
     """... drawn by image, or by whole leaf folder, so that tested objects were never trained on."""
+    train_images: int | None = Field(None, ge=1)
+    """At most so many training images of each label, drawn by split_seed; none: all."""
     resolution: int = Field(224, ge=8)
     """Training resolution that the pixels are meant for."""
     stored: int | None = Field(None, ge=8)
@@ -178,7 +180,9 @@ def prepare(root: Path, name: str, recipe: Recipe, images_root: Path = Path()) -
     source = _source(root, recipe, images_root)
     images = tree.scan(source, None if recipe.label == "leaf" else recipe.label)
     # What recipes did not have from the beginning is left out at its default, so that older datasets stay as they are.
-    later = {"encoding", "quality"} if recipe.encoding == "raw" else None
+    later = {"encoding", "quality"} if recipe.encoding == "raw" else set()
+    if recipe.train_images is None:
+        later = {*later, "train_images"}
     request = {
         **recipe.model_dump(mode="json", exclude=later),
         "source": str(source.resolve()),
@@ -206,6 +210,8 @@ def prepare(root: Path, name: str, recipe: Recipe, images_root: Path = Path()) -
         )
     position = {row["path"]: k for k, row in enumerate(store.rows)}
     images = [i for i in images if i.path in position]
+    if recipe.train_images:
+        images = tree.keep_training(images, recipe.train_images, recipe.split_seed)
     classes = sorted({i.label for i in images})
     tree.check_trained(images)
     leaves = sorted({i.leaf for i in images})

@@ -1,4 +1,4 @@
-"""Top-1 and top-5 against blur, every image of a split counted exactly once."""
+"""Top-1 and top-5 against blur, every image of a split counted exactly once (or of its whole batches, if asked)."""
 
 import hashlib
 import json
@@ -13,7 +13,9 @@ from blurtrain.blur.curriculum import feature_sigma_at_test, scaled
 from blurtrain.data.augment import Transform
 from blurtrain.data.catalog import Dataset
 from blurtrain.data.loader import Loader
-from blurtrain.settings import Settings
+from blurtrain.device import tf32
+from blurtrain.errors import DataError
+from blurtrain.settings import Evaluation, Settings
 
 
 def cache_key(settings: Settings, epoch: int) -> str:
@@ -22,9 +24,26 @@ def cache_key(settings: Settings, epoch: int) -> str:
     parts: list[Any] = [2, e.split, list(e.sigmas), epoch, settings.blur.model_dump(), settings.data.resolution]
     if feature_sigma_at_test(settings.curriculum, epoch):
         parts.append(settings.curriculum.model_dump())
+    if e.drop_last:
+        parts.append({"drop_last": e.batch_size})
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
+def measured(images: int, settings: Evaluation) -> int:
+    """How many images of a split of so many are measured: the first ones, in order of index.
+
+    Raises DataError where there is none.
+    """
+    n = images - (images % settings.batch_size if settings.drop_last else 0)
+    if not n:
+        raise DataError(
+            f"evaluation.drop_last leaves none of the {images} images of {settings.split}, as "
+            f"evaluation.batch_size={settings.batch_size} is more: lower that, or measure all"
+        )
+    return n
+
+
+@tf32(False)
 @torch.inference_mode()
 def accuracy(
     model: nn.Module,
@@ -38,14 +57,15 @@ def accuracy(
     total: Callable[[Tensor], Tensor] = lambda counts: counts,
     tick: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Counts of correct images at each sigma of `settings.evaluation` (pixels at the reference resolution).
+    """Counts of correct images at each sigma of `settings.evaluation` (pixels at the reference resolution), and n, the
+    number of images that they are counts of; in float32 whatever the training was in.
 
     The batches are the same for any `world`, so that the counts are too: each process takes every `world`-th of them,
     and `total` adds the counts up; raises RuntimeError if then not every image was counted exactly once. `tick` is
     called equally often by each process, after every batch or in place of one.
     """
     e = settings.evaluation
-    indices, labels = dataset.split(e.split)
+    indices, labels = (values[: measured(len(values), e)] for values in dataset.split(e.split))
     weights = next(model.parameters())
     device = weights.device
     batches = [indices[k : k + e.batch_size] for k in range(0, len(indices), e.batch_size)]
@@ -73,6 +93,7 @@ def accuracy(
         "measure": "accuracy",
         "split": e.split,
         "n": len(indices),
+        "drop_last": e.drop_last,
         "classes": len(dataset.classes),
         "largest_class": int(np.bincount(labels).max()),
         "resolution": settings.data.resolution,

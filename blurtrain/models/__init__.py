@@ -1,6 +1,7 @@
 """Networks by name."""
 
 import difflib
+from typing import Literal
 
 import torch
 from torch import nn
@@ -8,15 +9,16 @@ from torch import nn
 from blurtrain.errors import DataError, SettingsError, nearest
 
 
-def build(architecture: str, classes: int) -> nn.Module:
+def build(architecture: str, classes: int, *, bias: Literal["zero", "uniform"] = "zero") -> nn.Module:
     """A freshly initialised network, drawn from torch's random state: images [N, 3, H, W] to logits [N, classes].
 
-    `architecture` is one of `settings.ARCHITECTURES`, or timm/NAME; raises SettingsError where timm has no such NAME.
+    `architecture` is one of `settings.ARCHITECTURES`, or timm/NAME; `bias` is of alexnet-sup alone (see `AlexNetSup`).
+    Raises SettingsError where timm has no such NAME.
     """
     if architecture == "alexnet-sup":
         from blurtrain.models.alexnet import AlexNetSup
 
-        return AlexNetSup(classes)
+        return AlexNetSup(classes, bias)
     from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision, which timm imports too)
 
     if architecture.startswith("timm/"):

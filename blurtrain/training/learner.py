@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
+from blurtrain.device import tf32
 from blurtrain.errors import TrainingError
 from blurtrain.settings import Settings
 from blurtrain.training.batch_norm import share_statistics, update_running
@@ -78,7 +78,7 @@ class Learner:
             parameters["lr"] = rate
         images = images.to(self.dtype if self.half is None else images.dtype, memory_format=torch.channels_last)
         self.optimiser.zero_grad(set_to_none=True)
-        with _tf32(self.tf32):
+        with tf32(self.tf32):
             passes = list(zip(images.chunk(self.passes), labels.chunk(self.passes), strict=True))
             parts = [self._pass(*part, last=k == self.passes - 1) for k, part in enumerate(passes)]
         sums = torch.stack(parts).sum(0)
@@ -160,14 +160,3 @@ class Learner:
             self.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
-
-
-@contextlib.contextmanager
-def _tf32(allowed: bool) -> Iterator[None]:
-    """TF32 in the products and convolutions of the network only: the blur of its images stays exact."""
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before

@@ -20,7 +20,7 @@ from blurtrain.data.catalog import Dataset, open_dataset
 from blurtrain.data.draws import step_seed
 from blurtrain.data.loader import Loader, open_loader, share_of_rank, training_order, training_sigmas
 from blurtrain.errors import DataError, Stopped, TrainingError
-from blurtrain.evaluation.accuracy import accuracy, cache_key, headline
+from blurtrain.evaluation.accuracy import accuracy, cache_key, headline, measured
 from blurtrain.models import build, check_input
 from blurtrain.models.pretrained import load_pretrained
 from blurtrain.models.smoothing import Smoothing
@@ -128,7 +128,7 @@ def check_settings(settings: Settings, dataset: Dataset) -> None:
             f"dataset {dataset.name!r} is stored at {dataset.manifest['stored_size']} px, less than data.resolution="
             f"{resolution}: prepare it with --resolution {resolution}, or set data.resolution"
         )
-    dataset.split(settings.evaluation.split)
+    measured(len(dataset.split(settings.evaluation.split)[0]), settings.evaluation)
     training_order(dataset.split("train")[0], settings.seed, 0, settings.optimisation.batch_size)  # one whole batch
 
 
@@ -143,7 +143,7 @@ def _begin(
     state: dict[str, Any] | None,
 ) -> Training:
     torch.manual_seed(settings.seed)
-    network = build(settings.network.architecture, len(dataset.classes))
+    network = build(settings.network.architecture, len(dataset.classes), bias=settings.network.bias)
     if settings.network.pretrained and not state:
         fresh = load_pretrained(network, settings.network.pretrained)
         log.info("weights of %s; freshly drawn: %s", settings.network.pretrained.file, ", ".join(fresh) or "none")

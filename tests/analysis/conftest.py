@@ -47,6 +47,7 @@ def make_run() -> MakeRun:
         accuracy = {
             "measure": "accuracy", "split": "test", "n": 86, "classes": 26, "largest_class": 25, "epoch": 60,
             "resolution": 64, "reference_resolution": 224, "truncate": 4.0, "light": "sRGB",
+            "drop_last": False,
         }  # fmt: skip
         accuracy |= {k: v for k, v in fields.items() if k in accuracy}
         accuracy["levels"] = [{"sigma": s, "top1": c, "top5": min(c + 5, accuracy["n"])} for s, c in counts.items()]

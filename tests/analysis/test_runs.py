@@ -24,6 +24,7 @@ def test_tidy_frame_has_a_row_per_run_and_sigma(runs: Path, make_run: MakeRun) -
         "top1": 50.0, "top5": pytest.approx(100 * 48 / 86), "top1_count": 43, "top5_count": 48, "n": 86, "classes": 26,
         "largest_class": 25, "epochs": 60, "resolution": 64, "split": "test", "truncate": 4.0,
         "light": "sRGB",
+        "drop_last": False,
     }  # fmt: skip
     assert frame["top1"][0] == pytest.approx(100 * 70 / 86)
     assert len(frame) == 2

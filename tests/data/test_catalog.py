@@ -129,6 +129,26 @@ def test_views_may_leave_images_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick_writer")
+def test_training_may_have_so_many_images_of_each_label(toys: Path, tmp_path: Path) -> None:
+    root, options = tmp_path / "data", {"label": 1, "hold_out": "leaves"}
+    whole, _ = prepare(root, "whole", recipe(toys, **options))
+    some, _ = prepare(root, "some", recipe(toys, **options, train_images=7))
+    other, _ = prepare(root, "other", recipe(toys, **options, train_images=8))
+    assert (whole.manifest["counts"]["train"], some.manifest["counts"]["train"]) == (24, 14)
+    assert np.bincount(some.split("train")[1]).tolist() == [7, 7]
+    assert set(some.split("train")[0]) < set(whole.split("train")[0])
+    for split in ("val", "test"):
+        assert np.array_equal(some.split(split)[0], whole.split(split)[0])
+    assert some.store.folder == whole.store.folder
+    assert len({whole.data_id, some.data_id, other.data_id}) == 3
+    # Left out of what older datasets were asked for: they stay as they are.
+    assert "train_images" not in whole.manifest["request"] and some.manifest["request"]["train_images"] == 7
+    assert not prepare(root, "some", recipe(toys, **options, train_images=7))[1]
+    assert prepare(root, "some", recipe(toys, **options))[0].data_id == whole.data_id
+    other.check()
+
+
+@pytest.mark.usefixtures("quick_writer")
 def test_splits_of_the_tree_are_kept_or_renamed(tmp_path: Path) -> None:
     source = grow(tmp_path / "t", {"train/a": 5, "train/b": 4, "val/a": 2, "val/b": 2, "test/a": 1, "test/b": 1})
     kept, _ = prepare(tmp_path / "data", "kept", recipe(source))

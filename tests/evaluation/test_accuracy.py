@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from blurtrain.data.augment import Transform
 from blurtrain.data.catalog import Dataset
 from blurtrain.data.loader import ResidentLoader
+from blurtrain.errors import DataError
 from blurtrain.evaluation.accuracy import accuracy, cache_key, headline
 from blurtrain.settings import Settings
 
@@ -54,6 +55,37 @@ def test_every_test_image_is_counted_once_whatever_the_batch(
     assert found["largest_class"] == np.bincount(labels).max()
 
 
+def test_accuracy_is_measured_without_tf32(prepared: Dataset, tiny: Callable[..., Settings]) -> None:
+    """torch lets GPUs use it in convolutions unless it is asked not to."""
+    seen = set()
+
+    class Watching(MeanColour):
+        def forward(self, images: Tensor) -> Tensor:
+            seen.add((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
+            return super().forward(images)
+
+    model, settings, before = Watching(len(prepared.classes)), tiny(), torch.backends.cudnn.allow_tf32
+    for _ in range(2):
+        transform = Transform.of(settings, prepared)
+        accuracy(model, prepared, ResidentLoader(prepared, CPU), transform, settings)
+        assert torch.backends.cudnn.allow_tf32 == before
+    assert before and seen == {(False, False)}
+
+
+def test_the_last_partial_batch_is_dropped_where_that_is_asked_for(
+    prepared: Dataset, tiny: Callable[..., Settings]
+) -> None:
+    """Of nine test images in batches of four, eight: those are the n, the counts and the largest class."""
+    whole = outcome(prepared, tiny(evaluation={"sigmas": [0], "batch_size": 4}))
+    found = outcome(prepared, tiny(evaluation={"sigmas": [0], "batch_size": 4, "drop_last": True}))
+    assert (whole["n"], whole["drop_last"]) == (9, False)
+    assert (found["n"], found["drop_last"], found["largest_class"]) == (8, True, 3)
+    single = outcome(prepared, tiny(evaluation={"sigmas": [0], "batch_size": 8, "drop_last": True}))
+    assert single == found, "the same images in one batch"
+    with pytest.raises(DataError, match=r"^evaluation\.drop_last leaves none of the 9 images of test, as .*=10 is"):
+        outcome(prepared, tiny(evaluation={"batch_size": 10, "drop_last": True}))
+
+
 def test_shares_add_up_at_any_world_size_and_a_lost_image_is_an_error(
     prepared: Dataset, tiny: Callable[..., Settings]
 ) -> None:
@@ -90,8 +122,10 @@ def test_the_key_of_an_outcome_changes_with_what_it_depends_on(tiny: Callable[..
         cache_key(tiny(evaluation={"split": "val"}), 2),
         cache_key(tiny(evaluation={"sigmas": [0, 4]}), 2),
         cache_key(tiny(blur={"truncate": 2}), 2),
+        cache_key(tiny(evaluation={"drop_last": True}), 2),
+        cache_key(tiny(evaluation={"drop_last": True, "batch_size": 3}), 2),
     }
-    assert len(keys) == 5
+    assert len(keys) == 7
     assert cache_key(tiny(evaluation={"batch_size": 3}), 2) in keys
 
 

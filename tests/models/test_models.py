@@ -1,13 +1,20 @@
 """Networks by name: which they are, what they take, and what they are drawn from."""
 
+# ruff: noqa: I001  (torchvision_ops comes before torchvision)
+
+import math
 import sys
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from blurtrain.errors import DataError, SettingsError
 from blurtrain.models import build, check_input
+from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision)
 from blurtrain.settings import ARCHITECTURES
+from torchvision.models import alexnet
 
 
 def test_alexnet_sup_is_the_study_s() -> None:
@@ -15,13 +22,59 @@ def test_alexnet_sup_is_the_study_s() -> None:
     features = sum(p.numel() for p in model.features.parameters())  # type: ignore[operator,union-attr]
     assert features == 2_469_696
     assert [tuple(p.shape) for p in model.classifier.parameters()] == [(12, 9216), (12,)]  # type: ignore[union-attr]
-    for name, parameter in model.named_parameters():
-        if name.endswith("bias"):
-            assert not parameter.any()
-        else:  # Xavier-uniform: bounded by sqrt(6 / (fan in + fan out))
-            fan = parameter[0].numel() + parameter.shape[0] * parameter[0, 0].numel() if parameter.ndim > 1 else 0
-            bound = (6 / fan) ** 0.5
-            assert 0.98 * bound < parameter.abs().max() <= bound, name
+    assert sum(p.numel() for p in model.classifier.parameters()) == 110_604  # type: ignore[union-attr]
+
+
+LAYERS = {  # fan in and fan out of each layer of AlexNet-Sup with 12 classes: channels times taps
+    "features.0": (3 * 11 * 11, 64 * 11 * 11),
+    "features.3": (64 * 5 * 5, 192 * 5 * 5),
+    "features.6": (192 * 3 * 3, 384 * 3 * 3),
+    "features.8": (384 * 3 * 3, 256 * 3 * 3),
+    "features.10": (256 * 3 * 3, 256 * 3 * 3),
+    "classifier": (9216, 12),
+}
+
+
+@pytest.mark.parametrize("bias", ["zero", "uniform"])
+def test_alexnet_sup_begins_xavier_uniform_and_with_the_biases_asked_for(bias: Any) -> None:
+    torch.manual_seed(0)
+    parameters = dict(build("alexnet-sup", 12, bias=bias).named_parameters())
+    assert set(parameters) == {f"{layer}.{kind}" for layer in LAYERS for kind in ("weight", "bias")}
+    for layer, (fan_in, fan_out) in LAYERS.items():
+        weight, own = parameters[f"{layer}.weight"], parameters[f"{layer}.bias"]
+        check_uniform(weight, math.sqrt(6 / (fan_in + fan_out)))
+        if bias == "zero":
+            assert not own.any()
+        else:
+            check_uniform(own, 1 / math.sqrt(fan_in))
+
+
+def check_uniform(values: torch.Tensor, bound: float) -> None:
+    """Within the bound, and as spread as U(-bound, bound): variance bound^2 / 3, up to four standard errors."""
+    n, squares = values.numel(), values.detach().double() ** 2 / bound**2
+    assert squares.max() <= 1
+    assert abs(squares.mean() - 1 / 3) < 4 * math.sqrt(4 / 45 / n)
+    assert abs(values.detach().double().mean() / bound) < 4 * math.sqrt(1 / 3 / n)
+
+
+def test_alexnet_sup_computes_what_the_authors_definition_does() -> None:
+    """Theirs, written down from its description: torchvision's convolutional features, 6 x 6 pooling, one layer."""
+    theirs = nn.Sequential(alexnet().features, nn.AdaptiveAvgPool2d(6), nn.Flatten(), nn.Linear(9216, 12)).eval()
+    ours = build("alexnet-sup", 12, bias="uniform").eval()
+    names = [f"{layer}.{kind}" for layer in LAYERS for kind in ("weight", "bias")]
+    ours.load_state_dict(dict(zip(names, theirs.state_dict().values(), strict=True)))
+    images = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert torch.allclose(ours(images), theirs(images), atol=1e-6)
+        assert torch.allclose(ours(images[..., :96, :96]), theirs(images[..., :96, :96]), atol=1e-6)
+
+
+def test_the_choice_of_biases_moves_no_draw_of_weights() -> None:
+    drawn = []
+    for bias in ("zero", "uniform"):
+        torch.manual_seed(0)
+        drawn.append(build("alexnet-sup", 12, bias=bias).state_dict())  # type: ignore[arg-type]
+    assert all(torch.equal(drawn[0][f"{layer}.weight"], drawn[1][f"{layer}.weight"]) for layer in LAYERS)
 
 
 PARAMETERS = {  # with a thousand classes, as published

@@ -153,7 +153,7 @@ def test_one_and_two_processes_see_the_same_augmented_images(
     settings = tiny(
         regime="blurry-to-clear",
         curriculum=curriculum,
-        augmentation={"colour": 0.5},
+        augmentation={"colour": 0.5, "erasing": 0.5},
         loader={"threads": 1},
     )
     file = tmp_path / "settings.yaml"
