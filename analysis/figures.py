@@ -190,7 +190,8 @@ THEIRS: dict[str, Any] = {"linestyle": (0, (0.7, 1.1)), "linewidth": 1.0, "alpha
 def _published(axes: Axes, curve: Mapping[float, float], reach: float, look: dict[str, Any]) -> None:
     """The study's values, as far as ours reach: thin and dotted, without markers or intervals, for it gives none."""
     sigmas = [sigma for sigma in sorted(curve) if sigma <= reach]
-    axes.plot(sigmas, [curve[sigma] for sigma in sigmas], color=look["color"], **THEIRS, zorder=2.5)
+    if sigmas:
+        axes.plot(sigmas, [curve[sigma] for sigma in sigmas], color=look["color"], **THEIRS, zorder=2.5)
 
 
 def _published_ratios(dataset: str) -> dict[str, dict[float, float]]:
@@ -281,6 +282,8 @@ def _curve(axes: Axes, curve: Curve, look: dict[str, Any], scale: float) -> None
     whole = {sigma: point for sigma, point in curve.whole.items() if not math.isnan(point.value)}
     for over, hatch in HATCHES.items():
         band = {sigma: point for sigma, point in whole.items() if point.over == over}
+        if not band:
+            continue
         low, high = ([scale * getattr(point, name) for point in band.values()] for name in ("low", "high"))
         axes.fill_between(list(band), low, high, facecolor=(*to_rgb(look["color"]), 0.16),
                           edgecolor=(*to_rgb(look["color"]), 0.45), hatch=hatch, linewidth=0, zorder=2)  # fmt: skip
@@ -322,7 +325,7 @@ def _sigma_axis(axes: Axes, sigmas: Sequence[float]) -> None:
         axes.set_xscale("symlog", base=2, linthresh=1, linscale=1)
         axes.xaxis.set_major_locator(FixedLocator([0.0] + [2.0**k for k in range(math.floor(math.log2(most)) + 1)]))
     else:
-        axes.xaxis.set_major_locator(FixedLocator(sigmas) if len(sigmas) <= 9 else MaxNLocator(8))
+        axes.xaxis.set_major_locator(FixedLocator(sigmas) if len(sigmas) <= 9 else MaxNLocator(9, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     # A little air, so that the outermost markers do not lie on the frame.

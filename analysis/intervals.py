@@ -61,7 +61,7 @@ def clustered(correct: Sequence[int], images: Sequence[int]) -> tuple[float, flo
     p = sum(correct) / total
     squares = sum(m * m for m in images) / total**2  # 1 / squares: as so many objects of one size
     variance = objects / (objects - 1) * sum((x - p * m) ** 2 for x, m in zip(correct, images, strict=True)) / total**2
-    unknown = UNKNOWN * squares
+    unknown = UNKNOWN * squares / objects
     whole = objects / (objects - 1) * p * (1 - p) * squares
     dependence = min(1.0, (variance + unknown) / (whole + unknown))
     effective = min(1 / (squares * dependence), total)
