@@ -113,8 +113,8 @@ def measured(run: Run, document: Mapping[str, Any], epochs: int) -> tuple[Measur
             before = levels.setdefault(sigma, level)
             if (before.top1, before.top5) != (level.top1, level.top5):
                 odd.append(
-                    f"{run.id}: measured twice at sigma {sigma:g}, with {before.top1} and (in {path.name}) {level.top1} "
-                    f"of {accuracy.n} images right; the first is shown"
+                    f"{run.id}: measured twice at sigma {sigma:g}, with {before.top1} and (in {path.name}) "
+                    f"{level.top1} of {accuracy.n} images right; the first is shown"
                 )
             elif math.isnan(before.objects):
                 levels[sigma] = level  # it may know of objects

@@ -108,7 +108,7 @@ def accuracy_figure(panels: Sequence[Panel]) -> Figure:
         axes.yaxis.set_major_locator(FixedLocator(range(0, top + 1, step)))
 
     with matplotlib.rc_context(STYLE):
-        lines = [Line2D([], [], color=GREY, linewidth=0.9, linestyle="--", label="chance (1 / classes)")]
+        lines: list[Artist] = [Line2D([], [], color=GREY, linewidth=0.9, linestyle="--", label="chance (1 / classes)")]
         if any(_differs(panel) for panel in panels):
             lines.append(Line2D([], [], color=GREY, linewidth=0.9, linestyle=":", label="share of the largest class"))
         compared = any(theirs[panel.dataset].get(curve.regime) for panel in panels for curve in panel.curves)
@@ -236,8 +236,8 @@ def _small_multiples(
     width, height = {1: (4.9, 3.0), 2: (7.6, 2.7)}.get(columns, (9.8, 2.45))
     details = [textwrap.wrap(panel.detail, 84 // (columns + 1) + 16, break_on_hyphens=False) for panel in panels]
     height += 0.13 * max(len(detail) for detail in details)
-    handles = [Line2D([], [], label=(labels or {}).get(regime, regime), **how) for regime, how in look.items()]
-    handles += lines
+    regimes = [Line2D([], [], label=(labels or {}).get(regime, regime), **how) for regime, how in look.items()]
+    handles: list[Artist] = [*regimes, *lines]
     spare = rows * columns - len(panels)
     legend_rows = math.ceil(len(handles) / (2 if columns == 1 else 3))
     beside = spare > 0 and legend_rows <= 4  # in the empty place, if it fits
@@ -314,8 +314,8 @@ def _octaves(sigma: float) -> float:
 
 def _level(axes: Axes, at: float, linestyle: str, label: str, top: float) -> None:
     axes.axhline(at, color=GREY, linewidth=0.9, linestyle=linestyle, zorder=1)
-    axes.annotate(label, (1, max(at, 0.03 * top)), (3, 0), ("axes fraction", "data"), textcoords="offset points", va="center",
-                  fontsize=6, color=GREY, linespacing=1.0, annotation_clip=False)  # fmt: skip
+    axes.annotate(label, (1, max(at, 0.03 * top)), (3, 0), ("axes fraction", "data"), textcoords="offset points",
+                  va="center", fontsize=6, color=GREY, linespacing=1.0, annotation_clip=False)  # fmt: skip
 
 
 def _sigma_axis(axes: Axes, sigmas: Sequence[float]) -> None:
@@ -325,7 +325,9 @@ def _sigma_axis(axes: Axes, sigmas: Sequence[float]) -> None:
         axes.set_xscale("symlog", base=2, linthresh=1, linscale=1)
         axes.xaxis.set_major_locator(FixedLocator([0.0] + [2.0**k for k in range(math.floor(math.log2(most)) + 1)]))
     else:
-        axes.xaxis.set_major_locator(FixedLocator(sigmas) if len(sigmas) <= 9 else MaxNLocator(9, steps=[1, 2, 2.5, 5, 10]))
+        axes.xaxis.set_major_locator(
+            FixedLocator(sigmas) if len(sigmas) <= 9 else MaxNLocator(9, steps=[1, 2, 2.5, 5, 10])
+        )
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     # A little air, so that the outermost markers do not lie on the frame.

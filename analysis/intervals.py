@@ -46,10 +46,10 @@ def clustered(correct: Sequence[int], images: Sequence[int]) -> tuple[float, flo
     (2019), ibid. 7:334-364. V = G / (G - 1) sum (x - p m)^2 / M^2 is the usual variance of a ratio under sampling of
     clusters (x of m images right, M in all; Cochran 1977, Sampling Techniques, ch. 9), and n* <= M.
 
-    Near 0 and 1, where few objects differ, V is mostly too small, and 0 where all agree. So the dependence V / V_1 (V_1:
-    where each object is wholly right or wholly wrong) is estimated with one object more, of which nothing is known: its
-    variance UNKNOWN is added to both. Where all objects agree, each then counts as one image. The interval never has
-    width zero. NaN limits for a single object: nothing is known of others.
+    Near 0 and 1, where few objects differ, V is mostly too small, and 0 where all agree. So the dependence V / V_1
+    (V_1: where each object is wholly right or wholly wrong) is estimated with one object more, of which nothing is
+    known: its variance UNKNOWN is added to both. Where all objects agree, each then counts as one image. The interval
+    never has width zero. NaN limits for a single object: nothing is known of others.
 
     Raises ValueError where the counts are no proportions.
     """

@@ -122,11 +122,11 @@ def ratio_interval(estimate: Estimate | None) -> str:
 def _unlike_the_study(panel: Panel) -> str:
     """In what a panel with the name of one of the study's datasets is seen to differ from it; empty where in nothing
     that can be seen here, or where it has another name."""
-    sets = published("b2c_datasets").set_index("dataset")
-    if panel.dataset not in sets.index:
+    sets = published("b2c_datasets").set_index("dataset").to_dict("index")
+    if panel.dataset not in sets:
         return ""
-    study = {"classes": int(sets.loc[panel.dataset, "classes"]), "px": STUDY_RESOLUTION,
-             "test images": int(sets.loc[panel.dataset, "test_images"])}  # fmt: skip
+    about = sets[panel.dataset]
+    study = {"classes": about["classes"], "px": STUDY_RESOLUTION, "test images": about["test_images"]}
     own = {"classes": panel.classes, "px": int(panel.conditions["resolution"]), "test images": panel.n}
     unlike = [f"{own[what]:,} {what} (study: {study[what]:,})" for what in own if own[what] != study[what]]
     return f"{panel.title}: {', '.join(unlike)}" if unlike else ""

@@ -158,7 +158,9 @@ def _panel(alike: dict[str, Any], detail: str, rows: pd.DataFrame) -> Panel:
         curves.append(_accuracy_curve(name, own))
         of_curve[name] = own
     ratios = [
-        _ratio_curve(name, own, of_curve[CLEAR]) for name, own in of_curve.items() if CLEAR in of_curve and name != CLEAR
+        _ratio_curve(name, own, of_curve[CLEAR])
+        for name, own in of_curve.items()
+        if CLEAR in of_curve and name != CLEAR
     ]
     return Panel(
         dataset=alike["dataset"],
@@ -213,9 +215,9 @@ def _ratio_curve(regime: str, rows: pd.DataFrame, clear: pd.DataFrame) -> Curve:
 def _ratio(at: pd.DataFrame) -> Estimate:
     one = at.iloc[0]
     same = one["object_n"] == one["object_n_clear"]  # the same objects, in the same order
-    counts = (at[name].tolist() for name in ("top1_count", "n", "top1_count_clear", "n_clear"))
+    own, n, clear, clear_n = (at[name].tolist() for name in ("top1_count", "n", "top1_count_clear", "n_clear"))
     by_object = (one["object_top1"], one["object_top1_clear"])
-    return accuracy_ratio(*counts, by_object, one["object_n"] if same else None)
+    return accuracy_ratio(own, n, clear, clear_n, by_object, one["object_n"] if same else None)
 
 
 def drawable(curve: Curve) -> bool:

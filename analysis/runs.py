@@ -147,4 +147,3 @@ def results_csv(frame: pd.DataFrame) -> str:
     percents = [name for name in table.columns if name.startswith("top1@")]
     table[percents] = table[percents].map(lambda percent: "" if pd.isna(percent) else f"{percent:.4f}")
     return str(table.to_csv(index=False, float_format="%.12g", lineterminator="\n"))
-

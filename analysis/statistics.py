@@ -77,4 +77,5 @@ def accuracy_ratio(
     logs = [math.log((count / n) / (base / base_n)) for count, n, base, base_n in pairs]
     # One image more or less moves the logarithm of a count c by 1 / c.
     resolution = math.sqrt(statistics.fmean(1 / c**2 + 1 / b**2 for c, _, b, _ in pairs))
-    return Estimate(*(math.exp(x) for x in over_seeds(logs, resolution)), len(logs), "seeds")
+    mean, low, high, sd = (math.exp(x) for x in over_seeds(logs, resolution))
+    return Estimate(mean, low, high, sd, len(logs), "seeds")

@@ -52,7 +52,9 @@ def _curricula() -> dict[str, Curriculum]:
 def _architectures() -> dict[str, str]:
     clear = {"schedule": "constant", "sigma": 0}
     return {
-        name: compose({"dataset": "any", "regime": "any", "curriculum": clear, "model": name}, name).network.architecture
+        name: compose(
+            {"dataset": "any", "regime": "any", "curriculum": clear, "model": name}, name
+        ).network.architecture
         for name in _names("models")
     }
 
@@ -65,6 +67,8 @@ def shown(value: Any) -> str:
     """A setting's value as one would give it: `0.001`, `[8, 4]`, `none`."""
     if value is None:
         return "none"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(shown(item) for item in value)}]"
     if isinstance(value, float):
         return f"{value:g}"
     return value if isinstance(value, str) else json.dumps(value)
@@ -80,9 +84,10 @@ def differences(runs: Sequence[Settings]) -> dict[str, list[Any]]:
     kinds: dict[tuple[int, ...], int] = {}  # runs of a grid share their sections: each kind is looked at once
     fields = [name for name in Settings.model_fields if name != "seed"]
     kind_of = [kinds.setdefault(tuple(id(getattr(s, f)) for f in fields), len(kinds)) for s in runs]
-    first = {kind: settings for kind, settings in zip(reversed(kind_of), reversed(runs), strict=True)}
-    values = [identifying(first[kind]) for kind in range(len(kinds))]
-    labels = [(s.dataset, regime_label(s), model_label(s)) for s in (first[kind] for kind in range(len(kinds)))]
+    one_of = dict(zip(kind_of, runs, strict=True))
+    kinds_in_order = [one_of[kind] for kind in range(len(kinds))]
+    values = [identifying(settings) for settings in kinds_in_order]
+    labels = [(s.dataset, regime_label(s), model_label(s)) for s in kinds_in_order]
     given = dict.fromkeys(name for of_run in values for name in of_run)
     # A section that some runs do not have is looked at setting by setting.
     names = [name for name in given if name not in NAMES and not any(n.startswith(f"{name}.") for n in given)]

@@ -143,7 +143,9 @@ class Dataset:
         plain class folder, or of an instance that is a class of its own) are what one would draw anew.
         """
         label, leaf = self.view["label"], self.view["leaf"]
-        leaves_are_classes = len(np.unique(leaf)) == len(np.unique(label))  # a leaf lies in one class, and none is empty
+        leaves_are_classes = len(np.unique(leaf)) == len(
+            np.unique(label)
+        )  # a leaf lies in one class, and none is empty
         if self.manifest["request"]["label"] == "leaf" or leaves_are_classes:
             return None
         objects = np.unique(leaf[self.view["split"] == tree.SPLITS.index(split)], return_inverse=True)[1]

@@ -53,8 +53,8 @@ def accuracy(
     batches = [indices[k : k + e.batch_size] for k in range(0, len(indices), e.batch_size)]
     order = np.concatenate([*batches[rank::world], indices[:0]])
     sigmas = [scaled(s, settings.data.resolution, settings.blur.reference_resolution) for s in e.sigmas]
-    # A row a level, and a last one for the images themselves: top-1, top-5 (how many, a sum that tells them apart); then
-    # a column an object.
+    # A row a level (top-1, top-5), and a last one for the images themselves (how many, a sum that tells them apart);
+    # then a column an object.
     columns = 2 + (0 if objects is None else int(objects.max()) + 1)
     counts = torch.zeros(len(sigmas) + 1, columns, dtype=torch.int64, device=device)
     training = model.training
@@ -62,7 +62,9 @@ def accuracy(
     for batch in loader.epoch(order, e.batch_size) if len(order) else ():
         resized = transform.resized(batch.images)
         # The split's indices ascend.
-        shown = None if objects is None else torch.from_numpy(objects[np.searchsorted(indices, batch.indices)]).to(device)
+        shown = (
+            None if objects is None else torch.from_numpy(objects[np.searchsorted(indices, batch.indices)]).to(device)
+        )
         for row, sigma in enumerate(sigmas):
             logits = model(transform.blurred(resized, sigma).to(weights.dtype))
             best = logits.topk(min(5, logits.shape[1]), dim=1).indices == batch.labels[:, None]

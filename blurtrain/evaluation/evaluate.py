@@ -58,7 +58,9 @@ def evaluate(folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     return outcome
 
 
-def evaluate_each(folders: Sequence[Path], overrides: Sequence[str] = ()) -> Iterator[tuple[Path, dict[str, Any] | str]]:
+def evaluate_each(
+    folders: Sequence[Path], overrides: Sequence[str] = ()
+) -> Iterator[tuple[Path, dict[str, Any] | str]]:
     """`evaluate` for one run after the other: each with its outcome, or with what is wrong with it; one that cannot be
     evaluated keeps none of the others."""
     for folder in folders:

@@ -48,7 +48,9 @@ def coverage(p: float, samples: int = 2000, **how: float) -> tuple[float, float]
     hits = np.zeros(2)
     for seed in range(samples):
         right, images = drawn(seed, p=p, **how)  # type: ignore[arg-type]
-        for k, (low, high) in enumerate((clustered(right.tolist(), images.tolist()), wilson(right.sum(), images.sum()))):
+        for k, (low, high) in enumerate(
+            (clustered(right.tolist(), images.tolist()), wilson(right.sum(), images.sum()))
+        ):
             hits[k] += low <= p <= high
     return hits[0] / samples, hits[1] / samples
 
@@ -61,7 +63,9 @@ def test_the_clustered_interval_covers_where_wilsons_does_not(uneven: bool) -> N
     assert 0.09 <= naive <= 0.17
 
 
-@pytest.mark.parametrize(("objects", "p"), [(5, 0.6), (8, 0.6), (10, 0.6), (10, 0.9), (36, 0.9), (36, 0.97), (36, 0.99)])
+@pytest.mark.parametrize(
+    ("objects", "p"), [(5, 0.6), (8, 0.6), (10, 0.6), (10, 0.9), (36, 0.9), (36, 0.97), (36, 0.99)]
+)
 def test_coverage_of_few_objects_and_near_the_ends(objects: int, p: float) -> None:
     """There it may be too wide, where it cannot be known how alike objects are, but it is not too narrow."""
     ours, _ = coverage(p, objects=objects, frames=50, dependence=0.3, uneven=True)
@@ -97,7 +101,10 @@ def test_the_variance_between_objects_is_that_of_a_ratio() -> None:
     correct = np.concatenate([np.r_[np.ones(x), np.zeros(m - x)] for x, m in zip(right, images, strict=True)])
     scores = np.bincount(groups, correct - p)
     variance = 6 / 5 * (scores**2).sum() / images.sum() ** 2
-    unknown, whole = (images**2).sum() / images.sum() ** 2 / 12 / 6, 6 / 5 * p * (1 - p) * (images**2).sum() / images.sum() ** 2
+    unknown, whole = (
+        (images**2).sum() / images.sum() ** 2 / 12 / 6,
+        6 / 5 * p * (1 - p) * (images**2).sum() / images.sum() ** 2,
+    )
     effective = images.sum() ** 2 / (images**2).sum() * (whole + unknown) / (variance + unknown)
     expected = wilson(p * effective, effective, stats.t.ppf(0.975, 5))
     assert clustered(right.tolist(), images.tolist()) == pytest.approx(expected, rel=1e-9)

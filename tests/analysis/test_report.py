@@ -143,7 +143,10 @@ def test_published_curves_are_drawn_beside_ours_and_nowhere_else(runs: Path, mak
     theirs = {regime: rows["top1_percent"].tolist() for regime, rows in table.groupby("regime")}
     for figure, expected in (
         (figures.accuracy_figure(shown), [theirs["clear"], theirs["blurry-to-clear"]]),
-        (figures.ratio_figure(shown), [[b / c for b, c in zip(theirs["blurry-to-clear"], theirs["clear"], strict=True)]]),
+        (
+            figures.ratio_figure(shown),
+            [[b / c for b, c in zip(theirs["blurry-to-clear"], theirs["clear"], strict=True)]],
+        ),
     ):
         assert figure
         faces, pets = ([list(line.get_ydata()) for line in axes.lines if line.get_linewidth() == 1.0 and

@@ -216,7 +216,9 @@ def test_other_conditions_make_other_rows(runs: Path, make_run: MakeRun) -> None
 def test_a_level_that_was_measured_twice_must_agree_or_is_reported(runs: Path, make_run: MakeRun) -> None:
     run_id = make_run(runs, counts={0.0: 70, 8.0: 43})
     path = later(runs, run_id, {0.0: 70, 8.0: 44})
-    with pytest.warns(UserWarning, match=rf"{run_id}: measured twice at sigma 8, with 43 and \(in {path.name}\) 44 of 86"):
+    with pytest.warns(
+        UserWarning, match=rf"{run_id}: measured twice at sigma 8, with 43 and \(in {path.name}\) 44 of 86"
+    ):
         frame = analysis.load(runs)
     assert frame["top1_count"].tolist() == [70, 43]
 

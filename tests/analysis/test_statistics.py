@@ -39,7 +39,7 @@ def test_an_interval_over_seeds_stays_within_what_can_be() -> None:
 def test_ratios_are_taken_seed_by_seed_and_averaged_on_the_log_axis() -> None:
     estimate = accuracy_ratio([40, 25], [100, 100], [20, 50], [100, 100])
     assert (estimate.value, estimate.low * estimate.high) == pytest.approx((1, 1)), "twice and half cancel out"
-    assert (estimate.sd, estimate.over) == (pytest.approx(2 ** 2**0.5), "seeds")
+    assert (estimate.sd, estimate.over) == (pytest.approx(2**2**0.5), "seeds")
     one = accuracy_ratio([40], [100], [20], [80])
     assert (one.value, one.low, one.high) == katz(40, 100, 20, 80)
 

@@ -261,8 +261,8 @@ def test_tensorboard_has_the_same_scalars(trained: Run) -> None:
     result = trained.result()
     assert result
     outcome = json.loads((trained.evaluations / result["accuracy"]).read_text())
-    measured = [(s.step, s.value) for s in told.Scalars("test/top1 against sigma")]
-    expected = [(level["sigma"], 100 * level["top1"] / outcome["n"]) for level in outcome["levels"]]
+    measured = [(s.step, s.value) for s in told.Scalars("test/top1 against sigma in thousandths")]
+    expected = [(1000 * level["sigma"], 100 * level["top1"] / outcome["n"]) for level in outcome["levels"]]
     assert measured == pytest.approx(np.array(expected), rel=1e-6)
 
 
