@@ -100,7 +100,7 @@ def accuracy_figure(panels: Sequence[Panel]) -> Figure:
         _level(axes, chance, "--", "" if near else f"chance\n{chance:.1f} %", top)
         if _differs(panel):
             text = f"largest {share:.1f} %\nchance {chance:.1f} %" if near else f"largest class\n{share:.1f} %"
-            _level(axes, share, ":", text, top)
+            _level(axes, share, "-.", text, top)
         for curve in panel.curves:
             _published(axes, theirs[panel.dataset].get(curve.regime, {}), _reach(panel.curves), look[curve.regime])
             _curve(axes, curve, look[curve.regime], scale=100)
@@ -110,7 +110,7 @@ def accuracy_figure(panels: Sequence[Panel]) -> Figure:
     with matplotlib.rc_context(STYLE):
         lines: list[Artist] = [Line2D([], [], color=GREY, linewidth=0.9, linestyle="--", label="chance (1 / classes)")]
         if any(_differs(panel) for panel in panels):
-            lines.append(Line2D([], [], color=GREY, linewidth=0.9, linestyle=":", label="share of the largest class"))
+            lines.append(Line2D([], [], color=GREY, linewidth=0.9, linestyle="-.", label="share of the largest class"))
         compared = any(theirs[panel.dataset].get(curve.regime) for panel in panels for curve in panel.curves)
         lines += _explained([curve for panel in panels for curve in panel.curves], compared)
         return _small_multiples(panels, draw, "top-1 accuracy (%)", look, lines)

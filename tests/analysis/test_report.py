@@ -226,7 +226,7 @@ def test_every_regime_is_drawn_with_its_values(runs: Path, make_run: MakeRun) ->
     ]
     assert drawn == [[pytest.approx(100 * c / 86), 100] for c in (43, 20, 30, 10)]
     levels = {line.get_linestyle(): line.get_ydata()[0] for line in axes.lines if line.get_marker() == "None"}
-    assert levels["--"] == pytest.approx(100 / 26) and levels[":"] == pytest.approx(100 * 25 / 86)
+    assert levels["--"] == pytest.approx(100 / 26) and levels["-."] == pytest.approx(100 * 25 / 86)
     assert any("n = 86" in text.get_text() for text in axes.texts)
     quotient = figures.ratio_figure(shown)
     assert quotient

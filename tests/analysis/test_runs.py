@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import evaluation
+from accuracy_file import evaluation
 
 import analysis
 from analysis.runs import results_csv

@@ -215,6 +215,7 @@ def trained(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Run:
         regime="blurry-to-clear",
         curriculum={"schedule": "stepwise", "sigmas": [8, 0]},
         optimisation={"learning_rate": 1e-4},
+        evaluation={"sigmas": [0, 0.4, 0.5, 8]},
         logging={"tensorboard": True, "every_steps": 2},
     )
     return train(settings, tmp_path_factory.mktemp("told"))
