@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 from blurtrain.curricula import ConstantBlur, Curriculum
 from blurtrain.documents import merge, parse_overrides, read_yaml
 from blurtrain.errors import SettingsError, nearest
-from blurtrain.schema import Name, Probability, Section, Sigma, added_later, outside_identity, validate
+from blurtrain.schema import NAME, Name, Probability, Section, Sigma, added_later, outside_identity, validate
 
 SCHEMA = 1  # raised when a change of meaning makes old run ids wrong
 PRESETS = next(
@@ -40,6 +40,7 @@ class Data(Section):
     """Normalisation standard deviation per channel; none: as measured on the training split."""
 
 
+DEFAULT_MODEL = "alexnet-sup"
 ARCHITECTURES = ("alexnet-sup", "alexnet", "vgg-16", "resnet-18", "resnet-50")
 """Networks by name; any other is named timm/NAME."""
 
@@ -223,7 +224,7 @@ class Settings(Section):
 
     dataset: Name
     regime: Name
-    model: Name = "alexnet-sup"
+    model: Name = DEFAULT_MODEL
     seed: int = Field(0, ge=0, lt=2**32)
     data: Data = Data()
     network: Network = Network()
@@ -289,6 +290,25 @@ def run_ids(settings: Settings, data_id: str) -> Callable[[int], str]:
 _ANY_SEED = -314159265358979323  # no setting has this value, so that its place can be found
 
 
+def settings_id(settings: Settings, data_id: str) -> str:
+    """12 hex digits: the same for runs that differ in their seed alone, so that they may be averaged.
+
+    It covers what the run id's hash covers, but the seed; names do not count, for they only say it again.
+    """
+    identity = {k: v for k, v in _identity(settings).items() if k not in ("dataset", "regime", "model", "seed")}
+    canonical = json.dumps({"schema": SCHEMA, "data_id": data_id, **identity}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def identifying(section: BaseModel, within: str = "") -> dict[str, Any]:
+    """The settings that take part in the run id, by dotted name (`optimisation.learning_rate`), with their values."""
+    values: dict[str, Any] = {}
+    for name, _ in _identifying(type(section)):
+        value = getattr(section, name)
+        values |= identifying(value, f"{within}{name}.") if isinstance(value, BaseModel) else {within + name: value}
+    return values
+
+
 # --- composition ----------------------------------------------------------------------------------------------------
 
 
@@ -299,7 +319,9 @@ def _presets(kind: str) -> dict[str, dict[str, Any]]:
 
 def compose(document: Mapping[str, Any], where: str) -> Settings:
     """Lay `document` over the presets that it names, and check the whole; raises SettingsError naming `where`."""
-    model = document.get("model", Settings.model_fields["model"].default)
+    if "model" not in document and (name := _own_model(document)):
+        document = {**document, "model": name}
+    model = document.get("model", DEFAULT_MODEL)
     dataset, regime = document.get("dataset"), document.get("regime")
     for kind, name, own in (("models", model, "network"), ("regimes", regime, "curriculum")):
         # A name of one's own needs no preset file if the settings themselves say what it stands for.
@@ -312,7 +334,30 @@ def compose(document: Mapping[str, Any], where: str) -> Settings:
         _presets(kind).get(str(name), {})
         for kind, name in (("models", model), ("datasets", dataset), ("regimes", regime))
     ]
-    return validate(functools.reduce(merge, [*layers, document]), where, Settings)
+    settings: Settings = validate(functools.reduce(merge, [*layers, document]), where, Settings)
+    check_levels(settings.evaluation, where)
+    return settings
+
+
+def _own_model(document: Mapping[str, Any]) -> str | None:
+    """The name of a network that a document gives without naming a model; None where it gives none."""
+    network = document.get("network")
+    architecture = network.get("architecture") if isinstance(network, Mapping) else None
+    name = model_name(architecture) if isinstance(architecture, str) else ""
+    return name if re.fullmatch(NAME, name) else None
+
+
+def model_name(architecture: str) -> str:
+    """What a network is called as a model: `resnet-18`, or `timm-NAME` of timm/NAME."""
+    return architecture.replace("/", "-")
+
+
+def check_levels(evaluation: Evaluation, where: str) -> None:
+    """Raise SettingsError where a level is given twice. (Not in the section itself: older runs that were evaluated so
+    must still be read.)"""
+    names = [f"{sigma:g}" for sigma in evaluation.sigmas]
+    if twice := [name for k, name in enumerate(names) if name in names[:k]]:
+        raise SettingsError(f"{where}: evaluation.sigmas: sigma {twice[0]} is given twice; leave one of them out")
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Settings:

@@ -23,8 +23,9 @@ from blurtrain.curricula import shortfall
 from blurtrain.data.catalog import Dataset, Recipe, datasets, open_dataset
 from blurtrain.documents import merge, read_yaml
 from blurtrain.errors import SettingsError, nearest
+from blurtrain.run import former_id
 from blurtrain.schema import validate
-from blurtrain.settings import Settings, compose, run_ids
+from blurtrain.settings import DEFAULT_MODEL, Settings, compose, run_ids
 from jobs.cluster import DEFAULT, Resources
 
 
@@ -136,6 +137,19 @@ def shortfalls(members: Sequence[Member]) -> list[str]:
         if (missing := shortfall(m.settings.curriculum, m.settings.optimisation.epochs))
     )
     return [f"{line} ({runs} run{'s' * (runs != 1)})" for line, runs in found.items()]
+
+
+def as_begun(members: Sequence[Member], runs: Path) -> list[Member]:
+    """The members, each by the id under which it was begun in this folder of runs (see `run.former_id`)."""
+    here = {path.name for path in runs.iterdir()} if runs.is_dir() else set[str]()
+    begun = []
+    for member in members:
+        former = former_id(member.run_id, member.settings)
+        if member.run_id not in here and former in here:
+            settings = member.settings.model_copy(update={"model": DEFAULT_MODEL})
+            member = Member(former, settings, member.resources)
+        begun.append(member)
+    return begun
 
 
 def _compose(

@@ -137,6 +137,22 @@ class Dataset:
             )
         return self.view["index"][chosen], self.view["label"][chosen]
 
+    def objects(self, split: str) -> NDArray[np.int64] | None:
+        """Which object (0, 1, ...) each image of a split shows, in the order of `split`; None where no object is known
+        to be shown by several of its images.
+
+        An object is a leaf folder, but only where leaves are not the classes themselves: images of one class (of a
+        plain class folder, or of an instance that is a class of its own) are what one would draw anew.
+        """
+        label, leaf = self.view["label"], self.view["leaf"]
+        leaves_are_classes = len(np.unique(leaf)) == len(
+            np.unique(label)
+        )  # a leaf lies in one class, and none is empty
+        if self.manifest["request"]["label"] == "leaf" or leaves_are_classes:
+            return None
+        objects = np.unique(leaf[self.view["split"] == tree.SPLITS.index(split)], return_inverse=True)[1]
+        return objects if np.bincount(objects).max() > 1 else None
+
     def labels_by_index(self) -> NDArray[np.int64]:
         """Label of each image in the store; -1 for images that this view leaves out."""
         labels = np.full(len(self.store), -1, np.int64)

@@ -24,8 +24,8 @@ from blurtrain.evaluation.accuracy import accuracy, cache_key, headline, measure
 from blurtrain.models import build, check_input
 from blurtrain.models.pretrained import load_pretrained
 from blurtrain.models.smoothing import Smoothing
-from blurtrain.run import Attempt, Run, publish, write_json
-from blurtrain.settings import Settings, run_id
+from blurtrain.run import Attempt, Run, former_id, publish, write_json
+from blurtrain.settings import DEFAULT_MODEL, Settings, run_id
 from blurtrain.training import checkpoint
 from blurtrain.training.distributed import Agreement, Group, process_group
 from blurtrain.training.learner import Learner
@@ -79,6 +79,8 @@ def train(settings: Settings, runs: Path) -> Run:
     dataset = open_dataset(Path(settings.data.root), settings.dataset)
     check_settings(settings, dataset)
     run = Run(runs / run_id(settings, dataset.data_id))
+    if not run.path.exists() and (former := runs / former_id(run.id, settings)).is_dir():
+        run, settings = Run(former), settings.model_copy(update={"model": DEFAULT_MODEL})
     threads = settings.loader.threads or run.threads()
     with stop_signals() as stop, process_group(settings, runs, threads) as group:
         if group.agree(run.result() is not None if group.leads else None):
@@ -326,6 +328,7 @@ def _finish(training: Training) -> None:
                 "regime": settings.regime,
                 "model": settings.model,
                 "seed": settings.seed,
+                "data_id": training.dataset.data_id,
                 "epochs": epochs,
                 "accuracy": path.name,
                 "headline": headline(outcome),

@@ -148,6 +148,32 @@ def test_training_may_have_so_many_images_of_each_label(toys: Path, tmp_path: Pa
     other.check()
 
 
+@pytest.mark.parametrize(
+    ("leaves", "options", "objects"),
+    [
+        # Kinds, tested on two objects of each that were held out: the images of an object belong together.
+        (TOYS, {"label": 1, "hold_out": "leaves", "test": 0.4}, [4, 4, 4, 4]),
+        # An object a class: the classes are given, and what could have been others are the images.
+        (TOYS, {"hold_out": "images", "test": 0.5}, None),
+        # Plain class folders: the images of a class show different things.
+        ({"ball": 8, "cup": 8}, {"label": 1, "test": 0.5}, None),
+        # Objects, but no two images of one.
+        ({f"{kind}/{k}": 1 for kind in ("ball", "cup") for k in range(4)}, {"label": 1, "test": 0.5}, None),
+    ],
+)  # fmt: skip
+def test_images_of_one_object_are_known_to_be(
+    tmp_path: Path, quick_writer: None, leaves: dict[str, int], options: dict[str, Any], objects: list[int] | None
+) -> None:
+    images = grow(tmp_path / "tree", leaves)
+    dataset, _ = prepare(tmp_path / "data", "toys", recipe(images, val=0, **options))
+    found = dataset.objects("test")
+    assert (None if found is None else np.bincount(found).tolist()) == objects
+    if found is not None:
+        rows = [dataset.store.rows[k]["path"] for k in dataset.split("test")[0]]
+        shown = [Path(path).parent for path in rows]
+        assert all((found[a] == found[b]) == (shown[a] == shown[b]) for a in range(len(rows)) for b in range(len(rows)))
+
+
 @pytest.mark.usefixtures("quick_writer")
 def test_splits_of_the_tree_are_kept_or_renamed(tmp_path: Path) -> None:
     source = grow(tmp_path / "t", {"train/a": 5, "train/b": 4, "val/a": 2, "val/b": 2, "test/a": 1, "test/b": 1})

@@ -1,3 +1,4 @@
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -113,6 +114,38 @@ def test_shares_add_up_at_any_world_size_and_a_lost_image_is_an_error(
     assert [row[0] for row in added[:-1]] == [level["top1"] for level in whole["levels"]]
     with pytest.raises(RuntimeError, match="counted"):
         outcome(prepared, settings, rank=0, world=3)
+
+
+class Toys(Dataset):
+    """`prepared`, as if every three of its test images showed one object, and one the last."""
+
+    def objects(self, split: str) -> np.ndarray:
+        return np.array([2, 0, 0, 1, 1, 1, 0, 3, 3])
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_right_images_are_counted_by_object(prepared: Dataset, tiny: Callable[..., Settings], world: int) -> None:
+    settings = tiny(evaluation={"batch_size": 2, "sigmas": [0, 2, 8]})
+    toys, sums = Toys(prepared.folder), list[Tensor]()
+    for rank in range(world):
+        with contextlib.suppress(RuntimeError):  # each by itself has not counted all
+            outcome(
+                toys, settings, rank=rank, world=world, total=lambda counts: (sums.append(counts.clone()), counts)[1]
+            )
+    whole = torch.stack(sums).sum(0)
+    found = outcome(toys, settings, total=lambda _: whole)
+    assert found["objects"] == [3, 3, 1, 2]
+    indices, labels = prepared.split("test")
+    model, transform = MeanColour(len(prepared.classes)), Transform.of(settings, prepared)
+    for level in found["levels"]:
+        right = np.zeros(4, int)
+        for index, label, shown in zip(indices, labels, toys.objects("test"), strict=True):
+            image = transform.resized(torch.from_numpy(prepared.store.read(np.array([index]))).permute(0, 3, 1, 2))
+            blurred = transform.blurred(image, level["sigma"] * settings.data.resolution / 224)
+            right[shown] += int(model(blurred).argmax()) == label
+        assert level["top1_by_object"] == right.tolist()
+        assert level["top1"] == right.sum()
+    assert outcome(prepared, settings)["objects"] is None
 
 
 def test_the_key_of_an_outcome_changes_with_what_it_depends_on(tiny: Callable[..., Settings]) -> None:
