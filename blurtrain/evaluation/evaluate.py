@@ -40,7 +40,7 @@ def evaluate(folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         return known
     torch.set_num_threads(settings.loader.threads or len(cores()))
     device = claim_device()
-    model = build(settings.network.architecture, len(dataset.classes))
+    model = build(settings.network.architecture, len(dataset.classes), settings.network.arguments)
     model.load_state_dict(safetensors.torch.load_file(run.weights))
     loader = open_loader(settings.loader, dataset, device)
     outcome = accuracy(
