@@ -22,7 +22,7 @@ from blurtrain.models.pretrained import load_pretrained, logits_layer, usual_nor
 from blurtrain.settings import Network
 
 IMAGES, CLASSES = 200, 20
-"""At most so many training images, of at most so many classes: enough to tell, within seconds."""
+"""At most so many training images, of at most so many classes: enough to see it, within seconds."""
 AT_A_TIME = 25
 Normalisation = tuple[Sequence[float], Sequence[float]]
 
@@ -76,14 +76,14 @@ class FirstLook:
         if self.head is not None and _is_little(self.head, chance, chance):
             found.append(
                 f"the last layer of the pretrained weights was kept, and is right for {_percent(self.head)} of "
-                f"{self.n} training images (chance {_percent(chance)}), though their features tell classes apart: are "
+                f"{self.n} training images (chance {_percent(chance)}), though their features separate classes: are "
                 f"its classes others, or in another order? ({self.summary()})"
             )
         return found
 
     def _cause(self) -> str:
         if self.batch is not None and not self._near_chance(self.loaded):
-            cause = "they do not bear the batch statistics of training"
+            cause = "they do not work with the batch statistics of training"
             if self.identity:
                 cause += ", as batch norm seems to be folded into their convolutions (running means 0, variances 1)"
             return f"{cause}: set optimisation.batch_norm=frozen"
@@ -114,7 +114,7 @@ def _is_little(share: float, chance: float, without: float) -> bool:
 def first_look(
     settings: Network, dataset: Dataset, transform: Transform, sharing: int | None, device: torch.device
 ) -> FirstLook | None:
-    """Look at the weights of `settings.pretrained` through the transform of evaluation; None: too few images to tell.
+    """Look at the weights of `settings.pretrained` through the transform of evaluation; None: too few images.
 
     `sharing`: how many images share statistics of batch norm in training; None: none do. Deterministic, on a network
     of its own; leaves the random state as it was.

@@ -16,7 +16,7 @@ from blurtrain.settings import Pretrained
 def load_pretrained(model: nn.Module, settings: Pretrained) -> list[str]:
     """Give `model` the tensors of a file, in its own dtypes; returns the names of those that are not from the file.
 
-    These are either none or the tensors of the last linear or convolutional layer, where file and network tell apart
+    These are either none or the tensors of the last linear or convolutional layer, where file and network have
     different numbers of classes; they stay as they were drawn, or are zero where `settings.last_layer` says so. Any
     other difference of names or shapes, a file that cannot be read or holds more than tensors, and another SHA-256
     raise DataError.

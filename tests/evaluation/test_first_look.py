@@ -131,7 +131,7 @@ def test_no_warning_where_weights_behave(changes: dict[str, Any]) -> None:
         ({"loaded": 0.3, "batch": None}, ["this run has mean [0.5, 0.5, 0.5], sd", "want mean [0.485, 0.456, 0.406]"]),
         ({"loaded": 0.3, "batch": None, "identity": True}, ["lacks the running statistics"]),
         ({"loaded": 0.1, "batch": 0.1, "head": 0.1, "loss": 30}, ["the usual cause is normalisation"]),
-        ({"batch": 0.11}, ["do not bear the batch statistics of training: set optimisation.batch_norm=frozen"]),
+        ({"batch": 0.11}, ["do not work with the batch statistics of training: set optimisation.batch_norm=frozen"]),
         ({"batch": 0.11, "identity": True}, ["folded into their convolutions", "batch_norm=frozen", "62.0 %"]),
         ({"loss": 17.6}, ["begins at a loss of 17.6 (guessing: 2.3, n = 200)", "network.pretrained.last_layer=zero"]),
         ({"head": 0.12}, ["last layer of the pretrained weights was kept, and is right for 12.0 %", "another order"]),

@@ -209,7 +209,7 @@ def test_one_and_two_processes_fine_tune_alike(
 @pytest.mark.images
 @pytest.mark.slow
 def test_the_mobilenet_of_imagenet_is_fine_tuned(images_root: Path, tmp_path: Path) -> None:
-    """Docs/fine-tuning.md, with 400 images: far above its ten classes' chance, where it once fell to it."""
+    """As in docs/fine-tuning.md, one epoch: far above its ten classes' chance, to which it once fell."""
     recipe = Recipe(images=str(images_root / "imagenette"), resolution=96)
     prepare(tmp_path / "data", "imagenette", recipe)
     (path,) = (images_root / "weights").glob("mobilenetv2_100*.pth")
