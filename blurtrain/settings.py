@@ -7,13 +7,14 @@ Mappings merge key by key, lists are replaced.
 import functools
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
 
 from blurtrain.curricula import ConstantBlur, Curriculum
 from blurtrain.documents import merge, parse_overrides, read_yaml
@@ -52,17 +53,40 @@ class Pretrained(Section):
     """A state dict as .safetensors, or as .pt or .pth (read without unpickling anything but tensors)."""
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     """What `sha256sum FILE` prints: wherever the file lies, it is these weights that the run begins with."""
+    last_layer: Literal["drawn", "zero"] = added_later("drawn")
+    """Where the file's last layer is for another number of classes, the new one is drawn as its network's definition
+    says, or zero: then the first steps leave the pretrained weights alone (Kolesnikov et al. 2020, "Big Transfer")."""
+
+
+def _plain_argument(name: str, value: Any) -> Any:
+    """`value` with whole numbers as integers, so that 2 and 2.0 are one run."""
+    if isinstance(value, list | tuple):
+        return [_plain_argument(name, part) for part in value]
+    if isinstance(value, float) and math.isfinite(value):
+        return int(value) if value.is_integer() else value
+    if not isinstance(value, bool | int | str):
+        raise ValueError(f"{name} must be a number, a word, true, false, or a list of these, not {value!r}")
+    return value
 
 
 class Network(Section):
     """What is trained."""
 
     architecture: str = "alexnet-sup"
+    arguments: dict[str, Any] = added_later({})
+    """Further arguments of timm or torchvision for the network, e.g. {pad_type: same}: plain values or lists."""
     pretrained: Pretrained | None = added_later(None)
     """None: freshly drawn by `seed`."""
     bias: Literal["zero", "uniform"] = added_later("zero")
     """Biases that alexnet-sup begins with: zero, or uniform in +/- 1 / sqrt(fan in), as PyTorch draws them and the
     study has them. All other networks begin as their own definition says."""
+
+    @field_validator("arguments")
+    @classmethod
+    def _plain(cls, arguments: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if arguments and info.data.get("architecture") == "alexnet-sup":
+            raise ValueError("alexnet-sup takes none; networks of timm and torchvision do")
+        return {name: _plain_argument(name, value) for name, value in arguments.items()}
 
     @field_validator("architecture")
     @classmethod
@@ -164,6 +188,9 @@ class Optimisation(Section):
     0: none."""
     batch_norm_images: int = added_later(0, ge=0)
     """How many images share statistics in batch norm, over however many processes; 0: the whole batch."""
+    batch_norm: Literal["batch", "frozen"] = added_later("batch")
+    """batch: training normalises by the statistics of its images, and keeps running ones for evaluation; frozen: by the
+    running statistics that pretrained weights bring, which never change. Scale and shift are trained either way."""
     non_finite: Literal["stop", "skip"] = added_later("stop")
     """At a loss or gradient that is no finite number: end the run, or leave out that step, and count it."""
     accumulate: int = outside_identity(1, ge=1)
@@ -173,6 +200,15 @@ class Optimisation(Section):
     def _warm_up_ends(self) -> "Optimisation":
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs={self.warmup_epochs:g} must be less than epochs={self.epochs}")
+        return self
+
+    @model_validator(mode="after")
+    def _frozen_shares_nothing(self) -> "Optimisation":
+        if self.batch_norm == "frozen" and self.batch_norm_images:
+            raise ValueError(
+                f"batch_norm_images={self.batch_norm_images} goes with batch_norm=batch: frozen statistics are not "
+                "those of any images; leave one of the two out"
+            )
         return self
 
 
@@ -237,6 +273,15 @@ class Settings(Section):
     loader: Loader = outside_identity(Loader())
     checkpoints: Checkpoints = outside_identity(Checkpoints())
     logging: Logging = outside_identity(Logging())
+
+    @model_validator(mode="after")
+    def _frozen_statistics_of_something(self) -> "Settings":
+        if self.optimisation.batch_norm == "frozen" and self.network.pretrained is None:
+            raise ValueError(
+                "optimisation.batch_norm=frozen needs network.pretrained: the statistics of a freshly drawn network "
+                "are means of 0 and variances of 1, so it would not be normalised at all"
+            )
+        return self
 
 
 # --- identity -------------------------------------------------------------------------------------------------------

@@ -67,6 +67,10 @@ def mistake(path: Path, *overrides: str) -> str:
         ("dataset=no", "dataset=false: ", "must not be a truth value"),
         ("seed=-1", "seed: ", "greater than or equal to 0"),
         ("optimisation.warmup_epochs=100", "optimisation: ", "warmup_epochs=100 must be less than epochs=100"),
+        ("optimisation.batch_norm=frosen", "optimisation.batch_norm: ", "'batch' or 'frozen'"),
+        ("optimisation.batch_norm=frozen", "optimisation.batch_norm=frozen needs network.pretr", "not be normalised"),
+        ("network.arguments.pad_type=same", "network.arguments: alexnet-sup takes none", "timm and torchvision do"),
+        ("network.arguments=same", "network.arguments: ", "dictionary"),
     ],
 )
 def test_a_mistake_is_told_with_its_place_and_its_cure(file: Path, override: str, where: str, why: str) -> None:
@@ -80,6 +84,27 @@ def test_biases_are_chosen_for_alexnet_sup_alone(file: Path) -> None:
     assert message.startswith(
         f"{file}: network: bias=uniform is a choice for alexnet-sup alone; leave it out, resnet-18"
     )
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("pad_type=", "network.arguments: pad_type must be a number, a word"),
+        ("pad_type={a: 1}", "network.arguments: pad_type must be a number, a word"),
+        ("pad_type=[same, [1, {a: 1}]]", "network.arguments: pad_type must be a number, a word"),
+        ("drop_rate=.nan", "network.arguments: drop_rate must be a number, a word"),
+        ("drop_rate=-.inf", "network.arguments: drop_rate must be a number, a word"),
+    ],
+)
+def test_arguments_of_a_network_are_plain_values(file: Path, argument: str, said: str) -> None:
+    assert said in mistake(file, "network.architecture=resnet-18", f"network.arguments.{argument}")
+
+
+def test_frozen_statistics_are_shared_by_no_images(file: Path) -> None:
+    frozen = ["optimisation.batch_norm=frozen", "optimisation.batch_norm_images=8"]
+    pretrained = ["network.pretrained.file=w.pt", f"network.pretrained.sha256={'a' * 64}"]
+    assert "batch_norm_images=8 goes with batch_norm=batch" in mistake(file, *pretrained, *frozen)
+    assert load(file, [*pretrained, frozen[0]]).optimisation.batch_norm == "frozen"
 
 
 def test_all_mistakes_are_told_at_once(file: Path) -> None:
@@ -281,6 +306,11 @@ CHANGES: list[dict[str, Any]] = [
     {"network": {"bias": "uniform"}},
     {"network": {"pretrained": {"file": "w.pt", "sha256": "a" * 64}}},
     {"network": {"pretrained": {"file": "w.pt", "sha256": "b" * 64}}},
+    {"network": {"pretrained": {"file": "w.pt", "sha256": "b" * 64, "last_layer": "zero"}}},
+    {"network": {"architecture": "resnet-18", "arguments": {"zero_init_residual": True}}},
+    {"network": {"architecture": "resnet-18", "arguments": {"zero_init_residual": False}}},
+    {"network": {"architecture": "resnet-18", "arguments": {"zero_init_residual": 1}}},
+    {"network": {"architecture": "resnet-18", "arguments": {"replace_stride_with_dilation": [False, True, True]}}},
     {"curriculum": {"sigma": 1}},
     {"curriculum": {"schedule": "stepwise"}},
     {"curriculum": {"schedule": "stepwise", "sigmas": [8, 4, 2, 1]}},
@@ -350,6 +380,10 @@ CHANGES: list[dict[str, Any]] = [
     {"optimisation": {"label_smoothing": 0.1}},
     {"optimisation": {"ema": 0.99}},
     {"optimisation": {"batch_norm_images": 32}},
+    {
+        "network": {"pretrained": {"file": "w.pt", "sha256": "a" * 64}},
+        "optimisation": {"batch_norm": "frozen"},
+    },
     {"optimisation": {"non_finite": "skip"}},
     {"precision": {"arithmetic": "bfloat16"}},
     {"precision": {"tf32": True}},
@@ -365,7 +399,10 @@ def test_whatever_changes_the_weights_changes_the_id() -> None:
 def test_every_setting_is_known_to_change_the_id_or_not_to() -> None:
     """Whoever adds a setting decides: into CHANGES, or into NEUTRAL; those of a curriculum under each schedule."""
     tried = {key for document in [*CHANGES, *NEUTRAL] for key in _leaves(_by_schedule(document))}
-    whole = merge(MINIMAL, {"network": {"pretrained": {"file": "w.pt", "sha256": "a" * 64}}})
+    pretrained = {"file": "w.pt", "sha256": "a" * 64}
+    arguments = {"zero_init_residual": True, "replace_stride_with_dilation": [False, True, True]}
+    network = {"architecture": "resnet-18", "arguments": arguments, "pretrained": pretrained}
+    whole = merge(MINIMAL, {"network": network})
     known = set(_leaves(_by_schedule(compose(whole, "test").model_dump())))
     for kind in get_args(get_args(Curriculum)[0]):
         known |= set(_leaves(_by_schedule({"curriculum": kind().model_dump()})))
@@ -407,6 +444,8 @@ def test_what_does_not_change_the_weights_does_not_change_the_id(change: dict[st
         ({"augmentation": {"erasing": 0.0, "erasing_area": [0.02, 0.33], "erasing_ratio": [0.3, 3.3]}}, {}),
         ({"network": {"bias": "zero"}}, {}),
         ({"optimisation": {"learning_rate_schedule": "cosine"}}, {}),
+        ({"optimisation": {"batch_norm": "batch"}}, {}),
+        ({"network": {"arguments": {}}}, {}),
         (
             {"curriculum": {"schedule": "stepwise", "epochs_per_level": None}},
             {"curriculum": {"schedule": "stepwise"}},
@@ -442,6 +481,8 @@ def test_what_is_added_later_leaves_the_identity_of_old_settings_as_it_was() -> 
 def test_pretrained_weights_are_known_by_their_content_not_by_their_place() -> None:
     here, there = ({"pretrained": {"file": file, "sha256": "a" * 64}} for file in ("w.pt", "/elsewhere/v.pt"))
     assert identity(network=here) == identity(network=there) != identity()
+    drawn = {"pretrained": {**here["pretrained"], "last_layer": "drawn"}}
+    assert identity(network=drawn) == identity(network=here), "as it was before it could be said"
 
 
 def test_one_run_has_one_id_however_it_is_spelled(file: Path) -> None:
@@ -450,6 +491,13 @@ def test_one_run_has_one_id_however_it_is_spelled(file: Path) -> None:
     assert identity(optimisation={"learning_rate": 0.001}) == identity()
     assert run_id(load(file, ["optimisation.learning_rate=1e-3"]), DATA_ID) == identity()
     assert identity(optimisation={"epochs": 50.0}) == identity(optimisation={"epochs": 50})
+    networks = [["stem_width=64.0", "drop_rate=5e-1"], ["drop_rate=.5", "stem_width=64"]]
+    first, second = (
+        load(file, ["network.architecture=timm/resnet50", *(f"network.arguments.{part}" for part in parts)])
+        for parts in networks
+    )
+    assert first.network.arguments == {"stem_width": 64, "drop_rate": 0.5}
+    assert run_id(first, DATA_ID) == run_id(second, DATA_ID)
 
 
 def test_resolved_settings_survive_the_round_trip(tmp_path: Path) -> None:

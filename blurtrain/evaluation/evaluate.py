@@ -45,7 +45,7 @@ def evaluate(folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         return known
     torch.set_num_threads(settings.loader.threads or len(cores()))
     device = claim_device()
-    model = build(settings.network.architecture, len(dataset.classes))
+    model = build(settings.network.architecture, len(dataset.classes), settings.network.arguments)
     try:
         model.load_state_dict(safetensors.torch.load_file(run.weights))
     except (safetensors.SafetensorError, RuntimeError) as error:

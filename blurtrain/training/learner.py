@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from blurtrain.device import tf32
 from blurtrain.errors import TrainingError
 from blurtrain.settings import Settings
-from blurtrain.training.batch_norm import share_statistics, update_running
+from blurtrain.training.batch_norm import freeze_statistics, share_statistics, update_running
 from blurtrain.training.distributed import Group
 from blurtrain.training.optimiser import build_optimiser
 
@@ -50,6 +50,8 @@ class Learner:
                 f"optimisation.batch_size={self.settings.batch_size} cannot be shared evenly by {self.group.world} "
                 f"processes in {self.passes} passes each (optimisation.accumulate)"
             )
+        if self.settings.batch_norm == "frozen":
+            return freeze_statistics(network)
         # Running statistics change once a step, and not at all by a step that is left out.
         always = self.passes > 1 or self.settings.non_finite == "skip" or self.half == torch.float16
         images = self.settings.batch_norm_images or self.settings.batch_size

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,14 @@ from blurtrain.data.draws import step_seed
 from blurtrain.data.loader import Loader, open_loader, share_of_rank, training_order, training_sigmas
 from blurtrain.errors import DataError, Stopped, TrainingError
 from blurtrain.evaluation.accuracy import accuracy, cache_key, headline, measured
+from blurtrain.evaluation.first_look import first_look
 from blurtrain.models import build, check_input
 from blurtrain.models.pretrained import load_pretrained
 from blurtrain.models.smoothing import Smoothing
 from blurtrain.run import Attempt, Run, former_id, publish, write_json
 from blurtrain.settings import DEFAULT_MODEL, Settings, run_id
 from blurtrain.training import checkpoint
+from blurtrain.training.batch_norm import freeze_statistics
 from blurtrain.training.distributed import Agreement, Group, process_group
 from blurtrain.training.learner import Learner
 from blurtrain.training.optimiser import learning_rate
@@ -104,6 +106,8 @@ def _attempt(settings: Settings, dataset: Dataset, run: Run, group: Group, stop:
             training = _begin(settings, run, dataset, group, attempt, stop, progress, state)
             position = _position(training, state)
             _tell_start(training, position)
+            if not state:
+                _look_at_pretrained(training)
             try:
                 while position.epoch < settings.optimisation.epochs:
                     _train_epoch(training, position)
@@ -122,9 +126,13 @@ def _attempt(settings: Settings, dataset: Dataset, run: Run, group: Group, stop:
 
 
 def check_settings(settings: Settings, dataset: Dataset) -> None:
-    """Raise DataError where settings and data, each fine by itself, do not fit together."""
-    resolution = settings.data.resolution
-    check_input(settings.network.architecture, len(dataset.classes), resolution)
+    """Raise DataError (or another BlurtrainError) where settings, network and data, each fine by itself, do not fit
+    together."""
+    resolution, network = settings.data.resolution, settings.network
+    check_input(network.architecture, len(dataset.classes), resolution, network.arguments)
+    if settings.optimisation.batch_norm == "frozen":
+        with torch.device("meta"):
+            freeze_statistics(build(network.architecture, len(dataset.classes), network.arguments))
     if dataset.manifest["stored_size"] < resolution:
         raise DataError(
             f"dataset {dataset.name!r} is stored at {dataset.manifest['stored_size']} px, less than data.resolution="
@@ -145,10 +153,12 @@ def _begin(
     state: dict[str, Any] | None,
 ) -> Training:
     torch.manual_seed(settings.seed)
-    network = build(settings.network.architecture, len(dataset.classes), bias=settings.network.bias)
+    n = settings.network
+    network = build(n.architecture, len(dataset.classes), n.arguments, bias=n.bias)
     if settings.network.pretrained and not state:
-        fresh = load_pretrained(network, settings.network.pretrained)
-        log.info("weights of %s; freshly drawn: %s", settings.network.pretrained.file, ", ".join(fresh) or "none")
+        pretrained = settings.network.pretrained
+        fresh = ", ".join(load_pretrained(network, pretrained)) or "none"
+        log.info("weights of %s; others, %s: %s", pretrained.file, pretrained.last_layer, fresh)
     smoothing = Smoothing(network, settings.curriculum)
     learner = Learner(network, settings, group)
     share, side = settings.optimisation.batch_size // group.world, settings.data.resolution
@@ -183,6 +193,23 @@ def _tell_start(training: Training, position: Position) -> None:
         log.info("%s: attempt %d goes on from %s", training.run.path, attempt.number, place)
         if missing := shortfall(training.settings.curriculum, training.settings.optimisation.epochs):
             log.warning("%s", missing)
+
+
+def _look_at_pretrained(training: Training) -> None:
+    """Log how weights from a file behave on these images before the first step, and warn where something is wrong."""
+    settings, attempt = training.settings, training.attempt
+    if attempt is None or settings.network.pretrained is None:
+        return
+    training.progress.tick(doing="looking at the pretrained weights")
+    o = settings.optimisation
+    sharing = (o.batch_norm_images or o.batch_size) if o.batch_norm == "batch" else None
+    look = first_look(settings.network, training.dataset, training.transform, sharing, training.group.device)
+    if look:
+        attempt.record("pretrained", **asdict(look), warnings=look.warnings())
+        log.info("%s; %s", look.summary(), look.compared())
+        for warning in look.warnings():
+            log.warning("%s", warning)
+    training.progress.tick(doing="training")
 
 
 def _train_epoch(training: Training, position: Position) -> None:

@@ -150,3 +150,49 @@ def test_without_timm_its_networks_say_what_to_install(monkeypatch: pytest.Monke
     with pytest.raises(SettingsError, match="pip install timm"):
         build("timm/resnet50", 3)
     build("resnet-18", 3)
+
+
+# --- arguments ------------------------------------------------------------------------------------------------------
+
+
+def test_arguments_make_another_network() -> None:
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    outcomes = []
+    for arguments in ({}, {"pad_type": "same"}):
+        torch.manual_seed(0)
+        model = build("timm/mobilenetv2_035", 3, arguments).eval()
+        outcomes.append((model.state_dict(), model(x)))
+    (weights, plain), (same_weights, padded) = outcomes
+    assert all(torch.equal(weights[name], same_weights[name]) for name in weights) and not torch.allclose(plain, padded)
+    assert build("vgg-16", 3, {"dropout": 0.25}).classifier[2].p == 0.25  # type: ignore[index,union-attr]
+    check_input("timm/vit_tiny_patch16_224", 7, 96, {"img_size": 96})
+
+
+@pytest.mark.parametrize(
+    "architecture, arguments, said",
+    [
+        ("timm/mobilenetv2_100", {"pad_typ": "same"}, "arguments.pad_typ: unknown to .*; did you mean 'pad_type'"),
+        ("timm/levit_128", {"drop": 0.1}, "arguments.drop: unknown to .*; did you mean 'drop_rate'"),
+        ("resnet-18", {"zero_init": True}, "arguments.zero_init: unknown to .*; did you mean 'zero_init_residual'"),
+        ("timm/mobilenetv2_100", {"act_layer": "no_such"}, "timm/mobilenetv2_100 cannot be made with them .*no_such"),
+        ("timm/mobilenetv2_100", {"features_only": True}, "no longer one logit a class"),
+        *[
+            (architecture, {name: value}, f"arguments.{name}: cannot be set: weights come from network.pretrained")
+            for architecture, name, value in (
+                ("timm/mobilenetv2_100", "pretrained", True),
+                ("timm/mobilenetv2_100", "pretrained_cfg_overlay", "x"),
+                ("timm/mobilenetv2_100", "checkpoint_path", "x.pt"),
+                ("timm/mobilenetv2_100", "in_chans", 1),
+                ("timm/mobilenetv2_100", "num_classes", 4),
+                ("timm/mobilenetv2_100", "dtype", "bfloat16"),
+                ("resnet-18", "weights", "DEFAULT"),
+                ("resnet-18", "num_classes", 4),
+            )
+        ],
+    ],
+)
+def test_arguments_that_will_not_do_are_refused_in_one_line(
+    architecture: str, arguments: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(SettingsError, match=rf"^network\.[^\n]*{said}[^\n]*$"):
+        check_input(architecture, 7, 64, arguments)
