@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.literature import CLEAR, DATASETS, REGIMES, study_order
 from analysis.statistics import Estimate, accuracy, accuracy_ratio
 
-ALIKE = ["dataset", "model", "resolution", "epochs", "split", "truncate", "light", "classes"]
+ALIKE = ["dataset", "model", "resolution", "epochs", "split", "truncate", "light", "pixels", "classes"]
 """Runs that differ in one of these are never averaged nor compared in one panel."""
 
 
@@ -47,6 +47,7 @@ class Panel:
     split: str
     truncate: float
     light: str
+    pixels: str
     classes: int
     n: tuple[int, int]
     """Fewest and most test images (they differ where the seed also draws the split)."""
@@ -100,6 +101,7 @@ def _panel(alike: dict[str, Any], varies: list[str], rows: pd.DataFrame) -> Pane
         "epochs": "{} epochs",
         "truncate": "cut at {:g} sigma",
         "light": "blurred as {} light",
+        "pixels": "tested on {} pixels",
         "classes": "{} classes",
     }
     runs = _by("regime", rows)

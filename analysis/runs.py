@@ -50,6 +50,7 @@ class _Accuracy(_Document):
     reference_resolution: int = Field(gt=0)
     truncate: float
     light: Literal["sRGB", "linear"] = "sRGB"
+    pixels: Literal["source", "stored"] = "stored"
     levels: tuple[_Level, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -98,7 +99,7 @@ def _rows(run: Run) -> list[dict[str, Any]]:
             "top5_count": level.top5,
             **measured.model_dump(include={"n", "classes", "largest_class"}),
             "epochs": result.epochs,
-            **measured.model_dump(include={"resolution", "split", "truncate", "light"}),
+            **measured.model_dump(include={"resolution", "split", "truncate", "light", "pixels"}),
         }
         for level in measured.levels
     ]
@@ -122,7 +123,8 @@ def load(runs: str | Path) -> pd.DataFrame:
 
     Columns: run_id, dataset, regime, model, seed, sigma (pixels at 224), top1, top5 (percent), top1_count, top5_count
     (images), n, classes, largest_class (images), epochs, resolution, split, truncate (kernels end at so many sigmas),
-    light (what was blurred: sRGB values, or linear light).
+    light (what was blurred: sRGB values, or linear light), pixels (of the test images: source, resized once, straight
+    from the source; stored, resized again from what is stored for training).
     Runs that are not done are left out; `unfinished` names them.
     Raises RunError if there is no done run, or if a file of a done run is damaged.
     """
@@ -136,7 +138,7 @@ def unfinished(runs: str | Path) -> list[str]:
 
 def results(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame of `load` as one row a run: run_id, dataset, regime, seed, top1@0, top1@1, ... (percent), n, classes,
-    model, epochs, resolution, split. A sigma that a run was not measured at is NaN."""
+    model, epochs, resolution, split, pixels. A sigma that a run was not measured at is NaN."""
     labels = {sigma: f"top1@{sigma:g}" for sigma in sorted(frame["sigma"].unique())}
     wide = frame.assign(sigma=frame["sigma"].map(labels)).pivot(index="run_id", columns="sigma", values="top1")
     wide.columns.name = None
@@ -145,7 +147,7 @@ def results(frame: pd.DataFrame) -> pd.DataFrame:
         [
             about[["run_id", "dataset", "regime", "seed"]],
             wide[list(dict.fromkeys(labels.values()))],
-            about[["n", "classes", "model", "epochs", "resolution", "split"]],
+            about[["n", "classes", "model", "epochs", "resolution", "split", "pixels"]],
         ],
         axis="columns",
     ).reset_index(drop=True)

@@ -35,7 +35,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(outcome))
         return 0
-    print(f"{options.run}: {outcome['split']} split, n = {outcome['n']}")
+    print(f"{options.run}: {outcome['split']} split, n = {outcome['n']}, {outcome['pixels']} pixels")
     for level in outcome["levels"]:
         print(
             f"sigma {level['sigma']:4g}: top-1 {100 * level['top1'] / outcome['n']:6.2f} %, "

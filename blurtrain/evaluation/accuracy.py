@@ -11,15 +11,17 @@ from torch import Tensor, nn
 
 from blurtrain.blur.curriculum import scaled
 from blurtrain.data.augment import Transform
-from blurtrain.data.catalog import Dataset
+from blurtrain.data.catalog import Dataset, EvaluationImages
 from blurtrain.data.loader import Loader
 from blurtrain.settings import Settings
 
 
-def cache_key(settings: Settings, epoch: int) -> str:
+def cache_key(settings: Settings, images: EvaluationImages, epoch: int) -> str:
     """Hash of everything that the outcome of `accuracy` depends on, beside the run's weights."""
     e = settings.evaluation
-    parts = [2, e.split, list(e.sigmas), epoch, settings.blur.model_dump(), settings.data.resolution]
+    parts: list[Any] = [2, e.split, list(e.sigmas), epoch, settings.blur.model_dump(), settings.data.resolution]
+    if images.pixels == "source":  # the id of the run stands for the others
+        parts.append(images.store.folder.name)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
@@ -38,12 +40,18 @@ def accuracy(
 ) -> dict[str, Any]:
     """Counts of correct images at each sigma of `settings.evaluation` (pixels at the reference resolution).
 
+    `loader` is one of `dataset.evaluation_images(...)`. The outcome names their store, and how often their pixels were
+    resampled: see `EvaluationImages.pixels`.
+
     The batches are the same for any `world`, so that the counts are too: each process takes every `world`-th of them,
     and `total` adds the counts up; raises RuntimeError if then not every image was counted exactly once. `tick` is
     called equally often by each process, after every batch or in place of one.
     """
     e = settings.evaluation
-    indices, labels = dataset.split(e.split)
+    images = dataset.evaluation_images(e.split, settings.data.resolution)
+    if loader.store != images.store:
+        raise RuntimeError(f"the loader reads {loader.store.folder}, but evaluation is on {images.store.folder}")
+    indices = images.indices
     weights = next(model.parameters())
     device = weights.device
     batches = [indices[k : k + e.batch_size] for k in range(0, len(indices), e.batch_size)]
@@ -72,7 +80,9 @@ def accuracy(
         "split": e.split,
         "n": len(indices),
         "classes": len(dataset.classes),
-        "largest_class": int(np.bincount(labels).max()),
+        "largest_class": int(np.bincount(images.labels).max()),
+        "pixels": images.pixels,
+        "store": images.store.folder.name,
         "resolution": settings.data.resolution,
         "reference_resolution": settings.blur.reference_resolution,
         "truncate": settings.blur.truncate,

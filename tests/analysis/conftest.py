@@ -46,7 +46,7 @@ def make_run() -> MakeRun:
             return run_id
         accuracy = {
             "measure": "accuracy", "split": "test", "n": 86, "classes": 26, "largest_class": 25, "epoch": 60,
-            "resolution": 64, "reference_resolution": 224, "truncate": 4.0, "light": "sRGB",
+            "resolution": 64, "reference_resolution": 224, "truncate": 4.0, "light": "sRGB", "pixels": "source",
         }  # fmt: skip
         accuracy |= {k: v for k, v in fields.items() if k in accuracy}
         accuracy["levels"] = [{"sigma": s, "top1": c, "top5": min(c + 5, accuracy["n"])} for s, c in counts.items()]

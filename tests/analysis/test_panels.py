@@ -45,7 +45,8 @@ def test_ratios_pair_seeds_and_sigmas(runs: Path, make_run: MakeRun) -> None:
     ("field", "value", "detail"),
     [("model", "resnet-18", "resnet-18"), ("epochs", 90, "90 epochs"), ("resolution", 224, "224 px"),
      ("split", "val", "val"), ("truncate", 2.0, "cut at 2 sigma"),
-     ("light", "linear", "blurred as linear light"), ("classes", 12, "12 classes")],
+     ("light", "linear", "blurred as linear light"), ("pixels", "stored", "tested on stored pixels"),
+     ("classes", 12, "12 classes")],
 )  # fmt: skip
 def test_runs_that_are_not_alike_have_panels_of_their_own(
     runs: Path, make_run: MakeRun, field: str, value: object, detail: str

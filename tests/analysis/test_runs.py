@@ -23,7 +23,7 @@ def test_tidy_frame_has_a_row_per_run_and_sigma(runs: Path, make_run: MakeRun) -
         "run_id": run_id, "dataset": "faces", "regime": "blurry", "model": "alexnet-sup", "seed": 3, "sigma": 8.0,
         "top1": 50.0, "top5": pytest.approx(100 * 48 / 86), "top1_count": 43, "top5_count": 48, "n": 86, "classes": 26,
         "largest_class": 25, "epochs": 60, "resolution": 64, "split": "test", "truncate": 4.0,
-        "light": "sRGB",
+        "light": "sRGB", "pixels": "source",
     }  # fmt: skip
     assert frame["top1"][0] == pytest.approx(100 * 70 / 86)
     assert len(frame) == 2
@@ -50,10 +50,16 @@ def test_results_csv_has_exactly_the_promised_columns(runs: Path, make_run: Make
     text = results_csv(analysis.load(runs))
     header, row, other = text.splitlines()
     assert header == (
-        "run_id,dataset,regime,seed,top1@0,top1@0.5,top1@2,top1@16,n,classes,model,epochs,resolution,split"
+        "run_id,dataset,regime,seed,top1@0,top1@0.5,top1@2,top1@16,n,classes,model,epochs,resolution,split,pixels"
     )
-    assert row == f"{first},faces,clear,0,81.3953,69.7674,,8.1395,86,26,alexnet-sup,60,64,test"
+    assert row == f"{first},faces,clear,0,81.3953,69.7674,,8.1395,86,26,alexnet-sup,60,64,test,source"
     assert other.split(",")[4:8] == ["9.3023", "", "10.4651", ""]
+
+
+def test_measurements_of_before_there_were_test_stores_are_of_stored_pixels(runs: Path, make_run: MakeRun) -> None:
+    path = runs / make_run(runs) / "evaluations" / "accuracy-0123abcd.json"
+    path.write_text(json.dumps(_without("pixels")(json.loads(path.read_text()))))
+    assert analysis.load(runs)["pixels"].unique().tolist() == ["stored"]
 
 
 def test_counts_can_be_had_back_from_results_csv(runs: Path, make_run: MakeRun, tmp_path: Path) -> None:
