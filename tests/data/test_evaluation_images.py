@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from blurtrain.errors import DataError
 from blurtrain.evaluation.evaluate import evaluate
 from blurtrain.run import Run
 from blurtrain.settings import Loader, Settings
+from blurtrain.training import train as training
 from blurtrain.training.train import train
 
 CPU = torch.device("cpu")
@@ -231,6 +233,22 @@ def test_a_run_is_the_same_run_with_either_and_its_measurements_are_told_apart(
     assert len(list(old.evaluations.iterdir())) == 1
     assert evaluate(old.path) == measured(new) | {"epoch": 2}, "of the same weights, beside the one of before"
     assert len(list(old.evaluations.iterdir())) == 2
+
+
+def test_the_training_store_leaves_memory_before_the_test_store_comes(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaders: list[weakref.ref[Any]] = []
+
+    def opened(*how: Any) -> Any:
+        assert [loader() for loader in loaders] == [None] * len(loaders)
+        loader = open_loader(*how)
+        loaders.append(weakref.ref(loader))
+        return loader
+
+    monkeypatch.setattr(training, "open_loader", opened)
+    train(tiny(optimisation={"epochs": 1}), tmp_path)
+    assert len(loaders) == 2
 
 
 def test_measurements_of_before_are_found_and_named(copy: Dataset, tiny: Tiny, tmp_path: Path) -> None:
