@@ -13,7 +13,18 @@ from blurtrain.run import Run, read_json
 from blurtrain.schema import validate
 
 REFERENCE = 224  # sigma is in pixels at this resolution, in every table and figure
-CONDITIONS = ("split", "resolution", "truncate", "light", "drop_last", "epoch", "n", "classes", "largest_class")
+CONDITIONS = (
+    "split",
+    "resolution",
+    "truncate",
+    "light",
+    "pixels",
+    "drop_last",
+    "epoch",
+    "n",
+    "classes",
+    "largest_class",
+)
 """Fields of an evaluation, and columns of every table: levels measured under the same conditions are merged, those
 measured under others are other rows."""
 
@@ -51,6 +62,7 @@ class _Accuracy(_Document):
     reference_resolution: int = Field(gt=0)
     truncate: float
     light: Literal["sRGB", "linear"] = "sRGB"
+    pixels: Literal["source", "stored"] = "stored"
     drop_last: bool = False
     objects: tuple[int, ...] | None = None
     """Images of each object; None: none is known to be shown twice, or, where it is missing, nobody had looked yet."""

@@ -31,6 +31,7 @@ _WORDS = {
     "resolution": "{} px",
     "truncate": "cut at {} sigma",
     "light": "blurred as {} light",
+    "pixels": "tested on {} pixels",
     "epoch": "after {} epochs",
     "n": "{} images",
     "classes": "{} classes",

@@ -105,12 +105,13 @@ def load(runs: str | Path) -> pd.DataFrame:
 
     Columns: run_id, dataset, regime, model, seed, sigma (pixels at 224), top1, top5 (percent), top1_count, top5_count
     (images); the conditions: split, resolution, truncate (kernels end at so many sigmas), light (what was blurred: sRGB
-    values, or linear light), drop_last (whether images behind the last whole batch were left out), epoch (the weights
-    are those after so many), n, classes, largest_class (images); objects (how many the images show; 0: no object twice;
-    NaN: not recorded by an older version), object_n and object_top1 (images and right ones of each); epochs, data_id
-    (of the images trained on), settings_id (the same for runs that differ in their seed alone: only those may be
-    averaged). Then a column, by its dotted name, for each setting in which runs on one dataset differ beyond what model
-    and regime say.
+    values, or linear light), pixels (of the test images: source, resized once, straight from the source; stored,
+    resized again from what is stored for training), drop_last (whether images behind the last whole batch were left
+    out), epoch (the weights are those after so many), n, classes, largest_class (images); objects (how many the images
+    show; 0: no object twice; NaN: not recorded by an older version), object_n and object_top1 (images and right ones of
+    each); epochs, data_id (of the images trained on), settings_id (the same for runs that differ in their seed alone:
+    only those may be averaged). Then a column, by its dotted name, for each setting in which runs on one dataset differ
+    beyond what model and regime say.
 
     `regime` and `model` say what a run is, also where its settings differ from the presets it names. Runs that are not
     done are left out; `unfinished` names them. Warns of levels that were measured twice with different outcomes.

@@ -216,6 +216,8 @@ class Evaluation(Section):
     """What is measured at the end."""
 
     split: Literal["train", "val", "test"] = "test"
+    """Of val and test there are images resized straight from their source, at the resolution that the dataset was
+    prepared for. Else those that are stored for training are resized once more, which blurs them; results say so."""
     sigmas: tuple[Sigma, ...] = Field((0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0), min_length=1)
     """Blur levels, in pixels at the reference resolution."""
     batch_size: int = Field(256, ge=1)

@@ -1,6 +1,7 @@
 """The front door: help for everything, one line for a mistake, results on stdout, and nothing heavy at the door."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -212,7 +213,7 @@ def test_prepare_takes_every_option_to_the_recipe(
 ) -> None:
     root = tmp_path / "data"
     root.mkdir()
-    (root / ".stores").symlink_to(prepared.folder.parent / ".stores")  # so that nothing is written anew
+    shutil.copytree(prepared.folder.parent / ".stores", root / ".stores")  # so that not all is written anew
     options = "--resolution 64 --val 0.2 --test 0.3 --split-seed 5 --min-images 2 --label leaf --hold-out images"
     assert ended(["data", "prepare", tree, "--name", "other", "--data", root, *options.split()]) == 0
     assert capsys.readouterr().out == f"{root}/other: 3 classes, 21 train, 9 val, 12 test, 73 px\n"
@@ -222,7 +223,7 @@ def test_grid_files_prepare_their_datasets(
     here: Path, tree: Path, prepared: Dataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (here / "data").mkdir()
-    (here / "data" / ".stores").symlink_to(prepared.folder.parent / ".stores")
+    shutil.copytree(prepared.folder.parent / ".stores", here / "data" / ".stores")
     (here / "grid.yaml").write_text(
         f"data:\n  one: {{images: {tree.name}, resolution: 64}}\n"
         f"  two: {{images: {tree.name}, resolution: 64, val: 0}}\n"
@@ -247,6 +248,7 @@ def test_list_prints_one_json_document(prepared: Dataset, capsys: pytest.Capture
         "counts": {"train": 30, "val": 3, "test": 9},
         "stored_size": 73,
         "store": prepared.manifest["store"],
+        "test_store": prepared.manifest["test_store"],
         "classes": 3,
     }
     assert ended(["data", "list", "--data", root]) == 0

@@ -67,7 +67,10 @@ def _list(options: argparse.Namespace) -> int:
     if not options.data.is_dir():
         raise DataError(f"{options.data}: no such folder; --data names the folder of prepared datasets")
     keys = ("name", "data_id", "counts", "stored_size", "store")
-    rows = [{k: d.manifest[k] for k in keys} | {"classes": len(d.classes)} for d in datasets(options.data)]
+    rows = [
+        {k: d.manifest[k] for k in keys} | {"test_store": d.manifest.get("test_store"), "classes": len(d.classes)}
+        for d in datasets(options.data)
+    ]
     if options.json:
         print(json.dumps(rows, indent=1))
     for row in [] if options.json else rows:
@@ -110,8 +113,10 @@ def add(commands: Any) -> None:
         "--hold-out", choices=["images", "leaves"], help="hold out single images (default) or whole leaf folders"
     )
     p.add_argument("--train-images", type=int, metavar="N", help="at most N training images of each label (all)")
-    p.add_argument("--resolution", type=int, help="training resolution in pixels (224); pixels are stored at 8/7 of it")
-    p.add_argument("--stored", type=int, help="side of the stored images in pixels, if not 8/7 of the resolution")
+    p.add_argument(
+        "--resolution", type=int, help="of the network's input, in pixels (224): val and test images are stored at it"
+    )
+    p.add_argument("--stored", type=int, help="side of the images that crops are taken from (8/7 of the resolution)")
     p.add_argument(
         "--encoding", choices=["raw", "jpg"], help="raw: fastest to read (default); jpg: in an eighth of the room"
     )

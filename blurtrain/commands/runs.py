@@ -62,7 +62,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _print(folder: Path, outcome: dict[str, Any]) -> None:
-    print(f"{folder}: {outcome['split']} split, n = {outcome['n']}")
+    print(f"{folder}: {outcome['split']} split, n = {outcome['n']}, {outcome['pixels']} pixels")
     for level in outcome["levels"]:
         print(
             f"sigma {level['sigma']:4g}: top-1 {100 * level['top1'] / outcome['n']:6.2f} %, "

@@ -131,7 +131,12 @@ class Transform:
         return self.augmentation.colour > 0 or self.blur.linear_light
 
     def resized(self, images: Tensor) -> Tensor:
-        """The whole image at the network's resolution, as 8-bit values in float32: the start of every evaluation."""
+        """The whole image at the network's resolution, as 8-bit values in float32: the start of every evaluation.
+
+        Images that have it already, as those of a test store do, keep their pixels, whatever the device.
+        """
+        if images.shape[-1] == self.resolution:
+            return images.to(torch.float32, memory_format=torch.contiguous_format)
         zero = torch.zeros(1, dtype=torch.long)  # one geometry, the same for all images
         whole = zero + images.shape[-1]
         return (

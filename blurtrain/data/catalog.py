@@ -1,8 +1,14 @@
 """Prepared datasets: a name, a pixel store, and a view on it (index, label, object and split of each image).
 
-<root>/<name>/manifest.json    classes, counts per split, data id, store, normalisation statistics, how it was made
+<root>/<name>/manifest.json    classes, counts per split, data id, stores, normalisation statistics, how it was made
 <root>/<name>/view.npz         index, label, leaf, split: one entry an image
 <root>/.stores/...             see blurtrain.data.store; several views may share one store
+
+A dataset has two stores. The training store holds all images of the tree, a little larger than the network's input, as
+random crops are taken from them; so views with other labels and splits find the same one. The test store holds the val
+and test images of the view, at the resolution itself: an image that is resized once more, from the training store, is
+blurred by that. It is not for all images, which would take 77 % more disk (of raw pixels), since training needs none of
+them; so views that hold out others have test stores of their own. It is always raw: these are few, and measured on.
 """
 
 import hashlib
@@ -62,11 +68,12 @@ class Recipe(BaseModel):
     train_images: int | None = Field(None, ge=1)
     """At most so many training images of each label, drawn by split_seed; none: all."""
     resolution: int = Field(224, ge=8)
-    """Training resolution that the pixels are meant for."""
+    """Side of the network's input that the pixels are meant for. Images of val and test are kept at it, too."""
     stored: int | None = Field(None, ge=8)
-    """Side of the stored images; by default 8/7 of the resolution, as the study's 256 for 224."""
+    """Side of the images in the training store; by default 8/7 of the resolution, as the study's 256 for 224."""
     encoding: Encoding = "raw"
-    """raw: fastest to read; jpg: in about an eighth of the room, for what is large. The pixels are not the same."""
+    """Of the training store. raw: fastest to read; jpg: in about an eighth of the room, for what is large. The pixels
+    are not the same."""
     quality: int | None = Field(None, ge=1, le=BEST_QUALITY)
     """Of jpg; by default 90."""
     skip_unreadable: bool = False
@@ -89,6 +96,22 @@ class Recipe(BaseModel):
 
 
 @dataclass(frozen=True)
+class EvaluationImages:
+    """The images of one split, in the store that evaluation reads them from."""
+
+    store: PixelStore
+    indices: NDArray[np.int64]
+    """Places in the store, in ascending order."""
+    labels: NDArray[np.int64]
+    pixels: Literal["source", "stored"]
+    """source: resized once, straight from the source; stored: to be resized again, from the training store."""
+
+    def labels_by_index(self) -> NDArray[np.int64]:
+        """Label of each image in the store; -1 for those of no or another split."""
+        return _by_index(self.store, self.indices, self.labels)
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A prepared dataset, by its folder."""
 
@@ -107,7 +130,8 @@ class Dataset:
 
     @property
     def data_id(self) -> str:
-        """Hash of paths, source bytes, labels, splits and preparation settings."""
+        """Hash of paths, source bytes, labels, splits and preparation settings of what is trained on: the test store
+        has an id of its own."""
         return self.manifest["data_id"]
 
     @property
@@ -155,9 +179,33 @@ class Dataset:
 
     def labels_by_index(self) -> NDArray[np.int64]:
         """Label of each image in the store; -1 for images that this view leaves out."""
-        labels = np.full(len(self.store), -1, np.int64)
-        labels[self.view["index"]] = self.view["label"]
-        return labels
+        return _by_index(self.store, self.view["index"], self.view["label"])
+
+    @cached_property
+    def test_store(self) -> PixelStore | None:
+        """Images of val and test, in the order of the view; None if there are none, or none had been prepared yet."""
+        key = self.manifest.get("test_store")
+        return PixelStore(self.folder.parent / ".stores" / key) if key else None
+
+    @property
+    def held_out(self) -> NDArray[np.bool_]:
+        """Which entries of the view are of val or test."""
+        return self.view["split"] != tree.SPLITS.index("train")
+
+    def evaluation_images(self, split: str, resolution: int) -> EvaluationImages:
+        """What to evaluate on at `resolution`: images of the test store where they are of that side, else (also to
+        evaluate on the training split) those of the training store.
+
+        Raises DataError if the dataset has none of the split, or if its test store is damaged.
+        """
+        indices, labels = self.split(split)
+        store = self.test_store
+        if split == "train" or store is None or self.manifest["resolution"] != resolution:
+            return EvaluationImages(self.store, indices, labels, "stored")
+        if (len(store), store.size) != (np.count_nonzero(self.held_out), resolution):
+            raise DataError(f"{store.folder}: does not hold the test images of {self.folder}; prepare it again")
+        places = np.cumsum(self.held_out) - 1
+        return EvaluationImages(store, places[self.view["split"] == tree.SPLITS.index(split)], labels, "source")
 
     def check(self) -> None:
         """Verify manifest, view and every stored pixel; raises DataError naming what is wrong."""
@@ -169,6 +217,21 @@ class Dataset:
         if _data_id(store, self.classes, view) != self.data_id:
             raise DataError(f"{self.folder}: view.npz was changed after it was prepared; prepare it again")
         store.check()
+        if self.test_store:
+            if not _same_sources(self.test_store, [store.rows[k] for k in view["index"][self.held_out]]):
+                raise DataError(f"{self.test_store.folder}: holds other images than val and test; prepare it again")
+            self.test_store.check()
+
+
+def _by_index(store: PixelStore, indices: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    placed = np.full(len(store), -1, np.int64)
+    placed[indices] = labels
+    return placed
+
+
+def _same_sources(store: PixelStore, rows: list[dict[str, str]]) -> bool:
+    """Whether the images of the store were made, one by one, from the same files as those of `rows`."""
+    return [(r["path"], r["sha256"]) for r in store.rows] == [(r["path"], r["sha256"]) for r in rows]
 
 
 def open_dataset(root: Path, name: str) -> Dataset:
@@ -205,9 +268,15 @@ def prepare(root: Path, name: str, recipe: Recipe, images_root: Path = Path()) -
         "schema": SCHEMA,
         "files": _fingerprint(source, images),
     }
-    old = read_json(root / name / "manifest.json")
-    if old and old["request"] == request and (root / ".stores" / old["store"]).is_dir():
-        return Dataset(root / name), False
+    dataset, stores = Dataset(root / name), root / ".stores"
+    old = read_json(dataset.folder / "manifest.json")
+    if old and old["request"] == request and (stores / old["store"]).is_dir():
+        test = old.get("test_store", "not yet")  # as before there were any
+        if test is None or (stores / test).is_dir():
+            return dataset, False
+        test = _write_test_store(dataset, source, recipe, dataset.store, dataset.view["index"][dataset.held_out])
+        publish(dataset.folder / "manifest.json", json.dumps(old | {"test_store": test}, indent=1))
+        return Dataset(dataset.folder), True
 
     images = tree.keep_labels(images, recipe.min_leaves, recipe.min_images)
     if recipe.splits:
@@ -239,11 +308,13 @@ def prepare(root: Path, name: str, recipe: Recipe, images_root: Path = Path()) -
         "split": np.array([tree.SPLITS.index(i.split) for i in images], np.int8),
     }
     mean, sd = _statistics(store, view["index"][view["split"] == 0])
+    test = _write_test_store(dataset, source, recipe, store, view["index"][view["split"] != 0])
     manifest = {
         "schema": SCHEMA,
         "name": name,
         "data_id": _data_id(store, classes, view),
         "store": store.folder.name,
+        "test_store": test,
         "stored_size": store.size,
         "resolution": recipe.resolution,
         "classes": classes,
@@ -253,15 +324,31 @@ def prepare(root: Path, name: str, recipe: Recipe, images_root: Path = Path()) -
         "unreadable": unreadable,
         "request": request,
     }
-    folder = root / name
-    folder.mkdir(parents=True, exist_ok=True)
+    dataset.folder.mkdir(parents=True, exist_ok=True)
     # The manifest comes last: without it the dataset does not exist, and with it everything it speaks of does.
-    (folder / "manifest.json").unlink(missing_ok=True)
+    (dataset.folder / "manifest.json").unlink(missing_ok=True)
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **view)
-    publish(folder / "view.npz", buffer.getvalue())
-    publish(folder / "manifest.json", json.dumps(manifest, indent=1))
-    return Dataset(folder), True
+    publish(dataset.folder / "view.npz", buffer.getvalue())
+    publish(dataset.folder / "manifest.json", json.dumps(manifest, indent=1))
+    return Dataset(dataset.folder), True
+
+
+def _write_test_store(
+    dataset: Dataset, source: Path, recipe: Recipe, store: PixelStore, indices: NDArray[np.int64]
+) -> str | None:
+    """The id of the store that has these images of the training `store` at the resolution; None for no images."""
+    if not len(indices):
+        return None
+    rows = [store.rows[k] for k in indices]
+    # They are decoded once more. That costs their share of the time, and keeps a store one size and one list of images.
+    test, unreadable = write_store(dataset.folder.parent, source, [row["path"] for row in rows], recipe.resolution)
+    if unreadable or not _same_sources(test, rows):
+        raise DataError(
+            f"{source}: images have changed since they were stored for training; remove {dataset.folder}, if it is "
+            "there, and prepare again"
+        )
+    return test.folder.name
 
 
 def _source(root: Path, recipe: Recipe, images_root: Path) -> Path:

@@ -1,6 +1,6 @@
 """Batches of stored pixels in a given order: the same order and pixels whichever loader brings them.
 
-Every loader yields `Batch`es through `epoch(order, batch_size)`. Nothing random happens here.
+Every loader yields `Batch`es of one pixel store through `epoch(order, batch_size)`. Nothing random happens here.
 """
 
 from collections.abc import Generator
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from blurtrain.blur.curriculum import sigmas
 from blurtrain.curricula import Curriculum
 from blurtrain.data.batches import Batch, on_device
-from blurtrain.data.catalog import Dataset
 from blurtrain.data.draws import batch_draws, curriculum_draws, shuffled
 from blurtrain.data.reader import Reader
 from blurtrain.data.store import PixelStore
@@ -23,7 +22,20 @@ from blurtrain.errors import DataError
 from blurtrain.settings import Loader as Settings
 
 
+class Labelled(Protocol):
+    """Images in a pixel store: a dataset as it is trained on, or a split as it is evaluated on."""
+
+    @property
+    def store(self) -> PixelStore: ...
+
+    def labels_by_index(self) -> NDArray[np.int64]:
+        """Label of each image in the store; -1 for those that are not meant."""
+        ...
+
+
 class Loader(Protocol):
+    store: PixelStore
+
     def epoch(self, order: NDArray[np.int64], batch_size: int) -> Generator[Batch]:
         """The images of `order`, `batch_size` at a time; the last batch may be smaller. It may be left early.
 
@@ -72,15 +84,15 @@ def share_of_rank(everyone: NDArray[Any], batch_size: int, rank: int, world: int
     return everyone.reshape(-1, world, batch_size // world)[:, rank].reshape(-1)
 
 
-def open_loader(settings: Settings, dataset: Dataset, device: torch.device) -> Loader:
+def open_loader(settings: Settings, images: Labelled, device: torch.device) -> Loader:
     """The loader that `settings` ask for ("auto": FFCV where it can be imported, else resident).
 
     Raises DataError where FFCV is asked for and missing, or the pixels are not those that were prepared.
     """
-    reader = _open_reader(settings, dataset.store)
-    loader = StreamingLoader(dataset, device, reader) if reader else ResidentLoader(dataset, device)
-    if dataset.store.encoding != "raw":
-        _check_decoder(loader, dataset.store)
+    reader = _open_reader(settings, images.store)
+    loader = StreamingLoader(images, device, reader) if reader else ResidentLoader(images, device)
+    if images.store.encoding != "raw":
+        _check_decoder(loader, images.store)
     return loader
 
 
@@ -115,10 +127,10 @@ def _check_decoder(loader: Loader, store: PixelStore) -> None:
 class ResidentLoader:
     """The whole pixel store in the device's memory, decoded once, and read without FFCV."""
 
-    def __init__(self, dataset: Dataset, device: torch.device):
-        store = dataset.store
-        self.pixels = torch.from_numpy(store.read(np.arange(len(store)))).to(device)
-        self.labels = torch.from_numpy(dataset.labels_by_index()).to(device)
+    def __init__(self, images: Labelled, device: torch.device):
+        self.store = images.store
+        self.pixels = torch.from_numpy(self.store.read(np.arange(len(self.store)))).to(device)
+        self.labels = torch.from_numpy(images.labels_by_index()).to(device)
 
     def epoch(self, order: NDArray[np.int64], batch_size: int) -> Generator[Batch]:
         """See `Loader`."""
@@ -132,9 +144,9 @@ class ResidentLoader:
 class StreamingLoader:
     """Batches that a reader brings from the disk, one after the other."""
 
-    def __init__(self, dataset: Dataset, device: torch.device, reader: Reader):
-        self.device, self.reader = device, reader
-        self.labels = torch.from_numpy(dataset.labels_by_index())
+    def __init__(self, images: Labelled, device: torch.device, reader: Reader):
+        self.store, self.device, self.reader = images.store, device, reader
+        self.labels = torch.from_numpy(images.labels_by_index())
 
     def epoch(self, order: NDArray[np.int64], batch_size: int) -> Generator[Batch]:
         """See `Loader`."""

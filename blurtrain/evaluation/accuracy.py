@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from blurtrain.blur.curriculum import feature_sigma_at_test, scaled
 from blurtrain.data.augment import Transform
-from blurtrain.data.catalog import Dataset
+from blurtrain.data.catalog import Dataset, EvaluationImages
 from blurtrain.data.loader import Loader
 from blurtrain.device import tf32
 from blurtrain.errors import DataError
 from blurtrain.settings import Evaluation, Settings
 
 
-def cache_key(settings: Settings, epoch: int) -> str:
+def cache_key(settings: Settings, images: EvaluationImages, epoch: int) -> str:
     """Hash of everything that the outcome of `accuracy` depends on, beside the run's weights."""
     e = settings.evaluation
     parts: list[Any] = [3, e.split, list(e.sigmas), epoch, settings.blur.model_dump(), settings.data.resolution]
@@ -26,6 +26,8 @@ def cache_key(settings: Settings, epoch: int) -> str:
         parts.append(settings.curriculum.model_dump())
     if e.drop_last:
         parts.append({"drop_last": e.batch_size})
+    if images.pixels == "source":  # the id of the run stands for the others
+        parts.append(images.store.folder.name)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
@@ -63,12 +65,19 @@ def accuracy(
     Where several images show one object they are not independent: then `objects` holds the number of images of each
     object, and `top1_by_object` of every level how many of them were right.
 
+    `loader` is one of `dataset.evaluation_images(...)`. The outcome names their store, and how often their pixels were
+    resampled: see `EvaluationImages.pixels`.
+
     The batches are the same for any `world`, so that the counts are too: each process takes every `world`-th of them,
     and `total` adds the counts up; raises RuntimeError if then not every image was counted exactly once. `tick` is
     called equally often by each process, after every batch or in place of one.
     """
     e = settings.evaluation
-    indices, labels = (values[: measured(len(values), e)] for values in dataset.split(e.split))
+    images = dataset.evaluation_images(e.split, settings.data.resolution)
+    if loader.store != images.store:
+        raise RuntimeError(f"the loader reads {loader.store.folder}, but evaluation is on {images.store.folder}")
+    n = measured(len(images.indices), e)
+    indices, labels = images.indices[:n], images.labels[:n]
     objects = dataset.objects(e.split)
     if objects is not None:  # of the images that are measured, numbered without gaps
         objects = np.unique(objects[: len(indices)], return_inverse=True)[1]
@@ -113,6 +122,8 @@ def accuracy(
         "drop_last": e.drop_last,
         "classes": len(dataset.classes),
         "largest_class": int(np.bincount(labels).max()),
+        "pixels": images.pixels,
+        "store": images.store.folder.name,
         "resolution": settings.data.resolution,
         "reference_resolution": settings.blur.reference_resolution,
         "truncate": settings.blur.truncate,

@@ -40,9 +40,10 @@ def evaluate(folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
             f"{folder}: with these overrides, or this data in {settings.data.root}, it would be another run; "
             "only evaluation.*, loader.* and data.root may be overridden"
         )
-    path = run.evaluation("accuracy", cache_key(settings, settings.optimisation.epochs))
+    images = dataset.evaluation_images(settings.evaluation.split, settings.data.resolution)
+    path = run.evaluation("accuracy", cache_key(settings, images, settings.optimisation.epochs))
     if (known := read_json(path)) is not None:
-        return known
+        return {"pixels": images.pixels, **known}  # which measurements of before there were test stores do not say
     torch.set_num_threads(settings.loader.threads or len(cores()))
     device = claim_device()
     model = build(settings.network.architecture, len(dataset.classes), settings.network.arguments)
@@ -53,7 +54,7 @@ def evaluate(folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         raise RunError(f"{run.weights}: cannot be read: {cause}; remove the run, and train it again") from None
     sigma = feature_sigma_at_test(settings.curriculum, settings.optimisation.epochs)
     Smoothing(model, settings.curriculum).sigma = sigma
-    loader = open_loader(settings.loader, dataset, device)
+    loader = open_loader(settings.loader, images, device)
     outcome = accuracy(
         model.to(device, memory_format=torch.channels_last), dataset, loader, Transform.of(settings, dataset), settings
     )

@@ -18,7 +18,14 @@ from blurtrain.curricula import shortfall
 from blurtrain.data.augment import Transform
 from blurtrain.data.catalog import Dataset, open_dataset
 from blurtrain.data.draws import step_seed
-from blurtrain.data.loader import Loader, open_loader, share_of_rank, training_order, training_sigmas
+from blurtrain.data.loader import (
+    Labelled,
+    Loader,
+    open_loader,
+    share_of_rank,
+    training_order,
+    training_sigmas,
+)
 from blurtrain.errors import DataError, Stopped, TrainingError
 from blurtrain.evaluation.accuracy import accuracy, cache_key, headline, measured
 from blurtrain.evaluation.first_look import first_look
@@ -138,7 +145,8 @@ def check_settings(settings: Settings, dataset: Dataset) -> None:
             f"dataset {dataset.name!r} is stored at {dataset.manifest['stored_size']} px, less than data.resolution="
             f"{resolution}: prepare it with --resolution {resolution}, or set data.resolution"
         )
-    measured(len(dataset.split(settings.evaluation.split)[0]), settings.evaluation)
+    images = dataset.evaluation_images(settings.evaluation.split, resolution)
+    measured(len(images.indices), settings.evaluation)
     training_order(dataset.split("train")[0], settings.seed, 0, settings.optimisation.batch_size)  # one whole batch
 
 
@@ -165,12 +173,16 @@ def _begin(
     learner.settle(torch.zeros(share // learner.passes, 3, side, side, device=group.device))
     if state:
         learner.load(state)
-    reading = settings.loader.model_copy(update={"workers": settings.loader.workers or group.cores})
-    loader = open_loader(reading, dataset, group.device)
+    loader = _loader(settings, dataset, group)
     transform, agreement = Transform.of(settings, dataset), Agreement(group, wishes=2)
     return Training(
         settings, run, dataset, group, attempt, stop, progress, loader, transform, learner, smoothing, agreement
     )
+
+
+def _loader(settings: Settings, images: Labelled, group: Group) -> Loader:
+    reading = settings.loader.model_copy(update={"workers": settings.loader.workers or group.cores})
+    return open_loader(reading, images, group.device)
 
 
 def _position(training: Training, state: dict[str, Any] | None) -> Position:
@@ -193,6 +205,13 @@ def _tell_start(training: Training, position: Position) -> None:
         log.info("%s: attempt %d goes on from %s", training.run.path, attempt.number, place)
         if missing := shortfall(training.settings.curriculum, training.settings.optimisation.epochs):
             log.warning("%s", missing)
+        split, resolution = training.settings.evaluation.split, training.settings.data.resolution
+        if training.dataset.evaluation_images(split, resolution).pixels == "stored":
+            log.warning(
+                "%s: %s images are evaluated as resized twice, which blurs them: dataset %r holds none of them at %d "
+                "px itself (for val and test, `blurtrain data prepare --resolution ...` stores them)",
+                *(training.run.path, split, training.dataset.name, resolution),
+            )
 
 
 def _look_at_pretrained(training: Training) -> None:
@@ -332,6 +351,10 @@ def _finish(training: Training) -> None:
         attempt.check()
         weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
         publish(run.weights, safetensors.torch.save(weights))
+    images = training.dataset.evaluation_images(settings.evaluation.split, settings.data.resolution)
+    if training.loader.store != images.store:
+        del training.loader  # first, as it may hold the training store in the device's memory
+        training.loader = _loader(settings, images, group)
     outcome = accuracy(
         network,
         training.dataset,
@@ -345,7 +368,7 @@ def _finish(training: Training) -> None:
     )
     if attempt:
         attempt.check()
-        path = run.evaluation("accuracy", cache_key(settings, epochs))
+        path = run.evaluation("accuracy", cache_key(settings, images, epochs))
         write_json(path, {**outcome, "epoch": epochs})
         training.progress.measured(outcome)
         run.finish(

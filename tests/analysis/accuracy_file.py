@@ -10,7 +10,7 @@ def evaluation(counts: Mapping[float, int], objects: Sequence[Sequence[int]] | N
     the right ones of each at every sigma."""
     document: dict[str, Any] = {
         "measure": "accuracy", "split": "test", "n": 86, "classes": 26, "largest_class": 25, "epoch": 60,
-        "resolution": 64, "reference_resolution": 224, "truncate": 4.0, "light": "sRGB",
+        "resolution": 64, "reference_resolution": 224, "truncate": 4.0, "light": "sRGB", "pixels": "source",
         "objects": objects[0] if objects else None,
     } | fields  # fmt: skip
     document["levels"] = [{"sigma": s, "top1": c, "top5": min(c + 5, document["n"])} for s, c in counts.items()]

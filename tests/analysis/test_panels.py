@@ -50,7 +50,7 @@ def test_ratios_pair_seeds_and_sigmas(runs: Path, make_run: MakeRun) -> None:
     [({"settings": {"model": "resnet-18"}}, "resnet-18"), ({"epoch": 90}, "optimisation.epochs=90"),
      ({"resolution": 224}, "data.resolution=224"), ({"split": "val"}, "val split"),
      ({"truncate": 2.0}, "blur.truncate=2"), ({"light": "linear"}, "blur.linear_light=true"),
-     ({"drop_last": True}, "drop_last=true"),
+     ({"drop_last": True}, "drop_last=true"), ({"pixels": "stored"}, "tested on stored pixels"),
      ({"settings": {"optimisation": {"learning_rate": 1e-4}}}, "optimisation.learning_rate=0.0001"),
      ({"settings": {"augmentation": {"crop_scale": [0.2, 1]}}}, "augmentation.crop_scale=[0.2, 1]"),
      ({"settings": {"network": {"pretrained": {"file": "w.pt", "sha256": "a" * 64}}}},

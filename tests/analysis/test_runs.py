@@ -23,7 +23,7 @@ def test_tidy_frame_has_a_row_per_run_and_sigma(runs: Path, make_run: MakeRun) -
     assert frame.to_dict("records")[1] == {
         "run_id": run_id, "dataset": "faces", "regime": "blurry", "model": "alexnet-sup", "seed": 3, "sigma": 8.0,
         "top1": 50.0, "top5": pytest.approx(100 * 48 / 86), "top1_count": 43, "top5_count": 48, "split": "test",
-        "resolution": 64, "truncate": 4.0, "light": "sRGB", "drop_last": False,
+        "resolution": 64, "truncate": 4.0, "light": "sRGB", "pixels": "source", "drop_last": False,
         "epoch": 60, "n": 86, "classes": 26, "largest_class": 25,
         "objects": 0, "object_n": None, "object_top1": None, "epochs": 60, "data_id": "1de4f0c1db203d86",
         "settings_id": frame["settings_id"][0],
@@ -54,12 +54,20 @@ def test_results_csv_has_exactly_the_promised_columns(runs: Path, make_run: Make
     header, row, other = text.splitlines()
     assert header == (
         "run_id,dataset,regime,seed,top1@0,top1@0.5,top1@2,top1@16,n,classes,model,epochs,resolution,split,"
-        "truncate,light,drop_last,epoch,largest_class,objects,data_id,settings_id"
+        "truncate,light,pixels,drop_last,epoch,largest_class,objects,data_id,settings_id"
     )
     assert row.startswith(
-        f"{first},faces,clear,0,81.3953,69.7674,,8.1395,86,26,alexnet-sup,60,64,test,4,sRGB,False,60,25,0,1de4f0c1db203d86,"
+        f"{first},faces,clear,0,81.3953,69.7674,,8.1395,86,26,alexnet-sup,60,64,test,4,sRGB,source,False,60,25,0,1de4f0c1db203d86,"
     )
     assert other.split(",")[4:8] == ["9.3023", "", "10.4651", ""]
+
+
+def test_measurements_of_before_there_were_test_stores_are_of_stored_pixels(runs: Path, make_run: MakeRun) -> None:
+    path = runs / make_run(runs) / "evaluations" / "accuracy-0123abcd.json"
+    document = json.loads(path.read_text())
+    del document["pixels"]
+    path.write_text(json.dumps(document))
+    assert analysis.load(runs)["pixels"].unique().tolist() == ["stored"]
 
 
 def test_counts_can_be_had_back_from_results_csv(runs: Path, make_run: MakeRun, tmp_path: Path) -> None:

@@ -94,11 +94,11 @@ def test_what_was_prepared_is_intact(prepared: Dataset) -> None:
 def test_views_share_one_store(toys: Path, tmp_path: Path) -> None:
     root = tmp_path / "data"
     objects, fresh = prepare(root, "objects", recipe(toys, val=0.25, test=0.25))
-    before = files(root / ".stores")
+    before = files(objects.store.folder)
     kinds, _ = prepare(root, "kinds", recipe(toys, label=1, hold_out="leaves"))
     other, _ = prepare(root, "other", recipe(toys, label=1, hold_out="leaves", split_seed=1))
     assert fresh
-    assert files(root / ".stores") == before
+    assert files(objects.store.folder) == before
     assert objects.store.folder == kinds.store.folder == other.store.folder
     assert len({objects.data_id, kinds.data_id, other.data_id}) == 3
     assert (len(objects.classes), kinds.classes) == (10, ["ball", "cup"])
