@@ -87,7 +87,8 @@ def looks(regimes: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 def accuracy_figure(panels: Sequence[Panel]) -> Figure:
     """Top-1 over sigma, a panel per dataset and settings, with 95 % intervals; published curves are dotted."""
-    look = looks(curve.regime for panel in panels for curve in panel.curves)
+    curves = [curve for panel in panels for curve in panel.curves]
+    look = looks(curve.regime for curve in curves)
     theirs = {panel.dataset: published_curves(panel.dataset) for panel in panels}
     highest = [100 * max(panel.largest_class, *_tops(panel.curves)) for panel in panels]
     highest += [top for panel in panels for top in _within(theirs[panel.dataset], panel.curves)]
@@ -112,8 +113,8 @@ def accuracy_figure(panels: Sequence[Panel]) -> Figure:
         if any(_differs(panel) for panel in panels):
             lines.append(Line2D([], [], color=GREY, linewidth=0.9, linestyle="-.", label="share of the largest class"))
         compared = any(theirs[panel.dataset].get(curve.regime) for panel in panels for curve in panel.curves)
-        lines += _explained([curve for panel in panels for curve in panel.curves], compared)
-        return _small_multiples(panels, draw, "top-1 accuracy (%)", look, lines)
+        lines += _explained(curves, compared)
+        return _small_multiples(panels, draw, "top-1 accuracy (%)", look, lines, _levels(curves))
 
 
 def ratio_figure(panels: Sequence[Panel]) -> Figure | None:
@@ -153,7 +154,8 @@ def ratio_figure(panels: Sequence[Panel]) -> Figure | None:
         labels = {regime: f"{regime} / clear" for regime in shown}
         compared = any(theirs[panel.dataset].get(curve.regime) for panel, curves in pairs for curve in curves)
         lines = _explained(drawn, compared)
-        return _small_multiples([panel for panel, _ in pairs], draw, "accuracy ratio to clear", shown, lines, labels)
+        with_ratio = [panel for panel, _ in pairs]
+        return _small_multiples(with_ratio, draw, "accuracy ratio to clear", shown, lines, _levels(drawn), labels)
 
 
 # --- parts ----------------------------------------------------------------------------------------------------------
@@ -208,9 +210,14 @@ def _within(theirs: Mapping[str, Mapping[float, float]], curves: Sequence[Curve]
     return [v for regime in regimes for sigma, v in theirs.get(regime, {}).items() if sigma <= reach]
 
 
+def _levels(curves: Iterable[Curve]) -> list[float]:
+    """All sigmas that these were measured at."""
+    return sorted({sigma for curve in curves for sigma in curve.points})
+
+
 def _reach(curves: Iterable[Curve]) -> float:
     """The most blur that these were measured at."""
-    return max(sigma for curve in curves for sigma in curve.points)
+    return max(_levels(curves))
 
 
 def _tops(curves: Iterable[Curve]) -> list[float]:
@@ -229,12 +236,15 @@ def _small_multiples(
     ylabel: str,
     look: dict[str, dict[str, Any]],
     lines: Sequence[Artist],
+    sigmas: Sequence[float],
     labels: dict[str, str] | None = None,
 ) -> Figure:
     columns = min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
     width, height = {1: (4.9, 3.0), 2: (7.6, 2.7)}.get(columns, (9.8, 2.45))
-    details = [textwrap.wrap(panel.detail, 84 // (columns + 1) + 16, break_on_hyphens=False) for panel in panels]
+    # Lines end between settings: a no-break space stands within one.
+    whole = [panel.detail.replace(" ", "\N{NO-BREAK SPACE}").replace(",\N{NO-BREAK SPACE}", ", ") for panel in panels]
+    details = [textwrap.wrap(detail, 84 // (columns + 1) + 16, break_on_hyphens=False) for detail in whole]
     height += 0.13 * max(len(detail) for detail in details)
     regimes = [Line2D([], [], label=(labels or {}).get(regime, regime), **how) for regime, how in look.items()]
     handles: list[Artist] = [*regimes, *lines]
@@ -244,7 +254,6 @@ def _small_multiples(
     layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06, wspace=0.02, hspace=0.04)
     figure = Figure(figsize=(width, rows * height + (0 if beside else 0.2 * legend_rows)), layout=layout)
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True, sharex=True)
-    sigmas = sorted({s for panel in panels for curve in panel.curves for s in curve.points})
     for k, axes in enumerate(grid.flat):
         if k >= len(panels):
             axes.set_axis_off()

@@ -183,6 +183,15 @@ def test_the_axis_of_accuracy_fits_the_data(
     assert axes.get_yticks()[-1] == top
 
 
+def test_the_axis_of_sigma_fits_what_is_drawn(runs: Path, make_run: MakeRun) -> None:
+    make_run(runs, "pets", counts={0.0: 50, 8.0: 40, 32.0: 20})
+    make_run(runs, "pets", "blurry-to-clear", counts={0.0: 50, 8.0: 40})
+    shown = panels(analysis.load(runs))
+    for figure, most in ((figures.accuracy_figure(shown), 32), (figures.ratio_figure(shown), 8)):
+        assert figure
+        assert most < figure.axes[0].get_xlim()[1] < 1.2 * most
+
+
 def test_every_measured_range_of_sigma_has_ticks(runs: Path, make_run: MakeRun) -> None:
     make_run(runs, counts={k / 4: 50 - k for k in range(17)})  # 0 to 4
     (axes,) = figures.accuracy_figure(panels(analysis.load(runs))).axes[:1]
