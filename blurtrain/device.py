@@ -16,14 +16,19 @@ def cores() -> set[int]:
     return os.sched_getaffinity(0)
 
 
+def ask_for_determinism() -> None:
+    """Ask torch for algorithms that give the same bits each time, where it has them, for the whole process."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be deterministic
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+
+
 def claim_device(local_rank: int = 0) -> torch.device:
     """The GPU that belongs to this process, else the CPU; asks torch for deterministic algorithms.
 
     Raises TrainingError where there are fewer GPUs than processes on this machine.
     """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be deterministic
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.benchmark = False
+    ask_for_determinism()
     if not torch.cuda.is_available():
         return torch.device("cpu")
     # A scheduler may show a process only its own GPU: then that one is number 0, whatever the local rank.

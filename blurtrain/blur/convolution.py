@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from blurtrain.blur.arithmetic import in_own_arithmetic
 from blurtrain.blur.point_spread import MAX_SIDE
 from blurtrain.blur.product import CACHED, WORKSPACE, check_images, result_dtype, rounded
 
 
+@in_own_arithmetic
 def convolve(
     images: Tensor, kernel: Tensor | NDArray[np.floating], *, dtype: torch.dtype | None = None, method: str = "auto"
 ) -> Tensor:
@@ -72,7 +74,7 @@ def _spatial(padded: Tensor, kernels: Tensor, height: int, width: int) -> Tensor
     # One group a channel, also where all share one kernel: many times faster than a batch of one-channel images.
     weights = weights.expand(n, -1, -1, -1).repeat_interleave(channels, 0)
     if padded.device.type == "cuda":  # TF32, which is on by default there, errs by a tenth of 255
-        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False, fp32_precision="ieee"):
             blurred = functional.conv2d(padded.flatten(0, 1)[None], weights, groups=n * channels)
         return blurred.view(n, channels, height, width)
     return functional.conv2d(padded.flatten(0, 1)[None], weights, groups=n * channels).view(n, channels, height, width)
