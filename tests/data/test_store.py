@@ -11,12 +11,14 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from blurtrain.data import beton, jpeg, reader_ffcv, writer
+from blurtrain.data import beton, jpeg, writer
 from blurtrain.data.beton import Encoding
 from blurtrain.data.catalog import Dataset, Recipe, open_dataset, prepare
 from blurtrain.data.decode import decode
 from blurtrain.data.store import PixelStore
 from blurtrain.errors import DataError
+
+reader_ffcv = pytest.importorskip("blurtrain.data.reader_ffcv", reason="needs FFCV")
 
 
 @pytest.fixture
