@@ -2,10 +2,14 @@
 #   make demo    set up, draw stand-in data, train fifteen small models, write demo/report/index.html
 #   make test    set up, lint, type-check, run all tests but those that need a cluster
 # And: make test-slurm (as root: brings up a SLURM of its own), make quick, make soak.
+# On a machine with a GPU, where nothing need be installed: make gpu (see tests/gpu/README.md; DEVICE=cpu rehearses it).
 BLURTRAIN := .venv/bin/blurtrain
 DEMO := configs/grids/demo.yaml
 
-.PHONY: demo test test-slurm quick soak install lint
+PYTHON ?= $(shell [ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)
+DEVICE ?= cuda
+
+.PHONY: demo test test-slurm quick soak gpu gpu-wheels install lint
 demo: install
 	$(BLURTRAIN) data prepare --grid $(DEMO) --data demo/data
 	$(BLURTRAIN) grid submit $(DEMO) --data demo/data --runs demo/runs --wait
@@ -20,6 +24,12 @@ test-slurm: install
 soak: install
 	.venv/bin/python tests/training/soak.py --kills 20
 	.venv/bin/python tests/training/soak.py --kills 20 --world 2
+
+gpu:
+	$(PYTHON) tests/gpu/check.py --device $(DEVICE)
+
+gpu-wheels:
+	$(PYTHON) tests/gpu/wheels.py
 
 quick: lint
 	.venv/bin/python -m pytest -q -m "not slow and not slurm"

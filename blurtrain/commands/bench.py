@@ -82,7 +82,8 @@ def _sweep(options: argparse.Namespace) -> int:
     from blurtrain.bench import device_of
     from blurtrain.bench.sweep import bench_sweep, table
 
-    rows = bench_sweep(device_of(options.device), _bench(options), options.split)
+    _at_least_one(options, "levels")
+    rows = bench_sweep(device_of(options.device), _bench(options), options.split, options.levels)
     print(json.dumps(rows, indent=1) if options.json else table(rows))
     return 0
 
@@ -155,8 +156,9 @@ def add(commands: Any) -> None:
     p.add_argument("--seconds", type=float, default=4.0, help="of each measurement (4)")
     json_option(p)
 
-    p = command(bench, "sweep", _sweep, "accuracy at 33 levels of blur, beside 33 bare forward passes")
+    p = command(bench, "sweep", _sweep, "accuracy at many levels of blur, beside as many bare forward passes")
     _network_options(p, architecture="alexnet-sup", loader="resident", arithmetic=False)
+    p.add_argument("--levels", type=int, default=33, help="sigma 0, 1, 2, ... (33 of them)")
     p.add_argument("--split", choices=["train", "val", "test"], default="test", help="of the images (test)")
     p.add_argument("--repeats", type=int, default=3, help="rounds, of which the median is taken (3)")
     json_option(p)
