@@ -55,7 +55,7 @@ def execute(part: Part, context: Context, report: Path) -> int:
             lines.write(json.dumps(what) + "\n")
 
         try:
-            if missing := [name for name in part.needs if importlib.util.find_spec(name) is None]:
+            if missing := [name for name in part.needs if not _is_here(name)]:
                 raise Skipped(f"needs {', '.join(missing)}")
             if context.rehearsal:
                 _take_one_core()
@@ -71,6 +71,13 @@ def execute(part: Part, context: Context, report: Path) -> int:
             tell(failed=_cause(error))
             return 1
     return 0
+
+
+def _is_here(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _take_one_core() -> None:
