@@ -45,11 +45,11 @@ def claim_device(local_rank: int = 0) -> torch.device:
 @contextlib.contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
     """Whether GPUs may use TF32 inside, in products and convolutions alike (torch's own default allows it in
-    convolutions)."""
-    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = products.allow_tf32, convolutions.allow_tf32
-    products.allow_tf32 = convolutions.allow_tf32 = allowed
+    convolutions). By the newer flags alone: torch refuses to read `allow_tf32` once these differ from it."""
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    before = products.fp32_precision, convolutions.fp32_precision
+    products.fp32_precision = convolutions.fp32_precision = "tf32" if allowed else "ieee"
     try:
         yield
     finally:
-        products.allow_tf32, convolutions.allow_tf32 = before
+        products.fp32_precision, convolutions.fp32_precision = before

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
-from typing import Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec
 
 import torch
 from torch import Tensor
@@ -20,21 +20,25 @@ def in_own_arithmetic(blur: Blur[P]) -> Blur[P]:
 
     @functools.wraps(blur)
     def exact(images: Tensor, *arguments: P.args, **named: P.kwargs) -> Tensor:
-        with torch.autocast(images.device.type, enabled=False), _float32_products(images.device):
+        products = torch.backends.cuda.matmul if images.device.type == "cuda" else torch.backends.mkldnn.matmul
+        with torch.autocast(images.device.type, enabled=False), in_float32(products, default="ieee"):
             return blur(images, *arguments, **named)
 
     return exact
 
 
 @contextlib.contextmanager
-def _float32_products(device: torch.device) -> Iterator[None]:
-    products = torch.backends.cuda.matmul if device.type == "cuda" else torch.backends.mkldnn.matmul
-    before = products.fp32_precision
-    if before in ("none", "ieee"):  # none: torch's default, which for products is float32
+def in_float32(operation: Any, default: str) -> Iterator[None]:
+    """Without TF32 in `operation` (as torch.backends.cudnn.conv), where torch's own default is "ieee" or "tf32".
+
+    By these flags alone: torch 2.11 refuses to read the older `allow_tf32` once someone has set one of these.
+    """
+    before = operation.fp32_precision
+    if before == "ieee" or (before, default) == ("none", "ieee"):
         yield
         return
-    products.fp32_precision = "ieee"
+    operation.fp32_precision = "ieee"
     try:
         yield
     finally:
-        products.fp32_precision = before
+        operation.fp32_precision = before

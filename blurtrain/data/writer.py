@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -19,7 +20,6 @@ from tqdm import tqdm
 from blurtrain.data import jpeg
 from blurtrain.data.beton import BetonWriter, Encoding
 from blurtrain.data.decode import read
-from blurtrain.data.reader import Reader
 from blurtrain.data.store import PixelStore, checksum
 from blurtrain.errors import DataError
 
@@ -70,7 +70,8 @@ def _check(store: PixelStore) -> None:
         raise DataError(f"FFCV and Pillow decode JPEG differently; prepare with --encoding raw ({error})") from None
 
 
-def _ffcv_reader(store: PixelStore) -> Reader | None:
+def _ffcv_reader(store: PixelStore) -> Any:
+    """A Reader, if FFCV can be imported, and torch with it."""
     try:
         from blurtrain.data.reader_ffcv import FFCVReader
     except ImportError:

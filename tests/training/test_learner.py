@@ -240,25 +240,25 @@ def test_what_is_published_is_the_moving_average_where_there_is_one() -> None:
 
 
 def test_tf32_is_for_the_network_alone(tf32_flags: None) -> None:
-    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn.conv
 
-    def flags() -> tuple[bool, bool]:
-        return products.allow_tf32, convolutions.allow_tf32
+    def flags() -> tuple[str, str]:
+        return products.fp32_precision, convolutions.fp32_precision
 
-    inside = list[tuple[bool, bool]]()
+    inside = list[tuple[str, str]]()
 
     def watch(_module: nn.Module, _inputs: Any, logits: Tensor) -> None:
         inside.append(flags())
         logits.register_hook(lambda _: inside.append(flags()))
 
-    for wanted in (False, True):
-        for before in ((False, True), (True, False)):
-            products.allow_tf32, convolutions.allow_tf32 = before
+    for wanted, name in ((False, "ieee"), (True, "tf32")):
+        for before in (("ieee", "tf32"), ("tf32", "ieee")):
+            products.fp32_precision, convolutions.fp32_precision = before
             trained = learner(tf32=wanted)
             trained.network.register_forward_hook(watch)
             inside.clear()
             train(trained, data(1))
-            assert inside == [(wanted, wanted)] * 2 and flags() == before, "forwards and backwards"
+            assert inside == [(name, name)] * 2 and flags() == before, "forwards and backwards"
             trained.network.register_forward_hook(_fail)
             with pytest.raises(ArithmeticError):
                 train(trained, data(1))
@@ -267,9 +267,10 @@ def test_tf32_is_for_the_network_alone(tf32_flags: None) -> None:
 
 @pytest.fixture
 def tf32_flags() -> Iterator[None]:
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    before = products.fp32_precision, convolutions.fp32_precision
     yield
-    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+    products.fp32_precision, convolutions.fp32_precision = before
 
 
 def _fail(*_: Any) -> None:
