@@ -1,11 +1,16 @@
 # Two commands, each complete on a fresh machine:
 #   make demo    set up, draw stand-in data, train fifteen small models, write demo/report/index.html
 #   make test    set up, lint, type-check, run all tests but those that need a cluster
-# And: make test-slurm (as root: brings up a SLURM of its own), make quick, make soak.
+# And: make test-slurm (as root: brings up a SLURM of its own), make quick, make soak; and before a release or a change
+# of dependencies, as root: make test-fresh (both commands in bare trees of Debian, from nothing).
+# On a machine with a GPU, where nothing need be installed: make gpu (see tests/gpu/README.md; DEVICE=cpu rehearses it).
 BLURTRAIN := .venv/bin/blurtrain
 DEMO := configs/grids/demo.yaml
 
-.PHONY: demo test test-slurm quick soak install lint
+PYTHON ?= $(shell [ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)
+DEVICE ?= cuda
+
+.PHONY: demo test test-slurm test-fresh quick soak gpu gpu-wheels install lint
 demo: install
 	$(BLURTRAIN) data prepare --grid $(DEMO) --data demo/data
 	$(BLURTRAIN) grid submit $(DEMO) --data demo/data --runs demo/runs --wait
@@ -17,9 +22,18 @@ test: lint
 test-slurm: install
 	.venv/bin/python -m pytest -q -m slurm tests/slurm
 
+test-fresh:
+	tests/fresh/fresh.sh
+
 soak: install
 	.venv/bin/python tests/training/soak.py --kills 20
 	.venv/bin/python tests/training/soak.py --kills 20 --world 2
+
+gpu:
+	$(PYTHON) tests/gpu/check.py --device $(DEVICE)
+
+gpu-wheels:
+	$(PYTHON) tests/gpu/wheels.py
 
 quick: lint
 	.venv/bin/python -m pytest -q -m "not slow and not slurm"

@@ -1,18 +1,21 @@
 """From run directories to a result table, statistics, figures and a report. Never needs torch.
 
 import analysis
-frame = analysis.load("runs")  # one row per (done run, sigma)
+frame = analysis.load("runs")  # one row per (done run, conditions, sigma)
 analysis.report("runs", "report")  # results.csv, index.html, figures/
 """
 
+from analysis.intervals import clustered, clustered_ratio, katz, wilson
 from analysis.literature import published, published_names
 from analysis.page import report
 from analysis.runs import load, results, unfinished
-from analysis.statistics import accuracy, accuracy_ratio, katz, wilson
+from analysis.statistics import accuracy, accuracy_ratio
 
 __all__ = [
     "accuracy",
     "accuracy_ratio",
+    "clustered",
+    "clustered_ratio",
     "katz",
     "load",
     "published",

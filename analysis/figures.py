@@ -1,4 +1,5 @@
-"""The two figures of a report: accuracy over blur, and its ratio to the clear regime, a panel per dataset.
+"""The two figures of a report: accuracy over blur, and its ratio to the clear regime, a panel per dataset (and per
+setting in which runs on it differ); beside them the study's published curves.
 
 Figures are made without pyplot, so there is no global state and no display. The same frame gives the same bytes.
 """
@@ -6,18 +7,32 @@ Figures are made without pyplot, so there is no global state and no display. The
 import io
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from analysis.literature import BLURRY, BLURRY_TO_CLEAR, CLEAR, REGIMES, study_order
+from analysis.literature import (
+    BLURRY,
+    BLURRY_TO_CLEAR,
+    CLEAR,
+    REGIMES,
+    STUDY_RESOLUTION,
+    STUDY_SHORT,
+    published_curves,
+    study_order,
+)
 from analysis.panels import Curve, Panel, drawable
+from analysis.statistics import Over
 
 STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
@@ -71,30 +86,35 @@ def looks(regimes: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def accuracy_figure(panels: Sequence[Panel]) -> Figure:
-    """Top-1 over sigma, a panel per dataset; shaded: 95 % interval (one seed) or range over seeds."""
-    look = looks(curve.regime for panel in panels for curve in panel.curves)
+    """Top-1 over sigma, a panel per dataset and settings, with 95 % intervals; published curves are dotted."""
+    curves = [curve for panel in panels for curve in panel.curves]
+    look = looks(curve.regime for curve in curves)
+    theirs = {panel.dataset: published_curves(panel.dataset) for panel in panels}
+    highest = [100 * max(panel.largest_class, *_tops(panel.curves)) for panel in panels]
+    highest += [top for panel in panels for top in _within(theirs[panel.dataset], panel.curves)]
+    step = next(step for step in (5, 10, 20) if max(highest) <= 5 * step or step == 20)
+    top = min(100, step * math.ceil(max(highest) / step))
 
     def draw(axes: Axes, panel: Panel) -> None:
         chance, share = 100 * panel.chance, 100 * panel.largest_class
-        near = _differs(panel) and share - chance < 12  # two labels would overlap
-        _level(axes, chance, "--", "" if near else f"chance\n{chance:.1f} %")
+        near = _differs(panel) and share - chance < 0.12 * top  # two labels would overlap
+        _level(axes, chance, "--", "" if near else f"chance\n{chance:.1f} %", top)
         if _differs(panel):
-            _level(
-                axes,
-                share,
-                ":",
-                f"largest {share:.1f} %\nchance {chance:.1f} %" if near else f"largest class\n{share:.1f} %",
-            )
+            text = f"largest {share:.1f} %\nchance {chance:.1f} %" if near else f"largest class\n{share:.1f} %"
+            _level(axes, share, "-.", text, top)
         for curve in panel.curves:
+            _published(axes, theirs[panel.dataset].get(curve.regime, {}), _reach(panel.curves), look[curve.regime])
             _curve(axes, curve, look[curve.regime], scale=100)
-        axes.set_ylim(0, 100)
-        axes.yaxis.set_major_locator(FixedLocator(range(0, 101, 20)))
+        axes.set_ylim(0, top)
+        axes.yaxis.set_major_locator(FixedLocator(range(0, top + 1, step)))
 
     with matplotlib.rc_context(STYLE):
-        lines = [Line2D([], [], color=GREY, linewidth=0.9, linestyle="--", label="chance (1 / classes)")]
+        lines: list[Artist] = [Line2D([], [], color=GREY, linewidth=0.9, linestyle="--", label="chance (1 / classes)")]
         if any(_differs(panel) for panel in panels):
-            lines.append(Line2D([], [], color=GREY, linewidth=0.9, linestyle=":", label="share of the largest class"))
-        return _small_multiples(panels, draw, "top-1 accuracy (%)", look, lines)
+            lines.append(Line2D([], [], color=GREY, linewidth=0.9, linestyle="-.", label="share of the largest class"))
+        compared = any(theirs[panel.dataset].get(curve.regime) for panel in panels for curve in panel.curves)
+        lines += _explained(curves, compared)
+        return _small_multiples(panels, draw, "top-1 accuracy (%)", look, lines, _levels(curves))
 
 
 def ratio_figure(panels: Sequence[Panel]) -> Figure | None:
@@ -102,20 +122,25 @@ def ratio_figure(panels: Sequence[Panel]) -> Figure | None:
 
     Drawn for blurry-to-clear and for other curricula, not for `blurry`. None if no panel has such a pair of regimes.
     """
-    chosen = {panel.title: [c for c in panel.ratios if c.regime != BLURRY and drawable(c)] for panel in panels}
-    with_ratio = [panel for panel in panels if chosen[panel.title]]
-    if not with_ratio:
+    chosen = [[c for c in panel.ratios if c.regime != BLURRY and drawable(c)] for panel in panels]
+    pairs = [(panel, curves) for panel, curves in zip(panels, chosen, strict=True) if curves]
+    if not pairs:
         return None
+    curves_of = {id(panel): curves for panel, curves in pairs}
+    theirs = {panel.dataset: _published_ratios(panel.dataset) for panel, _ in pairs}
     look = looks(curve.regime for panel in panels for curve in panel.curves)
-    estimates = [e for curves in chosen.values() for c in curves for e in c.points.values()]
+    estimates = [e for _, curves in pairs for c in curves for e in c.points.values()]
     # Intervals may reach far out where a handful of images is left; the values decide the axis.
     values = [e.value for e in estimates if e.value > 0]
+    values += [ratio for panel, curves in pairs for ratio in _within(theirs[panel.dataset], curves)]
     low, high = min(0.5, 0.8 * min(values)), max(2.0, 1.6 * max(values))
 
     def draw(axes: Axes, panel: Panel) -> None:
         axes.set_yscale("log", base=2)
         axes.axhline(1, color=GREY, linewidth=0.9, zorder=1)
-        for curve in chosen[panel.title]:
+        curves = curves_of[id(panel)]
+        for curve in curves:
+            _published(axes, theirs[panel.dataset].get(curve.regime, {}), _reach(curves), look[curve.regime])
             _curve(axes, curve, look[curve.regime], scale=1)
         axes.set_ylim(low, high)
         steps = range(math.floor(math.log2(low)), math.ceil(math.log2(high)) + 1)
@@ -123,11 +148,81 @@ def ratio_figure(panels: Sequence[Panel]) -> Figure | None:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_locator(NullLocator())
 
-    drawn = {curve.regime for curves in chosen.values() for curve in curves}
+    drawn = [curve for _, curves in pairs for curve in curves]
     with matplotlib.rc_context(STYLE):
-        shown = {regime: how for regime, how in look.items() if regime in drawn}
+        shown = {regime: how for regime, how in look.items() if regime in {curve.regime for curve in drawn}}
         labels = {regime: f"{regime} / clear" for regime in shown}
-        return _small_multiples(with_ratio, draw, "accuracy ratio to clear", shown, [], labels)
+        compared = any(theirs[panel.dataset].get(curve.regime) for panel, curves in pairs for curve in curves)
+        lines = _explained(drawn, compared)
+        with_ratio = [panel for panel, _ in pairs]
+        return _small_multiples(with_ratio, draw, "accuracy ratio to clear", shown, lines, _levels(drawn), labels)
+
+
+# --- parts ----------------------------------------------------------------------------------------------------------
+
+# Over images a plain band, over objects a dotted one, over seeds a hatched one: each says another thing.
+HATCHES: dict[Over, str | None] = {"images": None, "objects": "....", "seeds": "////"}
+MEANINGS: dict[Over, str] = {
+    "images": "95 % over images, one seed",
+    "objects": "95 % over objects, one seed",
+    "seeds": "95 % over seeds (t), same images",
+}
+
+
+def _explained(curves: Sequence[Curve], compared: bool) -> list[Artist]:
+    """Entries of the legend for what is drawn beside the lines of our regimes."""
+    points = [point for curve in curves for point in curve.points.values() if not math.isnan(point.low)]
+    present = {point.over for point in points}
+    handles: list[Artist] = [
+        Patch(facecolor=(*to_rgb(GREY), 0.16), edgecolor=(*to_rgb(GREY), 0.5), hatch=hatch, linewidth=0,
+              label=MEANINGS[over])
+        for over, hatch in HATCHES.items() if over in present
+    ]  # fmt: skip
+    if any(curve.partial for curve in curves):
+        handles.append(Line2D([], [], color=GREY, linestyle="", marker="o", markerfacecolor="white",
+                              markeredgecolor=GREY, label="some of the seeds only"))  # fmt: skip
+    if compared:
+        handles.append(Line2D([], [], color=GREY, **THEIRS, label=f"published: {STUDY_SHORT}, {STUDY_RESOLUTION} px"))
+    return handles
+
+
+THEIRS: dict[str, Any] = {"linestyle": (0, (0.7, 1.1)), "linewidth": 1.0, "alpha": 0.9}
+
+
+def _published(axes: Axes, curve: Mapping[float, float], reach: float, look: dict[str, Any]) -> None:
+    """The study's values, as far as ours reach: thin and dotted, without markers or intervals, for it gives none."""
+    sigmas = [sigma for sigma in sorted(curve) if sigma <= reach]
+    if sigmas:
+        axes.plot(sigmas, [curve[sigma] for sigma in sigmas], color=look["color"], **THEIRS, zorder=2.5)
+
+
+def _published_ratios(dataset: str) -> dict[str, dict[float, float]]:
+    curves = published_curves(dataset)
+    return {
+        regime: {sigma: value / curves[CLEAR][sigma] for sigma, value in curve.items() if curves[CLEAR][sigma]}
+        for regime, curve in curves.items()
+    }
+
+
+def _within(theirs: Mapping[str, Mapping[float, float]], curves: Sequence[Curve]) -> list[float]:
+    """The published values that are drawn beside these curves."""
+    reach, regimes = _reach(curves), [curve.regime for curve in curves]
+    return [v for regime in regimes for sigma, v in theirs.get(regime, {}).items() if sigma <= reach]
+
+
+def _levels(curves: Iterable[Curve]) -> list[float]:
+    """All sigmas that these were measured at."""
+    return sorted({sigma for curve in curves for sigma in curve.points})
+
+
+def _reach(curves: Iterable[Curve]) -> float:
+    """The most blur that these were measured at."""
+    return max(_levels(curves))
+
+
+def _tops(curves: Iterable[Curve]) -> list[float]:
+    points = [point for curve in curves for point in curve.points.values()]
+    return [point.value if math.isnan(point.high) else point.high for point in points]
 
 
 def _differs(panel: Panel) -> bool:
@@ -140,19 +235,25 @@ def _small_multiples(
     draw: Callable[[Axes, Panel], None],
     ylabel: str,
     look: dict[str, dict[str, Any]],
-    lines: list[Line2D],
+    lines: Sequence[Artist],
+    sigmas: Sequence[float],
     labels: dict[str, str] | None = None,
 ) -> Figure:
     columns = min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
     width, height = {1: (4.9, 3.0), 2: (7.6, 2.7)}.get(columns, (9.8, 2.45))
-    handles = [Line2D([], [], label=(labels or {}).get(regime, regime), **how) for regime, how in look.items()] + lines
+    # Lines end between settings: a no-break space stands within one.
+    whole = [panel.detail.replace(" ", "\N{NO-BREAK SPACE}").replace(",\N{NO-BREAK SPACE}", ", ") for panel in panels]
+    details = [textwrap.wrap(detail, 84 // (columns + 1) + 16, break_on_hyphens=False) for detail in whole]
+    height += 0.13 * max(len(detail) for detail in details)
+    regimes = [Line2D([], [], label=(labels or {}).get(regime, regime), **how) for regime, how in look.items()]
+    handles: list[Artist] = [*regimes, *lines]
     spare = rows * columns - len(panels)
-    legend_rows = 0 if spare else math.ceil(len(handles) / (2 if columns == 1 else 3))
+    legend_rows = math.ceil(len(handles) / (2 if columns == 1 else 3))
+    beside = spare > 0 and legend_rows <= 4  # in the empty place, if it fits
     layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06, wspace=0.02, hspace=0.04)
-    figure = Figure(figsize=(width, rows * height + 0.2 * legend_rows), layout=layout)
+    figure = Figure(figsize=(width, rows * height + (0 if beside else 0.2 * legend_rows)), layout=layout)
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True, sharex=True)
-    sigmas = sorted({s for panel in panels for curve in panel.curves for s in curve.points})
     for k, axes in enumerate(grid.flat):
         if k >= len(panels):
             axes.set_axis_off()
@@ -161,12 +262,14 @@ def _small_multiples(
         draw(axes, panel)
         _sigma_axis(axes, sigmas)
         axes.tick_params(labelbottom=k + columns >= len(panels))
-        axes.set_title(panel.title, loc="left", fontweight="bold", pad=16, parse_math=False)
-        below = f"n = {panel.images} images, {panel.classes} classes{_seeds(panel)}"
-        axes.annotate(below, (0, 1), (0, 5), "axes fraction", textcoords="offset points", color=GREY, fontsize=7)
+        objects = f" of {panel.objects:g} objects" if panel.objects > 0 else ""
+        below = [*details[k], f"n = {panel.n:,} images{objects}, {panel.classes} classes{_seeds(panel)}"]
+        axes.set_title(panel.dataset, loc="left", fontweight="bold", pad=7 + 9 * len(below), parse_math=False)
+        axes.annotate("\n".join(below), (0, 1), (0, 5), "axes fraction", textcoords="offset points", color=GREY,
+                      fontsize=7, parse_math=False)  # fmt: skip
     figure.supylabel(ylabel, fontsize=8.5)
     figure.supxlabel("blur of the test images: sigma (pixels at 224 px)", fontsize=8.5)
-    if spare:
+    if beside:
         legend = grid.flat[len(panels)].legend(handles=handles, loc="center left", frameon=False, handlelength=3.4)
     else:
         per_row = math.ceil(len(handles) / legend_rows)
@@ -181,23 +284,36 @@ def _small_multiples(
 def _seeds(panel: Panel) -> str:
     counts = sorted({len(curve.seeds) for curve in panel.curves})
     span = str(counts[0]) if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
-    return "" if counts == [1] else f", {span} seeds"
+    return ", 1 seed" if counts == [1] else f", {span} seeds"
 
 
 def _curve(axes: Axes, curve: Curve, look: dict[str, Any], scale: float) -> None:
-    sigmas = sorted(curve.points)
-    value, low, high = (
-        [scale * getattr(curve.points[sigma], name) for sigma in sigmas] for name in ("value", "low", "high")
-    )
-    if axes.get_yscale() == "log":  # a ratio of 0 lies infinitely far down: leave a gap
-        value = [v if v > 0 else math.nan for v in value]
+    whole = {sigma: point for sigma, point in curve.whole.items() if not math.isnan(point.value)}
+    for over, hatch in HATCHES.items():
+        band = {sigma: point for sigma, point in whole.items() if point.over == over}
+        if not band:
+            continue
+        low, high = ([scale * getattr(point, name) for point in band.values()] for name in ("low", "high"))
+        axes.fill_between(list(band), low, high, facecolor=(*to_rgb(look["color"]), 0.16),
+                          edgecolor=(*to_rgb(look["color"]), 0.45), hatch=hatch, linewidth=0, zorder=2)  # fmt: skip
+    # A ratio of 0 lies infinitely far down a logarithmic axis: leave a gap.
+    log = axes.get_yscale() == "log"
+    sigmas = sorted(curve.whole)
+    values = [scale * curve.whole[sigma].value for sigma in sigmas]
+    values = [math.nan if log and value <= 0 else value for value in values]
     # With many levels, a marker on each would hide the line: leave half an octave between them.
     marked: list[int] = []
     for k, sigma in enumerate(sigmas):
         if not marked or _octaves(sigma) - _octaves(sigmas[marked[-1]]) > 0.4:
             marked.append(k)
-    axes.fill_between(sigmas, low, high, color=look["color"], alpha=0.16, linewidth=0, zorder=2)
-    axes.plot(sigmas, value, **look, markevery=marked, zorder=3, clip_on=False)
+    axes.plot(sigmas, values, **look, markevery=marked, zorder=3, clip_on=False)
+    for sigma, point in curve.partial.items():  # of other seeds, so not on the line
+        if math.isnan(point.value) or (log and point.value <= 0):
+            continue
+        if not math.isnan(point.low):
+            axes.vlines(sigma, scale * point.low, scale * point.high, color=look["color"], linewidth=0.7, zorder=3)
+        axes.plot([sigma], [scale * point.value], marker=look["marker"], linestyle="", markerfacecolor="white",
+                  markeredgecolor=look["color"], markeredgewidth=0.9, zorder=4)  # fmt: skip
 
 
 def _octaves(sigma: float) -> float:
@@ -205,10 +321,10 @@ def _octaves(sigma: float) -> float:
     return sigma if sigma < 1 else 1 + math.log2(sigma)
 
 
-def _level(axes: Axes, at: float, linestyle: str, label: str) -> None:
+def _level(axes: Axes, at: float, linestyle: str, label: str, top: float) -> None:
     axes.axhline(at, color=GREY, linewidth=0.9, linestyle=linestyle, zorder=1)
-    axes.annotate(label, (1, max(at, 3)), (3, 0), ("axes fraction", "data"), textcoords="offset points", va="center",
-                  fontsize=6, color=GREY, linespacing=1.0, annotation_clip=False)  # fmt: skip
+    axes.annotate(label, (1, max(at, 0.03 * top)), (3, 0), ("axes fraction", "data"), textcoords="offset points",
+                  va="center", fontsize=6, color=GREY, linespacing=1.0, annotation_clip=False)  # fmt: skip
 
 
 def _sigma_axis(axes: Axes, sigmas: Sequence[float]) -> None:
@@ -216,10 +332,11 @@ def _sigma_axis(axes: Axes, sigmas: Sequence[float]) -> None:
     most = max(sigmas)
     if most > 4:
         axes.set_xscale("symlog", base=2, linthresh=1, linscale=1)
-        ticks = [0.0] + [2.0**k for k in range(math.floor(math.log2(most)) + 1)]
+        axes.xaxis.set_major_locator(FixedLocator([0.0] + [2.0**k for k in range(math.floor(math.log2(most)) + 1)]))
     else:
-        ticks = sorted({round(s, 6) for s in sigmas})[:9]
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
+        axes.xaxis.set_major_locator(
+            FixedLocator(sigmas) if len(sigmas) <= 9 else MaxNLocator(9, steps=[1, 2, 2.5, 5, 10])
+        )
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     # A little air, so that the outermost markers do not lie on the frame.
@@ -236,6 +353,7 @@ def as_files(figure: Figure) -> dict[str, bytes]:
     with matplotlib.rc_context(STYLE):
         for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, dpi=300, metadata=metadata)
+            # A picture may have 65,535 pixels a side.
+            figure.savefig(buffer, format=kind, dpi=min(300, 60000 / figure.get_figheight()), metadata=metadata)
             files[kind] = buffer.getvalue()
     return files

@@ -11,6 +11,7 @@ import pandas as pd
 from blurtrain.errors import BlurtrainError, nearest
 
 STUDY = "Jenkins, Sanyal, Michelson & Kunda, ICDL 2025"
+STUDY_SHORT = "Jenkins et al. 2025"
 STUDY_RESOLUTION = 224
 DATASETS = ("faces", "toybox-instance", "toybox-category", "imagenet-12", "imagenet-100")
 CLEAR, BLURRY, BLURRY_TO_CLEAR = "clear", "blurry", "blurry-to-clear"
@@ -34,3 +35,13 @@ def published(name: str) -> pd.DataFrame:
 def study_order(study: Sequence[str]) -> Callable[[str], tuple[int, str]]:
     """Sort key: names in the order of `study` (DATASETS or REGIMES), then all others by alphabet."""
     return lambda name: (study.index(name) if name in study else len(study), name)
+
+
+def published_curves(dataset: str) -> dict[str, dict[float, float]]:
+    """The study's top-1 (percent) by sigma (pixels at 224) for each of its regimes; empty for other datasets."""
+    table = published("b2c_accuracy_vs_sigma")
+    rows = table[table["dataset"] == dataset]
+    return {
+        str(regime): dict(zip(of_regime["sigma_px_at_224"].astype(float), of_regime["top1_percent"], strict=True))
+        for regime, of_regime in rows.groupby("regime", sort=False)
+    }

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 import blurtrain
 from analysis.literature import BLURRY_TO_CLEAR, CLEAR, DATASETS, REGIMES, STUDY, STUDY_RESOLUTION, published
 from analysis.panels import Panel, panels
-from analysis.runs import results_csv, scan
+from analysis.runs import Collected, results_csv, scan
 from analysis.statistics import Estimate
 from blurtrain.errors import RunError
 from blurtrain.run import publish
@@ -33,17 +33,17 @@ def report(runs: str | Path, out: str | Path) -> Path:
     from analysis import figures  # matplotlib takes a second to import
 
     out = Path(out)
-    frame, missing = scan(runs)
-    shown = panels(frame)
+    collected = scan(runs)
+    shown = panels(collected.frame)
     drawn = {"accuracy": figures.accuracy_figure(shown), "ratio": figures.ratio_figure(shown)}
-    files: dict[str, bytes | str] = {"results.csv": results_csv(frame)}
+    files: dict[str, bytes | str] = {"results.csv": results_csv(collected.frame)}
     pictures = {}
     for name, figure in drawn.items():
         for kind, content in (figures.as_files(figure) if figure else {}).items():
             files[f"figures/{name}.{kind}"] = content
             if kind == "svg":
                 pictures[name] = "data:image/svg+xml;base64," + base64.b64encode(content).decode()
-    files["index.html"] = page(shown, sigmas=sorted(frame["sigma"].unique()), missing=missing, pictures=pictures)
+    files["index.html"] = page(shown, collected, pictures)
     try:
         (out / "figures").mkdir(parents=True, exist_ok=True)
         for name, whole in files.items():
@@ -56,8 +56,11 @@ def report(runs: str | Path, out: str | Path) -> Path:
     return out / "index.html"
 
 
-def page(shown: Sequence[Panel], sigmas: Sequence[float], missing: Sequence[str], pictures: dict[str, str]) -> str:
-    """`index.html` as text. `pictures` maps `accuracy` and `ratio` to URLs of images."""
+def page(shown: Sequence[Panel], collected: Collected, pictures: dict[str, str]) -> str:
+    """`index.html` as text: `shown` are the panels of what was `collected`, `pictures` maps `accuracy` and `ratio` to
+    URLs of images."""
+    frame, missing = collected.frame, collected.missing
+    sigmas = sorted(frame["sigma"].unique())
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -67,7 +70,8 @@ def page(shown: Sequence[Panel], sigmas: Sequence[float], missing: Sequence[str]
     )
     environment.filters |= {"percent": percent, "percent_interval": percent_interval, "ratio": ratio,
                             "ratio_interval": ratio_interval, "g": lambda x: f"{x:g}"}  # fmt: skip
-    done = sum(len(curve.runs) for panel in shown for curve in panel.curves)
+    done = frame["run_id"].nunique()
+    curves = [curve for panel in shown for curve in panel.curves]
     return environment.get_template("report.html").render(
         panels=shown,
         columns=_columns(sigmas),
@@ -83,29 +87,49 @@ def page(shown: Sequence[Panel], sigmas: Sequence[float], missing: Sequence[str]
         study_resolution=STUDY_RESOLUTION,
         written=datetime.datetime.now().astimezone().strftime("%-d %B %Y, %H:%M %Z"),
         versions=_versions(),
-        several_seeds=any(len(curve.seeds) > 1 for panel in shown for curve in panel.curves),
+        several_seeds=any(len(curve.seeds) > 1 for curve in curves),
+        partial=any(curve.partial for panel in shown for curve in (*panel.curves, *panel.ratios)),
+        by_object=any(panel.objects > 0 for panel in shown),
+        unlooked=frame[frame["objects"].isna()]["run_id"].nunique(),
+        odd=collected.odd,
+        unlike=[line for panel in shown if (line := _unlike_the_study(panel))],
     )
 
 
 def percent(estimate: Estimate | None) -> str:
-    """`81.4`, or `81.4 ± 2.0` over several seeds; a dash where nothing was measured."""
+    """`81.4`, or `81.4 ± 2.0` (standard deviation) over several seeds; a dash where nothing was measured."""
     if estimate is None or math.isnan(estimate.value):
         return "–"
     return f"{100 * estimate.value:.1f}" + (f" ± {100 * estimate.sd:.1f}" if estimate.seeds > 1 else "")
 
 
 def percent_interval(estimate: Estimate | None) -> str:
-    """`71.9–88.2`: the 95 % interval of one seed, the range of several."""
+    """`71.9–88.2`: the 95 % interval."""
     return "" if estimate is None or math.isnan(estimate.low) else f"{100 * estimate.low:.1f}–{100 * estimate.high:.1f}"
 
 
 def ratio(estimate: Estimate | None) -> str:
-    """`2.66`; a dash where it is undefined."""
-    return "–" if estimate is None or math.isnan(estimate.value) else f"{estimate.value:.2f}"
+    """`2.66`, or `2.66 ×÷ 1.05` (geometric standard deviation) over several seeds; a dash where it is undefined."""
+    if estimate is None or math.isnan(estimate.value):
+        return "–"
+    return f"{estimate.value:.2f}" + ("" if math.isnan(estimate.sd) else f" ×÷ {estimate.sd:.2f}")
 
 
 def ratio_interval(estimate: Estimate | None) -> str:
     return "" if estimate is None or math.isnan(estimate.low) else f"{estimate.low:.2f}–{estimate.high:.2f}"
+
+
+def _unlike_the_study(panel: Panel) -> str:
+    """In what a panel with the name of one of the study's datasets is seen to differ from it; empty where in nothing
+    that can be seen here, or where it has another name."""
+    sets = published("b2c_datasets").set_index("dataset").to_dict("index")
+    if panel.dataset not in sets:
+        return ""
+    about = sets[panel.dataset]
+    study = {"classes": about["classes"], "px": STUDY_RESOLUTION, "test images": about["test_images"]}
+    own = {"classes": panel.classes, "px": int(panel.conditions["resolution"]), "test images": panel.n}
+    unlike = [f"{own[what]:,} {what} (study: {study[what]:,})" for what in own if own[what] != study[what]]
+    return f"{panel.title}: {', '.join(unlike)}" if unlike else ""
 
 
 def _columns(sigmas: Sequence[float]) -> list[float]:

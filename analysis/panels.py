@@ -1,17 +1,43 @@
-"""What belongs together: runs that were trained and tested alike form a panel, its regimes are curves over sigma, and
+"""What belongs together: runs that differ in regime and seed alone form a panel, its regimes are curves over sigma, and
 the seeds of a regime are repetitions. Figures and tables are both made from panels."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from analysis.literature import CLEAR, DATASETS, REGIMES, study_order
+from analysis.evaluations import CONDITIONS
+from analysis.literature import CLEAR, DATASETS, study_order
+from analysis.runs import swept
 from analysis.statistics import Estimate, accuracy, accuracy_ratio
+from blurtrain.labels import shown
 
-ALIKE = ["dataset", "model", "resolution", "epochs", "split", "truncate", "light", "pixels", "classes"]
-"""Runs that differ in one of these are never averaged nor compared in one panel."""
+_SAID_BY = {
+    "resolution": ("data.resolution",),
+    "truncate": ("blur.truncate",),
+    "light": ("blur.linear_light",),
+    "epoch": ("optimisation.epochs",),
+    "n": ("data_id", "split"),
+    "classes": ("data_id",),
+    "largest_class": ("data_id", "split"),
+}
+"""Conditions that need not be named where what they follow from is."""
+_WORDS = {
+    "model": "{}",
+    "data_id": "data {}",
+    "split": "{} split",
+    "resolution": "{} px",
+    "truncate": "cut at {} sigma",
+    "light": "blurred as {} light",
+    "pixels": "tested on {} pixels",
+    "epoch": "after {} epochs",
+    "n": "{} images",
+    "classes": "{} classes",
+    "largest_class": "{} of the largest class",
+}
+"""How a panel is told from others; by default NAME=VALUE."""
 
 
 @dataclass(frozen=True)
@@ -20,18 +46,27 @@ class Measured:
 
     run_id: str
     seed: int
-    n: int
     points: dict[float, Estimate]
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One regime: an estimate per sigma, over `seeds`, and the runs it comes from."""
+    """One regime: an estimate per sigma, each over the seeds that were measured there, and the runs it comes from."""
 
     regime: str
     seeds: tuple[int, ...]
     runs: tuple[Measured, ...]
     points: dict[float, Estimate]
+
+    @property
+    def whole(self) -> dict[float, Estimate]:
+        """The points of all seeds: others are not to be joined with them, for a step would be one between seeds."""
+        return {sigma: point for sigma, point in self.points.items() if point.seeds == len(self.seeds)}
+
+    @property
+    def partial(self) -> dict[float, Estimate]:
+        """The points of some of the seeds."""
+        return {sigma: point for sigma, point in self.points.items() if point.seeds < len(self.seeds)}
 
 
 @dataclass(frozen=True)
@@ -39,44 +74,44 @@ class Panel:
     """All regimes on one dataset, trained and tested alike."""
 
     dataset: str
-    detail: str
-    """What tells it from other panels on the same dataset, e.g. `resnet-18, 64 px`; empty if it is alone."""
     model: str
-    resolution: int
+    detail: str
+    """What tells it from other panels on the same dataset, e.g. `optimisation.learning_rate=0.001, val split`; empty if
+    it is alone."""
+    conditions: dict[str, Any]
+    """CONDITIONS, under which all was measured."""
     epochs: int
-    split: str
-    truncate: float
-    light: str
-    pixels: str
-    classes: int
-    n: tuple[int, int]
-    """Fewest and most test images (they differ where the seed also draws the split)."""
-    largest_class: float
-    """Share of the test images that are of the most frequent class."""
+    objects: float
+    """How many objects the test images show; 0: none is shown twice, NaN: not recorded."""
     curves: tuple[Curve, ...]
     ratios: tuple[Curve, ...]
     """Accuracy divided by that of `clear`, for every other regime."""
-    clashes: tuple[str, ...]
-    """Regimes with several runs of one seed, which differ in settings that no table shows: never averaged, and kept out
-    of the ratios."""
+    copies: tuple[str, ...]
+    """Runs left out because another one here is the same run, seed included, under another name."""
 
     @property
     def title(self) -> str:
         return f"{self.dataset} ({self.detail})" if self.detail else self.dataset
 
     @property
-    def images(self) -> str:
-        low, high = self.n
-        return f"{low:,}" if low == high else f"{low:,}–{high:,}"
+    def classes(self) -> int:
+        return int(self.conditions["classes"])
+
+    @property
+    def n(self) -> int:
+        return int(self.conditions["n"])
 
     @property
     def chance(self) -> float:
         return 1 / self.classes
 
+    @property
+    def largest_class(self) -> float:
+        """Share of the test images that are of the most frequent class."""
+        return float(self.conditions["largest_class"]) / self.n
+
     def curve(self, regime: str) -> Curve | None:
-        """The regime's curve, None if it has none or if it clashes."""
-        found = [curve for curve in self.curves if curve.regime == regime]
-        return found[0] if len(found) == 1 else None
+        return next((curve for curve in self.curves if curve.regime == regime), None)
 
     def ratio(self, regime: str) -> Curve | None:
         return next((curve for curve in self.ratios if curve.regime == regime), None)
@@ -84,62 +119,87 @@ class Panel:
 
 def panels(frame: pd.DataFrame) -> list[Panel]:
     """The frame of `analysis.load` as panels, datasets in the order of the study."""
-    groups = _by(ALIKE, frame)
-    keys = pd.DataFrame(list(groups), columns=ALIKE)
-    made = []
-    for key, rows in groups.items():
-        of_dataset = keys[keys["dataset"] == key[0]]
-        varies = [name for name in ALIKE[1:] if of_dataset[name].nunique() > 1]
-        made.append(_panel(dict(zip(ALIKE, key, strict=True)), varies, rows))
+    settings = [name for name in swept(frame) if not name.startswith("curriculum.")]
+    key = ["dataset", "model", *settings, "data_id", *CONDITIONS]
+    groups = [(dict(zip(key, values, strict=True)), rows) for values, rows in _by(key, frame).items()]
+    details = _details([alike for alike, _ in groups])
+    made = [_panel(alike, detail, rows) for (alike, rows), detail in zip(groups, details, strict=True)]
     order = study_order(DATASETS)
     return sorted(made, key=lambda panel: order(panel.dataset))
 
 
-def _panel(alike: dict[str, Any], varies: list[str], rows: pd.DataFrame) -> Panel:
-    shown = {
-        "resolution": "{} px",
-        "epochs": "{} epochs",
-        "truncate": "cut at {:g} sigma",
-        "light": "blurred as {} light",
-        "pixels": "tested on {} pixels",
-        "classes": "{} classes",
-    }
-    runs = _by("regime", rows)
-    regimes = sorted(runs, key=study_order(REGIMES))
-    clashes = tuple(r for r in regimes if runs[r].drop_duplicates("run_id")["seed"].duplicated().any())
-    curves: list[Curve] = []
-    for regime in regimes:
-        apart = list(_by("run_id", runs[regime]).values()) if regime in clashes else [runs[regime]]
-        curves += [_accuracy_curve(regime, one) for one in apart]
+def _details(keys: list[dict[str, Any]]) -> list[str]:
+    """For each panel, what tells it from the others on its dataset."""
+    details = []
+    for key in keys:
+        others = [other for other in keys if other["dataset"] == key["dataset"]]
+        varies = [name for name in key if len({_word(other[name]) for other in others}) > 1]
+        brief = [name for name in varies if not set(_SAID_BY.get(name, ())) & set(varies)]
+        # Seldom, but then nothing may be left out: two panels that what is named does not tell apart.
+        alike = Counter(tuple(_word(other[name]) for name in brief) for other in others)
+        names = varies if max(alike.values()) > 1 else brief
+        details.append(", ".join(_WORDS.get(name, f"{name}={{}}").format(_word(key[name])) for name in names))
+    return details
+
+
+def _word(value: Any) -> str:
+    return shown(value.item() if hasattr(value, "item") else value)  # pandas has numbers of its own
+
+
+def _panel(alike: dict[str, Any], detail: str, rows: pd.DataFrame) -> Panel:
+    # One and the same run may have two names: a regime or model that was given by its name, and one spelled out.
+    runs = rows.drop_duplicates("run_id")
+    copies = runs[runs.duplicated(["regime", "settings_id", "seed"])]["run_id"]
+    rows = rows[~rows["run_id"].isin(copies)]
+    by_regime = _by(["regime", "settings_id"], rows)
+    names = Counter(regime for regime, _ in by_regime)
+    curves, of_curve = [], {}
+    for (regime, _), own in by_regime.items():
+        name = regime if names[regime] == 1 else f"{regime} ({_curriculum(own)})"
+        curves.append(_accuracy_curve(name, own))
+        of_curve[name] = own
     ratios = [
-        _ratio_curve(regime, runs[regime], runs[CLEAR])
-        for regime in regimes
-        if CLEAR in regimes and regime != CLEAR and not {regime, CLEAR} & set(clashes)
+        _ratio_curve(name, own, of_curve[CLEAR])
+        for name, own in of_curve.items()
+        if CLEAR in of_curve and name != CLEAR
     ]
     return Panel(
-        **alike,
-        detail=", ".join(shown.get(name, "{}").format(alike[name]) for name in varies),
-        n=(int(rows["n"].min()), int(rows["n"].max())),
-        largest_class=float((rows["largest_class"] / rows["n"]).mean()),
+        dataset=alike["dataset"],
+        model=alike["model"],
+        detail=detail,
+        conditions={name: alike[name] for name in CONDITIONS},
+        epochs=int(rows["epochs"].iloc[0]),
+        objects=float(rows["objects"].max()),
         curves=tuple(curves),
         ratios=tuple(curve for curve in ratios if curve.points),
-        clashes=clashes,
+        copies=tuple(copies),
     )
 
 
-def _by(columns: str | list[str], rows: pd.DataFrame) -> dict[Any, pd.DataFrame]:
-    return dict(iter(rows.groupby(columns)))
+def _curriculum(rows: pd.DataFrame) -> str:
+    """The settings of a curriculum whose name is not enough."""
+    names = [name for name in swept(rows) if name.startswith("curriculum.")]
+    return ", ".join(f"{name}={_word(rows[name].iloc[0])}" for name in names)
+
+
+def _by(columns: list[str], rows: pd.DataFrame) -> dict[Any, pd.DataFrame]:
+    """Groups in the order of the frame, also by values that are missing."""
+    return dict(iter(rows.groupby(columns, sort=False, dropna=False)))
+
+
+def _estimate(at: pd.DataFrame) -> Estimate:
+    """Accuracy from the rows of one level, one a seed."""
+    one = at.iloc[0]
+    return accuracy(at["top1_count"].tolist(), at["n"].tolist(), [one["object_top1"]], one["object_n"])
 
 
 def _accuracies(rows: pd.DataFrame) -> dict[float, Estimate]:
-    return {
-        float(sigma): accuracy(at["top1_count"].tolist(), at["n"].tolist()) for sigma, at in _by("sigma", rows).items()
-    }
+    return {float(sigma): _estimate(at) for (sigma,), at in sorted(_by(["sigma"], rows).items())}
 
 
 def _runs(rows: pd.DataFrame) -> tuple[Measured, ...]:
-    by_run = _by(["seed", "run_id"], rows).items()
-    return tuple(Measured(run_id, int(seed), int(r["n"].iloc[0]), _accuracies(r)) for (seed, run_id), r in by_run)
+    by_run = sorted(_by(["seed", "run_id"], rows).items())
+    return tuple(Measured(run_id, int(seed), _accuracies(r)) for (seed, run_id), r in by_run)
 
 
 def _accuracy_curve(regime: str, rows: pd.DataFrame) -> Curve:
@@ -149,11 +209,16 @@ def _accuracy_curve(regime: str, rows: pd.DataFrame) -> Curve:
 def _ratio_curve(regime: str, rows: pd.DataFrame, clear: pd.DataFrame) -> Curve:
     """Only seeds that both regimes have, and sigmas that both were measured at."""
     pairs = rows.merge(clear, on=["sigma", "seed"], suffixes=("", "_clear"))
-    points = {
-        float(sigma): accuracy_ratio(*(at[c].tolist() for c in ("top1_count", "n", "top1_count_clear", "n_clear")))
-        for sigma, at in _by("sigma", pairs).items()
-    }
+    points = {float(sigma): _ratio(at) for (sigma,), at in sorted(_by(["sigma"], pairs).items())}
     return Curve(regime, tuple(sorted(set(pairs["seed"]))), _runs(pairs), points)
+
+
+def _ratio(at: pd.DataFrame) -> Estimate:
+    one = at.iloc[0]
+    same = one["object_n"] == one["object_n_clear"]  # the same objects, in the same order
+    own, n, clear, clear_n = (at[name].tolist() for name in ("top1_count", "n", "top1_count_clear", "n_clear"))
+    by_object = (one["object_top1"], one["object_top1_clear"])
+    return accuracy_ratio(own, n, clear, clear_n, by_object, one["object_n"] if same else None)
 
 
 def drawable(curve: Curve) -> bool:

@@ -1,134 +1,126 @@
-"""Run directories as tables: the tidy frame (a row per run and sigma) and `results.csv` (a row per run)."""
+"""Run directories as tables: the tidy frame (a row per run, conditions and sigma) and `results.csv`."""
 
-from collections.abc import Mapping
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from analysis.evaluations import CONDITIONS, measured
 from analysis.literature import DATASETS, REGIMES, study_order
-from blurtrain.errors import RunError, SettingsError
-from blurtrain.run import Run, find, read_json
-from blurtrain.schema import validate
-
-REFERENCE = 224  # sigma is in pixels at this resolution, in every table and figure
-
-
-class _Document(BaseModel):
-    # Fields that training may add later are no reason to refuse a file.
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+from blurtrain.errors import RunError
+from blurtrain.labels import differences, model_label, regime_label, shown
+from blurtrain.run import Run, find
+from blurtrain.settings import Settings, settings_id
 
 
-class _Result(_Document):
-    """`result.json`."""
+@dataclass(frozen=True)
+class Collected:
+    """One look at a folder of runs."""
 
-    run_id: str
-    dataset: str
-    regime: str
-    model: str
-    seed: int
-    epochs: int
-    accuracy: str = Field(pattern=r"^[^/]+$")  # a file in evaluations/, not a path out of it
-
-
-class _Level(_Document):
-    sigma: float = Field(ge=0)
-    top1: int = Field(ge=0)
-    top5: int
+    frame: pd.DataFrame
+    """As `load` describes it."""
+    missing: list[str]
+    """Ids of the runs that are not done, by name."""
+    odd: list[str]
+    """What a reader should know of the files, in plain words."""
 
 
-class _Accuracy(_Document):
-    """`evaluations/accuracy-<hash>.json`."""
-
-    measure: Literal["accuracy"]
-    split: str
-    n: int = Field(gt=0)
-    classes: int = Field(gt=0)
-    largest_class: int = Field(gt=0)
-    resolution: int = Field(gt=0)
-    reference_resolution: int = Field(gt=0)
-    truncate: float
-    light: Literal["sRGB", "linear"] = "sRGB"
-    pixels: Literal["source", "stored"] = "stored"
-    levels: tuple[_Level, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _possible(self) -> "_Accuracy":
-        if self.largest_class > self.n:
-            raise ValueError(f"largest_class is {self.largest_class} of only {self.n} images")
-        for level in self.levels:
-            if not level.top1 <= level.top5 <= self.n:
-                raise ValueError(f"at sigma {level.sigma:g}, top1 <= top5 <= n does not hold")
-        if len({f"{level.sigma:g}" for level in self.levels}) < len(self.levels):
-            raise ValueError("a sigma is given twice")
-        return self
+def swept(frame: pd.DataFrame) -> list[str]:
+    """The columns of the frame that are settings (`optimisation.learning_rate`): those in which its runs differ."""
+    return [column for column in frame.columns if "." in column]
 
 
-_D = TypeVar("_D", bound=_Document)
+def _rows(run: Run, settings: Settings, document: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The levels of one done run."""
+    found, odd = measured(run, document, settings.optimisation.epochs)
+    data_id = run.data_id() or f"unknown, of {run.id}"
+    about = {
+        "run_id": run.id,
+        "dataset": settings.dataset,
+        "regime": regime_label(settings),
+        "model": model_label(settings),
+        "seed": settings.seed,
+    }
+    identity = {
+        "epochs": settings.optimisation.epochs,
+        "data_id": data_id,
+        "settings_id": settings_id(settings, data_id),
+    }
+    rows = []
+    for values, levels in found.items():
+        conditions = dict(zip(CONDITIONS, values, strict=True))
+        for sigma, level in levels.items():
+            shares = {f"top{k}": 100 * count / conditions["n"] for k, count in ((1, level.top1), (5, level.top5))}
+            counts = {"top1_count": level.top1, "top5_count": level.top5}
+            objects = {"objects": level.objects, "object_n": level.object_n, "object_top1": level.object_top1}
+            rows.append({**about, "sigma": sigma, **shares, **counts, **conditions, **objects, **identity})
+    return rows, odd
 
 
-def _checked(document: Mapping[str, Any] | None, path: Path, model: type[_D]) -> _D:
-    if document is None:
-        raise RunError(f"{path}: is missing although the run is done; move the run out of the folder, or run it again")
-    try:
-        checked: _D = validate(document, str(path), model)
-    except SettingsError as error:
-        raise RunError(f"{error}; the file is damaged: evaluate the run again") from None
-    return checked
-
-
-def _rows(run: Run) -> list[dict[str, Any]]:
-    """The levels of one run, none if it is not done."""
-    document = run.result()
-    if document is None:
-        return []
-    result = _checked(document, run.path / "result.json", _Result)
-    if result.run_id != run.id:
-        # A copy would pass for a repetition of the experiment.
-        raise RunError(f"{run.path}: holds run {result.run_id!r}; give the folder its name back, or move it elsewhere")
-    path = run.evaluations / result.accuracy
-    measured = _checked(read_json(path), path, _Accuracy)
-    return [
-        {
-            **result.model_dump(include={"run_id", "dataset", "regime", "model", "seed"}),
-            "sigma": level.sigma * REFERENCE / measured.reference_resolution,
-            "top1": 100 * level.top1 / measured.n,
-            "top5": 100 * level.top5 / measured.n,
-            "top1_count": level.top1,
-            "top5_count": level.top5,
-            **measured.model_dump(include={"n", "classes", "largest_class"}),
-            "epochs": result.epochs,
-            **measured.model_dump(include={"resolution", "split", "truncate", "light", "pixels"}),
-        }
-        for level in measured.levels
-    ]
-
-
-def scan(runs: str | Path) -> tuple[pd.DataFrame, list[str]]:
-    """The tidy frame of `load`, and the ids of the runs that are not done, from one look at the folder."""
-    found = {run.id: _rows(run) for run in find(Path(runs))}
-    rows = [row for of_run in found.values() for row in of_run]
-    missing = [run_id for run_id, of_run in found.items() if not of_run]
+def scan(runs: str | Path) -> Collected:
+    """All runs of a folder; raises RunError as `load` does."""
+    done: dict[str, Settings] = {}
+    rows: list[dict[str, Any]] = []
+    missing: list[str] = []
+    odd: list[str] = []
+    for run in find(Path(runs)):
+        if (document := run.result()) is None:
+            missing.append(run.id)
+            continue
+        done[run.id] = run.settings
+        of_run, noted = _rows(run, done[run.id], document)
+        rows += of_run
+        odd += noted
     if not rows:
         what = f"none of its {len(missing)} runs is done yet" if missing else "holds no run"
         raise RunError(f"{runs}: {what}; --runs names the folder that holds the run directories")
+    differing = differences(list(done.values()))
+    settings = {
+        run_id: {name: _plain(values[k]) for name, values in differing.items()} for k, run_id in enumerate(done)
+    }
     dataset, regime = study_order(DATASETS), study_order(REGIMES)
-    rows.sort(key=lambda r: (dataset(r["dataset"]), regime(r["regime"]), r["seed"], r["run_id"], r["sigma"]))
-    return pd.DataFrame(rows), missing
+    conditions = ("seed", "run_id", *CONDITIONS, "sigma")
+    rows.sort(
+        key=lambda r: (
+            dataset(r["dataset"]), regime(r["regime"]), r["model"],
+            [_sortable(value) for value in settings[r["run_id"]].values()], [r[name] for name in conditions],
+        )
+    )  # fmt: skip
+    return Collected(pd.DataFrame([row | settings[row["run_id"]] for row in rows]), missing, odd)
+
+
+def _plain(value: Any) -> Any:
+    """A setting as a cell of a table: lists and mappings as text."""
+    return value if isinstance(value, int | float | str) else shown(value)
+
+
+def _sortable(value: Any) -> tuple[bool, Any]:
+    return (True, value) if isinstance(value, str) else (False, value)
 
 
 def load(runs: str | Path) -> pd.DataFrame:
-    """One row per (done run, sigma), datasets and regimes in the order of the study.
+    """One row per (done run, conditions it was measured under, sigma), datasets and regimes in the order of the study.
 
     Columns: run_id, dataset, regime, model, seed, sigma (pixels at 224), top1, top5 (percent), top1_count, top5_count
-    (images), n, classes, largest_class (images), epochs, resolution, split, truncate (kernels end at so many sigmas),
-    light (what was blurred: sRGB values, or linear light), pixels (of the test images: source, resized once, straight
-    from the source; stored, resized again from what is stored for training).
-    Runs that are not done are left out; `unfinished` names them.
+    (images); the conditions: split, resolution, truncate (kernels end at so many sigmas), light (what was blurred: sRGB
+    values, or linear light), pixels (of the test images: source, resized once, straight from the source; stored,
+    resized again from what is stored for training), drop_last (whether images behind the last whole batch were left
+    out), epoch (the weights are those after so many), n, classes, largest_class (images); objects (how many the images
+    show; 0: no object twice; NaN: not recorded by an older version), object_n and object_top1 (images and right ones of
+    each); epochs, data_id (of the images trained on), settings_id (the same for runs that differ in their seed alone:
+    only those may be averaged). Then a column, by its dotted name, for each setting in which runs on one dataset differ
+    beyond what model and regime say.
+
+    `regime` and `model` say what a run is, also where its settings differ from the presets it names. Runs that are not
+    done are left out; `unfinished` names them. Warns of levels that were measured twice with different outcomes.
     Raises RunError if there is no done run, or if a file of a done run is damaged.
     """
-    return scan(runs)[0]
+    collected = scan(runs)
+    for line in collected.odd:
+        warnings.warn(line, stacklevel=2)
+    return collected.frame
 
 
 def unfinished(runs: str | Path) -> list[str]:
@@ -137,22 +129,23 @@ def unfinished(runs: str | Path) -> list[str]:
 
 
 def results(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame of `load` as one row a run: run_id, dataset, regime, seed, top1@0, top1@1, ... (percent), n, classes,
-    model, epochs, resolution, split, pixels. A sigma that a run was not measured at is NaN."""
+    """The frame of `load` as one row a run and conditions: run_id, dataset, regime, seed, top1@0, top1@1, ...
+    (percent), n, classes, model, epochs, resolution, split, the other conditions, objects, data_id, settings_id, and
+    the settings that differ. A sigma that a run was not measured at is NaN."""
+    row = ["run_id", *CONDITIONS]
     labels = {sigma: f"top1@{sigma:g}" for sigma in sorted(frame["sigma"].unique())}
-    wide = frame.assign(sigma=frame["sigma"].map(labels)).pivot(index="run_id", columns="sigma", values="top1")
-    wide.columns.name = None
-    about = frame.drop_duplicates("run_id").set_index("run_id", drop=False)
-    return pd.concat(
-        [
-            about[["run_id", "dataset", "regime", "seed"]],
-            wide[list(dict.fromkeys(labels.values()))],
-            about[["n", "classes", "model", "epochs", "resolution", "split", "pixels"]],
-        ],
-        axis="columns",
-    ).reset_index(drop=True)
+    wide = frame.assign(sigma=frame["sigma"].map(labels)).pivot(index=row, columns="sigma", values="top1")
+    about = frame.drop_duplicates(row).set_index(row, drop=False)
+    wide = wide.loc[about.index, list(labels.values())]
+    first = ["run_id", "dataset", "regime", "seed"]
+    last = ["n", "classes", "model", "epochs", "resolution", "split"]
+    more = [*(name for name in CONDITIONS if name not in last), "objects", "data_id", "settings_id", *swept(frame)]
+    return pd.concat([about[first], wide, about[[*last, *more]]], axis="columns").reset_index(drop=True)
 
 
 def results_csv(frame: pd.DataFrame) -> str:
     """`results` as CSV. Four decimals: round(percent * n / 100) is the count of images for any n below a million."""
-    return str(results(frame).to_csv(index=False, float_format="%.4f", lineterminator="\n"))
+    table = results(frame)
+    percents = [name for name in table.columns if name.startswith("top1@")]
+    table[percents] = table[percents].map(lambda percent: "" if pd.isna(percent) else f"{percent:.4f}")
+    return str(table.to_csv(index=False, float_format="%.12g", lineterminator="\n"))

@@ -4,7 +4,9 @@ On a processor: the same bits for the same number of threads. On a GPU as far as
 warns of the others.
 """
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 import torch
 
@@ -16,14 +18,19 @@ def cores() -> set[int]:
     return os.sched_getaffinity(0)
 
 
+def ask_for_determinism() -> None:
+    """Ask torch for algorithms that give the same bits each time, where it has them, for the whole process."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be deterministic
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+
+
 def claim_device(local_rank: int = 0) -> torch.device:
     """The GPU that belongs to this process, else the CPU; asks torch for deterministic algorithms.
 
     Raises TrainingError where there are fewer GPUs than processes on this machine.
     """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be deterministic
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.benchmark = False
+    ask_for_determinism()
     if not torch.cuda.is_available():
         return torch.device("cpu")
     # A scheduler may show a process only its own GPU: then that one is number 0, whatever the local rank.
@@ -33,3 +40,16 @@ def claim_device(local_rank: int = 0) -> torch.device:
     device = torch.device("cuda", local_rank if seen > 1 else 0)
     torch.cuda.set_device(device)
     return device
+
+
+@contextlib.contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """Whether GPUs may use TF32 inside, in products and convolutions alike (torch's own default allows it in
+    convolutions). By the newer flags alone: torch refuses to read `allow_tf32` once these differ from it."""
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    before = products.fp32_precision, convolutions.fp32_precision
+    products.fp32_precision = convolutions.fp32_precision = "tf32" if allowed else "ieee"
+    try:
+        yield
+    finally:
+        products.fp32_precision, convolutions.fp32_precision = before

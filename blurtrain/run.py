@@ -19,6 +19,7 @@ import errno
 import json
 import logging
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -29,7 +30,7 @@ from typing import Any
 
 from blurtrain import __version__
 from blurtrain.errors import BlurtrainError, RunError, Stopped, Superseded
-from blurtrain.settings import Settings, dump, load_resolved
+from blurtrain.settings import DEFAULT_MODEL, Settings, dump, load_resolved
 
 STALE_SECONDS = 60.0
 """A heartbeat older than this means that its process is gone or stuck."""
@@ -65,8 +66,11 @@ def publish_once(path: Path, content: Content) -> bool:
 
 
 def write_json(path: Path, document: Any) -> None:
-    """Publish a document as JSON."""
-    publish(path, json.dumps(document, indent=1))
+    """Publish a document as JSON, a list of numbers on one line."""
+    publish(path, _NUMBERS.sub(lambda found: re.sub(r"\s+", " ", found[0]), json.dumps(document, indent=1)))
+
+
+_NUMBERS = re.compile(r"\[\n[-+.\deE,\s]*\]")  # a line feed inside a JSON string would be written as \n
 
 
 def _written_beside(path: Path, content: Content) -> Path:
@@ -159,6 +163,11 @@ class Run:
         """Folders of the attempts, oldest first."""
         return sorted(p for p in (self.path / "attempts").glob("[0-9]*") if p.is_dir())
 
+    def data_id(self) -> str | None:
+        """The id of the data that it was trained on; None where neither result nor attempts say it any more."""
+        documents = [self.result(), *(read_json(folder / "origin.json") for folder in self.attempts())]
+        return next((d["data_id"] for d in documents if isinstance(d, dict) and "data_id" in d), None)
+
     def saved_step(self) -> int:
         """The step of the newest checkpoint, by its name; 0 if there is none."""
         return max((saved_step(p) for p in self.checkpoints.glob(CHECKPOINTS)), default=0)
@@ -226,6 +235,23 @@ def find(runs: Path) -> list[Run]:
     if not runs.is_dir():
         raise RunError(f"{runs}: no such folder; --runs names the folder that holds the run directories")
     return [Run(p.parent) for p in sorted(runs.glob("*/settings.yaml"))]
+
+
+def runs_at(path: Path) -> list[Path]:
+    """`path` itself, or, where it is a folder that is no run, the run directories in it; raises RunError if there are
+    none."""
+    if not path.is_dir() or (path / "settings.yaml").exists():
+        return [path]
+    if found := [run.path for run in find(path)]:
+        return found
+    raise RunError(f"{path}: is no run directory, and holds none")
+
+
+def former_id(run_id: str, settings: Settings) -> str:
+    """The id that this run had before models took their name from a network that is given alone: all such runs were
+    called by the default's name. The hash, and so the run, is the same."""
+    names, digest = run_id.rsplit(f"-{settings.model}-s{settings.seed}-", 1)
+    return f"{names}-{DEFAULT_MODEL}-s{settings.seed}-{digest}"
 
 
 MEETING = "BLURTRAIN_MEETING"

@@ -7,18 +7,19 @@ Mappings merge key by key, lists are replaced.
 import functools
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
 
 from blurtrain.curricula import ConstantBlur, Curriculum
 from blurtrain.documents import merge, parse_overrides, read_yaml
 from blurtrain.errors import SettingsError, nearest
-from blurtrain.schema import Name, Probability, Section, Sigma, added_later, outside_identity, validate
+from blurtrain.schema import NAME, Name, Probability, Section, Sigma, added_later, outside_identity, validate
 
 SCHEMA = 1  # raised when a change of meaning makes old run ids wrong
 PRESETS = next(
@@ -40,6 +41,7 @@ class Data(Section):
     """Normalisation standard deviation per channel; none: as measured on the training split."""
 
 
+DEFAULT_MODEL = "alexnet-sup"
 ARCHITECTURES = ("alexnet-sup", "alexnet", "vgg-16", "resnet-18", "resnet-50")
 """Networks by name; any other is named timm/NAME."""
 
@@ -51,14 +53,40 @@ class Pretrained(Section):
     """A state dict as .safetensors, or as .pt or .pth (read without unpickling anything but tensors)."""
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     """What `sha256sum FILE` prints: wherever the file lies, it is these weights that the run begins with."""
+    last_layer: Literal["drawn", "zero"] = added_later("drawn")
+    """Where the file's last layer is for another number of classes, the new one is drawn as its network's definition
+    says, or zero: then the first steps leave the pretrained weights alone (Kolesnikov et al. 2020, "Big Transfer")."""
+
+
+def _plain_argument(name: str, value: Any) -> Any:
+    """`value` with whole numbers as integers, so that 2 and 2.0 are one run."""
+    if isinstance(value, list | tuple):
+        return [_plain_argument(name, part) for part in value]
+    if isinstance(value, float) and math.isfinite(value):
+        return int(value) if value.is_integer() else value
+    if not isinstance(value, bool | int | str):
+        raise ValueError(f"{name} must be a number, a word, true, false, or a list of these, not {value!r}")
+    return value
 
 
 class Network(Section):
     """What is trained."""
 
     architecture: str = "alexnet-sup"
+    arguments: dict[str, Any] = added_later({})
+    """Further arguments of timm or torchvision for the network, e.g. {pad_type: same}: plain values or lists."""
     pretrained: Pretrained | None = added_later(None)
     """None: freshly drawn by `seed`."""
+    bias: Literal["zero", "uniform"] = added_later("zero")
+    """Biases that alexnet-sup begins with: zero, or uniform in +/- 1 / sqrt(fan in), as PyTorch draws them and the
+    study has them. All other networks begin as their own definition says."""
+
+    @field_validator("arguments")
+    @classmethod
+    def _plain(cls, arguments: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if arguments and info.data.get("architecture") == "alexnet-sup":
+            raise ValueError("alexnet-sup takes none; networks of timm and torchvision do")
+        return {name: _plain_argument(name, value) for name, value in arguments.items()}
 
     @field_validator("architecture")
     @classmethod
@@ -66,6 +94,15 @@ class Network(Section):
         if name not in ARCHITECTURES and not re.fullmatch(r"timm/[A-Za-z0-9_.]+", name):
             raise ValueError(f"{nearest(name, ARCHITECTURES)}, or any network of timm as timm/NAME")
         return name
+
+    @model_validator(mode="after")
+    def _bias_of_alexnet_sup(self) -> "Network":
+        if self.bias != "zero" and self.architecture != "alexnet-sup":
+            raise ValueError(
+                f"bias={self.bias} is a choice for alexnet-sup alone; leave it out, {self.architecture} begins as its "
+                "own definition says"
+            )
+        return self
 
 
 class Precision(Section):
@@ -91,7 +128,7 @@ class Blur(Section):
 
 
 class Augmentation(Section):
-    """The training transform: random resized crop, colour operations, flip; before the blur."""
+    """The training transform: random resized crop, colour operations, flip, erasing; before the blur."""
 
     crop_scale: tuple[float, float] = (0.5, 1.0)
     """Smallest and largest area of the crop, as a share of the image's."""
@@ -104,13 +141,24 @@ class Augmentation(Section):
     """Probability of each of the seven colour operations, which come in random order."""
     jitter: float = Field(0.2, ge=0, le=0.5)
     """Strength of the brightness, contrast, saturation (factor 1 +/- jitter) and hue (turn +/- jitter) operations."""
+    erasing: Probability = added_later(0.0)
+    """Probability that a rectangle is set to the normalisation mean (0 after normalisation), before the blur."""
+    erasing_area: tuple[float, float] = added_later((0.02, 0.33))
+    """Smallest and largest area of the rectangle, as a share of the network's input."""
+    erasing_ratio: tuple[float, float] = added_later((0.3, 3.3))
+    """Smallest and largest aspect ratio (height to width) of the rectangle."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "Augmentation":
-        for name in ("crop_scale", "crop_ratio"):
+        for name, share in (
+            ("crop_scale", True),
+            ("crop_ratio", False),
+            ("erasing_area", True),
+            ("erasing_ratio", False),
+        ):
             low, high = getattr(self, name)
-            if not 0 < low <= high or (name == "crop_scale" and high > 1):
-                raise ValueError(f"{name} must be [low, high] with 0 < low <= high{' <= 1' * (name == 'crop_scale')}")
+            if not 0 < low <= high or (share and high > 1):
+                raise ValueError(f"{name} must be [low, high] with 0 < low <= high{' <= 1' * share}")
         return self
 
 
@@ -128,9 +176,11 @@ class Optimisation(Section):
     """Images a step, over all processes."""
     epochs: int = Field(100, ge=1)
     warmup_epochs: float = Field(2.0, ge=0)
-    """Linear warm-up, stepped per batch, then cosine to zero."""
+    """Linear warm-up, stepped per batch; 0: none."""
     warmup_factor: float = Field(0.01, ge=0, le=1)
     """Learning rate at the first step, as a share of the peak."""
+    learning_rate_schedule: Literal["cosine", "constant"] = added_later("cosine")
+    """After the warm-up: half a cosine from the peak to zero, stepped per batch, or the peak to the end."""
     label_smoothing: float = added_later(0.0, ge=0, lt=1)
     """Share of each label that is spread evenly over all classes."""
     ema: float = added_later(0.0, ge=0, lt=1)
@@ -138,6 +188,9 @@ class Optimisation(Section):
     0: none."""
     batch_norm_images: int = added_later(0, ge=0)
     """How many images share statistics in batch norm, over however many processes; 0: the whole batch."""
+    batch_norm: Literal["batch", "frozen"] = added_later("batch")
+    """batch: training normalises by the statistics of its images, and keeps running ones for evaluation; frozen: by the
+    running statistics that pretrained weights bring, which never change. Scale and shift are trained either way."""
     non_finite: Literal["stop", "skip"] = added_later("stop")
     """At a loss or gradient that is no finite number: end the run, or leave out that step, and count it."""
     accumulate: int = outside_identity(1, ge=1)
@@ -147,6 +200,15 @@ class Optimisation(Section):
     def _warm_up_ends(self) -> "Optimisation":
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs={self.warmup_epochs:g} must be less than epochs={self.epochs}")
+        return self
+
+    @model_validator(mode="after")
+    def _frozen_shares_nothing(self) -> "Optimisation":
+        if self.batch_norm == "frozen" and self.batch_norm_images:
+            raise ValueError(
+                f"batch_norm_images={self.batch_norm_images} goes with batch_norm=batch: frozen statistics are not "
+                "those of any images; leave one of the two out"
+            )
         return self
 
 
@@ -159,6 +221,8 @@ class Evaluation(Section):
     sigmas: tuple[Sigma, ...] = Field((0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0), min_length=1)
     """Blur levels, in pixels at the reference resolution."""
     batch_size: int = Field(256, ge=1)
+    drop_last: bool = False
+    """Leave the last, partial batch out, as the study did by accident; n is then the number of images measured."""
 
 
 class Loader(Section):
@@ -198,7 +262,7 @@ class Settings(Section):
 
     dataset: Name
     regime: Name
-    model: Name = "alexnet-sup"
+    model: Name = DEFAULT_MODEL
     seed: int = Field(0, ge=0, lt=2**32)
     data: Data = Data()
     network: Network = Network()
@@ -211,6 +275,15 @@ class Settings(Section):
     loader: Loader = outside_identity(Loader())
     checkpoints: Checkpoints = outside_identity(Checkpoints())
     logging: Logging = outside_identity(Logging())
+
+    @model_validator(mode="after")
+    def _frozen_statistics_of_something(self) -> "Settings":
+        if self.optimisation.batch_norm == "frozen" and self.network.pretrained is None:
+            raise ValueError(
+                "optimisation.batch_norm=frozen needs network.pretrained: the statistics of a freshly drawn network "
+                "are means of 0 and variances of 1, so it would not be normalised at all"
+            )
+        return self
 
 
 # --- identity -------------------------------------------------------------------------------------------------------
@@ -264,6 +337,25 @@ def run_ids(settings: Settings, data_id: str) -> Callable[[int], str]:
 _ANY_SEED = -314159265358979323  # no setting has this value, so that its place can be found
 
 
+def settings_id(settings: Settings, data_id: str) -> str:
+    """12 hex digits: the same for runs that differ in their seed alone, so that they may be averaged.
+
+    It covers what the run id's hash covers, but the seed; names do not count, for they only say it again.
+    """
+    identity = {k: v for k, v in _identity(settings).items() if k not in ("dataset", "regime", "model", "seed")}
+    canonical = json.dumps({"schema": SCHEMA, "data_id": data_id, **identity}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def identifying(section: BaseModel, within: str = "") -> dict[str, Any]:
+    """The settings that take part in the run id, by dotted name (`optimisation.learning_rate`), with their values."""
+    values: dict[str, Any] = {}
+    for name, _ in _identifying(type(section)):
+        value = getattr(section, name)
+        values |= identifying(value, f"{within}{name}.") if isinstance(value, BaseModel) else {within + name: value}
+    return values
+
+
 # --- composition ----------------------------------------------------------------------------------------------------
 
 
@@ -274,7 +366,9 @@ def _presets(kind: str) -> dict[str, dict[str, Any]]:
 
 def compose(document: Mapping[str, Any], where: str) -> Settings:
     """Lay `document` over the presets that it names, and check the whole; raises SettingsError naming `where`."""
-    model = document.get("model", Settings.model_fields["model"].default)
+    if "model" not in document and (name := _own_model(document)):
+        document = {**document, "model": name}
+    model = document.get("model", DEFAULT_MODEL)
     dataset, regime = document.get("dataset"), document.get("regime")
     for kind, name, own in (("models", model, "network"), ("regimes", regime, "curriculum")):
         # A name of one's own needs no preset file if the settings themselves say what it stands for.
@@ -287,7 +381,30 @@ def compose(document: Mapping[str, Any], where: str) -> Settings:
         _presets(kind).get(str(name), {})
         for kind, name in (("models", model), ("datasets", dataset), ("regimes", regime))
     ]
-    return validate(functools.reduce(merge, [*layers, document]), where, Settings)
+    settings: Settings = validate(functools.reduce(merge, [*layers, document]), where, Settings)
+    check_levels(settings.evaluation, where)
+    return settings
+
+
+def _own_model(document: Mapping[str, Any]) -> str | None:
+    """The name of a network that a document gives without naming a model; None where it gives none."""
+    network = document.get("network")
+    architecture = network.get("architecture") if isinstance(network, Mapping) else None
+    name = model_name(architecture) if isinstance(architecture, str) else ""
+    return name if re.fullmatch(NAME, name) else None
+
+
+def model_name(architecture: str) -> str:
+    """What a network is called as a model: `resnet-18`, or `timm-NAME` of timm/NAME."""
+    return architecture.replace("/", "-")
+
+
+def check_levels(evaluation: Evaluation, where: str) -> None:
+    """Raise SettingsError where a level is given twice. (Not in the section itself: older runs that were evaluated so
+    must still be read.)"""
+    names = [f"{sigma:g}" for sigma in evaluation.sigmas]
+    if twice := [name for k, name in enumerate(names) if name in names[:k]]:
+        raise SettingsError(f"{where}: evaluation.sigmas: sigma {twice[0]} is given twice; leave one of them out")
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Settings:

@@ -1,5 +1,6 @@
 """What a grid will cost, as far as past runs (or the user) say how fast such runs are. An estimate, with its source."""
 
+import contextlib
 import itertools
 import statistics
 from collections.abc import Iterator, Sequence
@@ -33,12 +34,13 @@ class Cost:
 
 def cost(members: Sequence[Member], runs: Path, images_per_second: float | None = None) -> Cost:
     """What training these members from the start would take; evaluation and start-up not counted."""
-    speeds: dict[tuple[str, str], float | None] = {}
+    speeds: dict[tuple[str, str, str], float | None] = {}
     sizes: dict[tuple[str, str], int] = {}
     hours, known = 0.0, 0
     for member in members:
         settings = member.settings
-        kind, place = (settings.dataset, settings.model), (settings.data.root, settings.dataset)
+        kind = settings.dataset, settings.model, settings.network.architecture
+        place = settings.data.root, settings.dataset
         if kind not in speeds:
             speeds[kind] = images_per_second or _past_speed(runs, *kind)
         if place not in sizes:
@@ -52,10 +54,10 @@ def cost(members: Sequence[Member], runs: Path, images_per_second: float | None 
     return Cost(hours, known, len(members) - known, source)
 
 
-def _past_speed(runs: Path, dataset: str, model: str) -> float | None:
-    """Median images per second and GPU of past runs of the same dataset and model; None if there are none."""
+def _past_speed(runs: Path, dataset: str, model: str, architecture: str) -> float | None:
+    """Median images per second and GPU of past runs of the same dataset and network; None if there are none."""
     speeds = []
-    for run in itertools.islice(_past_runs(runs, dataset, model), LOOKED_AT):
+    for run in itertools.islice(_past_runs(runs, dataset, model, architecture), LOOKED_AT):
         world = 1
         for event in run.journal():
             if event["event"] == "start":
@@ -65,11 +67,15 @@ def _past_speed(runs: Path, dataset: str, model: str) -> float | None:
     return statistics.median(speeds) if speeds else None
 
 
-def _past_runs(runs: Path, dataset: str, model: str) -> Iterator[Run]:
+def _past_runs(runs: Path, dataset: str, model: str, architecture: str) -> Iterator[Run]:
     for path in runs.glob(f"{dataset}-*/result.json"):
         try:
             result = read_json(path) or {}
         except BlurtrainError:
             continue
-        if (result.get("dataset"), result.get("model")) == (dataset, model):
-            yield Run(path.parent)
+        run = Run(path.parent)
+        if (result.get("dataset"), result.get("model")) != (dataset, model):
+            continue
+        with contextlib.suppress(BlurtrainError):
+            if run.settings.network.architecture == architecture:  # a name may have stood for something else
+                yield run

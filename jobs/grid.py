@@ -6,10 +6,12 @@ axes:      {dataset: [faces, ...], regime: [clear, blurry], seed: [0]}
 resources: {gpus: 1, minutes: 600}                   what each asks of a cluster (jobs.cluster.Resources)
 where:     [{match: {dataset: faces}, settings: {optimisation: {epochs: 60}}, resources: {nodes: 2}}]   for some of them
 exclude:   [{dataset: faces, regime: blurry}]
-extends:   paper.yaml                                another grid file beside this one, over which all this is laid
+extends:   paper.yaml                                another grid file beside this one, into which all this is merged:
+                                                     its `where` rules come first, so that those here win
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +19,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from blurtrain.curricula import shortfall
 from blurtrain.data.catalog import Dataset, Recipe, datasets, open_dataset
 from blurtrain.documents import merge, read_yaml
 from blurtrain.errors import SettingsError, nearest
+from blurtrain.run import former_id
 from blurtrain.schema import validate
-from blurtrain.settings import Settings, compose, run_ids
+from blurtrain.settings import DEFAULT_MODEL, Settings, compose, run_ids
 from jobs.cluster import DEFAULT, Resources
 
 
@@ -83,7 +87,11 @@ def _laid_over_its_base(path: Path, above: tuple[Path, ...] = ()) -> dict[str, A
         return document
     if not isinstance(base, str) or path in above:
         raise SettingsError(f"{path}: extends: must name another grid file, which does not extend this one")
-    return merge(_laid_over_its_base(path.parent / base, (*above, path)), document)
+    below = _laid_over_its_base(path.parent / base, (*above, path))
+    first, then = below.get("where"), document.get("where")
+    if isinstance(first, list) and isinstance(then, list):
+        document["where"] = first + then
+    return merge(below, document)
 
 
 def expand(grid: Grid, where: str, data: Path | None = None) -> list[Member]:
@@ -119,6 +127,29 @@ def expand(grid: Grid, where: str, data: Path | None = None) -> list[Member]:
     if not members:
         raise SettingsError(f"{where}: every run is excluded")
     return list(members.values())
+
+
+def shortfalls(members: Sequence[Member]) -> list[str]:
+    """Curricula that runs are too short for, a line for each kind and the number of its runs."""
+    found = Counter(
+        f"{m.settings.regime}: {missing}"
+        for m in members
+        if (missing := shortfall(m.settings.curriculum, m.settings.optimisation.epochs))
+    )
+    return [f"{line} ({runs} run{'s' * (runs != 1)})" for line, runs in found.items()]
+
+
+def as_begun(members: Sequence[Member], runs: Path) -> list[Member]:
+    """The members, each by the id under which it was begun in this folder of runs (see `run.former_id`)."""
+    here = {path.name for path in runs.iterdir()} if runs.is_dir() else set[str]()
+    begun = []
+    for member in members:
+        former = former_id(member.run_id, member.settings)
+        if member.run_id not in here and former in here:
+            settings = member.settings.model_copy(update={"model": DEFAULT_MODEL})
+            member = Member(former, settings, member.resources)
+        begun.append(member)
+    return begun
 
 
 def _compose(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from blurtrain.errors import REQUEUE, JobError
+from blurtrain.labels import differences, model_label, regime_label, shown
 from blurtrain.run import STALE_SECONDS, Run, read_json
 from jobs import local, scheduler, slurm
 from jobs.grid import Member
@@ -86,7 +87,8 @@ def _clock(folder: Path) -> float:
 
 def states(members: Sequence[Member], runs: Path, must_know: bool = False) -> list[dict[str, Any]]:
     """One row a run: run_id, dataset, regime, seed, state (one of STATES), epoch, epochs, job_id, message, submitted
-    (whether a job or a worker has it, so that submitting leaves it alone); and, of runs at work, sigma,
+    (whether a job or a worker has it, so that submitting leaves it alone), model; a column by its dotted name for each
+    setting in which runs on one dataset differ beyond what regime and model say; and, of runs at work, sigma,
     images_per_second, remaining_seconds where they are known.
 
     `must_know`: raises JobError where SLURM does not answer, instead of telling it of each run.
@@ -94,15 +96,17 @@ def states(members: Sequence[Member], runs: Path, must_know: bool = False) -> li
     sources = Sources.of(members, runs)
     if must_know and sources.trouble:
         raise JobError(sources.trouble)
-    return [_row(member, sources) for member in members]
+    swept = differences([member.settings for member in members])
+    settings = [{name: values[k] for name, values in swept.items()} for k in range(len(members))]
+    return [_row(member, own, sources) for member, own in zip(members, settings, strict=True)]
 
 
-def _row(member: Member, sources: Sources) -> dict[str, Any]:
+def _row(member: Member, swept: Mapping[str, Any], sources: Sources) -> dict[str, Any]:
     settings, epochs = member.settings, member.settings.optimisation.epochs
     row = {
         "run_id": member.run_id,
         "dataset": settings.dataset,
-        "regime": settings.regime,
+        "regime": regime_label(settings),
         "seed": settings.seed,
         "state": "planned",
         "epoch": 0.0,
@@ -110,6 +114,8 @@ def _row(member: Member, sources: Sources) -> dict[str, Any]:
         "job_id": "",
         "message": "",
         "submitted": False,
+        "model": model_label(settings),
+        **swept,
     }
     run = Run(sources.runs / member.run_id)
     begun = member.run_id in sources.present
@@ -246,14 +252,22 @@ def outputs(place: Place, run_id: str) -> list[Path]:
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as text for a terminal, with a summary below."""
-    widths = {key: max([len(key), *(len(str(r[key])) for r in rows)]) for key in ("dataset", "regime", "seed", "state")}
+    models = ["model"] if len({row["model"] for row in rows}) > 1 else []
+    columns = ["dataset", "regime", *models, *(key for key in rows[0] if "." in key), "seed", "state"]
+    widths = {key: max([len(key), *(len(shown(r[key])) for r in rows)]) for key in columns}
     lines = ["  ".join(key.ljust(width) for key, width in widths.items()) + "   epoch  run"]
     for row in rows:
-        cells = "  ".join(str(row[key]).ljust(width) for key, width in widths.items())
+        cells = "  ".join(shown(row[key]).ljust(width) for key, width in widths.items())
         job = f"job {row['job_id']}" if row["job_id"] else ""
         notes = "; ".join(part for part in (row["message"], _pace(row), job) if part)
         lines.append(f"{cells}  {row['epoch']:>4g}/{row['epochs']:<4} {row['run_id']}  {notes}".rstrip())
     return "\n".join([*lines, "", summary(rows)])
+
+
+def differing(row: Mapping[str, Any]) -> str:
+    """What tells a run from the others of its grid, beyond what its id says: `optimisation.learning_rate=0.001`."""
+    labels = [key for key in ("regime", "model") if f"-{row[key]}-" not in row["run_id"]]
+    return "  ".join(f"{key}={shown(row[key])}" for key in [*labels, *(key for key in row if "." in key)])
 
 
 def _pace(row: Mapping[str, Any]) -> str:

@@ -33,6 +33,8 @@ COMMANDS = [
     ("bench", "blur"),
     ("bench", "loader"),
     ("bench", "train"),
+    ("bench", "packed"),
+    ("bench", "sweep"),
     ("bench", "grid"),
     ("doctor",),
     ("report",),

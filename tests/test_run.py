@@ -105,7 +105,7 @@ def _publish_once(path: Path) -> tuple[bool, int]:
 
 
 def test_publish_once_lets_one_process_win(tmp_path: Path) -> None:
-    with multiprocessing.get_context("fork").Pool(2) as pool:
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
         for attempt in range(20):
             outcomes = pool.map(_publish_once, [tmp_path / f"{attempt}"] * 4, chunksize=1)
             winners = [pid for won, pid in outcomes if won]

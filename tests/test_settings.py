@@ -55,6 +55,11 @@ def mistake(path: Path, *overrides: str) -> str:
         ("optimisation.learning_rate=.inf", "optimisation.learning_rate: ", "finite"),
         ("augmentation.flip=1.5", "augmentation.flip: ", "less than or equal to 1"),
         ("augmentation.crop_scale=[0.9,0.1]", "augmentation: crop_scale ", "0 < low <= high <= 1"),
+        ("augmentation.erasing=2", "augmentation.erasing: ", "less than or equal to 1 (given: 2)"),
+        ("augmentation.erasing_area=[0.1,2]", "augmentation: erasing_area ", "0 < low <= high <= 1"),
+        ("augmentation.erasing_ratio=[0,1]", "augmentation: erasing_ratio ", "0 < low <= high"),
+        ("optimisation.learning_rate_schedule=none", "optimisation.learning_rate_schedule: ", "'cosine' or 'constant'"),
+        ("network.bias=one", "network.bias: ", "'zero' or 'uniform' (given: 'one')"),
         ("data.mean=[0.5,0.5]", "data.mean.2: ", "missing"),
         ("evaluation.sigmas=[0,-1]", "evaluation.sigmas.1: ", "greater than or equal to 0 (given: -1)"),
         ("evaluation.sigmas=[]", "evaluation.sigmas: ", "at least 1 item"),
@@ -62,12 +67,44 @@ def mistake(path: Path, *overrides: str) -> str:
         ("dataset=no", "dataset=false: ", "must not be a truth value"),
         ("seed=-1", "seed: ", "greater than or equal to 0"),
         ("optimisation.warmup_epochs=100", "optimisation: ", "warmup_epochs=100 must be less than epochs=100"),
+        ("optimisation.batch_norm=frosen", "optimisation.batch_norm: ", "'batch' or 'frozen'"),
+        ("optimisation.batch_norm=frozen", "optimisation.batch_norm=frozen needs network.pretr", "not be normalised"),
+        ("network.arguments.pad_type=same", "network.arguments: alexnet-sup takes none", "timm and torchvision do"),
+        ("network.arguments=same", "network.arguments: ", "dictionary"),
     ],
 )
 def test_a_mistake_is_told_with_its_place_and_its_cure(file: Path, override: str, where: str, why: str) -> None:
     message = mistake(file, override)
     assert message.startswith(f"{file}: {where}")
     assert why in message
+
+
+def test_biases_are_chosen_for_alexnet_sup_alone(file: Path) -> None:
+    message = mistake(file, "model=resnet-18", "network.bias=uniform")
+    assert message.startswith(
+        f"{file}: network: bias=uniform is a choice for alexnet-sup alone; leave it out, resnet-18"
+    )
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("pad_type=", "network.arguments: pad_type must be a number, a word"),
+        ("pad_type={a: 1}", "network.arguments: pad_type must be a number, a word"),
+        ("pad_type=[same, [1, {a: 1}]]", "network.arguments: pad_type must be a number, a word"),
+        ("drop_rate=.nan", "network.arguments: drop_rate must be a number, a word"),
+        ("drop_rate=-.inf", "network.arguments: drop_rate must be a number, a word"),
+    ],
+)
+def test_arguments_of_a_network_are_plain_values(file: Path, argument: str, said: str) -> None:
+    assert said in mistake(file, "network.architecture=resnet-18", f"network.arguments.{argument}")
+
+
+def test_frozen_statistics_are_shared_by_no_images(file: Path) -> None:
+    frozen = ["optimisation.batch_norm=frozen", "optimisation.batch_norm_images=8"]
+    pretrained = ["network.pretrained.file=w.pt", f"network.pretrained.sha256={'a' * 64}"]
+    assert "batch_norm_images=8 goes with batch_norm=batch" in mistake(file, *pretrained, *frozen)
+    assert load(file, [*pretrained, frozen[0]]).optimisation.batch_norm == "frozen"
 
 
 def test_all_mistakes_are_told_at_once(file: Path) -> None:
@@ -266,8 +303,14 @@ CHANGES: list[dict[str, Any]] = [
     {"data": {"sd": [0.5, 0.5, 0.5]}},
     {"network": {"architecture": "resnet-18"}},
     {"network": {"architecture": "timm/convnext_tiny"}},
+    {"network": {"bias": "uniform"}},
     {"network": {"pretrained": {"file": "w.pt", "sha256": "a" * 64}}},
     {"network": {"pretrained": {"file": "w.pt", "sha256": "b" * 64}}},
+    {"network": {"pretrained": {"file": "w.pt", "sha256": "b" * 64, "last_layer": "zero"}}},
+    {"network": {"architecture": "resnet-18", "arguments": {"zero_init_residual": True}}},
+    {"network": {"architecture": "resnet-18", "arguments": {"zero_init_residual": False}}},
+    {"network": {"architecture": "resnet-18", "arguments": {"zero_init_residual": 1}}},
+    {"network": {"architecture": "resnet-18", "arguments": {"replace_stride_with_dilation": [False, True, True]}}},
     {"curriculum": {"sigma": 1}},
     {"curriculum": {"schedule": "stepwise"}},
     {"curriculum": {"schedule": "stepwise", "sigmas": [8, 4, 2, 1]}},
@@ -285,24 +328,34 @@ CHANGES: list[dict[str, Any]] = [
     {"curriculum": {"schedule": "mix"}},
     {"curriculum": {"schedule": "mix", "sigmas": [0, 1, 2, 4, 6]}},
     {"curriculum": {"schedule": "mix", "probabilities": [0.4, 0.1, 0.1, 0.2, 0.2]}},
+    {"curriculum": {"schedule": "mix", "draw": "batch"}},
     {"curriculum": {"schedule": "uniform"}},
     {"curriculum": {"schedule": "uniform", "low": 1}},
     {"curriculum": {"schedule": "uniform", "high": 4}},
+    {"curriculum": {"schedule": "uniform", "share": 0.5}},
+    {"curriculum": {"schedule": "uniform", "draw": "batch"}},
     {"curriculum": {"schedule": "half-batch"}},
     {"curriculum": {"schedule": "half-batch", "sigma": 8}},
     {"curriculum": {"schedule": "replay"}},
     {"curriculum": {"schedule": "replay", "sigmas": [8, 4, 2, 1]}},
+    {"curriculum": {"schedule": "replay", "durations": [1, 1, 1, 1, 2]}},
+    {"curriculum": {"schedule": "replay", "draw": "batch"}},
     {"curriculum": {"schedule": "fading"}},
     {"curriculum": {"schedule": "fading", "sigma": 8}},
     {"curriculum": {"schedule": "fading", "a": 0.9}},
     {"curriculum": {"schedule": "fading", "rate": 0.1}},
+    {"curriculum": {"schedule": "fading", "draw": "batch"}},
     {"curriculum": {"schedule": "developmental"}},
     {"curriculum": {"schedule": "developmental", "months_per_epoch": 1}},
+    {"curriculum": {"schedule": "developmental", "ageing": "batch"}},
     {"curriculum": {"schedule": "feature-smoothing"}},
     {"curriculum": {"schedule": "feature-smoothing", "sigma": 2}},
     {"curriculum": {"schedule": "feature-smoothing", "factor": 0.8}},
     {"curriculum": {"schedule": "feature-smoothing", "every_epochs": 6}},
     {"curriculum": {"schedule": "feature-smoothing", "kernel_size": 5}},
+    {"curriculum": {"schedule": "feature-smoothing", "border": "zero"}},
+    {"curriculum": {"schedule": "feature-smoothing", "convolutions": "as-published"}},
+    {"curriculum": {"schedule": "feature-smoothing", "at_test": True}},
     {"blur": {"reference_resolution": 256}},
     {"blur": {"truncate": 2}},
     {"blur": {"linear_light": True}},
@@ -312,6 +365,9 @@ CHANGES: list[dict[str, Any]] = [
     {"augmentation": {"flip": 0}},
     {"augmentation": {"colour": 0}},
     {"augmentation": {"jitter": 0}},
+    {"augmentation": {"erasing": 0.5}},
+    {"augmentation": {"erasing_area": [0.02, 0.3]}},
+    {"augmentation": {"erasing_ratio": [0.3, 3]}},
     {"optimisation": {"optimiser": "sgd"}},
     {"optimisation": {"learning_rate": 0.002}},
     {"optimisation": {"momentum": 0.8}},
@@ -320,9 +376,14 @@ CHANGES: list[dict[str, Any]] = [
     {"optimisation": {"epochs": 99}},
     {"optimisation": {"warmup_epochs": 1}},
     {"optimisation": {"warmup_factor": 0.1}},
+    {"optimisation": {"learning_rate_schedule": "constant"}},
     {"optimisation": {"label_smoothing": 0.1}},
     {"optimisation": {"ema": 0.99}},
     {"optimisation": {"batch_norm_images": 32}},
+    {
+        "network": {"pretrained": {"file": "w.pt", "sha256": "a" * 64}},
+        "optimisation": {"batch_norm": "frozen"},
+    },
     {"optimisation": {"non_finite": "skip"}},
     {"precision": {"arithmetic": "bfloat16"}},
     {"precision": {"tf32": True}},
@@ -338,7 +399,10 @@ def test_whatever_changes_the_weights_changes_the_id() -> None:
 def test_every_setting_is_known_to_change_the_id_or_not_to() -> None:
     """Whoever adds a setting decides: into CHANGES, or into NEUTRAL; those of a curriculum under each schedule."""
     tried = {key for document in [*CHANGES, *NEUTRAL] for key in _leaves(_by_schedule(document))}
-    whole = merge(MINIMAL, {"network": {"pretrained": {"file": "w.pt", "sha256": "a" * 64}}})
+    pretrained = {"file": "w.pt", "sha256": "a" * 64}
+    arguments = {"zero_init_residual": True, "replace_stride_with_dilation": [False, True, True]}
+    network = {"architecture": "resnet-18", "arguments": arguments, "pretrained": pretrained}
+    whole = merge(MINIMAL, {"network": network})
     known = set(_leaves(_by_schedule(compose(whole, "test").model_dump())))
     for kind in get_args(get_args(Curriculum)[0]):
         known |= set(_leaves(_by_schedule({"curriculum": kind().model_dump()})))
@@ -361,7 +425,7 @@ def _leaves(document: dict[str, Any], above: str = "") -> list[str]:
 NEUTRAL: list[dict[str, Any]] = [
     {"optimisation": {"accumulate": 4}},
     {"data": {"root": "/elsewhere"}},
-    {"evaluation": {"split": "val", "sigmas": [3], "batch_size": 7}},
+    {"evaluation": {"split": "val", "sigmas": [3], "batch_size": 7, "drop_last": True}},
     {"loader": {"kind": "resident", "workers": 3, "threads": 1, "stalled_seconds": 9}},
     {"checkpoints": {"every_minutes": 5, "keep": 9}},
     {"logging": {"tensorboard": False, "every_steps": 3}},
@@ -377,6 +441,11 @@ def test_what_does_not_change_the_weights_does_not_change_the_id(change: dict[st
     ("change", "without"),
     [
         ({"blur": {"linear_light": False}}, {}),
+        ({"augmentation": {"erasing": 0.0, "erasing_area": [0.02, 0.33], "erasing_ratio": [0.3, 3.3]}}, {}),
+        ({"network": {"bias": "zero"}}, {}),
+        ({"optimisation": {"learning_rate_schedule": "cosine"}}, {}),
+        ({"optimisation": {"batch_norm": "batch"}}, {}),
+        ({"network": {"arguments": {}}}, {}),
         (
             {"curriculum": {"schedule": "stepwise", "epochs_per_level": None}},
             {"curriculum": {"schedule": "stepwise"}},
@@ -412,6 +481,8 @@ def test_what_is_added_later_leaves_the_identity_of_old_settings_as_it_was() -> 
 def test_pretrained_weights_are_known_by_their_content_not_by_their_place() -> None:
     here, there = ({"pretrained": {"file": file, "sha256": "a" * 64}} for file in ("w.pt", "/elsewhere/v.pt"))
     assert identity(network=here) == identity(network=there) != identity()
+    drawn = {"pretrained": {**here["pretrained"], "last_layer": "drawn"}}
+    assert identity(network=drawn) == identity(network=here), "as it was before it could be said"
 
 
 def test_one_run_has_one_id_however_it_is_spelled(file: Path) -> None:
@@ -420,6 +491,13 @@ def test_one_run_has_one_id_however_it_is_spelled(file: Path) -> None:
     assert identity(optimisation={"learning_rate": 0.001}) == identity()
     assert run_id(load(file, ["optimisation.learning_rate=1e-3"]), DATA_ID) == identity()
     assert identity(optimisation={"epochs": 50.0}) == identity(optimisation={"epochs": 50})
+    networks = [["stem_width=64.0", "drop_rate=5e-1"], ["drop_rate=.5", "stem_width=64"]]
+    first, second = (
+        load(file, ["network.architecture=timm/resnet50", *(f"network.arguments.{part}" for part in parts)])
+        for parts in networks
+    )
+    assert first.network.arguments == {"stem_width": 64, "drop_rate": 0.5}
+    assert run_id(first, DATA_ID) == run_id(second, DATA_ID)
 
 
 def test_resolved_settings_survive_the_round_trip(tmp_path: Path) -> None:

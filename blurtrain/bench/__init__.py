@@ -32,15 +32,16 @@ def medians(
                 continue
             if not times[name] or times[name][-1] < 500:
                 function()  # untimed: what ran before has left its threads spinning and its data in the caches
-            _wait(device)
+            synchronise(device)
             began = time.perf_counter()
             function()
-            _wait(device)
+            synchronise(device)
             times[name].append(1000 * (time.perf_counter() - began))
     return {name: statistics.median(taken) for name, taken in times.items()}
 
 
-def _wait(device: torch.device) -> None:
+def synchronise(device: torch.device) -> None:
+    """Wait until a GPU has done all that it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

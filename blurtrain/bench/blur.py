@@ -41,8 +41,6 @@ def bench_blur(
         for radius in RADII[1:2] if quick else RADII:
             yield _per_image(device, size, batch, radius, repeats, "disk")
         yield _per_image(device, size, batch, 24, repeats, "camera shake")
-    if device.type == "cuda":
-        yield _composed_against_copy(device, repeats)
 
 
 def _row(what: str, device: torch.device, dtype: str, size: int, batch: int, sigma: float) -> dict[str, Any]:
@@ -55,7 +53,8 @@ def _timed(row: dict[str, Any], functions: dict[str, Run], device: torch.device,
     return {**row, **{f"{k}_ms": round(v, 3) for k, v in medians(functions, device, repeats).items()}}
 
 
-def _noise(batch: int, size: int, device: torch.device) -> Tensor:
+def noise(batch: int, size: int, device: torch.device) -> Tensor:
+    """Images uint8 [batch, 3, size, size], the same each time."""
     generator = torch.Generator().manual_seed(0)
     return torch.randint(0, 256, (batch, 3, size, size), generator=generator, dtype=torch.uint8).to(device)
 
@@ -71,7 +70,7 @@ def _scipy(images: Tensor, sigma: float) -> np.ndarray:
 def _gaussian(
     device: torch.device, size: int, batch: int, sigma: float, repeats: int, dtype: torch.dtype
 ) -> dict[str, Any]:
-    images = _noise(batch, size, device).to(dtype)
+    images = noise(batch, size, device).to(dtype)
     radius = kernels.gaussian_radius(sigma)
     functions: dict[str, Run] = {"ours": lambda: gaussian_blur(images, sigma)}
     if radius < size:  # beyond, neither peer can pad by reflection
@@ -88,7 +87,7 @@ def _gaussian(
 
 
 def _eight_bit(size: int, batch: int, sigma: float, repeats: int) -> dict[str, Any]:
-    device, images = torch.device("cpu"), _noise(batch, size, torch.device("cpu"))
+    device, images = torch.device("cpu"), noise(batch, size, torch.device("cpu"))
 
     def ours(part: Tensor = images) -> Tensor:
         return gaussian_blur(part, sigma, dtype=torch.uint8, compute=torch.bfloat16)
@@ -103,7 +102,8 @@ def _eight_bit(size: int, batch: int, sigma: float, repeats: int) -> dict[str, A
     return _timed(row, functions, device, repeats)
 
 
-def _crops(batch: int, side: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def crops(batch: int, side: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Top, left, height, width and flip of random crops of images of `side` pixels, in main memory."""
     generator = torch.Generator().manual_seed(1)
     height, width = (torch.randint(int(0.7 * side), side + 1, (batch,), generator=generator) for _ in range(2))
     top, left = ((torch.rand(batch, generator=generator) * (side - n + 1)).long() for n in (height, width))
@@ -116,7 +116,7 @@ def _chain(device: torch.device, size: int, batch: int, sigma: float, repeats: i
     from torchvision.transforms.v2 import functional as tv
 
     side = round(size * 8 / 7)
-    images, (top, left, height, width, flip) = _noise(batch, side, device).float(), _crops(batch, side)
+    images, (top, left, height, width, flip) = noise(batch, side, device).float(), crops(batch, side)
     geometry = list(zip(top.tolist(), left.tolist(), height.tolist(), width.tolist(), flip.tolist(), strict=True))
 
     def theirs(dtype: torch.dtype = torch.float32, n: int = batch) -> Tensor:
@@ -138,7 +138,7 @@ def _chain(device: torch.device, size: int, batch: int, sigma: float, repeats: i
 
 
 def _per_image(device: torch.device, size: int, batch: int, radius: int, repeats: int, kind: str) -> dict[str, Any]:
-    images = _noise(batch, size, device).float()
+    images = noise(batch, size, device).float()
     if kind == "disk":
         stack = np.stack([kernels.disk(radius)] * batch)
     else:
@@ -163,22 +163,6 @@ def _per_image(device: torch.device, size: int, batch: int, radius: int, repeats
     row = _row(f"{kind}, a kernel an image", device, "float32", size, batch, radius)
     row["max_abs_error_255"] = _error(convolve(images[:1], spread[:1])[0], exact)
     return _timed(row, functions, device, repeats)
-
-
-def _composed_against_copy(device: torch.device, repeats: int) -> dict[str, Any]:
-    """256 x 3 x 224 x 224 in bfloat16 on a GPU, beside reading the input and writing the output once (copy_ms)."""
-    batch, size = 256, 224
-    images, geometry = _noise(batch, 256, device).to(torch.bfloat16), [g.to(device) for g in _crops(batch, 256)]
-    top, left, height, width, flip = geometry
-    sigma = torch.full((batch,), 8.0, device=device)
-    source = torch.empty(batch * 3 * (256 * 256 + size * size) // 2, dtype=torch.bfloat16, device=device)
-    target = torch.empty_like(source)  # so many bytes read and as many written: those of input and output together
-    row = _row("composed operator against a copy", device, "bfloat16", size, batch, 8.0)
-    functions: dict[str, Run] = {
-        "ours": lambda: resized_crop_blur(images, top, left, height, width, size, flip, sigma),
-        "copy": lambda: target.copy_(source),
-    }
-    return _timed(row, functions, device, max(repeats, 20))
 
 
 def _kornia() -> Any:

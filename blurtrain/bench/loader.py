@@ -3,6 +3,7 @@
 All of it on the same images, in the same process, turn by turn. Nothing is trained.
 """
 
+import itertools
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from blurtrain.bench.original import original_blur, original_loader
 from blurtrain.blur.cores import image_by_image
 from blurtrain.blur.kernels import gaussian_radius
 from blurtrain.blur.operators import by_image
-from blurtrain.data import tree
+from blurtrain.data import erasing, tree
 from blurtrain.data.augment import Transform
 from blurtrain.data.catalog import Dataset, Recipe, prepare
 from blurtrain.data.colour import DRAWS, colour, colour_image, drawn
@@ -35,7 +36,8 @@ from blurtrain.settings import Loader as LoaderSettings
 SIGMA = 8.0  # at 224 px
 TRUNCATE = 2.0
 """Sigmas at which the original's kernel is cut (33 taps at sigma 8), and ours at 4, where it is as good as whole."""
-COLOUR = 0.2
+AUGMENTATIONS = (Augmentation(colour=0.0), Augmentation(colour=0.2, erasing=0.5))
+"""Crop and flip alone, and all that the study has."""
 KINDS = ("ffcv", "resident", "pytorch")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 Images = list[tuple[Tensor, NDArray[np.int64]]]
@@ -59,10 +61,10 @@ class Bench:
 def bench_loader(
     device: torch.device, bench: Bench, tell: Callable[[str], None] = lambda _: None
 ) -> list[dict[str, Any]]:
-    """Rows of {what, loader, dtype, colour, sigma, taps, images_per_second, of_original}.
+    """Rows of {what, loader, dtype, colour, erasing, sigma, taps, images_per_second, of_original}.
 
-    `of_original` is how many times as fast as the original's way, with as many colour operations and, where there is
-    blur, its own kernel. Rows named "... alone" are stages by themselves, of one batch after the other that is already
+    `of_original` is how many times as fast as the original's way, with the same augmentation and, where there is blur,
+    its own kernel. Rows named "... alone" are stages by themselves, of one batch after the other that is already
     in memory. `tell` is told what is being measured. Raises DataError for images that cannot be used.
     """
     with tempfile.TemporaryDirectory(prefix="blurtrain-bench-") as folder:
@@ -110,25 +112,26 @@ def _measured(
     functions: dict[str, Callable[[], object]] = {}
 
     def add(function: Callable[[], object], what: str, **about: Any) -> None:
-        none = {"loader": None, "dtype": "float32", "colour": None, "sigma": None, "taps": None}
+        none = {"loader": None, "dtype": "float32", "colour": None, "erasing": None}
+        none |= {"sigma": None, "taps": None}
         rows.append({"what": what, **none, **about})
         functions[f"{len(rows)}: {_line(rows[-1])}"] = function
 
     sigma = SIGMA * bench.resolution / 224
     order = np.random.default_rng(0).permutation(dataset.view["index"])
     mean, sd = dataset.manifest["mean"], dataset.manifest["sd"]
-    for chance in (0.0, COLOUR):
-        loader = original_loader(images, bench.resolution, chance, mean, sd, bench.batch, len(cores()))
-        add(partial(_read_original, loader, device), "original", loader="ImageFolder", colour=chance, sigma=0.0)
+    for a in AUGMENTATIONS:
+        loader = original_loader(images, bench.resolution, a.colour, a.erasing, mean, sd, bench.batch, len(cores()))
+        about = {"loader": "ImageFolder", "colour": a.colour, "erasing": a.erasing}
+        add(partial(_read_original, loader, device), "original", **about, sigma=0.0)
         for taps in _taps(sigma):
             blur = partial(original_blur, sigma=sigma, taps=taps)
-            about = {"loader": "ImageFolder", "colour": chance, "sigma": SIGMA, "taps": taps}
-            add(partial(_read_original, loader, device, blur), "original", **about)
+            add(partial(_read_original, loader, device, blur), "original", **about, sigma=SIGMA, taps=taps)
     for kind, loader in _loaders(dataset, device).items():
         add(partial(_read, loader, order, bench.batch), "reading alone", loader=kind, dtype="uint8")
-        for chance, dtype, level in _variants():
-            transform = _transform(chance, bench, dataset, dtype)
-            about = {"dtype": dtype, "colour": chance, "sigma": SIGMA * (level > 0)}
+        for a, dtype, level in itertools.product(AUGMENTATIONS, DTYPES, (0, 1)):
+            transform = _transform(a, bench, dataset, dtype)
+            about = {"dtype": dtype, "colour": a.colour, "erasing": a.erasing, "sigma": SIGMA * (level > 0)}
             add(partial(_ours, loader, order, bench.batch, transform, level * sigma), "ours", loader=kind, **about)
     for what, about, function in _stages(dataset, device, bench, order, sigma):
         add(function, what, **about)
@@ -149,13 +152,9 @@ def _loaders(dataset: Dataset, device: torch.device) -> dict[str, Loader]:
     return loaders
 
 
-def _variants() -> Iterator[tuple[float, str, int]]:
-    return ((chance, dtype, level) for chance in (0.0, COLOUR) for dtype in DTYPES for level in (0, 1))
-
-
-def _transform(chance: float, bench: Bench, dataset: Dataset, dtype: str) -> Transform:
+def _transform(augmentation: Augmentation, bench: Bench, dataset: Dataset, dtype: str) -> Transform:
     mean, sd = dataset.manifest["mean"], dataset.manifest["sd"]
-    return Transform(Augmentation(colour=chance), bench.resolution, mean, sd, Blur(), 0, DTYPES[dtype])
+    return Transform(augmentation, bench.resolution, mean, sd, Blur(), 0, DTYPES[dtype])
 
 
 def _taps(sigma: float) -> tuple[int, int]:
@@ -184,9 +183,11 @@ def _stages(
     """What is done to the images, each by itself, on one batch so often as there are batches in an epoch."""
     indices = np.resize(order, bench.batch)
     stored = torch.from_numpy(dataset.store.read(indices)).to(device).permute(0, 3, 1, 2)
-    plain = _transform(0.0, bench, dataset, "float32")
+    bare, full = AUGMENTATIONS
+    plain = _transform(bare, bench, dataset, "float32")
     seen = plain.resized(stored)
-    operations = drawn(uniform(0, 0, indices, DRAWS), COLOUR, 0.2)
+    operations = drawn(uniform(0, 0, indices, DRAWS), full.colour, full.jitter)
+    rectangles = erasing.drawn(uniform(0, 0, indices, erasing.DRAWS), bench.resolution, full)
     few = len(order) / bench.batch
 
     def often(function: Callable[[], object]) -> Callable[[], object]:
@@ -197,40 +198,43 @@ def _stages(
         return epoch
 
     for dtype in DTYPES:
-        transform = _transform(0.0, bench, dataset, dtype)
+        transform = _transform(bare, bench, dataset, dtype)
         for level in (0.0, SIGMA):
             function = often(partial(transform.train, stored, indices, 0, level / SIGMA * sigma))
-            yield "crop, blur, normalisation alone", {"dtype": dtype, "colour": 0.0, "sigma": level}, function
+            about = {"dtype": dtype, "colour": bare.colour, "erasing": bare.erasing, "sigma": level}
+            yield "crop, blur, normalisation alone", about, function
     if by_image(stored):
         each = partial(image_by_image, lambda k: colour_image(seen[k], k, operations), len(indices))
     else:
         each = partial(colour, seen.clone(), operations)
-    yield "colour alone", {"colour": COLOUR}, often(each)
+    yield "colour alone", {"colour": full.colour}, often(each)
+    zero = torch.zeros((), device=device)
+    yield "erasing alone", {"erasing": full.erasing}, often(partial(erasing.erase, seen, rectangles, zero))
     yield "normalisation alone", {}, often(partial(plain.normalise, seen))
     for taps in _taps(sigma):
-        about = {"sigma": SIGMA, "taps": taps}
-        yield "original's blur alone", about, often(partial(original_blur, seen, sigma, taps))
+        yield "original's blur alone", {"sigma": SIGMA, "taps": taps}, often(partial(original_blur, seen, sigma, taps))
 
 
 def _of_original(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> float | None:
     if row["what"] not in ("ours", "original"):
         return None
     for other in rows:
-        if other["what"] == "original" and all(other[key] == row[key] for key in ("colour", "sigma")):
+        if other["what"] == "original" and all(other[key] == row[key] for key in ("colour", "erasing", "sigma")):
             return round(row["images_per_second"] / other["images_per_second"], 2)  # the first has its own kernel
     return None
 
 
 def _line(row: dict[str, Any]) -> str:
-    colours = {None: "", 0.0: "no colour operations", COLOUR: "colour operations"}[row["colour"]]
+    colours = "" if row["colour"] is None else "colour operations" if row["colour"] else "no colour operations"
+    erased = "" if row["erasing"] is None else "erasing" if row["erasing"] else "no erasing"
     blur = "" if row["sigma"] is None else f"sigma {row['sigma']:g}" + f", {row['taps']} taps" * bool(row["taps"])
-    return ", ".join(part for part in (row["what"], row["loader"], row["dtype"], colours, blur) if part)
+    return ", ".join(part for part in (row["what"], row["loader"], row["dtype"], colours, erased, blur) if part)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as text."""
-    lines = [f"{'what':72} {'images/s':>9}  {'times the original':>18}"]
+    lines = [f"{'what':84} {'images/s':>9}  {'times the original':>18}"]
     for row in rows:
         ratio = "" if row["of_original"] is None else f"{row['of_original']:.2f}"
-        lines.append(f"{_line(row):72} {row['images_per_second']:>9.0f}  {ratio:>18}")
+        lines.append(f"{_line(row):84} {row['images_per_second']:>9.0f}  {ratio:>18}")
     return "\n".join(lines)

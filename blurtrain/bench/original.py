@@ -20,13 +20,14 @@ def original_loader(
     images: Path,
     resolution: int,
     colour: float,
+    erasing: float,
     mean: Sequence[float],
     sd: Sequence[float],
     batch: int,
     workers: int,
 ) -> Any:
     """A DataLoader of the class folders in `images`: resize, random crop, colour operations (each with probability
-    `colour`; 0: none), flip, normalisation; sharp float32 images and labels."""
+    `colour`; 0: none), flip, normalisation, erasing (with probability `erasing`); sharp float32 images and labels."""
     stages = [
         transforms.Resize((round(resolution * 8 / 7),) * 2),
         transforms.RandomResizedCrop(resolution, scale=(0.5, 1.0), interpolation=InterpolationMode.BICUBIC),
@@ -34,6 +35,7 @@ def original_loader(
         transforms.RandomHorizontalFlip(),
         transforms.ToTensor(),
         transforms.Normalize(list(mean), list(sd)),
+        *([transforms.RandomErasing(erasing, scale=(0.02, 0.33), ratio=(0.3, 3.3), value=0)] if erasing else []),
     ]
     dataset = datasets.ImageFolder(str(images), transforms.Compose(stages))
     return DataLoader(dataset, batch, shuffle=True, num_workers=workers, persistent_workers=True)

@@ -1,11 +1,13 @@
 """`blurtrain bench train`: how much of a network's own speed is left when it is fed and its images are blurred."""
 
+import contextlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,13 +16,14 @@ from blurtrain.data.augment import Transform
 from blurtrain.data.batches import Batch
 from blurtrain.data.catalog import Dataset, Recipe, prepare
 from blurtrain.data.loader import open_loader, training_order
-from blurtrain.device import cores
+from blurtrain.device import ask_for_determinism, cores
 from blurtrain.models import build
 from blurtrain.settings import Settings, compose
 from blurtrain.training.distributed import Group
 from blurtrain.training.learner import Learner
 
 SIGMA = 8.0
+_LEAST_BATCHES = 64  # that a loader is asked for at a time: an epoch of a large dataset, and not one of a few steps
 
 
 @dataclass(frozen=True)
@@ -32,23 +35,37 @@ class Bench:
     batch: int = 64
     arithmetic: str = "bfloat16"
     compile: bool = False
+    deterministic: bool = True
+    """As training is. On a GPU without it: whichever kernels are fastest, and memory that is not cleared."""
     loader: str = "auto"
     images: Path | None = None
+    data: Path | None = None
+    """Folder where the prepared images stay for the next time; none: a temporary one."""
     steps: int = 8
     repeats: int = 7
 
 
 def bench_train(device: torch.device, bench: Bench) -> list[dict[str, Any]]:
-    """Rows of {what, images_per_second, of_fixed_batch}: the last is the ratio to the speed on one fixed batch.
+    """Rows of {what, images_per_second, of_fixed_batch, gpu_memory_gib}: the ratio is to the speed on one fixed batch.
 
     The rows named "... alone" are stages of the pipeline by themselves. "blur" is what sigma 8 costs more than clear
-    images on their own fastest path, and its ratio is the share of a step that it takes.
+    images on their own fastest path, and its ratio is the share of a step that it takes; "augmentation" is all that is
+    done to a batch before the network sees it. gpu_memory_gib: peak, on a GPU.
     """
-    with tempfile.TemporaryDirectory(prefix="blurtrain-bench-") as folder:
+    with opened(bench) as (settings, dataset):
+        pipeline = Pipeline(settings, dataset, device, bench.deterministic)
+        return _measured(pipeline, bench)
+
+
+@contextlib.contextmanager
+def opened(bench: Bench) -> Iterator[tuple[Settings, Dataset]]:
+    """The settings of a training as `bench` says, and its dataset, prepared if that has not been done."""
+    with contextlib.ExitStack() as stack:
+        folder = bench.data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="blurtrain-bench-")))
         source = {"images": str(bench.images.resolve())} if bench.images else {"standin": "objects"}
         recipe = Recipe.model_validate({**source, "resolution": bench.resolution})
-        dataset, _ = prepare(Path(folder), "bench", recipe)
-        return _measured(_settings(bench, Path(folder)), dataset, device, bench)
+        dataset, _ = prepare(folder, "bench", recipe)
+        yield _settings(bench, folder), dataset
 
 
 def _settings(bench: Bench, root: Path) -> Settings:
@@ -67,60 +84,91 @@ def _settings(bench: Bench, root: Path) -> Settings:
     )
 
 
-def _measured(settings: Settings, dataset: Dataset, device: torch.device, bench: Bench) -> list[dict[str, Any]]:
-    torch.set_num_threads(len(cores()))
-    learner = Learner(build(bench.architecture, len(dataset.classes)), settings, Group(0, 1, device))
-    transform = Transform.of(settings, dataset)
-    loader = open_loader(settings.loader, dataset, device)
-    indices, _ = dataset.split("train")
+class Pipeline:
+    """A network on `device`, and the batches that it is trained on, endlessly, as a training has them."""
 
-    def endless() -> Iterator[tuple[int, Batch]]:
-        epoch = 0
+    def __init__(self, settings: Settings, dataset: Dataset, device: torch.device, deterministic: bool = True):
+        if deterministic:
+            ask_for_determinism()
+        torch.set_num_threads(len(cores()))
+        network = build(settings.network.architecture, len(dataset.classes))
+        self.device, self.learner = device, Learner(network, settings, Group(0, 1, device))
+        self.transform = Transform.of(settings, dataset)
+        self.sigma = SIGMA * settings.data.resolution / settings.blur.reference_resolution
+        """Sigma 8 in pixels of the network's input."""
+        self.source = self._endless(settings, dataset)
+
+    def _endless(self, settings: Settings, dataset: Dataset) -> Iterator[tuple[int, Batch]]:
+        loader, size = open_loader(settings.loader, dataset, self.device), settings.optimisation.batch_size
+        indices, _ = dataset.split("train")
+        epoch, each = 0, len(indices) // size or 1
         while True:
-            order = training_order(indices, settings.seed, epoch, bench.batch)
-            yield from ((epoch, batch) for batch in loader.epoch(order, bench.batch))
-            epoch += 1
+            epochs = range(epoch, epoch + -(-_LEAST_BATCHES // each))
+            order = np.concatenate([training_order(indices, settings.seed, e, size) for e in epochs])
+            for k, batch in enumerate(loader.epoch(order, size)):
+                yield epochs[k // each], batch
+            epoch = epochs.stop
 
-    source, scaled = endless(), SIGMA * bench.resolution / settings.blur.reference_resolution
-    _, fixed = next(source)
+    def augmented(self, batch: Batch, epoch: int, sigma: float) -> Tensor:
+        return self.transform.train(batch.images, batch.indices, epoch, sigma)
 
-    def augmented(batch: Batch, epoch: int, sigma: float) -> Tensor:
-        return transform.train(batch.images, batch.indices, epoch, sigma)
+    def learn(self, images: Tensor, labels: Tensor) -> None:
+        self.learner.step(images, labels, 1e-4, 0)
 
-    shown = augmented(fixed, 0, 0.0)
+    def step(self, sigma: float) -> None:
+        """One step of training: read, augment, blur, learn."""
+        epoch, batch = next(self.source)
+        self.learn(self.augmented(batch, epoch, sigma), batch.labels)
 
-    def fed(sigma: float) -> None:
-        for _ in range(bench.steps):
-            epoch, batch = next(source)
-            learner.step(augmented(batch, epoch, sigma), batch.labels, 1e-4, 0)
 
-    def repeated(act: Any) -> Any:
+def _measured(pipeline: Pipeline, bench: Bench) -> list[dict[str, Any]]:
+    _, fixed = next(pipeline.source)
+    shown, sigma = pipeline.augmented(fixed, 0, 0.0), pipeline.sigma
+    once = {
+        "one fixed batch in memory": lambda: pipeline.learn(shown, fixed.labels),
+        "whole pipeline, clear": lambda: pipeline.step(0.0),
+        "whole pipeline, sigma 8": lambda: pipeline.step(sigma),
+        "loader alone": lambda: next(pipeline.source),
+        "augmentation alone, clear": lambda: pipeline.augmented(fixed, 0, 0.0),
+        "augmentation alone, sigma 8": lambda: pipeline.augmented(fixed, 0, sigma),
+    }
+
+    def repeated(act: Callable[[], object]) -> Callable[[], object]:
         return lambda: [act() for _ in range(bench.steps)]
 
-    milliseconds = medians(
-        {
-            "one fixed batch in memory": repeated(lambda: learner.step(shown, fixed.labels, 1e-4, 0)),
-            "whole pipeline, clear": lambda: fed(0.0),
-            "whole pipeline, sigma 8": lambda: fed(scaled),
-            "loader alone": repeated(lambda: next(source)),
-            "augmentation alone, clear": repeated(lambda: augmented(fixed, 0, 0.0)),
-            "augmentation alone, sigma 8": repeated(lambda: augmented(fixed, 0, scaled)),
-        },
-        device,
-        bench.repeats,
-        enough=120.0,
-    )
-    whole = milliseconds["one fixed batch in memory"]
+    functions = {what: repeated(act) for what, act in once.items()}
+    milliseconds = medians(functions, pipeline.device, bench.repeats, enough=120.0)
+    fixed_step = milliseconds["one fixed batch in memory"]
     images = bench.batch * bench.steps
-    rows = [
-        {"what": what, "images_per_second": 1000 * images / taken, "of_fixed_batch": whole / taken}
+    rows: list[dict[str, Any]] = [
+        {"what": what, "images_per_second": 1000 * images / taken, "of_fixed_batch": fixed_step / taken}
         for what, taken in milliseconds.items()
     ]
-    blur = milliseconds["augmentation alone, sigma 8"] - milliseconds["augmentation alone, clear"]
-    rows.append({"what": "blur, of a step", "images_per_second": None, "of_fixed_batch": blur / whole})
+    for row in rows:
+        row["gpu_memory_gib"] = peak_memory(functions[row["what"]], pipeline.device)
+    augmentation = milliseconds["augmentation alone, sigma 8"]
+    shares = {
+        "augmentation at sigma 8, of a step": augmentation,
+        "blur, of a step": augmentation - milliseconds["augmentation alone, clear"],
+    }
+    for what, taken in shares.items():
+        share = {"images_per_second": None, "of_fixed_batch": taken / fixed_step, "gpu_memory_gib": None}
+        rows.append({"what": what, **share})
     about = {"architecture": bench.architecture, "resolution": bench.resolution, "batch": bench.batch,
-             "arithmetic": bench.arithmetic, "device": str(device), "loader": bench.loader}  # fmt: skip
+             "arithmetic": bench.arithmetic, "compile": bench.compile, "deterministic": bench.deterministic,
+             "device": str(pipeline.device), "loader": bench.loader}  # fmt: skip
     return [{**about, **row} for row in rows]
+
+
+def peak_memory(act: Callable[[], object], device: torch.device) -> float | None:
+    """GiB that torch has allocated at most while `act` ran, on a GPU."""
+    if device.type != "cuda":
+        return None
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    act()
+    torch.cuda.synchronize(device)
+    return round(torch.cuda.max_memory_allocated(device) / 2**30, 3)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -129,8 +177,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     lines = [
         "{architecture}, {resolution} px, batches of {batch}, {arithmetic}, {device}, loader {loader}".format(**first)
     ]
-    lines += [f"{'what':32} {'images/s':>9}   of a fixed batch's"]
+    lines += [f"{'what':36} {'images/s':>9}   of a fixed batch's   GPU memory, GiB"]
     for row in rows:
         speed = "" if row["images_per_second"] is None else f"{row['images_per_second']:.0f}"
-        lines.append(f"{row['what']:32} {speed:>9}   {row['of_fixed_batch']:.3f}")
+        memory = "" if row["gpu_memory_gib"] is None else f"{row['gpu_memory_gib']:.2f}"
+        lines.append(f"{row['what']:36} {speed:>9}   {row['of_fixed_batch']:<18.3f} {memory:>17}".rstrip())
     return "\n".join(lines)

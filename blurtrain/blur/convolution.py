@@ -1,6 +1,7 @@
 """Blur by any kernel, separable or not, the same for all images or another for each."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -8,10 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from blurtrain.blur.arithmetic import in_float32, in_own_arithmetic
 from blurtrain.blur.point_spread import MAX_SIDE
 from blurtrain.blur.product import CACHED, WORKSPACE, check_images, result_dtype, rounded
 
 
+@in_own_arithmetic
 def convolve(
     images: Tensor, kernel: Tensor | NDArray[np.floating], *, dtype: torch.dtype | None = None, method: str = "auto"
 ) -> Tensor:
@@ -71,11 +74,23 @@ def _spatial(padded: Tensor, kernels: Tensor, height: int, width: int) -> Tensor
     weights = kernels.flip(1, 2)[:, None]  # conv2d correlates
     # One group a channel, also where all share one kernel: many times faster than a batch of one-channel images.
     weights = weights.expand(n, -1, -1, -1).repeat_interleave(channels, 0)
+    blurred = padded.flatten(0, 1)[None]
     if padded.device.type == "cuda":  # TF32, which is on by default there, errs by a tenth of 255
-        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-            blurred = functional.conv2d(padded.flatten(0, 1)[None], weights, groups=n * channels)
-        return blurred.view(n, channels, height, width)
-    return functional.conv2d(padded.flatten(0, 1)[None], weights, groups=n * channels).view(n, channels, height, width)
+        with in_float32(torch.backends.cudnn.conv, default="tf32"), _deterministic():
+            blurred = functional.conv2d(blurred, weights, groups=n * channels)
+    else:
+        blurred = functional.conv2d(blurred, weights, groups=n * channels)
+    return blurred.view(n, channels, height, width)
+
+
+@contextlib.contextmanager
+def _deterministic() -> Iterator[None]:
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic = before
 
 
 def _fourier(padded: Tensor, kernels: Tensor, height: int, width: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Sigma as a pure function of how far the training is, and of one uniform draw an image.
+"""Sigma as a pure function of how far the training is, and of a uniform draw of the image and one of its batch.
 
 Sigmas are in pixels at the reference resolution; `scaled` brings them to the network's.
 """
@@ -13,20 +13,33 @@ from blurtrain import curricula as c
 Sigma = TypeVar("Sigma", float, NDArray[np.float64])
 
 
-def sigmas(curriculum: c.Curriculum, epoch: int, epochs: int, draws: ArrayLike) -> NDArray[np.float64]:
-    """Blur of the images of epoch `epoch` (0-based) out of `epochs`: one sigma for each of `draws` (uniform in 0..1).
+def sigmas(
+    curriculum: c.Curriculum,
+    epoch: int,
+    epochs: int,
+    *,
+    within: ArrayLike,
+    images: ArrayLike,
+    batches: ArrayLike,
+) -> NDArray[np.float64]:
+    """Blur of images of epoch `epoch` (0-based) out of `epochs`: one sigma an image.
 
-    Schedules without chance give every image the same. Where an image's level is drawn, the smallest draws take the
-    blurriest level, so that stratified draws give stratified levels. Raises ValueError for an epoch outside the run.
+    within: how much of the epoch is over as an image's batch begins, step / steps an epoch; images, batches: draws of
+    the image and of its batch, uniform in 0..1. Their shapes are broadcast, e.g. [steps, 1], [steps, N], [steps, 1] to
+    [steps, N]. Schedules without chance give all images of a batch the same. Where levels are drawn, the smallest
+    draws take the blurriest, so that stratified draws give stratified levels. Raises ValueError for an epoch outside
+    the run.
     """
     if not 0 <= epoch < epochs:
         raise ValueError(f"epoch {epoch} is not among {epochs} epochs")
-    draws = np.asarray(draws, np.float64)
+    within, images, batches = np.broadcast_arrays(*(np.asarray(x, np.float64) for x in (within, images, batches)))
+    drawn = batches if getattr(curriculum, "draw", "image") == "batch" else images
+    sigma: float | NDArray[np.float64]
     match curriculum:
         case c.ConstantBlur():
             sigma = curriculum.sigma
         case c.StepwiseBlur():
-            sigma = curriculum.sigmas[_level(curriculum.sigmas, curriculum.epochs_per_level, epoch, epochs)]
+            sigma = curriculum.sigmas[curriculum.level(epoch, epochs)]
         case c.LinearBlur():
             sigma = curriculum.start + (curriculum.end - curriculum.start) * _progress(epoch, epochs)
         case c.CosineBlur():
@@ -35,23 +48,26 @@ def sigmas(curriculum: c.Curriculum, epoch: int, epochs: int, draws: ArrayLike) 
         case c.GeometricBlur():
             sigma = curriculum.start * curriculum.factor ** (epoch // curriculum.every_epochs)
         case c.MixBlur():
-            return _drawn(curriculum.sigmas, curriculum.probabilities, draws)
+            sigma = _level_drawn(curriculum.sigmas, curriculum.probabilities, drawn)
         case c.UniformBlur():
-            return curriculum.high + (curriculum.low - curriculum.high) * draws
+            # Of the images' draws that are below `share`, each is as likely as any other.
+            part = drawn if curriculum.draw == "batch" else drawn / curriculum.share
+            blurred = curriculum.high + (curriculum.low - curriculum.high) * part
+            sigma = np.where(images < curriculum.share, blurred, 0.0)
         case c.HalfBatchBlur():
-            return np.where(draws < 0.5, curriculum.sigma, 0.0)
+            sigma = np.where(images < 0.5, curriculum.sigma, 0.0)
         case c.ReplayBlur():
-            # Levels are equally long, so the epochs up to the end of level j are proportional to j + 1.
-            level = _level(curriculum.sigmas, None, epoch, epochs)
-            return _drawn(curriculum.sigmas[: level + 1], np.arange(1.0, level + 2), draws)
+            level = curriculum.level(epoch, epochs)
+            sigma = _level_drawn(curriculum.sigmas[: level + 1], curriculum.weights(level), drawn)
         case c.FadingBlur():
-            return np.where(draws < curriculum.a * np.exp(-curriculum.rate * epoch), curriculum.sigma, 0.0)
+            sigma = np.where(drawn < curriculum.a * np.exp(-curriculum.rate * epoch), curriculum.sigma, 0.0)
         case c.DevelopmentalBlur():
-            months = epoch * curriculum.months_per_epoch
+            age = epoch + within if curriculum.ageing == "batch" else epoch
+            months = age * curriculum.months_per_epoch
             sigma = 18.06 * np.exp(-0.79 * months) + 1.60 * np.exp(-0.027 * months)
         case c.FeatureSmoothing():
             sigma = 0.0
-    return np.full(draws.shape, sigma)
+    return np.full(images.shape, sigma)
 
 
 def feature_sigma(curriculum: c.Curriculum, epoch: int) -> float:
@@ -59,6 +75,15 @@ def feature_sigma(curriculum: c.Curriculum, epoch: int) -> float:
     if not isinstance(curriculum, c.FeatureSmoothing):
         return 0.0
     return curriculum.sigma * curriculum.factor ** (epoch // curriculum.every_epochs)
+
+
+def feature_sigma_at_test(curriculum: c.Curriculum, epochs: int) -> float:
+    """The same in an evaluation after `epochs` epochs: that of the last of them where `at_test` says so, else 0.
+
+    So it is in the authors' code, which tests after each epoch with that epoch's kernels.
+    """
+    at_test = isinstance(curriculum, c.FeatureSmoothing) and curriculum.at_test
+    return feature_sigma(curriculum, epochs - 1) if at_test else 0.0
 
 
 def scaled(sigma: Sigma, resolution: int, reference_resolution: int) -> Sigma:
@@ -71,13 +96,7 @@ def _progress(epoch: int, epochs: int) -> float:
     return epoch / (epochs - 1) if epochs > 1 else 0.0
 
 
-def _level(levels: tuple[float, ...], epochs_per_level: float | None, epoch: int, epochs: int) -> int:
-    if epochs_per_level is None:
-        return epoch * len(levels) // epochs
-    return min(int(epoch // epochs_per_level), len(levels) - 1)
-
-
-def _drawn(levels: tuple[float, ...], weights: ArrayLike, draws: NDArray[np.float64]) -> NDArray[np.float64]:
+def _level_drawn(levels: tuple[float, ...], weights: ArrayLike, draws: NDArray[np.float64]) -> NDArray[np.float64]:
     """A level for each draw, by inverting the distribution over the levels from the blurriest to the sharpest."""
     order = np.argsort(levels)[::-1]
     shares = np.asarray(weights, np.float64)[order]

@@ -16,6 +16,7 @@ below, with constants preserved; float16 images are computed in float32 and roun
 import torch
 from torch import Tensor
 
+from blurtrain.blur.arithmetic import in_own_arithmetic
 from blurtrain.blur.axis import check_crops, matrix_of, resize_taps
 from blurtrain.blur.cores import image_by_image
 from blurtrain.blur.product import (
@@ -37,6 +38,7 @@ from blurtrain.blur.shared import NO_BOX, blur_matrices, blur_operators, crop_op
 Affine = tuple[Tensor, Tensor]  # shift and factor of each channel, [C, 1, 1]
 
 
+@in_own_arithmetic
 def gaussian_blur(
     images: Tensor,
     sigma: float | Tensor,
@@ -54,6 +56,7 @@ def gaussian_blur(
     return _blurred(images, sigma, NO_BOX, truncate, dtype, compute)
 
 
+@in_own_arithmetic
 def box_blur(
     images: Tensor,
     down: float = 1.0,
@@ -69,6 +72,7 @@ def box_blur(
     return _blurred(images, 0.0, (down, across), 4.0, dtype, compute)
 
 
+@in_own_arithmetic
 def resized_crop_blur(
     images: Tensor,
     top: Tensor,

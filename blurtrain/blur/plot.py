@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blurtrain.blur.curriculum import feature_sigma, scaled, sigmas
-from blurtrain.curricula import FeatureSmoothing
+from blurtrain.blur.curriculum import feature_sigma, feature_sigma_at_test, scaled, sigmas
+from blurtrain.curricula import Curriculum, DevelopmentalBlur, FeatureSmoothing, UniformBlur
 from blurtrain.errors import SettingsError
 from blurtrain.settings import Settings
 
@@ -29,24 +29,24 @@ STYLE: dict[str, Any] = {
     "ytick.color": INK,
 }
 _DRAWS = (np.arange(10_000) + 0.5) / 10_000  # at equal distances: shares and quantiles to 1/10,000
+_OTHERS = _DRAWS[np.arange(10_000) * 6181 % 10_000]  # the same, in an order that has nothing to do with the first
 _FEW = 8  # levels that can be told apart
+_PER_EPOCH = 40  # points of a curve that falls within epochs too
 
 
 def curriculum_figure(settings: Settings) -> "Figure":
     """Sigma over the epochs of a run.
 
-    Line: the mean over the images. Where an image's level is drawn: bars as high as the share of the images at each of
-    a few levels, or bands that hold the middle 50 % and 90 % of the images. Right: pixels at the run's own resolution.
+    Line: the mean over the images. Where a level is drawn: bars as high as the share of the images (or batches, where
+    these share a draw) at each of a few levels, or bands that hold the middle 50 % and 90 % of the blurred ones, and in
+    words the share that is sharp. Right: pixels at the run's own resolution.
     """
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     curriculum, epochs = settings.curriculum, settings.optimisation.epochs
-    if isinstance(curriculum, FeatureSmoothing):
-        drawn = np.array([[feature_sigma(curriculum, epoch)] for epoch in range(epochs)])
-    else:
-        drawn = np.stack([sigmas(curriculum, epoch, epochs, _DRAWS) for epoch in range(epochs)])
+    drawn, edges = _drawn(curriculum, epochs)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(5.6, 3.4), layout="constrained")
         axes = figure.add_subplot()
@@ -55,14 +55,12 @@ def curriculum_figure(settings: Settings) -> "Figure":
         lowest, highest = 0.0, float(drawn.max()) or (1.0 if isinstance(curriculum, FeatureSmoothing) else 8.0)
         by_chance = bool(np.ptp(drawn, axis=1).any())
         if by_chance and len(levels := np.unique(drawn)) <= _FEW:
-            room = _bars(axes, levels, drawn)
+            room = _bars(axes, levels, drawn, edges, _what_draws(curriculum))
             lowest, highest = lowest - room / 2, highest + room / 2
         elif by_chance:
-            _bands(axes, drawn)
+            _bands(axes, drawn, edges, curriculum)
         look: dict[str, Any] = {"color": INK, "linestyle": (0, (4, 1.5))} if by_chance else {"color": COLOUR}
-        axes.stairs(
-            drawn.mean(axis=1), np.arange(epochs + 1), baseline=None, linewidth=1.6, label="mean of the images", **look
-        )
+        axes.stairs(drawn.mean(axis=1), edges, baseline=None, linewidth=1.6, label="mean of the images", **look)
         if by_chance:
             axes.legend(
                 loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False, fontsize=7.5, borderaxespad=0.2
@@ -88,14 +86,30 @@ def save(settings: Settings, path: Path) -> None:
         curriculum_figure(settings).savefig(path, dpi=160, metadata=kinds[path.suffix.lower()])
 
 
-def _bars(axes: "Axes", levels: NDArray[np.float64], drawn: NDArray[np.float64]) -> float:
+def _drawn(curriculum: Curriculum, epochs: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sigma by time and chance [times, draws], and the epochs between which each of the times lies [times + 1]."""
+    if isinstance(curriculum, FeatureSmoothing):
+        return np.array([[feature_sigma(curriculum, epoch)] for epoch in range(epochs)]), np.arange(epochs + 1.0)
+    within, images, batches = np.zeros((1, 1)), _DRAWS, _OTHERS
+    if isinstance(curriculum, DevelopmentalBlur) and curriculum.ageing == "batch":  # where nothing is drawn
+        within, images, batches = (np.arange(_PER_EPOCH)[:, None] + 0.5) / _PER_EPOCH, images[:1], batches[:1]
+    by_epoch = [sigmas(curriculum, k, epochs, within=within, images=images, batches=batches) for k in range(epochs)]
+    return np.concatenate(by_epoch), np.linspace(0, epochs, epochs * len(within) + 1)
+
+
+def _what_draws(curriculum: Curriculum) -> str:
+    return "batches" if getattr(curriculum, "draw", "image") == "batch" else "images"
+
+
+def _bars(
+    axes: "Axes", levels: NDArray[np.float64], drawn: NDArray[np.float64], edges: NDArray[np.float64], what: str
+) -> float:
     """Around each level a bar as high as the share of the images there; returns the height of the highest.
 
     The highest fills four fifths of the distance between the nearest levels, or a quarter of the whole range.
     """
     shares = np.stack([(drawn == level).mean(axis=1) for level in levels])  # [level, epoch]
     room = min(0.8 * float(np.diff(levels).min()), 0.25 * float(np.ptp(levels)))
-    edges = np.arange(len(drawn) + 1)
     for k, (level, share) in enumerate(zip(levels, shares, strict=True)):
         half = np.append(share, share[-1]) / shares.max() * room / 2
         axes.fill_between(
@@ -107,10 +121,10 @@ def _bars(axes: "Axes", levels: NDArray[np.float64], drawn: NDArray[np.float64])
             facecolor=BAR,
             edgecolor=BAR,
             linewidth=0.8,  # so that a share of one in a thousand is still seen
-            label="" if k else "height: share of the images at this sigma",
+            label="" if k else f"height: share of the {what} at this sigma",
         )
         ends = [(0, share[0], "left", 5)] if np.ptp(share) else []
-        for x, value, side, indent in [*ends, (len(drawn), share[-1], "right", -5)]:
+        for x, value, side, indent in [*ends, (edges[-1], share[-1], "right", -5)]:
             if value:
                 axes.annotate(
                     f"{100 * value:.3g} %",
@@ -127,8 +141,20 @@ def _bars(axes: "Axes", levels: NDArray[np.float64], drawn: NDArray[np.float64])
     return room
 
 
-def _bands(axes: "Axes", drawn: NDArray[np.float64]) -> None:
-    edges = np.arange(len(drawn) + 1)
+def _bands(axes: "Axes", drawn: NDArray[np.float64], edges: NDArray[np.float64], curriculum: Curriculum) -> None:
+    share = curriculum.share if isinstance(curriculum, UniformBlur) else 1.0
+    what = _what_draws(curriculum) if share == 1 else "blurred"
+    if share < 1:
+        drawn = np.sort(drawn, axis=1)[:, -round(share * drawn.shape[1]) :]
+        axes.annotate(
+            f"{100 * (1 - share):.3g} % of the images: sharp",
+            (edges[-1], 0),
+            (-5, 3),
+            textcoords="offset points",
+            ha="right",
+            fontsize=7,
+            color=INK,
+        )
     for low, high, colour in BANDS:
         under, over = (np.append(q, q[-1]) for q in np.quantile(drawn, (low, high), axis=1))
         axes.fill_between(
@@ -138,7 +164,7 @@ def _bands(axes: "Axes", drawn: NDArray[np.float64]) -> None:
             step="post",
             color=colour,
             linewidth=0,
-            label=f"{100 * low:.0f}–{100 * high:.0f} % of the images",
+            label=f"{100 * low:.0f}–{100 * high:.0f} % of the {what}",
         )
 
 
@@ -161,4 +187,9 @@ def _furnish(axes: "Axes", settings: Settings) -> None:
             )
             own.set_ylabel(f"pixels at this run's {resolution}")
     named = settings.regime if settings.regime == curriculum.schedule else f"{settings.regime}: {curriculum.schedule}"
-    axes.figure.suptitle(f"{named} · {epochs} epoch{'s' * (epochs != 1)}", fontsize=10)
+    parts = [named, f"{epochs} epoch{'s' * (epochs != 1)}"]
+    if _what_draws(curriculum) == "batches":
+        parts.append("one draw a batch")
+    if at_test := feature_sigma_at_test(curriculum, epochs):
+        parts.append(f"at test {at_test:.2g}")
+    axes.figure.suptitle(" · ".join(parts), fontsize=10)

@@ -14,22 +14,40 @@ def _blur(options: argparse.Namespace) -> int:
     from blurtrain.bench import device_of
     from blurtrain.bench.blur import bench_blur, table
 
-    if options.batch < 1 or options.repeats < 1:
-        raise SettingsError("bench: --batch and --repeats must be at least 1")
+    _at_least_one(options, "batch", "repeats", "size")
+    if options.against == "copy":
+        return _bandwidth(options)
     rows = []
-    for row in bench_blur(device_of(options.device), options.batch, options.repeats, options.quick):
+    for row in bench_blur(device_of(options.device), options.batch or 32, options.repeats, options.quick):
         rows.append(row)
         print(f"{row['what']}, {row['size']} px, sigma {row['sigma']:g}: {row['ours_ms']:.2f} ms", file=sys.stderr)
     print(json.dumps(rows, indent=1) if options.json else table(rows))
     return 0
 
 
+def _bandwidth(options: argparse.Namespace) -> int:
+    from blurtrain.bench import device_of
+    from blurtrain.bench.bandwidth import bench_bandwidth, table
+
+    rows = []
+    for row in bench_bandwidth(device_of(options.device), options.batch or 256, options.size, options.repeats):
+        rows.append(row)
+        print(f"{row['what']}, {row['dtype']}: {row['ms']:.3f} ms, {row['times_a_copy']:.2f} copies", file=sys.stderr)
+    print(json.dumps(rows, indent=1) if options.json else table(rows))
+    return 0
+
+
+def _at_least_one(options: argparse.Namespace, *names: str) -> None:
+    for name in names:
+        if (value := getattr(options, name)) is not None and value < 1:
+            raise SettingsError(f"bench: --{name} must be at least 1, not {value}")
+
+
 def _loader(options: argparse.Namespace) -> int:
     from blurtrain.bench import device_of
     from blurtrain.bench.loader import Bench, bench_loader, table
 
-    if min(options.count, options.batch, options.repeats) < 1:
-        raise SettingsError("bench: --count, --batch and --repeats must be at least 1")
+    _at_least_one(options, "count", "batch", "repeats")
     bench = Bench(**{name: getattr(options, name) for name in Bench.__dataclass_fields__})
     bench = bench.quick() if options.quick else bench
     rows = bench_loader(device_of(options.device), bench, lambda line: print(line, file=sys.stderr))
@@ -39,12 +57,44 @@ def _loader(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     from blurtrain.bench import device_of
-    from blurtrain.bench.train import Bench, bench_train, table
+    from blurtrain.bench.train import bench_train, table
 
-    given = {name: getattr(options, name) for name in Bench.__dataclass_fields__}
-    rows = bench_train(device_of(options.device), Bench(**given))
+    rows = bench_train(device_of(options.device), _bench(options))
     print(json.dumps(rows, indent=1) if options.json else table(rows))
     return 0
+
+
+def _packed(options: argparse.Namespace) -> int:
+    from blurtrain.bench import device_of
+    from blurtrain.bench.packed import bench_packed, table
+
+    if sorted(set(options.at_a_time)) != options.at_a_time or options.at_a_time[0] < 1 or options.seconds <= 0:
+        raise SettingsError("bench packed: --at-a-time must be rising numbers, from 1 on, and --seconds more than 0")
+    rows = []
+    for row in bench_packed(device_of(options.device), _bench(options), options.at_a_time, options.seconds):
+        rows.append(row)
+        print(f"{row['processes']} at a time: {row['images_per_second']:.0f} images/s", file=sys.stderr)
+    print(json.dumps(rows, indent=1) if options.json else table(rows))
+    return 0
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from blurtrain.bench import device_of
+    from blurtrain.bench.sweep import bench_sweep, table
+
+    _at_least_one(options, "levels")
+    rows = bench_sweep(device_of(options.device), _bench(options), options.split, options.levels)
+    print(json.dumps(rows, indent=1) if options.json else table(rows))
+    return 0
+
+
+def _bench(options: argparse.Namespace) -> Any:
+    """What is measured, as far as this command has options for it."""
+    from blurtrain.bench.train import Bench
+
+    given = {name: getattr(options, name) for name in Bench.__dataclass_fields__ if hasattr(options, name)}
+    _at_least_one(options, *(name for name in ("batch", "resolution", "steps", "repeats") if name in given))
+    return Bench(**given)
 
 
 def _grid(options: argparse.Namespace) -> int:
@@ -68,9 +118,17 @@ def _grid(options: argparse.Namespace) -> int:
 def add(commands: Any) -> None:
     """Tell the parser of these commands."""
     bench = group(commands, "bench", "measure speed against the usual alternatives, in one run")
-    p = command(bench, "blur", _blur, "the blur engine against torchvision, kornia and OpenCV (some minutes)")
+    p = command(bench, "blur", _blur, "the blur engine against its peers, or against the device's copy bandwidth")
     p.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
-    p.add_argument("--batch", type=int, default=32, help="images in a batch (32)")
+    p.add_argument(
+        "--against",
+        choices=["peers", "copy"],
+        default="peers",
+        help="peers (default): torchvision, kornia, OpenCV and float64 (some minutes); copy: every kind of blur beside "
+        "a copy of as many bytes as it reads and writes, in GB/s",
+    )
+    p.add_argument("--batch", type=int, help="images in a batch (32; 256 against copy)")
+    p.add_argument("--size", type=int, default=224, help="of the images in pixels, against copy (224)")
     p.add_argument("--repeats", type=int, default=5, help="rounds, of which the median is taken (5)")
     p.add_argument("--quick", action="store_true", help="a few small sizes only")
     json_option(p)
@@ -86,18 +144,23 @@ def add(commands: Any) -> None:
     json_option(p)
 
     p = command(bench, "train", _train, "a network's own speed, and what is left of it in the whole pipeline")
-    p.add_argument("--architecture", default="resnet-18", help="resnet-18 (default), or another network")
-    p.add_argument("--resolution", type=int, default=64, help="of the network's input in pixels (64)")
-    p.add_argument("--batch", type=int, default=64, help="images in a step (64)")
-    p.add_argument(
-        "--arithmetic", choices=["float32", "bfloat16", "float16"], default="bfloat16", help="default: bfloat16"
-    )
+    _network_options(p, architecture="resnet-18", loader="auto")
     p.add_argument("--compile", action="store_true", help="by torch.compile")
-    p.add_argument("--loader", choices=["auto", "ffcv", "resident", "pytorch"], default="auto", help="default: auto")
-    p.add_argument("--images", type=Path, help="folder of class folders with images (default: generated ones)")
-    p.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     p.add_argument("--steps", type=int, default=8, help="steps at a time (8)")
     p.add_argument("--repeats", type=int, default=7, help="rounds, of which the median is taken (7)")
+    json_option(p)
+
+    p = command(bench, "packed", _packed, "several trainings at a time on one device, images/s of all together")
+    _network_options(p, architecture="alexnet-sup", loader="resident")
+    p.add_argument("--at-a-time", type=_counts, default=[1, 2, 4, 8], metavar="N,...", help="how many (1,2,4,8)")
+    p.add_argument("--seconds", type=float, default=4.0, help="of each measurement (4)")
+    json_option(p)
+
+    p = command(bench, "sweep", _sweep, "accuracy at many levels of blur, beside as many bare forward passes")
+    _network_options(p, architecture="alexnet-sup", loader="resident", arithmetic=False)
+    p.add_argument("--levels", type=int, default=33, help="sigma 0, 1, 2, ... (33 of them)")
+    p.add_argument("--split", choices=["train", "val", "test"], default="test", help="of the images (test)")
+    p.add_argument("--repeats", type=int, default=3, help="rounds, of which the median is taken (3)")
     json_option(p)
 
     p = command(bench, "grid", _grid, "plan, submit, status and cancel of a large grid of jobs that are `true`")
@@ -107,3 +170,27 @@ def add(commands: Any) -> None:
     p.add_argument("--repeats", type=int, default=3, help="times, of which the median is taken, of plan and status (3)")
     runs_option(p)
     json_option(p)
+
+
+def _network_options(p: argparse.ArgumentParser, architecture: str, loader: str, arithmetic: bool = True) -> None:
+    p.add_argument("--architecture", default=architecture, help=f"network, as in settings (default: {architecture})")
+    p.add_argument("--resolution", type=int, default=64, help="of the network's input in pixels (64)")
+    p.add_argument("--batch", type=int, default=64, help="images in a step (64)")
+    if arithmetic:
+        kinds = ["float32", "bfloat16", "float16"]
+        p.add_argument("--arithmetic", choices=kinds, default="bfloat16", help="default: bfloat16")
+    p.add_argument(
+        "--deterministic",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="with torch's deterministic algorithms, as training is (default)",
+    )
+    kinds = ["auto", "ffcv", "resident", "pytorch"]
+    p.add_argument("--loader", choices=kinds, default=loader, help=f"default: {loader}")
+    p.add_argument("--images", type=Path, help="folder of class folders with images (default: generated ones)")
+    p.add_argument("--data", type=Path, help="folder where the prepared images stay (default: a temporary one)")
+    p.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
+
+
+def _counts(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]

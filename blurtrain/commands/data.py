@@ -112,6 +112,7 @@ def add(commands: Any) -> None:
     p.add_argument(
         "--hold-out", choices=["images", "leaves"], help="hold out single images (default) or whole leaf folders"
     )
+    p.add_argument("--train-images", type=int, metavar="N", help="at most N training images of each label (all)")
     p.add_argument(
         "--resolution", type=int, help="of the network's input, in pixels (224): val and test images are stored at it"
     )

@@ -11,24 +11,32 @@ from blurtrain.errors import SettingsError
 
 
 def _members(options: argparse.Namespace) -> Any:
-    from jobs.grid import expand, read_grid
+    from jobs.grid import as_begun, expand, read_grid
 
-    return expand(read_grid(options.grid), str(options.grid), options.data)
+    return as_begun(expand(read_grid(options.grid), str(options.grid), options.data), options.runs)
+
+
+def _warn(members: Any) -> None:
+    from jobs.grid import shortfalls
+
+    for line in shortfalls(members):
+        print(f"warning: {line}", file=sys.stderr)
 
 
 def _plan(options: argparse.Namespace) -> int:
     from jobs.costs import cost
-    from jobs.status import INTENTS, intent, states, undeclared
+    from jobs.status import INTENTS, differing, intent, states, undeclared
 
     if options.images_per_second is not None and options.images_per_second <= 0:
         raise SettingsError("grid plan: --images-per-second must be more than 0")
     members = _members(options)
+    _warn(members)
     rows = states(members, options.runs)
     if options.json:
         print(json.dumps(rows, indent=1))
         return 0
     for row in rows:
-        print(f"{intent(row):12} {row['state']:10} {row['run_id']}")
+        print(f"{intent(row):12} {row['state']:10} {row['run_id']}  {differing(row)}".rstrip())
     chosen = [m for m, row in zip(members, rows, strict=True) if intent(row) in INTENTS.values()]
     print(f"\nsubmitting would take up {len(chosen)} of {len(rows)} runs")
     if chosen:
@@ -81,6 +89,7 @@ def _submit(options: argparse.Namespace) -> int:
     from jobs.status import wait
 
     members, cluster = _members(options), _cluster(options)
+    _warn(members)
     submitted = _start(cluster, members, options.runs)
     print(f"{len(submitted)} of {len(members)} runs submitted; the others are done or on their way", file=sys.stderr)
     if options.wait:

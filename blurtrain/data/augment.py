@@ -1,4 +1,4 @@
-"""From stored pixels to the network's input, on the device: geometry, colour, blur, normalisation."""
+"""From stored pixels to the network's input, on the device: geometry, colour, erasing, blur, normalisation."""
 
 import functools
 from collections.abc import Sequence
@@ -14,13 +14,16 @@ from blurtrain.blur.cores import image_by_image, keep_freed_memory
 from blurtrain.blur.light import linear_light, srgb
 from blurtrain.blur.operators import blur_image, by_image, crop_image
 from blurtrain.blur.shared import NO_BOX
+from blurtrain.data import erasing
 from blurtrain.data.catalog import Dataset
 from blurtrain.data.colour import DRAWS, Operations, colour, colour_image, drawn
 from blurtrain.data.draws import uniform
+from blurtrain.data.erasing import Rectangles, erase
 from blurtrain.settings import Augmentation, Blur, Settings
 
 _ATTEMPTS = 10  # at a crop that fits into the image, before the whole image is taken (as torchvision does)
 _GEOMETRY = 4 * _ATTEMPTS + 1
+_BEFORE_ERASING = _GEOMETRY + DRAWS
 # Of n images: top, left, height, width (pixels) and flip.
 Crops = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]
 
@@ -49,49 +52,69 @@ class Transform:
     def train(
         self, images: Tensor, indices: NDArray[np.integer], epoch: int, sigma: float | NDArray[np.float64]
     ) -> Tensor:
-        """Random resized crop and flip, colour, blur (`sigma` in pixels of the input, one or [N]), normalisation.
+        """Random resized crop and flip, colour, erasing, blur (`sigma` in pixels of the input, one or [N]),
+        normalisation.
 
-        Returns [N, 3, resolution, resolution], in the dtype of `arithmetic`. An image comes out the same whatever batch
-        it is in, on a processor also for any number of threads.
+        What is erased gets the normalisation mean, not rounded to 8 bits: 0 in the end, and before a blur in linear
+        light the light of that colour. Returns [N, 3, resolution, resolution], in the dtype of `arithmetic`. An image
+        comes out the same whatever batch it is in, on a processor also for any number of threads.
         """
         a, size, truncate, device = self.augmentation, self.resolution, self.blur.truncate, images.device
-        draws = uniform(self.seed, epoch, indices, _GEOMETRY + DRAWS)
+        draws = uniform(self.seed, epoch, indices, _BEFORE_ERASING + erasing.DRAWS)
         crops = random_crops(draws[:, :_GEOMETRY], images.shape[-1], a)
-        operations = drawn(draws[:, _GEOMETRY:], a.colour, a.jitter)
+        operations = drawn(draws[:, _GEOMETRY:_BEFORE_ERASING], a.colour, a.jitter)
+        erased = erasing.drawn(draws[:, _BEFORE_ERASING:], size, a)
         if device.type == "cpu":
             keep_freed_memory()
         if by_image(images):
-            return self._image_by_image(images, crops, operations, sigma)
+            return self._image_by_image(images, crops, operations, erased, sigma)
         blur = sigma if isinstance(sigma, float) else torch.from_numpy(sigma)
-        first, work = (0.0, torch.float32) if self._in_two else (blur, self.arithmetic)
+        in_one = not (self._eight_bit or a.erasing)  # crop and blur are one operator if nothing stands between them
+        first, work = (blur, self.arithmetic) if in_one else (0.0, torch.float32)
         top, left, height, width, flip = (torch.from_numpy(g) for g in crops)
         cropped = resized_crop_blur(
             images, top, left, height, width, size, flip, first, a.interpolation, truncate, compute=work
         )
-        if not self._in_two:
+        if in_one:
             return self.normalise(cropped).to(self.arithmetic)
-        return self.blurred(colour(cropped.clamp_(0, 255).round_(), operations), blur, self.arithmetic)
+        if self._eight_bit:
+            cropped = colour(cropped.clamp_(0, 255).round_(), operations)
+        if not a.erasing or self.blur.linear_light:
+            least, _ = _normalisation(tuple(self.mean), tuple(self.sd), device)
+            shown = erase(cropped, erased, least) if a.erasing else cropped
+            return self.blurred(shown, blur, self.arithmetic)
+        # The blur commutes with the normalisation, and after it what is erased is exactly 0 in any arithmetic.
+        shown = erase(self.normalise(cropped), erased, torch.zeros((), device=device))
+        return gaussian_blur(shown, blur, truncate, compute=self.arithmetic).to(self.arithmetic)
 
     def _image_by_image(
-        self, images: Tensor, crops: Crops, operations: Operations, sigma: float | NDArray[np.float64]
+        self,
+        images: Tensor,
+        crops: Crops,
+        operations: Operations,
+        erased: Rectangles,
+        sigma: float | NDArray[np.float64],
     ) -> Tensor:
         """`train` on a processor."""
         size, truncate, interpolation = self.resolution, self.blur.truncate, self.augmentation.interpolation
         places, work = list(zip(*(g.tolist() for g in crops), strict=True)), self.arithmetic
         sigmas = np.broadcast_to(sigma, len(images)).tolist()
-        at_once = not self._in_two and isinstance(sigma, float)  # else there are too many operators to keep
+        rectangles = list(zip(*(side.tolist() for side in erased), strict=True))
+        at_once = not self._eight_bit and isinstance(sigma, float)  # else there are too many operators to keep
         least, factor = _normalisation(tuple(self.mean), tuple(self.sd), images.device)
         affine = (-least * factor, factor)
         out = torch.empty(len(images), 3, size, size, dtype=work)
 
         def augment(k: int) -> None:
-            if at_once:
+            top, left, height, width = rectangles[k]
+            if at_once and not height:
                 crop_image(images[k], places[k], sigmas[k], interpolation, truncate, NO_BOX, work, out[k], affine)
                 return
             image = torch.empty(3, size, size)
             crop_image(images[k], places[k], 0.0, interpolation, truncate, NO_BOX, torch.float32, image)
-            if self._in_two:
+            if self._eight_bit:
                 image = colour_image(image.clamp_(0, 255).round_(), k, operations)
+            image[:, top : top + height, left : left + width] = least
             if self.blur.linear_light:
                 blur_image(linear_light(image), sigmas[k], truncate, work, image)
                 torch.addcmul(affine[0], srgb(image), factor, out=out[k])
@@ -102,11 +125,9 @@ class Transform:
         return out
 
     @property
-    def _in_two(self) -> bool:
-        """Whether something that is not linear stands between crop and blur: else they are one operator.
-
-        Colour operations are defined on 8-bit images, so the crop is rounded to 8 bits before them.
-        """
+    def _eight_bit(self) -> bool:
+        """Whether the crop is rounded to 8 bits: colour operations are defined on those, and linear light is not linear
+        in them."""
         return self.augmentation.colour > 0 or self.blur.linear_light
 
     def resized(self, images: Tensor) -> Tensor:

@@ -65,6 +65,8 @@ class Recipe(BaseModel):
     split_seed: int = 0
     hold_out: Literal["images", "leaves"] = "images"
     """... drawn by image, or by whole leaf folder, so that tested objects were never trained on."""
+    train_images: int | None = Field(None, ge=1)
+    """At most so many training images of each label, drawn by split_seed; none: all."""
     resolution: int = Field(224, ge=8)
     """Side of the network's input that the pixels are meant for. Images of val and test are kept at it, too."""
     stored: int | None = Field(None, ge=8)
@@ -159,6 +161,22 @@ class Dataset:
             )
         return self.view["index"][chosen], self.view["label"][chosen]
 
+    def objects(self, split: str) -> NDArray[np.int64] | None:
+        """Which object (0, 1, ...) each image of a split shows, in the order of `split`; None where no object is known
+        to be shown by several of its images.
+
+        An object is a leaf folder, but only where leaves are not the classes themselves: images of one class (of a
+        plain class folder, or of an instance that is a class of its own) are what one would draw anew.
+        """
+        label, leaf = self.view["label"], self.view["leaf"]
+        leaves_are_classes = len(np.unique(leaf)) == len(
+            np.unique(label)
+        )  # a leaf lies in one class, and none is empty
+        if self.manifest["request"]["label"] == "leaf" or leaves_are_classes:
+            return None
+        objects = np.unique(leaf[self.view["split"] == tree.SPLITS.index(split)], return_inverse=True)[1]
+        return objects if np.bincount(objects).max() > 1 else None
+
     def labels_by_index(self) -> NDArray[np.int64]:
         """Label of each image in the store; -1 for images that this view leaves out."""
         return _by_index(self.store, self.view["index"], self.view["label"])
@@ -241,7 +259,9 @@ def prepare(root: Path, name: str, recipe: Recipe, images_root: Path = Path()) -
     source = _source(root, recipe, images_root)
     images = tree.scan(source, None if recipe.label == "leaf" else recipe.label)
     # What recipes did not have from the beginning is left out at its default, so that older datasets stay as they are.
-    later = {"encoding", "quality"} if recipe.encoding == "raw" else None
+    later = {"encoding", "quality"} if recipe.encoding == "raw" else set()
+    if recipe.train_images is None:
+        later = {*later, "train_images"}
     request = {
         **recipe.model_dump(mode="json", exclude=later),
         "source": str(source.resolve()),
@@ -275,6 +295,8 @@ def prepare(root: Path, name: str, recipe: Recipe, images_root: Path = Path()) -
         )
     position = {row["path"]: k for k, row in enumerate(store.rows)}
     images = [i for i in images if i.path in position]
+    if recipe.train_images:
+        images = tree.keep_training(images, recipe.train_images, recipe.split_seed)
     classes = sorted({i.label for i in images})
     tree.check_trained(images)
     leaves = sorted({i.leaf for i in images})

@@ -48,6 +48,12 @@ def curriculum_draws(seed: int, epoch: int, order: NDArray[np.integer]) -> NDArr
     return (halves + (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53) / 2
 
 
+def batch_draws(seed: int, epoch: int, steps: int) -> NDArray[np.float64]:
+    """One number in [0, 1) for each of the first `steps` steps of an epoch: the draw that its whole batch shares."""
+    bits = _hash(seed, epoch, np.arange(steps), 2**35)
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
 def step_seed(seed: int, epoch: int, step: int, rank: int) -> int:
     """A seed for what draws from torch's own random state (dropout, say) in one step of one process: with it, a run
     resumed at any step draws what it would have drawn."""

@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from blurtrain.blur.curriculum import sigmas
+from blurtrain.curricula import Curriculum
 from blurtrain.data.batches import Batch, on_device
-from blurtrain.data.draws import shuffled
+from blurtrain.data.draws import batch_draws, curriculum_draws, shuffled
 from blurtrain.data.reader import Reader
 from blurtrain.data.store import PixelStore
 from blurtrain.device import cores
@@ -51,6 +53,25 @@ def training_order(indices: NDArray[np.int64], seed: int, epoch: int, batch_size
     if not steps:
         raise DataError(f"optimisation.batch_size={batch_size} is more than the {len(indices)} training images")
     return shuffled(seed, epoch, indices)[: steps * batch_size]
+
+
+def training_sigmas(
+    curriculum: Curriculum, seed: int, epoch: int, epochs: int, order: NDArray[np.int64], batch_size: int
+) -> NDArray[np.float64]:
+    """Blur of the images of an epoch in their global `order`, pixels at the reference resolution: [steps, batch_size].
+
+    A function of the seed, the epoch and the place in `order` alone: how many processes or passes share a batch, and
+    where a run is resumed, do not change an image's sigma.
+    """
+    steps = len(order) // batch_size
+    return sigmas(
+        curriculum,
+        epoch,
+        epochs,
+        within=np.arange(steps)[:, None] / steps,
+        images=curriculum_draws(seed, epoch, order).reshape(steps, batch_size),
+        batches=batch_draws(seed, epoch, steps)[:, None],
+    )
 
 
 def share_of_rank(everyone: NDArray[Any], batch_size: int, rank: int, world: int) -> NDArray[Any]:

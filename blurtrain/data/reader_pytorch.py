@@ -5,6 +5,7 @@ import multiprocessing.util
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
@@ -108,7 +109,12 @@ class _Workers:
         )  # of a DataLoader elsewhere in this process
         heeded = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_PARENT)  # which the workers inherit
         try:
-            self._answers: Iterator[int | str] = iter(loader)
+            with warnings.catch_warnings():
+                # Forked although this process has threads: what the workers do (NumPy, reading, Pillow) takes no lock
+                # that one of these may hold, and a worker that hangs all the same is found by `stalled_seconds`. Any
+                # other way would import the user's script anew in each worker, and need named shared memory.
+                warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+                self._answers: Iterator[int | str] = iter(loader)
         finally:
             if threading.current_thread() is threading.main_thread():
                 # torch's own raises wherever the main thread happens to be; here a death is found by waiting for it.

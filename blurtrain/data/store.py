@@ -14,25 +14,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from blurtrain.data import jpeg
+from blurtrain.data.beton import EXTENT, FIELDS, HEADER, MODES, SAMPLE, SAMPLES_START, VERSION, Encoding
 from blurtrain.errors import DataError
-
-Encoding = Literal["raw", "jpg"]
-MODES: dict[Encoding, int] = {"jpg": 0, "raw": 1}
-
-# The layout of a beton file with an RGB and an integer field, as FFCV 1.0 (file version 2) defines it: header, fields,
-# samples, pages of pixels, and at its end the extent of each image.
-_HEADER = np.dtype([("version", "<u2"), ("fields", "<u2"), ("page", "<u4"), ("n", "<u8"), ("extents", "<u8")])
-_FIELD_BYTES = 1 + 16 + 1024
-_IMAGE = np.dtype([("mode", "<u1"), ("width", "<u2"), ("height", "<u2"), ("pointer", "<u8")])
-_SAMPLE = np.dtype([("image", _IMAGE), ("index", "<i8")], align=True)
-_EXTENT = np.dtype([("sample", "<u8"), ("pointer", "<u8"), ("bytes", "<u8")])
 
 
 def checksum(pixels: NDArray[np.uint8]) -> str:
@@ -67,14 +56,14 @@ class PixelStore:
         """Samples and extents, found to fit each other and the file: who maps a file cut short dies of a bus error."""
         try:
             there = self.beton.stat().st_size
-            header = np.fromfile(self.beton, _HEADER, count=1)[0]
-            n, first = int(header["n"]), _HEADER.itemsize + 2 * _FIELD_BYTES
-            if header["version"] != 2 or header["fields"] != 2 or not 0 < n * _SAMPLE.itemsize <= there - first:
+            header = np.fromfile(self.beton, HEADER, count=1)[0]
+            n, known = int(header["n"]), (header["version"], header["fields"]) == (VERSION, len(FIELDS))
+            if not known or not 0 < n * SAMPLE.itemsize <= there - SAMPLES_START:
                 raise ValueError("damaged, or not written by blurtrain")
-            if (whole := int(header["extents"]) + n * _EXTENT.itemsize) != there:
+            if (whole := int(header["extents"]) + n * EXTENT.itemsize) != there:
                 raise ValueError(f"has {there} bytes in place of {whole}")
-            samples = np.fromfile(self.beton, _SAMPLE, count=n, offset=first)
-            extents = np.fromfile(self.beton, _EXTENT, count=n, offset=int(header["extents"]))
+            samples = np.fromfile(self.beton, SAMPLE, count=n, offset=SAMPLES_START)
+            extents = np.fromfile(self.beton, EXTENT, count=n, offset=int(header["extents"]))
         except (OSError, IndexError, ValueError) as error:
             raise DataError(f"{self.beton}: cannot be read: {error}; prepare the dataset again") from None
         extents = extents[np.argsort(extents["sample"])]

@@ -141,6 +141,21 @@ def draw_splits(images: list[Image], val: float, test: float, seed: int, whole_l
     return [replace(i, split=split_of[i.label, i.leaf if whole_leaves else i.path]) for i in images]
 
 
+def keep_training(images: list[Image], most: int, seed: int) -> list[Image]:
+    """At most so many training images of each label, by the rank of a hash of their paths; all of the other splits."""
+    training = defaultdict(list)
+    for image in images:
+        if image.split == "train":
+            training[image.label].append(image.path)
+    kept = {
+        path
+        for paths in training.values()
+        # Not the hash that draws the splits: what stays must not depend on how close to being held out it was.
+        for path in sorted(paths, key=lambda p: hashlib.sha256(f"training/{seed}/{p}".encode()).digest())[:most]
+    }
+    return [i for i in images if i.split != "train" or i.path in kept]
+
+
 def check_trained(images: list[Image]) -> None:
     """Raise DataError where a label has no training images."""
     untrained = {i.label for i in images} - {i.label for i in images if i.split == "train"}

@@ -1,44 +1,30 @@
-"""Writing a pixel store: decode, stage, let FFCV write in a process that is watched, and check what it wrote."""
+"""Writing a pixel store: decode, write, and check what was written."""
 
-import contextlib
 import csv
 import hashlib
 import json
 import multiprocessing
 import os
 import shutil
-import signal
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from blurtrain.data import jpeg
+from blurtrain.data.beton import BetonWriter, Encoding
 from blurtrain.data.decode import read
-from blurtrain.data.store import MODES, PixelStore, checksum
+from blurtrain.data.store import PixelStore, checksum
 from blurtrain.errors import DataError
 
 FORMAT = "raw RGB, squared, bilinear antialiased, 1"  # part of the id: another way to prepare pixels is another store
-STALLED_SECONDS = 120  # FFCV's writer waits for ever when one of its workers dies
-_PAGE_BYTES = 2**23
-
-
-class _Images(NamedTuple):
-    """Images as they are to be stored, one after the other in a file."""
-
-    file: Path
-    lengths: list[int]  # in bytes
-    size: int  # side in pixels
-    mode: int
+_STALLED_SECONDS = 120
 
 
 def write_store(
@@ -53,8 +39,9 @@ def write_store(
     stores = root / ".stores"
     stores.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=stores, prefix=".writing-") as temporary:
-        staged = Path(temporary) / "staged"
-        rows, lengths, unreadable = _stage(staged, source, paths, size, jpeg_quality)
+        building = PixelStore(Path(temporary) / "store")
+        building.folder.mkdir()
+        rows, unreadable = _write(building, source, paths, size, jpeg_quality)
         if not rows:
             path, reason = next(iter(unreadable.items()))
             raise DataError(f"{source}: none of {len(paths)} images can be decoded; the first, {path}: {reason}")
@@ -62,15 +49,11 @@ def write_store(
         key = hashlib.sha256(json.dumps([form, size, [r[:2] for r in rows]]).encode()).hexdigest()[:16]
         store = PixelStore(stores / key)
         if not store.folder.exists():
-            building = Path(temporary) / key
-            building.mkdir()
-            with (building / "images.csv").open("w", newline="") as file:
+            with (building.folder / "images.csv").open("w", newline="") as file:
                 csv.writer(file).writerows([("path", "sha256", "crc32"), *rows])
-            mode = MODES["raw" if jpeg_quality is None else "jpg"]
-            _write_watched(_Images(staged, lengths, size, mode), building / "pixels.beton")
-            _check(PixelStore(building))
+            _check(building)
             try:
-                building.rename(store.folder)  # whole or not at all; a second writer of the same store loses nothing
+                building.folder.rename(store.folder)  # whole or not at all; a second writer of it loses nothing
             except OSError:
                 if not store.folder.exists():
                     raise
@@ -78,56 +61,57 @@ def write_store(
 
 
 def _check(store: PixelStore) -> None:
-    if store.encoding == "raw":
+    """Compare what was written with what was decoded; JPEG as FFCV decodes it, on machines that have FFCV."""
+    if store.encoding == "raw" or not (reader := _ffcv_reader(store)):
         return store.check()
-    from blurtrain.data.reader_ffcv import FFCVReader
-
-    reader = FFCVReader(store, len(os.sched_getaffinity(0)), STALLED_SECONDS)
     try:
         store.check(batch.numpy() for batch in reader.batches(np.arange(len(store)), 64))
     except DataError as error:  # the checksums are of the pixels that Pillow decodes
         raise DataError(f"FFCV and Pillow decode JPEG differently; prepare with --encoding raw ({error})") from None
 
 
-# --- staging --------------------------------------------------------------------------------------------------------
+def _ffcv_reader(store: PixelStore) -> Any:
+    """A Reader, if FFCV can be imported, and torch with it."""
+    try:
+        from blurtrain.data.reader_ffcv import FFCVReader
+    except ImportError:
+        return None
+    return FFCVReader(store, len(os.sched_getaffinity(0)), _STALLED_SECONDS)
 
 
-def _stage(
-    staged: Path, source: Path, paths: list[str], size: int, jpeg_quality: int | None
-) -> tuple[list[tuple[str, str, str]], list[int], dict[str, str]]:
-    """Decode everything before FFCV sees anything, because its writer hangs for ever on an exception.
+def _write(
+    store: PixelStore, source: Path, paths: list[str], size: int, jpeg_quality: int | None
+) -> tuple[list[tuple[str, str, str]], dict[str, str]]:
+    """Write the images that can be decoded, in the order of their paths.
 
-    Returns a row for images.csv and the length in bytes per readable image, in the order of the paths, and the reasons
-    for the others.
+    Returns a row for images.csv of each, and the reasons for the others.
     """
     rows: list[tuple[str, str, str]] = []
-    lengths: list[int] = []
     unreadable: dict[str, str] = {}
+    written = 0
+    encoding: Encoding = "raw" if jpeg_quality is None else "jpg"
     try:
-        with staged.open("wb") as file:
+        if encoding == "raw":
+            _check_space(store.folder, len(paths) * size * size * 3, len(paths))
+        with BetonWriter(store.beton, len(paths), size, encoding) as beton:
             encoded = _encoded(source, paths, size, jpeg_quality)
             for done, (path, (digest, content, crc32, reason)) in enumerate(zip(paths, encoded, strict=True), 1):
                 if reason:
                     unreadable[path] = reason
                     continue
+                beton.append(content)
                 rows.append((path, digest, crc32))
-                lengths.append(len(content))
-                file.write(content)
-                if len(rows) >= 64 and not len(rows) & (len(rows) - 1):  # at 64, 128, 256, ...
-                    _check_space(staged, lengths, len(paths) - done)
-        if rows:
-            _check_space(staged, lengths, 0)
+                written += len(content)
+                if encoding == "jpg" and len(rows) >= 64 and not len(rows) & (len(rows) - 1):  # at 64, 128, 256, ...
+                    _check_space(store.folder, 1.1 * written / len(rows) * (len(paths) - done), len(paths))
     except OSError as error:
-        raise DataError(f"{staged}: cannot be written: {error.strerror}") from None
-    return rows, lengths, unreadable
+        raise DataError(f"{store.beton}: cannot be written: {error.strerror}") from None
+    return rows, unreadable
 
 
-def _check_space(staged: Path, lengths: list[int], to_come: int) -> None:
-    """Everything lies on the disk twice for a while: staged, and as FFCV writes it."""
-    each = 1.1 * sum(lengths) / len(lengths)
-    need = each * (len(lengths) + 2 * to_come)
-    if shutil.disk_usage(staged.parent).free < need:
-        where, images = staged.parent.parent.parent, len(lengths) + to_come
+def _check_space(folder: Path, need: float, images: int) -> None:
+    if shutil.disk_usage(folder).free < need:
+        where = folder.parent.parent.parent
         raise DataError(f"{where}: needs {need / 1e9:.1f} GB more room to prepare {images} images")
 
 
@@ -157,71 +141,3 @@ def _encode(path: Path, size: int, jpeg_quality: int | None) -> tuple[str, bytes
         return digest, pixels.tobytes(), checksum(pixels), ""
     content = jpeg.encode(pixels, jpeg_quality)
     return digest, content, checksum(jpeg.decode(content)), ""
-
-
-# --- FFCV's writer --------------------------------------------------------------------------------------------------
-
-
-class _Staged:
-    """The staged images as FFCV's writer wants them: (content, index) by position; reading them cannot fail."""
-
-    def __init__(self, images: _Images):
-        self.content, self.ends = np.memmap(images.file, np.uint8, "r"), np.cumsum(images.lengths)
-        self.lengths = images.lengths
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], int]:
-        end = int(self.ends[index])
-        return np.asarray(self.content[end - self.lengths[index] : end]), int(index)
-
-
-def _place(image: Any, content: NDArray[np.uint8], malloc: Any, *, size: int, mode: int) -> None:
-    """What FFCV's RGBImageField.encode does after it has encoded the pixels, which here has been done."""
-    image["mode"], image["width"], image["height"] = mode, size, size
-    image["data_ptr"], page = malloc(content.nbytes)
-    page[:] = content
-
-
-def _write(images: _Images, beton: Path) -> None:
-    from ffcv.fields import IntField, RGBImageField
-    from ffcv.writer import DatasetWriter
-
-    # Spawned as this process was, each of the writer's workers would import FFCV again and get a copy of all pixels.
-    multiprocessing.set_start_method("fork", force=True)
-    os.setsid()  # so that the watchdog can end the writer's own workers with it
-    field = RGBImageField()
-    field.encode = partial(_place, size=images.size, mode=images.mode)  # FFCV would write a subclass as unknown
-    page = max(_PAGE_BYTES, 1 << (max(images.lengths) - 1).bit_length())  # which an image has to fit into
-    workers = len(os.sched_getaffinity(0))
-    sys.stderr = Path(os.devnull).open("w")  # FFCV's own progress bar; ours has been shown  # noqa: SIM115
-    writer = DatasetWriter(str(beton), {"image": field, "index": IntField()}, page_size=page, num_workers=workers)
-    writer.from_indexed_dataset(_Staged(images), chunksize=64)
-
-
-def _write_watched(images: _Images, beton: Path) -> None:
-    """Write with FFCV in a process of its own, and end it where it stops making progress."""
-    try:
-        import blurtrain.data.reader_ffcv  # noqa: F401  (FFCV without it would set torch's threads to 1)
-    except ImportError as error:
-        raise DataError(f"preparing data needs FFCV, which cannot be imported here ({error}); see README") from None
-    process = multiprocessing.get_context("spawn").Process(target=_write, args=(images, beton))
-    process.start()
-    seen, since = -1, time.monotonic()
-    try:
-        while process.is_alive():
-            process.join(0.2)
-            written = beton.stat().st_blocks if beton.exists() else 0
-            if written != seen:
-                seen, since = written, time.monotonic()
-            elif time.monotonic() - since > STALLED_SECONDS:
-                raise DataError(f"{beton}: FFCV's writer made no progress for {STALLED_SECONDS} s; is the disk full?")
-    finally:
-        if process.is_alive():
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # type: ignore[arg-type]
-            process.kill()
-            process.join()
-    if process.exitcode:
-        raise DataError(f"{beton}: FFCV's writer ended with code {process.exitcode}")

@@ -1,23 +1,26 @@
 """Measure a run that has its weights, without training anything."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 
+from blurtrain.blur.curriculum import feature_sigma_at_test
 from blurtrain.data.augment import Transform
 from blurtrain.data.catalog import open_dataset
 from blurtrain.data.loader import open_loader
 from blurtrain.device import claim_device, cores
 from blurtrain.documents import merge, parse_overrides
-from blurtrain.errors import RunError
+from blurtrain.errors import BlurtrainError, RunError
 from blurtrain.evaluation.accuracy import accuracy, cache_key
 from blurtrain.models import build
+from blurtrain.models.smoothing import Smoothing
 from blurtrain.run import Run, read_json, write_json
 from blurtrain.schema import validate
-from blurtrain.settings import Settings, run_id
+from blurtrain.settings import Settings, check_levels, run_id
 
 
 def evaluate(folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -27,6 +30,8 @@ def evaluate(folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """
     run = Run(folder.resolve())
     settings = validate(merge(run.settings.model_dump(), parse_overrides(overrides)), "evaluate", Settings)
+    if overrides:
+        check_levels(settings.evaluation, "evaluate")
     if not run.weights.exists():
         raise RunError(f"{folder}: has no {run.weights.name}: the run has not been trained to its end")
     dataset = open_dataset(Path(settings.data.root), settings.dataset)
@@ -41,8 +46,14 @@ def evaluate(folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         return {"pixels": images.pixels, **known}  # which measurements of before there were test stores do not say
     torch.set_num_threads(settings.loader.threads or len(cores()))
     device = claim_device()
-    model = build(settings.network.architecture, len(dataset.classes))
-    model.load_state_dict(safetensors.torch.load_file(run.weights))
+    model = build(settings.network.architecture, len(dataset.classes), settings.network.arguments)
+    try:
+        model.load_state_dict(safetensors.torch.load_file(run.weights))
+    except (safetensors.SafetensorError, RuntimeError) as error:
+        cause = str(error).splitlines()[0]
+        raise RunError(f"{run.weights}: cannot be read: {cause}; remove the run, and train it again") from None
+    sigma = feature_sigma_at_test(settings.curriculum, settings.optimisation.epochs)
+    Smoothing(model, settings.curriculum).sigma = sigma
     loader = open_loader(settings.loader, images, device)
     outcome = accuracy(
         model.to(device, memory_format=torch.channels_last), dataset, loader, Transform.of(settings, dataset), settings
@@ -50,3 +61,15 @@ def evaluate(folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     outcome["epoch"] = settings.optimisation.epochs
     write_json(path, outcome)
     return outcome
+
+
+def evaluate_each(
+    folders: Sequence[Path], overrides: Sequence[str] = ()
+) -> Iterator[tuple[Path, dict[str, Any] | str]]:
+    """`evaluate` for one run after the other: each with its outcome, or with what is wrong with it; one that cannot be
+    evaluated keeps none of the others."""
+    for folder in folders:
+        try:
+            yield folder, evaluate(folder, overrides)
+        except BlurtrainError as error:
+            yield folder, str(error)

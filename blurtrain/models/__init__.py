@@ -1,32 +1,60 @@
 """Networks by name."""
 
 import difflib
+import functools
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from blurtrain.errors import DataError, SettingsError, nearest
 
 
-def build(architecture: str, classes: int) -> nn.Module:
+def build(
+    architecture: str,
+    classes: int,
+    arguments: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    bias: Literal["zero", "uniform"] = "zero",
+) -> nn.Module:
     """A freshly initialised network, drawn from torch's random state: images [N, 3, H, W] to logits [N, classes].
 
-    `architecture` is one of `settings.ARCHITECTURES`, or timm/NAME; raises SettingsError where timm has no such NAME.
+    `architecture` is one of `settings.ARCHITECTURES`, or timm/NAME; `arguments` go to timm's create_model or
+    torchvision's get_model; `bias` is of alexnet-sup alone (see `AlexNetSup`). Raises SettingsError where timm has no
+    such NAME, or they do not take the arguments.
     """
     if architecture == "alexnet-sup":
         from blurtrain.models.alexnet import AlexNetSup
 
-        return AlexNetSup(classes)
+        return AlexNetSup(classes, bias)
     from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision, which timm imports too)
 
     if architecture.startswith("timm/"):
-        return _build_timm(architecture.removeprefix("timm/"), classes)
-    from torchvision.models import get_model
+        make, reserved = _of_timm(architecture.removeprefix("timm/"))
+    else:
+        from torchvision.models import get_model
 
-    return get_model(architecture.replace("-", ""), num_classes=classes)
+        make, reserved = functools.partial(get_model, architecture.replace("-", "")), {"weights", "progress"}
+    for name in arguments:
+        if _is_reserved(name, reserved):
+            raise SettingsError(
+                f"network.arguments.{name}: cannot be set: weights come from network.pretrained, classes and channels "
+                "from the data, device and precision from where and how the run computes"
+            )
+    try:
+        return make(num_classes=classes, **arguments)
+    except Exception as error:  # each network has its own way to refuse
+        if not arguments:
+            raise
+        raise _refused(architecture, make, classes, arguments, reserved, error) from error
 
 
-def _build_timm(name: str, classes: int) -> nn.Module:
+def _of_timm(name: str) -> tuple[Callable[..., nn.Module], set[str]]:
+    """What makes the network, and the arguments by which timm would find weights, or make something else of it."""
     try:
         import timm
     except ImportError as error:
@@ -34,25 +62,64 @@ def _build_timm(name: str, classes: int) -> nn.Module:
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0)
         raise SettingsError(f"timm has no network {name!r}; {nearest(name, close)} of {len(timm.list_models())}")
-    try:
-        return timm.create_model(name, pretrained=False, num_classes=classes)
-    except RuntimeError as error:  # as timm says that NAME is known, but not the tag in NAME.TAG
-        raise SettingsError(f"timm/{name}: {error}") from error
+
+    def make(**arguments: Any) -> nn.Module:
+        try:
+            return timm.create_model(name, pretrained=False, **arguments)
+        except RuntimeError as error:  # as timm says that NAME is known, but not the tag in NAME.TAG
+            raise SettingsError(f"timm/{name}: {error}") from error
+
+    return make, set(inspect.signature(timm.create_model).parameters) - {"kwargs"}
 
 
-def check_input(architecture: str, classes: int, resolution: int) -> None:
-    """Raise DataError where the network cannot take images of `resolution` pixels a side.
+def _is_reserved(name: str, reserved: set[str]) -> bool:
+    """Whether an argument would find weights, or say again what other settings say."""
+    return name in reserved | {"num_classes", "in_chans", "device", "dtype"} or name.startswith("pretrained")
+
+
+def _refused(
+    architecture: str,
+    make: Callable[..., nn.Module],
+    classes: int,
+    arguments: Mapping[str, Any],
+    reserved: set[str],
+    error: Exception,
+) -> SettingsError:
+    """Why the network cannot be made with `arguments`: which one it does not know, and those that it does."""
+    said = str(error).split("\n")[0]
+    unknown = next((name for name in arguments if re.search(rf"unexpected keyword argument '{name}'", said)), None)
+    if unknown is None:
+        return SettingsError(f"network.arguments={dict(arguments)}: {architecture} cannot be made with them ({said})")
+    with torch.device("meta"):
+        plain = make(num_classes=classes)
+    signatures = [inspect.signature(kind) for kind in type(plain).__mro__ if issubclass(kind, nn.Module)]
+    # Those without a default are for the function of the network's name, which knows them.
+    optional = {p.name for s in signatures for p in s.parameters.values() if p.default is not p.empty}
+    known = {name for name in optional if not _is_reserved(name, reserved)}
+    return SettingsError(f"network.arguments.{unknown}: unknown to {architecture}; {nearest(unknown, known)}")
+
+
+def check_input(
+    architecture: str, classes: int, resolution: int, arguments: Mapping[str, Any] = MappingProxyType({})
+) -> None:
+    """Raise DataError where the network cannot take images of `resolution` pixels a side, or gives no logits.
 
     Found out by sending two through on torch's meta device, which follows shapes without computing: some tenths of a
     second, no memory, and no draw from the random state.
     """
     with torch.device("meta"):
-        network = build(architecture, classes).train()
+        network = build(architecture, classes, arguments).train()
     if refusal := _refusal(network, resolution):
         sides = sorted(range(32, 513, 32), key=lambda side: abs(side - resolution))
         fitting = next((side for side in sides if not _refusal(network, side)), None)
         cure = f"the nearest multiple of 32 that it takes is {fitting}" if fitting else "choose another of either"
+        cure += ", or leave out network.arguments" * bool(arguments)
         raise DataError(f"{architecture} cannot take data.resolution={resolution} ({refusal}): {cure}")
+    if arguments:
+        outcome = network(torch.empty(2, 3, resolution, resolution, device="meta"))
+        if not isinstance(outcome, Tensor) or outcome.shape != (2, classes):
+            raise SettingsError(f"network.arguments={dict(arguments)}: {architecture} then gives no longer one logit a "
+                                "class; leave out what changes its outcome")  # fmt: skip
 
 
 def _refusal(network: nn.Module, side: int) -> str:

@@ -1,16 +1,19 @@
 """AlexNet as the blurry-to-clear study uses it."""
 
+from typing import Literal
+
 from torch import Tensor, nn
 
 
 class AlexNetSup(nn.Module):
     """AlexNet's convolutional features, pooled to 6 x 6, and one linear layer ("AlexNet-Sup", Jenkins et al. 2025).
 
-    No fc6 and fc7, no dropout; weights Xavier-uniform, biases zero; 2,469,696 convolutional parameters.
+    No fc6 and fc7, no dropout; 2,469,696 convolutional parameters; weights Xavier-uniform, biases zero or, as in the
+    study, uniform in +/- 1 / sqrt(fan in), which is how PyTorch draws them.
     Input [N, 3, H, W] with H, W >= 63; output logits [N, classes].
     """
 
-    def __init__(self, classes: int):
+    def __init__(self, classes: int, bias: Literal["zero", "uniform"] = "zero"):
         super().__init__()
         self.features = nn.Sequential(
             nn.Conv2d(3, 64, 11, stride=4, padding=2),
@@ -32,7 +35,8 @@ class AlexNetSup(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+                if bias == "zero":
+                    nn.init.zeros_(module.bias)
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.features(images)

@@ -14,11 +14,12 @@ from blurtrain.settings import Pretrained
 
 
 def load_pretrained(model: nn.Module, settings: Pretrained) -> list[str]:
-    """Give `model` the tensors of a file, in its own dtypes; returns the names of those that stay as they were drawn.
+    """Give `model` the tensors of a file, in its own dtypes; returns the names of those that are not from the file.
 
-    These are either none or the tensors of the last linear or convolutional layer, where file and network tell apart
-    different numbers of classes. Any other difference of names or shapes, a file that cannot be read or holds more
-    than tensors, and another SHA-256 raise DataError.
+    These are either none or the tensors of the last linear or convolutional layer, where file and network have
+    different numbers of classes; they stay as they were drawn, or are zero where `settings.last_layer` says so. Any
+    other difference of names or shapes, a file that cannot be read or holds more than tensors, and another SHA-256
+    raise DataError.
     """
     stored, own = _read(settings), model.state_dict()
     # Old files lack the counters of batch norm, which no network of ours makes use of.
@@ -31,6 +32,9 @@ def load_pretrained(model: nn.Module, settings: Pretrained) -> list[str]:
     if missing or unexpected:
         lacks, has = (f"; it {verb} {_some(names)}" for verb, names in (("lacks", missing), ("has", unexpected)))
         raise DataError(f"{settings.file} does not fit the network{lacks * bool(missing)}{has * bool(unexpected)}")
+    if settings.last_layer == "zero":
+        for name in fresh:
+            own[name].zero_()
     model.load_state_dict({**own, **{name: tensor for name, tensor in stored.items() if name not in fresh}})
     return fresh
 
@@ -73,16 +77,37 @@ def _alike(first: Tensor, second: Tensor) -> bool:
 
 def _only_classes_differ(model: nn.Module, stored: Mapping[str, Tensor], different: Sequence[str]) -> bool:
     """Whether `different` are all tensors of the layer that gives the logits, stored for another number of classes."""
-    layers = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-    if not layers:
+    path, last = logits_layer(model)
+    if last is None:
         return False
-    path, last = layers[-1]
     own = {f"{path}.{name}".lstrip("."): tensor for name, tensor in last.state_dict().items()}
     return (
         list(own) == list(different)
         and all(stored[name].shape[1:] == tensor.shape[1:] for name, tensor in own.items())
         and len({stored[name].shape[:1] for name in own}) == 1
     )
+
+
+def logits_layer(model: nn.Module) -> tuple[str, nn.Module | None]:
+    """Path and module of the last linear or convolutional layer, which is taken for the one that gives the logits."""
+    layers = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    return layers[-1] if layers else ("", None)
+
+
+def usual_normalisation(architecture: str, model: nn.Module) -> tuple[list[float], list[float]] | None:
+    """Mean and standard deviation, of pixels in 0..1, that the weights published with timm or torchvision want.
+
+    None where there are none. A file from elsewhere may want others all the same.
+    """
+    if architecture.startswith("timm/"):
+        published = getattr(model, "pretrained_cfg", None) or {}
+        return (list(published["mean"]), list(published["std"])) if "mean" in published else None
+    if architecture == "alexnet-sup":
+        return None
+    from torchvision.models import get_model_weights
+
+    preset = next(iter(get_model_weights(architecture.replace("-", "")))).transforms()
+    return list(preset.mean), list(preset.std)
 
 
 def _form(tensor: Tensor) -> str:

@@ -1,11 +1,12 @@
-"""Batch norm whose statistics are shared by a set number of images, over however many processes and passes.
+"""Batch norm whose statistics are shared by a set number of images, over however many processes and passes, or frozen.
 
 Fewer images than a process puts through the network at a time form "ghost" batches (Hoffer, Hubara & Soudry 2017);
-more of them are shared with the neighbouring processes.
+more of them are shared with the neighbouring processes. Frozen ones are of no batch at all.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.distributed as dist
@@ -42,10 +43,7 @@ def share_statistics(model: nn.Module, images: int, at_a_time: int, group: Group
     alone, torch's own layers stay, unless `always`: they update their running statistics in every pass, and with
     whatever numbers. To be called by all processes. Raises TrainingError where `images` cannot be arranged.
     """
-    layers = {
-        name: layer for name, layer in model.named_modules(remove_duplicate=False) if isinstance(layer, _BatchNorm)
-    }
-    if not layers:
+    if not _layers(model):
         return model
     everyone = group.world * at_a_time
     if not _fits(images, at_a_time, everyone):
@@ -60,11 +58,38 @@ def share_statistics(model: nn.Module, images: int, at_a_time: int, group: Group
     ranks = max(1, images // at_a_time)
     peers = dist.new_subgroups(ranks)[0] if 1 < ranks < group.world else None
     sharing = Sharing(max(1, at_a_time // images), ranks, peers)
-    shared = {layer: SharedBatchNorm(layer, sharing) for layer in layers.values()}  # a layer may have several names
+    return _replace(model, lambda plain: SharedBatchNorm(plain, sharing))
+
+
+def freeze_statistics(model: nn.Module) -> nn.Module:
+    """Let every batch norm normalise by its running statistics in training too, and never change them.
+
+    Gives the network to train, as `share_statistics` does; scale and shift (`weight`, `bias`) still learn. Nothing is
+    shared between images, so that passes and processes play no part. Raises TrainingError where a network has no batch
+    norm, or one without running statistics.
+    """
+    layers = _layers(model)
+    if not layers:
+        raise TrainingError("optimisation.batch_norm=frozen, but the network has no batch norm: leave it out")
+    if untracked := [name for name, layer in layers.items() if layer.running_mean is None or layer.running_var is None]:
+        raise TrainingError(f"optimisation.batch_norm=frozen, but {untracked[0]} keeps no running statistics")
+    return _replace(model, FrozenBatchNorm)
+
+
+def _layers(model: nn.Module) -> dict[str, _BatchNorm]:
+    """Every batch norm of the network; one that has several names comes several times."""
+    modules = model.named_modules(remove_duplicate=False)
+    return {name: layer for name, layer in modules if isinstance(layer, _BatchNorm)}
+
+
+def _replace(model: nn.Module, replacement: Callable[[_BatchNorm], _BatchNorm]) -> nn.Module:
+    """The network with another layer in place of every batch norm, also where that is the network itself."""
+    layers = _layers(model)
+    new = {layer: replacement(layer) for layer in layers.values()}
     for name, layer in layers.items():
         if not name:
-            return shared[layer]
-        model.set_submodule(name, shared[layer])
+            return new[layer]
+        model.set_submodule(name, new[layer])
     return model
 
 
@@ -99,29 +124,55 @@ def update_running(model: nn.Module, group: Group, good: Tensor | None = None) -
         layer.seen.zero_()
 
 
-class SharedBatchNorm(_BatchNorm):
+class _InPlaceOf(_BatchNorm):
     """Takes the place of `plain`: its very tensors, the same names, the same outcome in evaluation mode."""
 
-    def __init__(self, plain: _BatchNorm, sharing: Sharing):
+    def __init__(self, plain: _BatchNorm):
         if type(plain).__name__ not in KINDS:
-            raise TrainingError(f"batch norm of the kind {type(plain).__name__} cannot share statistics between images")
+            raise TrainingError(f"batch norm of the kind {type(plain).__name__} can neither be shared nor frozen")
         super().__init__(plain.num_features, device="meta")
         self.__dict__.update(plain.__dict__)  # tensors, children, hooks, eps, momentum, mode
+
+    def _check_input_dim(self, features: Tensor) -> None:
+        pass  # any number of dimensions
+
+    def _then_children(self, normalised: Tensor) -> Tensor:
+        for child in self.children():
+            normalised = child(normalised)
+        return normalised
+
+
+class FrozenBatchNorm(_InPlaceOf):
+    """Normalises by the running statistics, whatever mode the network is in."""
+
+    def __init__(self, plain: _BatchNorm):
+        super().__init__(plain)
+        self.training = False
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        self.training = False  # but not that of its children
+        return self
+
+    def forward(self, features: Tensor) -> Tensor:
+        """features: [images, C, ...], or of a multiple of the images."""
+        return self._then_children(super().forward(features))
+
+
+class SharedBatchNorm(_InPlaceOf):
+    """Normalises by the statistics of the images that share them, in training mode."""
+
+    def __init__(self, plain: _BatchNorm, sharing: Sharing):
+        super().__init__(plain)
         self.sharing = sharing
         # Mean, variance and number of the groups seen since the last update, per channel; not part of the state dict.
         device = next((t.device for t in (self.running_mean, self.weight) if t is not None), None)
         seen = torch.zeros(3, self.num_features, dtype=torch.float64, device=device)
         self.register_buffer("seen", seen, persistent=False)
 
-    def _check_input_dim(self, features: Tensor) -> None:
-        pass  # any number of dimensions
-
     def forward(self, features: Tensor) -> Tensor:
         """features: [images, C, ...], or of a multiple of the images, image after image."""
-        normalised = self._shared(features) if self.training else super().forward(features)
-        for child in self.children():
-            normalised = child(normalised)
-        return normalised
+        return self._then_children(self._shared(features) if self.training else super().forward(features))
 
     def _shared(self, features: Tensor) -> Tensor:
         parts, ranks = self.sharing.parts, self.sharing.ranks

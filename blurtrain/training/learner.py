@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -10,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
+from blurtrain.device import tf32
 from blurtrain.errors import TrainingError
 from blurtrain.settings import Settings
-from blurtrain.training.batch_norm import share_statistics, update_running
+from blurtrain.training.batch_norm import freeze_statistics, share_statistics, update_running
 from blurtrain.training.distributed import Group
 from blurtrain.training.optimiser import build_optimiser
 
@@ -50,6 +50,8 @@ class Learner:
                 f"optimisation.batch_size={self.settings.batch_size} cannot be shared evenly by {self.group.world} "
                 f"processes in {self.passes} passes each (optimisation.accumulate)"
             )
+        if self.settings.batch_norm == "frozen":
+            return freeze_statistics(network)
         # Running statistics change once a step, and not at all by a step that is left out.
         always = self.passes > 1 or self.settings.non_finite == "skip" or self.half == torch.float16
         images = self.settings.batch_norm_images or self.settings.batch_size
@@ -78,7 +80,7 @@ class Learner:
             parameters["lr"] = rate
         images = images.to(self.dtype if self.half is None else images.dtype, memory_format=torch.channels_last)
         self.optimiser.zero_grad(set_to_none=True)
-        with _tf32(self.tf32):
+        with tf32(self.tf32):
             passes = list(zip(images.chunk(self.passes), labels.chunk(self.passes), strict=True))
             parts = [self._pass(*part, last=k == self.passes - 1) for k, part in enumerate(passes)]
         sums = torch.stack(parts).sum(0)
@@ -160,14 +162,3 @@ class Learner:
             self.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
-
-
-@contextlib.contextmanager
-def _tf32(allowed: bool) -> Iterator[None]:
-    """TF32 in the products and convolutions of the network only: the blur of its images stays exact."""
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before

@@ -29,9 +29,14 @@ def build_optimiser(model: nn.Module, settings: Optimisation) -> torch.optim.Opt
 
 
 def learning_rate(step: int, steps_per_epoch: int, settings: Optimisation) -> float:
-    """Linear warm-up from warmup_factor to the peak, then a half cosine that ends at zero; `step` is 0-based."""
+    """Linear warm-up from warmup_factor to the peak, then a half cosine that ends at zero, or the peak throughout.
+
+    `step` is 0-based, over all epochs.
+    """
     warmup = settings.warmup_epochs * steps_per_epoch
     if step < warmup:
         return settings.learning_rate * (settings.warmup_factor + (1 - settings.warmup_factor) * step / warmup)
+    if settings.learning_rate_schedule == "constant":
+        return settings.learning_rate
     decay = (step - warmup) / (settings.epochs * steps_per_epoch - warmup)
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * decay))

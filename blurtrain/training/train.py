@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blurtrain.blur.curriculum import feature_sigma, scaled, sigmas
+from blurtrain.blur.curriculum import feature_sigma, feature_sigma_at_test, scaled
+from blurtrain.curricula import shortfall
 from blurtrain.data.augment import Transform
 from blurtrain.data.catalog import Dataset, open_dataset
-from blurtrain.data.draws import curriculum_draws, step_seed
-from blurtrain.data.loader import Labelled, Loader, open_loader, share_of_rank, training_order
+from blurtrain.data.draws import step_seed
+from blurtrain.data.loader import (
+    Labelled,
+    Loader,
+    open_loader,
+    share_of_rank,
+    training_order,
+    training_sigmas,
+)
 from blurtrain.errors import DataError, Stopped, TrainingError
-from blurtrain.evaluation.accuracy import accuracy, cache_key, headline
+from blurtrain.evaluation.accuracy import accuracy, cache_key, headline, measured
+from blurtrain.evaluation.first_look import first_look
 from blurtrain.models import build, check_input
 from blurtrain.models.pretrained import load_pretrained
 from blurtrain.models.smoothing import Smoothing
-from blurtrain.run import Attempt, Run, publish, write_json
-from blurtrain.settings import Settings, run_id
+from blurtrain.run import Attempt, Run, former_id, publish, write_json
+from blurtrain.settings import DEFAULT_MODEL, Settings, run_id
 from blurtrain.training import checkpoint
+from blurtrain.training.batch_norm import freeze_statistics
 from blurtrain.training.distributed import Agreement, Group, process_group
 from blurtrain.training.learner import Learner
 from blurtrain.training.optimiser import learning_rate
@@ -78,6 +88,8 @@ def train(settings: Settings, runs: Path) -> Run:
     dataset = open_dataset(Path(settings.data.root), settings.dataset)
     check_settings(settings, dataset)
     run = Run(runs / run_id(settings, dataset.data_id))
+    if not run.path.exists() and (former := runs / former_id(run.id, settings)).is_dir():
+        run, settings = Run(former), settings.model_copy(update={"model": DEFAULT_MODEL})
     threads = settings.loader.threads or run.threads()
     with stop_signals() as stop, process_group(settings, runs, threads) as group:
         if group.agree(run.result() is not None if group.leads else None):
@@ -101,6 +113,8 @@ def _attempt(settings: Settings, dataset: Dataset, run: Run, group: Group, stop:
             training = _begin(settings, run, dataset, group, attempt, stop, progress, state)
             position = _position(training, state)
             _tell_start(training, position)
+            if not state:
+                _look_at_pretrained(training)
             try:
                 while position.epoch < settings.optimisation.epochs:
                     _train_epoch(training, position)
@@ -119,15 +133,20 @@ def _attempt(settings: Settings, dataset: Dataset, run: Run, group: Group, stop:
 
 
 def check_settings(settings: Settings, dataset: Dataset) -> None:
-    """Raise DataError where settings and data, each fine by itself, do not fit together."""
-    resolution = settings.data.resolution
-    check_input(settings.network.architecture, len(dataset.classes), resolution)
+    """Raise DataError (or another BlurtrainError) where settings, network and data, each fine by itself, do not fit
+    together."""
+    resolution, network = settings.data.resolution, settings.network
+    check_input(network.architecture, len(dataset.classes), resolution, network.arguments)
+    if settings.optimisation.batch_norm == "frozen":
+        with torch.device("meta"):
+            freeze_statistics(build(network.architecture, len(dataset.classes), network.arguments))
     if dataset.manifest["stored_size"] < resolution:
         raise DataError(
             f"dataset {dataset.name!r} is stored at {dataset.manifest['stored_size']} px, less than data.resolution="
             f"{resolution}: prepare it with --resolution {resolution}, or set data.resolution"
         )
-    dataset.evaluation_images(settings.evaluation.split, resolution)
+    images = dataset.evaluation_images(settings.evaluation.split, resolution)
+    measured(len(images.indices), settings.evaluation)
     training_order(dataset.split("train")[0], settings.seed, 0, settings.optimisation.batch_size)  # one whole batch
 
 
@@ -142,10 +161,12 @@ def _begin(
     state: dict[str, Any] | None,
 ) -> Training:
     torch.manual_seed(settings.seed)
-    network = build(settings.network.architecture, len(dataset.classes))
+    n = settings.network
+    network = build(n.architecture, len(dataset.classes), n.arguments, bias=n.bias)
     if settings.network.pretrained and not state:
-        fresh = load_pretrained(network, settings.network.pretrained)
-        log.info("weights of %s; freshly drawn: %s", settings.network.pretrained.file, ", ".join(fresh) or "none")
+        pretrained = settings.network.pretrained
+        fresh = ", ".join(load_pretrained(network, pretrained)) or "none"
+        log.info("weights of %s; others, %s: %s", pretrained.file, pretrained.last_layer, fresh)
     smoothing = Smoothing(network, settings.curriculum)
     learner = Learner(network, settings, group)
     share, side = settings.optimisation.batch_size // group.world, settings.data.resolution
@@ -182,6 +203,8 @@ def _tell_start(training: Training, position: Position) -> None:
         attempt.record("start", at=at, epoch=position.epoch, **origin, threads=torch.get_num_threads(), **precision)
         place = f"epoch {position.epoch} of {training.settings.optimisation.epochs}, step {position.step}"
         log.info("%s: attempt %d goes on from %s", training.run.path, attempt.number, place)
+        if missing := shortfall(training.settings.curriculum, training.settings.optimisation.epochs):
+            log.warning("%s", missing)
         split, resolution = training.settings.evaluation.split, training.settings.data.resolution
         if training.dataset.evaluation_images(split, resolution).pixels == "stored":
             log.warning(
@@ -191,13 +214,32 @@ def _tell_start(training: Training, position: Position) -> None:
             )
 
 
+def _look_at_pretrained(training: Training) -> None:
+    """Log how weights from a file behave on these images before the first step, and warn where something is wrong."""
+    settings, attempt = training.settings, training.attempt
+    if attempt is None or settings.network.pretrained is None:
+        return
+    training.progress.tick(doing="looking at the pretrained weights")
+    o = settings.optimisation
+    sharing = (o.batch_norm_images or o.batch_size) if o.batch_norm == "batch" else None
+    look = first_look(settings.network, training.dataset, training.transform, sharing, training.group.device)
+    if look:
+        attempt.record("pretrained", **asdict(look), warnings=look.warnings())
+        log.info("%s; %s", look.summary(), look.compared())
+        for warning in look.warnings():
+            log.warning("%s", warning)
+    training.progress.tick(doing="training")
+
+
 def _train_epoch(training: Training, position: Position) -> None:
     """The rest of the epoch that the run is in; `position` keeps up with it."""
     settings, group, epoch = training.settings, training.group, position.epoch
     o, steps = settings.optimisation, training.steps
     everyone = training_order(training.dataset.split("train")[0], settings.seed, epoch, o.batch_size)
-    blur = sigmas(settings.curriculum, epoch, o.epochs, curriculum_draws(settings.seed, epoch, everyone))
-    varied, mean_sigma = bool(np.ptp(blur)), float(blur.mean())
+    blurs = training_sigmas(settings.curriculum, settings.seed, epoch, o.epochs, everyone, o.batch_size)
+    # Of whole batches, so that every process blurs its share in the same way.
+    varied, blur = bool(np.ptp(blurs, axis=1).any()), blurs.reshape(-1)
+    mean_sigma = float(blur.mean())
     share, first = o.batch_size // group.world, position.step
     # Each pass is a slice of the batch, of which every process has its share.
     slice_size = o.batch_size // o.accumulate
@@ -292,6 +334,11 @@ def _finish(training: Training) -> None:
     epochs = settings.optimisation.epochs
     _check_weights(training)
     network = training.learner.trained()
+    if sigma := feature_sigma_at_test(settings.curriculum, epochs):
+        log.info(
+            "evaluated with feature maps smoothed by sigma %.3g: the weights alone are not the whole network", sigma
+        )
+    training.smoothing.sigma = sigma
     end = Position(epochs, 0, torch.zeros(4, dtype=torch.float64, device=group.device))
 
     def tick() -> None:
@@ -331,6 +378,7 @@ def _finish(training: Training) -> None:
                 "regime": settings.regime,
                 "model": settings.model,
                 "seed": settings.seed,
+                "data_id": training.dataset.data_id,
                 "epochs": epochs,
                 "accuracy": path.name,
                 "headline": headline(outcome),

@@ -1,5 +1,6 @@
 """The report and its figures."""
 
+import dataclasses
 import math
 import re
 import subprocess
@@ -10,12 +11,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 import analysis
 from analysis import figures
 from analysis.page import page, percent, percent_interval, ratio, ratio_interval
 from analysis.panels import panels
+from analysis.runs import Collected, scan
 from analysis.statistics import accuracy, accuracy_ratio
 from blurtrain.errors import RunError
 
@@ -54,8 +57,8 @@ def run_ids(folder: Path, make_run: MakeRun) -> list[str]:
     runs.mkdir()
     ids = [make_run(runs, "faces", regime, 0, {0.0: a, 4.0: 30, 8.0: b})
            for regime, a, b in (("clear", 70, 10), ("blurry", 9, 60), ("blurry-to-clear", 66, 25))]  # fmt: skip
-    ids += [make_run(runs, PETS, regime, seed, {0.0: 40 + seed}) for regime in ("clear", NASTY) for seed in (0, 1)]
-    ids.append(make_run(runs, PETS, "clear", 5, {0.0: 4}, run_id="<b>bold & bad<", model=NASTY))
+    ids += [make_run(runs, "pets", regime, seed, {0.0: 40 + seed}) for regime in ("clear", "fading") for seed in (0, 1)]
+    ids.append(make_run(runs, "pets", "clear", 5, {0.0: 4}, run_id="<b>bold & bad<", settings={"model": "resnet-18"}))
     ids.append(make_run(runs, "faces", "clear", 1, done=False, run_id="not-done<i>"))
     return ids
 
@@ -64,7 +67,16 @@ def run_ids(folder: Path, make_run: MakeRun) -> list[str]:
 def out(folder: Path, run_ids: list[str]) -> Path:
     (folder / "out" / "figures").mkdir(parents=True)
     (folder / "out" / "results.csv").write_text("of an earlier report")
-    index = analysis.report(folder / "runs", folder / "out")
+
+    def nasty(runs: Path) -> Collected:
+        """Names that no settings file may have, but nobody knows what the future brings."""
+        collected = scan(runs)
+        named = collected.frame.replace({"pets": PETS, "fading": NASTY, "resnet-18": NASTY})
+        return dataclasses.replace(collected, frame=named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("analysis.page.scan", nasty)
+        index = analysis.report(folder / "runs", folder / "out")
     assert index == folder / "out" / "index.html"
     return index.parent
 
@@ -94,14 +106,16 @@ def test_the_page_stands_alone(out: Path, read: Text) -> None:
 
 
 def test_values_have_their_interval_and_n(read: Text) -> None:
-    # 70 of 86 and Wilson's interval; 25 against 10 of 86 and Katz's.
+    # 70 of 86 and Wilson's interval; 25 against 10 of 86 and Katz's, for one seed.
     assert re.search(r"0 86 81\.4 71\.9–88\.2", read.text)
     assert re.search(r"blurry-to-clear / clear 1 86 0\.94 \S+ 1\.00 \S+ 2\.50 1\.28–4\.88", read.text)
     assert "n = 86 images of the test split, 26 classes; chance 3.8 %, largest class 29.1 %" in read.text
 
 
 def test_several_seeds_are_given_as_mean_and_standard_deviation(read: Text) -> None:
-    assert re.search(r"2 seeds 86 47\.1 ± 0\.8 46\.5–47\.7", read.text)  # 40 and 41 of 86
+    # 40 and 41 of 86, and Student's interval: 12.706 * 0.00822 / sqrt(2).
+    assert re.search(r"interval over seeds 2 seeds 86 47\.1 ± 0\.8 39\.7–54\.5", read.text)
+    assert re.search(r"<script>alert\(1\) / clear 2 86 1\.00 ×÷ 1\.00 0\.\d\d–1\.\d\d", read.text)
 
 
 def test_published_values_stand_beside_and_are_told_apart(read: Text) -> None:
@@ -111,6 +125,78 @@ def test_published_values_stand_beside_and_are_told_apart(read: Text) -> None:
     assert theirs.strip() == "2,816 297 88.8 14.7 84.6 57.6 47.9 77.7 7.6 78.0 38.0 5.00"
     assert own.strip().startswith("86 26 81.4 10.5 76.7 34.9 34.9 34.9 11.6 69.8 29.1 2.50 1.28–4.88")
     assert "pets" not in section
+    assert "faces: 26 classes (study: 297), 64 px (study: 224), 86 test images (study: 2,936)" in section
+
+
+def legend_of(figure: Figure) -> list[str]:
+    legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes)]
+    return [text.get_text() for legend in legends if legend for text in legend.get_texts()]
+
+
+def test_published_curves_are_drawn_beside_ours_and_nowhere_else(runs: Path, make_run: MakeRun) -> None:
+    for dataset in ("faces", "pets"):
+        make_run(runs, dataset, counts={0.0: 70, 2.0: 40, 4.0: 10})
+        make_run(runs, dataset, "blurry-to-clear", counts={0.0: 60, 4.0: 30})
+        make_run(runs, dataset, "fading", counts={0.0: 60, 4.0: 30})
+    shown = panels(analysis.load(runs))
+    table = analysis.published("b2c_accuracy_vs_sigma").query("dataset == 'faces' and sigma_px_at_224 <= 4")
+    theirs = {regime: rows["top1_percent"].tolist() for regime, rows in table.groupby("regime")}
+    for figure, expected in (
+        (figures.accuracy_figure(shown), [theirs["clear"], theirs["blurry-to-clear"]]),
+        (
+            figures.ratio_figure(shown),
+            [[b / c for b, c in zip(theirs["blurry-to-clear"], theirs["clear"], strict=True)]],
+        ),
+    ):
+        assert figure
+        faces, pets = ([list(line.get_ydata()) for line in axes.lines if line.get_linewidth() == 1.0 and
+                        len(line.get_xdata()) == 5] for axes in figure.axes[:2])  # fmt: skip
+        assert faces == [pytest.approx(curve) for curve in expected] and pets == []
+        assert legend_of(figure).count("published: Jenkins et al. 2025, 224 px") == 1
+
+
+def test_shading_says_what_it_is_over(runs: Path, make_run: MakeRun) -> None:
+    make_run(runs, "one", counts={0.0: 70, 8.0: 40})
+    make_run(runs, "two", counts={0.0: 20, 8.0: 10}, objects=[[43, 43], [20, 0], [3, 7]])
+    for seed in (0, 1):
+        make_run(runs, "three", seed=seed, counts={0.0: 70 - seed, 8.0: 40} | ({4.0: 50} if seed else {}))
+    figure = figures.accuracy_figure(panels(analysis.load(runs)))
+    hatches = {axes.get_title(loc="left"): [band.get_hatch() for band in axes.collections]
+               for axes in figure.axes}  # fmt: skip
+    assert {name: [h for h in found if h] for name, found in hatches.items()} == {
+        "one": [], "two": ["...."], "three": ["////"],
+    }  # fmt: skip
+    assert set(legend_of(figure)) >= {
+        "95 % over images, one seed", "95 % over objects, one seed", "95 % over seeds (t), same images",
+        "some of the seeds only",
+    }  # fmt: skip
+    assert any("of 2 objects" in text.get_text() for axes in figure.axes for text in axes.texts)
+
+
+@pytest.mark.parametrize(("counts", "top"), [({0.0: 5, 8.0: 1}, 15), ({0.0: 30, 8.0: 20}, 40), ({0.0: 80}, 100)])
+def test_the_axis_of_accuracy_fits_the_data(
+    runs: Path, make_run: MakeRun, counts: dict[float, int], top: float
+) -> None:
+    make_run(runs, "pets", counts=counts, n=100, largest_class=5)
+    (axes,) = figures.accuracy_figure(panels(analysis.load(runs))).axes
+    assert axes.get_ylim() == (0, top)
+    assert axes.get_yticks()[-1] == top
+
+
+def test_the_axis_of_sigma_fits_what_is_drawn(runs: Path, make_run: MakeRun) -> None:
+    make_run(runs, "pets", counts={0.0: 50, 8.0: 40, 32.0: 20})
+    make_run(runs, "pets", "blurry-to-clear", counts={0.0: 50, 8.0: 40})
+    shown = panels(analysis.load(runs))
+    for figure, most in ((figures.accuracy_figure(shown), 32), (figures.ratio_figure(shown), 8)):
+        assert figure
+        assert most < figure.axes[0].get_xlim()[1] < 1.2 * most
+
+
+def test_every_measured_range_of_sigma_has_ticks(runs: Path, make_run: MakeRun) -> None:
+    make_run(runs, counts={k / 4: 50 - k for k in range(17)})  # 0 to 4
+    (axes,) = figures.accuracy_figure(panels(analysis.load(runs))).axes[:1]
+    ticks = [tick for tick in axes.get_xticks() if 0 <= tick <= 4]
+    assert ticks[0] == 0 and ticks[-1] == 4 and 4 < len(ticks) < 12
 
 
 def test_results_csv_is_replaced(out: Path, run_ids: list[str]) -> None:
@@ -141,7 +227,7 @@ def test_colours_lines_and_markers_tell_regimes_apart() -> None:
 
 def test_every_regime_is_drawn_with_its_values(runs: Path, make_run: MakeRun) -> None:
     for regime, top1 in (("clear", 43), ("blurry", 20), ("blurry-to-clear", 30), ("replay", 10)):
-        make_run(runs, regime=regime, counts={0.0: top1, 8.0: 86})
+        make_run(runs, "pets", regime=regime, counts={0.0: top1, 8.0: 86})
     shown = panels(analysis.load(runs))
     axes = figures.accuracy_figure(shown).axes[0]
     drawn = [
@@ -149,7 +235,7 @@ def test_every_regime_is_drawn_with_its_values(runs: Path, make_run: MakeRun) ->
     ]
     assert drawn == [[pytest.approx(100 * c / 86), 100] for c in (43, 20, 30, 10)]
     levels = {line.get_linestyle(): line.get_ydata()[0] for line in axes.lines if line.get_marker() == "None"}
-    assert levels["--"] == pytest.approx(100 / 26) and levels[":"] == pytest.approx(100 * 25 / 86)
+    assert levels["--"] == pytest.approx(100 / 26) and levels["-."] == pytest.approx(100 * 25 / 86)
     assert any("n = 86" in text.get_text() for text in axes.texts)
     quotient = figures.ratio_figure(shown)
     assert quotient
@@ -197,8 +283,7 @@ def test_what_cannot_be_written_is_a_clear_error(runs: Path, make_run: MakeRun, 
 def test_of_many_levels_the_page_shows_the_usual_ones(runs: Path, make_run: MakeRun) -> None:
     make_run(runs, counts={float(sigma): 33 - sigma for sigma in range(33)})
     frame = analysis.load(runs)
-    sigmas = sorted(frame["sigma"].unique())
-    shown = Text(page(panels(frame), sigmas, missing=[], pictures={"accuracy": ""})).text
+    shown = Text(page(panels(frame), Collected(frame, [], []), {"accuracy": ""})).text
     assert "7 of the 33 measured levels are shown" in shown
     assert re.findall(r"σ (\d+)", shown.split("Results")[-1].split("Published")[0])[:7] == [
         "0",

@@ -5,7 +5,7 @@ import pytest
 from blurtrain.bench.loader import KINDS, table
 from blurtrain.cli import main
 
-COLUMNS = ["what", "loader", "dtype", "colour", "sigma", "taps", "images_per_second", "of_original"]
+COLUMNS = ["what", "loader", "dtype", "colour", "erasing", "sigma", "taps", "images_per_second", "of_original"]
 
 
 @pytest.mark.slow
@@ -18,6 +18,8 @@ def test_all_rows_are_there_and_compared_with_the_originals_way(capsys: pytest.C
     original = [row for row in rows if row["what"] == "original"]
     assert [row["of_original"] for row in original if row["taps"] in (None, 11)] == [1.0] * 4
     ours = [(row["loader"], row["dtype"], row["colour"], row["sigma"]) for row in rows if row["what"] == "ours"]
+    compared = {(row["colour"], row["erasing"]) for row in rows if row["what"] in ("original", "ours")}
+    assert compared == {(0, 0), (0.2, 0.5)}
     assert len(set(ours)) == len(ours) == 8 * len({row[0] for row in ours})
     assert {row[0] for row in ours} <= set(KINDS)
     assert all(row["of_original"] for row in rows if row["what"] == "ours")
@@ -26,6 +28,7 @@ def test_all_rows_are_there_and_compared_with_the_originals_way(capsys: pytest.C
         "reading alone",
         "crop, blur, normalisation alone",
         "colour alone",
+        "erasing alone",
         "normalisation alone",
         "original's blur alone",
     }

@@ -1,5 +1,6 @@
 """Every schedule of the field by the values its source gives, and chance as a function of the draws alone."""
 
+import hashlib
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -26,6 +27,8 @@ from blurtrain.curricula import (
     UniformBlur,
 )
 from blurtrain.data.draws import curriculum_draws
+from blurtrain.data.loader import training_sigmas
+from blurtrain.settings import Settings, run_id
 
 EVERYONE = np.linspace(0, 1, 30_000, endpoint=False)
 """Draws at equal distances, so that shares are exact (to 1/30,000)."""
@@ -44,12 +47,29 @@ ALL = [
     FadingBlur(),
     DevelopmentalBlur(),
     FeatureSmoothing(),
+    MixBlur(draw="batch"),
+    UniformBlur(share=0.5),
+    UniformBlur(share=0.25, draw="batch"),
+    ReplayBlur(sigmas=(2, 1, 0), durations=(13, 27, 160), draw="batch"),
+    FadingBlur(draw="batch"),
+    DevelopmentalBlur(ageing="batch"),
+    FeatureSmoothing(border="zero", convolutions="as-published", at_test=True),
 ]
+
+
+def by_image(curriculum: Curriculum, epoch: int, epochs: int, draws: Any) -> NDArray[np.float64]:
+    """Sigma at the beginning of an epoch, for images with these draws in batches that have all drawn the same."""
+    return sigmas(curriculum, epoch, epochs, within=0, images=draws, batches=0.3)
+
+
+def by_batch(curriculum: Curriculum, epoch: int, epochs: int, draws: Any) -> NDArray[np.float64]:
+    """The same for images that have all drawn the same, of batches with these draws."""
+    return sigmas(curriculum, epoch, epochs, within=0, images=0.1, batches=draws)
 
 
 def course(curriculum: Curriculum, epochs: int) -> list[float]:
     """Sigma of each epoch of a schedule without chance: the same whatever is drawn."""
-    whole = np.stack([sigmas(curriculum, epoch, epochs, [0.0, 0.3, 0.999]) for epoch in range(epochs)])
+    whole = np.stack([by_image(curriculum, epoch, epochs, [0.0, 0.3, 0.999]) for epoch in range(epochs)])
     assert not np.ptp(whole, axis=1).any()
     return whole[:, 0].tolist()
 
@@ -153,23 +173,23 @@ def test_no_other_curriculum_blurs_feature_maps(curriculum: Curriculum) -> None:
 
 def test_the_strong_mix_has_all_levels_equally_often() -> None:
     for epoch in (0, 99):
-        drawn = sigmas(MixBlur(), epoch, 100, EVERYONE)
+        drawn = by_image(MixBlur(), epoch, 100, EVERYONE)
         assert shares(drawn) == near({0: 0.2, 1: 0.2, 2: 0.2, 4: 0.2, 8: 0.2})
 
 
 def test_the_weak_mix_is_jang_and_tong_s() -> None:
     weak = (0.6937, 0.2129, 0.0653, 0.0200, 0.0062, 0.0019)
     curriculum = MixBlur(sigmas=(0, 1, 2, 3, 4, 5), probabilities=weak)
-    assert shares(sigmas(curriculum, 0, 1, EVERYONE)) == near(dict(enumerate(weak)))
+    assert shares(by_image(curriculum, 0, 1, EVERYONE)) == near(dict(enumerate(weak)))
     # The same with the draws of a run: 60,000 images, each share within five standard errors.
-    drawn = shares(sigmas(curriculum, 3, 9, curriculum_draws(5, 3, np.arange(60_000))))
+    drawn = shares(by_image(curriculum, 3, 9, curriculum_draws(5, 3, np.arange(60_000))))
     for level, p in enumerate(weak):
         assert drawn[level] == pytest.approx(p, abs=5 * math.sqrt(p * (1 - p) / 60_000))
 
 
 def test_levels_may_stand_in_any_order_and_have_no_share() -> None:
     curriculum = MixBlur(sigmas=(1, 8, 0, 4), probabilities=(0.5, 0, 0.25, 0.25))
-    drawn = sigmas(curriculum, 0, 1, EVERYONE)
+    drawn = by_image(curriculum, 0, 1, EVERYONE)
     assert shares(drawn) == near({0: 0.25, 1: 0.5, 4: 0.25})
     assert (np.diff(drawn) <= 0).all()  # the smallest draws take the blurriest level
 
@@ -189,9 +209,9 @@ def test_probabilities_that_are_no_distribution_are_refused(probabilities: Seque
 
 
 def test_uniform_is_uniform() -> None:
-    drawn = sigmas(UniformBlur(), 0, 1, EVERYONE)
+    drawn = by_image(UniformBlur(), 0, 1, EVERYONE)
     assert np.quantile(drawn, [0, 0.25, 0.5, 0.75, 1]) == pytest.approx([0, 1.25, 2.5, 3.75, 5], abs=1e-3)
-    assert sigmas(UniformBlur(low=1, high=3), 0, 1, [0, 0.5, 0.75]).tolist() == [3, 2, 1.5]
+    assert by_image(UniformBlur(low=1, high=3), 0, 1, [0, 0.5, 0.75]).tolist() == [3, 2, 1.5]
     with pytest.raises(ValidationError, match="low=3 is more than high=1"):
         UniformBlur(low=3, high=1)
 
@@ -200,13 +220,13 @@ def test_uniform_is_uniform() -> None:
 def test_half_of_every_even_batch_is_blurred(batch: int) -> None:
     order = np.random.default_rng(0).permutation(10 * batch)
     for epoch in (0, 7):
-        drawn = sigmas(HalfBatchBlur(), epoch, 10, curriculum_draws(3, epoch, order)).reshape(10, batch)
+        drawn = by_image(HalfBatchBlur(), epoch, 10, curriculum_draws(3, epoch, order)).reshape(10, batch)
         assert ((drawn == 4).sum(axis=1) == batch // 2).all()
         assert ((drawn == 0).sum(axis=1) == batch // 2).all()
 
 
 def test_the_halves_meet_in_the_middle() -> None:
-    assert sigmas(HalfBatchBlur(sigma=2), 0, 1, [0, 0.4999, 0.5, 0.9999]).tolist() == [2, 2, 0, 0]
+    assert by_image(HalfBatchBlur(sigma=2), 0, 1, [0, 0.4999, 0.5, 0.9999]).tolist() == [2, 2, 0, 0]
 
 
 def test_no_image_is_always_in_the_blurred_half() -> None:
@@ -219,7 +239,7 @@ def test_no_image_is_always_in_the_blurred_half() -> None:
 
 
 def test_replay_brings_earlier_levels_back_in_proportion_to_the_epochs_up_to_their_end() -> None:
-    at = {epoch: shares(sigmas(ReplayBlur(), epoch, 100, EVERYONE)) for epoch in (0, 19, 20, 59, 99)}
+    at = {epoch: shares(by_image(ReplayBlur(), epoch, 100, EVERYONE)) for epoch in (0, 19, 20, 59, 99)}
     assert at[0] == at[19] == {8: 1}
     assert at[20] == near({8: 1 / 3, 4: 2 / 3})
     assert at[59] == near({8: 1 / 6, 4: 2 / 6, 2: 3 / 6})
@@ -230,9 +250,41 @@ def test_fading_blur_gets_rarer_and_not_weaker() -> None:
     curriculum = FadingBlur(sigma=4, a=0.8, rate=0.05)
     for epoch in (0, 10, 50):
         p = 0.8 * math.exp(-0.05 * epoch)
-        assert shares(sigmas(curriculum, epoch, 100, EVERYONE)) == near({4: p, 0: 1 - p})
-    assert shares(sigmas(FadingBlur(), 0, 100, EVERYONE)) == {4: 1}
-    assert shares(sigmas(FadingBlur(a=0), 0, 100, EVERYONE)) == {0: 1}
+        assert shares(by_image(curriculum, epoch, 100, EVERYONE)) == near({4: p, 0: 1 - p})
+    assert shares(by_image(FadingBlur(), 0, 100, EVERYONE)) == {4: 1}
+    assert shares(by_image(FadingBlur(a=0), 0, 100, EVERYONE)) == {0: 1}
+
+
+# --- what runs of old were trained with -----------------------------------------------------------------------------
+
+OLD: list[tuple[dict[str, Any], str, str]] = [
+    ({"schedule": "constant", "sigma": 3}, "315f45cd54a5", "44e8d523ea77"),
+    ({"schedule": "stepwise"}, "2c66b4168b2f", "19f5fce96948"),
+    ({"schedule": "stepwise", "epochs_per_level": 3}, "a4395f2b34e7", "b11d5d0f79c0"),
+    ({"schedule": "linear"}, "c988a4fe71e6", "7cfa32481e89"),
+    ({"schedule": "cosine"}, "3d258e55799d", "0ee880cd8d52"),
+    ({"schedule": "geometric"}, "92f7a71c4178", "8e3f402a5095"),
+    ({"schedule": "mix"}, "d98da1c387d3", "b8930d5afcd6"),
+    ({"schedule": "uniform", "low": 0, "high": 5}, "14c5453bb4ae", "d8385992134f"),
+    ({"schedule": "half-batch", "sigma": 4}, "61826b7c65b6", "b04344cf58b4"),
+    ({"schedule": "replay"}, "a1b6fd404e40", "9a6c5452a811"),
+    ({"schedule": "fading"}, "5b918642b08e", "45854a1505a0"),
+    ({"schedule": "developmental"}, "8eca3924e708", "ddbcf00333aa"),
+    ({"schedule": "feature-smoothing"}, "0c018e073472", "049c56d69845"),
+]
+
+
+@pytest.mark.parametrize(("curriculum", "known", "blurred"), OLD, ids=str)
+def test_resolved_settings_of_old_keep_their_id_and_their_meaning(
+    curriculum: dict[str, Any], known: str, blurred: str
+) -> None:
+    """Never to change: taken before a draw a batch, shares, durations and ageing by batch came."""
+    settings = Settings.model_validate({"dataset": "d", "regime": "r", "curriculum": curriculum})
+    assert run_id(settings, "0123456789abcdef") == f"d-r-alexnet-sup-s0-{known}"
+    order = np.random.default_rng(0).permutation(60)
+    whole = [training_sigmas(settings.curriculum, 3, epoch, 12, order, 10) for epoch in range(12)]
+    values = ",".join(f"{sigma:.9f}" for sigma in np.concatenate(whole).reshape(-1))
+    assert hashlib.sha256(values.encode()).hexdigest()[:12] == blurred
 
 
 # --- all of them ----------------------------------------------------------------------------------------------------
@@ -244,28 +296,43 @@ def test_all_schedules_are_tried_here() -> None:
 
 
 @pytest.mark.parametrize("curriculum", ALL, ids=str)
+def test_sigma_is_a_function_of_progress_and_the_own_draws_of_image_and_batch(curriculum: Curriculum) -> None:
+    """Asked for a whole epoch, or for one image alone."""
+    rng = np.random.default_rng(7)
+    images, batches, within = rng.random((20, 6)), rng.random((20, 1)), np.arange(20)[:, None] / 20
+    for epoch in (0, 5, 9):
+        whole = sigmas(curriculum, epoch, 10, within=within, images=images, batches=batches)
+        assert whole.shape == (20, 6)
+        for step, place in ((0, 0), (7, 5), (19, 2)):
+            draws = {"images": images[step, place], "batches": batches[step, 0]}
+            alone = sigmas(curriculum, epoch, 10, within=step / 20, **draws)
+            assert float(alone) == pytest.approx(whole[step, place], rel=1e-15)
+
+
+@pytest.mark.parametrize("curriculum", ALL, ids=str)
 def test_sigma_is_a_function_of_progress_and_the_image_s_own_draw(curriculum: Curriculum) -> None:
     rng = np.random.default_rng(2)
     draws, order = rng.random(500), rng.permutation(500)
     for epoch in (0, 5, 9):
-        whole = sigmas(curriculum, epoch, 10, draws)
+        whole = by_image(curriculum, epoch, 10, draws)
         assert (whole.dtype, whole.shape) == (np.float64, (500,))
         assert np.isfinite(whole).all() and (whole >= 0).all()
-        assert np.array_equal(sigmas(curriculum, epoch, 10, draws[order]), whole[order])
-        assert np.array_equal([float(sigmas(curriculum, epoch, 10, draw)) for draw in draws[:20]], whole[:20])
-        assert sigmas(curriculum, epoch, 10, []).shape == (0,)
+        assert np.array_equal(by_image(curriculum, epoch, 10, draws[order]), whole[order])
+        assert np.array_equal([float(by_image(curriculum, epoch, 10, draw)) for draw in draws[:20]], whole[:20])
+        assert by_image(curriculum, epoch, 10, []).shape == (0,)
 
 
 @pytest.mark.parametrize("curriculum", ALL, ids=str)
 def test_the_smallest_draws_are_the_blurriest(curriculum: Curriculum) -> None:
-    assert (np.diff(sigmas(curriculum, 5, 10, EVERYONE[::100])) <= 0).all()
+    for drawn in (by_image, by_batch):
+        assert (np.diff(drawn(curriculum, 5, 10, EVERYONE[::100])) <= 0).all()
 
 
 @pytest.mark.parametrize("curriculum", ALL, ids=str)
 @pytest.mark.parametrize("epoch", [-1, 10])
 def test_an_epoch_outside_the_run_is_refused(curriculum: Curriculum, epoch: int) -> None:
     with pytest.raises(ValueError, match=f"epoch {epoch} is not among 10 epochs"):
-        sigmas(curriculum, epoch, 10, [0.5])
+        by_image(curriculum, epoch, 10, [0.5])
 
 
 def test_sigma_keeps_its_share_of_the_image() -> None:

@@ -33,7 +33,7 @@ def ended(*arguments: object) -> int:
 def test_every_regime_can_be_drawn(regime: str) -> None:
     drawn = figure(regime, optimisation={"epochs": 10})
     assert drawn.get_suptitle().startswith(regime)
-    assert len(mean(drawn)) == 10
+    assert len(mean(drawn)) == (400 if regime == "developmental" else 10)  # which falls within epochs too
     drawn.draw_without_rendering()
 
 
@@ -41,7 +41,12 @@ def test_the_line_is_the_mean_over_the_images() -> None:
     ten = {"epochs": 10}
     assert mean(figure("blurry-to-clear", optimisation=ten)).tolist() == [8, 8, 4, 4, 2, 2, 1, 1, 0, 0]
     assert mean(figure("mix-strong", optimisation=ten)) == pytest.approx(np.full(10, 3.0))
-    assert mean(figure("random-uniform", optimisation=ten)) == pytest.approx(np.full(10, 2.5))
+    assert mean(figure("random-uniform", optimisation=ten)) == pytest.approx(np.full(10, 1.25))
+    assert mean(figure("random-uniform", curriculum={"share": 1}, optimisation=ten)) == pytest.approx(np.full(10, 2.5))
+    by_batch = {"share": 0.3, "draw": "batch"}
+    assert mean(figure("random-uniform", curriculum=by_batch, optimisation=ten)) == pytest.approx(
+        np.full(10, 0.75), abs=1e-3
+    )
     assert mean(figure("feature-smoothing", optimisation=ten)) == pytest.approx([1] * 5 + [0.9] * 5)
 
 
@@ -63,7 +68,33 @@ def test_a_legend_only_where_there_is_chance() -> None:
 
     assert legend(figure("blurry-to-clear")) == []
     assert legend(figure("mix-weak"))[0] == "height: share of the images at this sigma"
-    assert legend(figure("random-uniform"))[:2] == ["5–95 % of the images", "25–75 % of the images"]
+    assert legend(figure("random-uniform"))[:2] == ["5–95 % of the blurred", "25–75 % of the blurred"]
+    everyone = figure("random-uniform", curriculum={"share": 1})
+    assert legend(everyone)[:2] == ["5–95 % of the images", "25–75 % of the images"]
+    assert legend(figure("replay"))[0] == "height: share of the batches at this sigma"
+
+
+def test_what_is_sharp_and_what_shares_a_draw_is_said_in_words() -> None:
+    half = figure("random-uniform", data={"resolution": 64})
+    assert [text.get_text() for text in half.axes[0].texts] == ["50 % of the images: sharp"]
+    assert not figure("random-uniform", curriculum={"share": 1}).axes[0].texts
+    assert half.get_suptitle() == "random-uniform: uniform · 100 epochs"
+    assert figure("replay").get_suptitle() == "replay · 100 epochs · one draw a batch"
+    six = {"epochs": 6}
+    assert figure("feature-smoothing", optimisation=six).get_suptitle() == "feature-smoothing · 6 epochs · at test 0.9"
+
+
+def test_what_falls_within_an_epoch_is_drawn_so() -> None:
+    (line,) = (
+        p for p in figure("developmental", optimisation={"epochs": 5}).axes[0].patches if isinstance(p, StepPatch)
+    )
+    values, edges, _ = line.get_data()
+    assert (edges[0], edges[-1]) == (0, 5)
+    assert (np.diff(values) < 0).all()
+    first = values[edges[:-1] < 1]
+    assert first.mean() == pytest.approx(10.6, abs=0.05)
+    by_epoch = figure("developmental", curriculum={"ageing": "epoch"}, optimisation={"epochs": 5})
+    assert mean(by_epoch)[0] == pytest.approx(19.66)
 
 
 @pytest.mark.parametrize(("kind", "begins"), [("png", b"\x89PNG\r\n"), ("pdf", b"%PDF"), ("svg", b"<?xml")])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blurtrain.data import store as store_module
+from blurtrain.data import beton as layout
 from blurtrain.data.catalog import Dataset, Recipe, datasets, open_dataset, prepare
 from blurtrain.data.decode import decode
 from blurtrain.errors import DataError
@@ -91,7 +91,6 @@ def test_what_was_prepared_is_intact(prepared: Dataset) -> None:
 # --- views ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("quick_writer")
 def test_views_share_one_store(toys: Path, tmp_path: Path) -> None:
     root = tmp_path / "data"
     objects, fresh = prepare(root, "objects", recipe(toys, val=0.25, test=0.25))
@@ -114,7 +113,6 @@ def test_views_share_one_store(toys: Path, tmp_path: Path) -> None:
     assert kinds.manifest["counts"] == {"train": 24, "val": 8, "test": 8}
 
 
-@pytest.mark.usefixtures("quick_writer")
 def test_views_may_leave_images_out(tmp_path: Path) -> None:
     source = grow(tmp_path / "t", {"cup/a": 4, "cup/b": 4, "ball/a": 9, "car/x": 3, "car/y": 3})
     some, _ = prepare(tmp_path / "data", "some", recipe(source, label=1, min_leaves=2))
@@ -128,7 +126,51 @@ def test_views_may_leave_images_out(tmp_path: Path) -> None:
     some.check()
 
 
-@pytest.mark.usefixtures("quick_writer")
+def test_training_may_have_so_many_images_of_each_label(toys: Path, tmp_path: Path) -> None:
+    root, options = tmp_path / "data", {"label": 1, "hold_out": "leaves"}
+    whole, _ = prepare(root, "whole", recipe(toys, **options))
+    some, _ = prepare(root, "some", recipe(toys, **options, train_images=7))
+    other, _ = prepare(root, "other", recipe(toys, **options, train_images=8))
+    assert (whole.manifest["counts"]["train"], some.manifest["counts"]["train"]) == (24, 14)
+    assert np.bincount(some.split("train")[1]).tolist() == [7, 7]
+    assert set(some.split("train")[0]) < set(whole.split("train")[0])
+    for split in ("val", "test"):
+        assert np.array_equal(some.split(split)[0], whole.split(split)[0])
+    assert some.store.folder == whole.store.folder
+    assert len({whole.data_id, some.data_id, other.data_id}) == 3
+    # Left out of what older datasets were asked for: they stay as they are.
+    assert "train_images" not in whole.manifest["request"] and some.manifest["request"]["train_images"] == 7
+    assert not prepare(root, "some", recipe(toys, **options, train_images=7))[1]
+    assert prepare(root, "some", recipe(toys, **options))[0].data_id == whole.data_id
+    other.check()
+
+
+@pytest.mark.parametrize(
+    ("leaves", "options", "objects"),
+    [
+        # Kinds, tested on two objects of each that were held out: the images of an object belong together.
+        (TOYS, {"label": 1, "hold_out": "leaves", "test": 0.4}, [4, 4, 4, 4]),
+        # An object a class: the classes are given, and what could have been others are the images.
+        (TOYS, {"hold_out": "images", "test": 0.5}, None),
+        # Plain class folders: the images of a class show different things.
+        ({"ball": 8, "cup": 8}, {"label": 1, "test": 0.5}, None),
+        # Objects, but no two images of one.
+        ({f"{kind}/{k}": 1 for kind in ("ball", "cup") for k in range(4)}, {"label": 1, "test": 0.5}, None),
+    ],
+)  # fmt: skip
+def test_images_of_one_object_are_known_to_be(
+    tmp_path: Path, leaves: dict[str, int], options: dict[str, Any], objects: list[int] | None
+) -> None:
+    images = grow(tmp_path / "tree", leaves)
+    dataset, _ = prepare(tmp_path / "data", "toys", recipe(images, val=0, **options))
+    found = dataset.objects("test")
+    assert (None if found is None else np.bincount(found).tolist()) == objects
+    if found is not None:
+        rows = [dataset.store.rows[k]["path"] for k in dataset.split("test")[0]]
+        shown = [Path(path).parent for path in rows]
+        assert all((found[a] == found[b]) == (shown[a] == shown[b]) for a in range(len(rows)) for b in range(len(rows)))
+
+
 def test_splits_of_the_tree_are_kept_or_renamed(tmp_path: Path) -> None:
     source = grow(tmp_path / "t", {"train/a": 5, "train/b": 4, "val/a": 2, "val/b": 2, "test/a": 1, "test/b": 1})
     kept, _ = prepare(tmp_path / "data", "kept", recipe(source))
@@ -161,7 +203,6 @@ def test_the_data_id_depends_neither_on_times_nor_on_places(copy: Dataset, tree:
     assert (moved.data_id, moved.manifest["store"]) == (copy.data_id, copy.manifest["store"])
 
 
-@pytest.mark.usefixtures("quick_writer")
 def test_one_other_source_byte_is_another_dataset(toys: Path, tmp_path: Path) -> None:
     root = tmp_path / "data"
     old = prepare(root, "toys", recipe(toys))[0].data_id
@@ -180,7 +221,6 @@ def test_one_other_source_byte_is_another_dataset(toys: Path, tmp_path: Path) ->
     assert prepare(root, "again", recipe(toys))[0].data_id == old
 
 
-@pytest.mark.usefixtures("quick_writer")
 def test_names_sizes_labels_and_splits_are_part_of_the_data_id(toys: Path, tmp_path: Path) -> None:
     root = tmp_path / "data"
     ids = [prepare(root, "a", recipe(toys))[0].data_id, prepare(root, "b", recipe(toys, split_seed=1))[0].data_id]
@@ -193,7 +233,6 @@ def test_names_sizes_labels_and_splits_are_part_of_the_data_id(toys: Path, tmp_p
 # --- images and recipes that will not do ----------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("quick_writer")
 def test_unreadable_images_are_refused_by_name_or_left_out_and_listed(toys: Path, tmp_path: Path) -> None:
     root = tmp_path / "data"
     picture = toys / "cup" / "cup_3" / "2.png"
@@ -272,9 +311,8 @@ def test_one_flipped_bit_of_a_pixel_is_found(copy: Dataset, image: int) -> None:
 @pytest.mark.parametrize("field", ["mode", "width", "height", "pointer", "index"])
 def test_a_damaged_table_of_images_is_found(copy: Dataset, field: str) -> None:
     beton = copy.store.beton
-    table = store_module._HEADER.itemsize + 2 * store_module._FIELD_BYTES
-    inside = store_module._SAMPLE.fields["index"][1] if field == "index" else store_module._IMAGE.fields[field][1]
-    flip(beton, table + 3 * store_module._SAMPLE.itemsize + inside)
+    inside = layout.SAMPLE.fields["index"][1] if field == "index" else layout.IMAGE.fields[field][1]
+    flip(beton, layout.SAMPLES_START + 3 * layout.SAMPLE.itemsize + inside)
     with pytest.raises(DataError, match="damaged"):
         open_dataset(copy.folder.parent, copy.name).check()
 
@@ -319,7 +357,7 @@ def test_a_damaged_view_or_manifest_is_named(copy: Dataset) -> None:
         open_dataset(root, copy.name).check()
 
 
-def test_a_lost_store_is_told_and_made_again(copy: Dataset, tree: Path, quick_writer: None) -> None:
+def test_a_lost_store_is_told_and_made_again(copy: Dataset, tree: Path) -> None:
     shutil.rmtree(copy.store.folder)
     with pytest.raises(DataError, match="prepare the dataset again"):
         open_dataset(copy.folder.parent, copy.name).check()
@@ -329,7 +367,6 @@ def test_a_lost_store_is_told_and_made_again(copy: Dataset, tree: Path, quick_wr
     again.check()
 
 
-@pytest.mark.usefixtures("quick_writer")
 def test_the_place_of_an_image_in_the_store_is_part_of_the_data_id(toys: Path, tmp_path: Path) -> None:
     """Random draws are functions of it: a file that the view leaves out, but that moves the others, is another id."""
     recipe = Recipe(images=str(toys), resolution=16, min_images=2, val=0)

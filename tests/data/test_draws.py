@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from blurtrain.data.draws import shuffled, uniform
+from blurtrain.data.draws import batch_draws, curriculum_draws, shuffled, uniform
 
 INDICES = np.arange(1000)
 
@@ -29,6 +29,12 @@ def test_known_values() -> None:
     ]
     assert shuffled(0, 0, np.arange(10)).tolist() == [8, 2, 6, 1, 7, 3, 4, 0, 9, 5]
     assert shuffled(1, 7, np.arange(100, 108)).tolist() == [103, 107, 100, 106, 102, 105, 101, 104]
+    assert curriculum_draws(1, 7, np.array([5, 900, 31])).tolist() == [
+        0.18831392891854382,
+        0.7563778580422339,
+        0.10608372791715892,
+    ]
+    assert batch_draws(1, 7, 3).tolist() == [0.1462039468305203, 0.7013531251936395, 0.5986734203390682]
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
@@ -88,3 +94,22 @@ def test_the_order_has_nothing_to_do_with_the_draws() -> None:
     rank = np.argsort(shuffled(0, 0, np.arange(20_000)))
     draws = uniform(0, 0, np.arange(20_000), 3)
     assert np.abs(np.corrcoef(rank, draws.T)[0, 1:]).max() < 5 / np.sqrt(20_000)
+
+
+def test_a_batch_draws_for_itself() -> None:
+    """The draw of a step is a function of seed, epoch and step, uniform, and has nothing to do with other draws."""
+    draws = batch_draws(3, 5, 20_000)
+    assert np.array_equal(batch_draws(3, 5, 100), draws[:100])
+    assert draws.min() >= 0 and draws.max() < 1
+    assert abs(draws.mean() - 0.5) < 5 * 0.2887 / np.sqrt(20_000)
+    counts = np.histogram(draws, 20, (0, 1))[0]
+    assert ((counts - 1000) ** 2).sum() / 1000 < 55  # chi-squared, 19 degrees: p = 2e-5
+    steps = np.arange(20_000)
+    for other in (
+        batch_draws(3, 6, 20_000),
+        batch_draws(4, 5, 20_000),
+        np.roll(draws, 1),
+        curriculum_draws(3, 5, steps),
+        *uniform(3, 5, steps, 3).T,
+    ):
+        assert abs(np.corrcoef(draws, other)[0, 1]) < 5 / np.sqrt(20_000)

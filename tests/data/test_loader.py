@@ -19,11 +19,13 @@ import pytest
 import torch
 from PIL import Image
 
-from blurtrain.data import jpeg, reader_ffcv
+from blurtrain.data import jpeg
 from blurtrain.data.catalog import Dataset, open_dataset
 from blurtrain.data.loader import Loader, ResidentLoader, open_loader, share_of_rank, training_order
 from blurtrain.errors import DataError
 from blurtrain.settings import Loader as Settings
+
+reader_ffcv = pytest.importorskip("blurtrain.data.reader_ffcv", reason="needs FFCV")
 
 CPU = torch.device("cpu")
 KINDS = ("ffcv", "resident", "pytorch")
@@ -118,23 +120,6 @@ def test_memory_does_not_grow_with_epochs(loader: Loader, dataset: Dataset) -> N
 
     before, after = resident_bytes_after(5), resident_bytes_after(10)
     assert after - before < 2 * len(order) * 73 * 73 * 3  # two epochs' pixels, while ten have gone by
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("kind", ["resident", "pytorch"])
-def test_a_gpu_gets_the_same_pixels_while_it_is_busy(dataset: Dataset, kind: str) -> None:
-    gpu, order = torch.device("cuda", torch.cuda.current_device()), np.tile(np.arange(len(dataset.store)), 20)
-    loader = open_loader(Settings(kind=kind, workers=2), dataset, gpu)
-    work = torch.ones(2048, 2048, device=gpu)
-    doubled = []
-    for batch in loader.epoch(order, 16):
-        work = (work @ work).clamp(0, 1)  # what follows in the stream waits, while later batches are on their way
-        doubled.append((2 * batch.images.int(), batch.labels.clone(), batch.indices))
-    assert np.array_equal(np.concatenate([indices for *_, indices in doubled]), order)
-    for pixels, labels, indices in doubled:
-        assert np.array_equal(pixels.permute(0, 2, 3, 1).cpu().numpy(), 2 * dataset.store.read(indices).astype(int))
-        assert np.array_equal(labels.cpu().numpy(), dataset.labels_by_index()[indices])
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------

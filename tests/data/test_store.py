@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from blurtrain.data import jpeg, reader_ffcv, writer
+from blurtrain.data import beton, jpeg, writer
+from blurtrain.data.beton import Encoding
 from blurtrain.data.catalog import Dataset, Recipe, open_dataset, prepare
 from blurtrain.data.decode import decode
 from blurtrain.data.store import PixelStore
 from blurtrain.errors import DataError
+
+reader_ffcv = pytest.importorskip("blurtrain.data.reader_ffcv", reason="needs FFCV")
 
 
 @pytest.fixture
@@ -38,7 +42,6 @@ def copy(jpg: Dataset, tmp_path: Path) -> Dataset:
 # --- identity -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("quick_writer")
 def test_ids_stay_and_an_encoding_is_part_of_them(portable: Path, tmp_path: Path) -> None:
     def prepared(name: str, **options: Any) -> tuple[str, str]:
         dataset, fresh = prepare(tmp_path / "data", name, Recipe(images=str(portable), stored=16, **options))
@@ -92,8 +95,61 @@ def test_noise_is_decoded_alike_by_pillow_and_by_ffcv(quality: int, size: int) -
         assert np.array_equal(jpeg.decode(content), theirs)
 
 
+@pytest.mark.parametrize("encoding", ["raw", "jpg"])
+def test_the_file_is_the_one_that_ffcv_writes(encoding: Encoding, tmp_path: Path) -> None:
+    """Byte for byte, with one worker; of images that fill more than one of its pages."""
+    from ffcv.fields import IntField, RGBImageField
+    from ffcv.writer import DatasetWriter
+
+    rng, size = np.random.default_rng(0), 400
+    contents = [rng.integers(0, 256, (size, size, 3), dtype=np.uint8).tobytes() for _ in range(40)]
+    if encoding == "jpg":
+        contents = [jpeg.encode(np.frombuffer(c, np.uint8).reshape(size, size, 3), 95) for c in contents]
+    with beton.BetonWriter(tmp_path / "ours", len(contents), size, encoding) as file:
+        for content in contents:
+            file.append(content)
+
+    def place(image: Any, content: bytes, malloc: Any) -> None:
+        """As FFCV's own field does once it has encoded the pixels."""
+        image["mode"], image["width"], image["height"] = beton.MODES[encoding], size, size
+        image["data_ptr"], page = malloc(len(content))
+        page[:] = np.frombuffer(content, np.uint8)
+
+    field = RGBImageField()
+    field.encode = place
+    fields = {"image": field, "index": IntField()}
+    DatasetWriter(str(tmp_path / "theirs"), fields, num_workers=1).from_indexed_dataset(
+        [(c, k) for k, c in enumerate(contents)]
+    )
+    ours, theirs = ((tmp_path / name).read_bytes() for name in ("ours", "theirs"))
+    assert len(ours) > 2 * 2**23 and ours == theirs
+
+
+def test_images_that_cannot_be_decoded_leave_no_trace_in_what_ffcv_reads(portable: Path, tmp_path: Path) -> None:
+    (portable / "cup" / "0.ppm").write_bytes(b"no image")
+    recipe = Recipe(images=str(portable), stored=16, skip_unreadable=True)
+    store = prepare(tmp_path / "data", "x", recipe)[0].store
+    brought = reader_ffcv.FFCVReader(store, 2, 60).batches(np.arange(7), 3)
+    pixels = np.concatenate([batch.numpy().copy() for batch in brought])
+    expected = [decode((portable / row["path"]).read_bytes(), 16) for row in store.rows]
+    assert len(store) == 7 and np.array_equal(pixels, expected)
+
+
+@pytest.mark.parametrize("encoding", ["raw", "jpg"])
+def test_data_are_prepared_without_ffcv(
+    encoding: Encoding, portable: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Recipe(images=str(portable), stored=16, encoding=encoding)
+    with_ffcv = prepare(tmp_path / "with", "x", recipe)[0]
+    monkeypatch.setitem(sys.modules, "blurtrain.data.reader_ffcv", None)
+    monkeypatch.setitem(sys.modules, "ffcv", None)
+    without = prepare(tmp_path / "without", "x", recipe)[0]
+    assert without.data_id == with_ffcv.data_id
+    assert without.store.beton.read_bytes() == with_ffcv.store.beton.read_bytes()
+
+
 def test_what_ffcv_would_decode_otherwise_is_not_published(
-    portable: Path, tmp_path: Path, quick_writer: None, monkeypatch: pytest.MonkeyPatch
+    portable: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where FFCV and Pillow were built with libraries that do not agree."""
     brought = reader_ffcv.FFCVReader.batches
@@ -103,7 +159,7 @@ def test_what_ffcv_would_decode_otherwise_is_not_published(
     assert list((tmp_path / "data" / ".stores").iterdir()) == []
 
 
-def test_large_images_find_room_in_ffcvs_pages(tmp_path: Path, quick_writer: None) -> None:
+def test_large_images_find_room_in_ffcvs_pages(tmp_path: Path) -> None:
     (tmp_path / "t" / "a").mkdir(parents=True)
     for k in range(2):
         Image.new("RGB", (8, 8), (k, 99, 7)).save(tmp_path / "t" / "a" / f"{k}.png")
@@ -147,18 +203,19 @@ def test_extents_that_do_not_fit_are_found_before_anyone_follows_them(copy: Data
 
 
 def test_too_little_room_is_told_before_it_runs_out(
-    portable: Path, tmp_path: Path, quick_writer: None, monkeypatch: pytest.MonkeyPatch
+    portable: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(writer.shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(DataError, match=r"data: needs 0\.0 GB more room to prepare 8 images"):
-        prepare(tmp_path / "data", "x", Recipe(images=str(portable), stored=16, encoding="jpg"))
+        prepare(tmp_path / "data", "x", Recipe(images=str(portable), stored=16))
 
 
-def test_a_disk_that_is_full_is_told(portable: Path, tmp_path: Path, quick_writer: None) -> None:
-    paths = ["cup/0.ppm"]
+def test_a_disk_that_is_full_is_told(portable: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PixelStore, "beton", Path("/dev/full"))
     with pytest.raises(DataError, match="cannot be written: No space left on device"):
-        writer._stage(Path("/dev/full"), portable, paths, 16, None)
+        writer.write_store(tmp_path / "data", portable, ["cup/0.ppm"], 16)
+    assert list((tmp_path / "data" / ".stores").iterdir()) == []
 
 
 def test_the_accurate_transform_would_not_do() -> None:

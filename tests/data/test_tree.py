@@ -10,6 +10,7 @@ from blurtrain.data.tree import (
     check_trained,
     draw_splits,
     keep_labels,
+    keep_training,
     rename_splits,
     scan,
 )
@@ -215,3 +216,29 @@ def test_splits_are_known_however_they_are_written(tree: Path, tmp_path: Path) -
         for folder in tree.iterdir():
             (root / split / folder.name).symlink_to(folder)
     assert {i.split for i in scan(root)} == {"train", "test"}
+
+
+# --- as many training images as that --------------------------------------------------------------------------------
+
+
+def test_training_images_are_drawn_within_each_label_and_others_stay() -> None:
+    tree = draw_splits(images({"a": 50, "b": 20, "c": 5}), val=0.1, test=0.2, seed=0, whole_leaves=False)
+    kept = keep_training(tree, 12, seed=3)
+    assert {s: [i for i in kept if i.split == s] for s in ("val", "test")} == {
+        s: [i for i in tree if i.split == s] for s in ("val", "test")
+    }
+    count = {label: sum(i.label == label and i.split == "train" for i in kept) for label in "abc"}
+    assert count == {"a": 12, "b": 12, "c": 3}
+    assert [i for i in tree if i in kept] == kept, "in the order that they came in"
+
+
+def test_which_training_images_stay_depends_on_seed_and_path_only() -> None:
+    tree = [Image(f"a/{k:03d}.png", "a", "a", "train") for k in range(200)]
+    kept = keep_training(tree, 100, seed=0)
+    assert set(keep_training(tree[::-1], 100, seed=0)) == set(kept)
+    assert set(keep_training(tree, 40, seed=0)) < set(kept)
+    # As many of another seed's are the same as by chance: 50, give or take five (hypergeometric sd 3.5).
+    assert abs(len(set(keep_training(tree, 100, seed=1)) & set(kept)) - 50) < 15
+    # What was all but held out, by the hash of the splits, stays no more often than the rest.
+    held_out = {i.path for i in draw_splits(tree, val=0, test=0.5, seed=0, whole_leaves=False) if i.split == "test"}
+    assert abs(sum(i.path in held_out for i in kept) - 50) < 15

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from blurtrain.data.augment import Transform
 from blurtrain.data.catalog import Dataset
 from blurtrain.data.loader import Loader, ResidentLoader
+from blurtrain.errors import DataError
 from blurtrain.evaluation.accuracy import accuracy, cache_key, headline
 from blurtrain.settings import Settings
 
@@ -58,6 +60,37 @@ def test_every_test_image_is_counted_once_whatever_the_batch(
     assert found["largest_class"] == np.bincount(images.labels).max()
 
 
+def test_accuracy_is_measured_without_tf32(prepared: Dataset, tiny: Callable[..., Settings]) -> None:
+    """torch lets GPUs use it in convolutions unless it is asked not to."""
+    seen = set()
+
+    class Watching(MeanColour):
+        def forward(self, images: Tensor) -> Tensor:
+            seen.add((torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision))
+            return super().forward(images)
+
+    model, settings, before = Watching(len(prepared.classes)), tiny(), torch.backends.cudnn.conv.fp32_precision
+    for _ in range(2):
+        transform = Transform.of(settings, prepared)
+        accuracy(model, prepared, ResidentLoader(prepared, CPU), transform, settings)
+        assert torch.backends.cudnn.conv.fp32_precision == before
+    assert before == "tf32" and seen == {("ieee", "ieee")}
+
+
+def test_the_last_partial_batch_is_dropped_where_that_is_asked_for(
+    prepared: Dataset, tiny: Callable[..., Settings]
+) -> None:
+    """Of nine test images in batches of four, eight: those are the n, the counts and the largest class."""
+    whole = outcome(prepared, tiny(evaluation={"sigmas": [0], "batch_size": 4}))
+    found = outcome(prepared, tiny(evaluation={"sigmas": [0], "batch_size": 4, "drop_last": True}))
+    assert (whole["n"], whole["drop_last"]) == (9, False)
+    assert (found["n"], found["drop_last"], found["largest_class"]) == (8, True, 3)
+    single = outcome(prepared, tiny(evaluation={"sigmas": [0], "batch_size": 8, "drop_last": True}))
+    assert single == found, "the same images in one batch"
+    with pytest.raises(DataError, match=r"^evaluation\.drop_last leaves none of the 9 images of test, as .*=10 is"):
+        outcome(prepared, tiny(evaluation={"batch_size": 10, "drop_last": True}))
+
+
 def test_shares_add_up_at_any_world_size_and_a_lost_image_is_an_error(
     prepared: Dataset, tiny: Callable[..., Settings]
 ) -> None:
@@ -88,6 +121,38 @@ def test_shares_add_up_at_any_world_size_and_a_lost_image_is_an_error(
         outcome(prepared, settings, rank=0, world=3)
 
 
+class Toys(Dataset):
+    """`prepared`, as if every three of its test images showed one object, and one the last."""
+
+    def objects(self, split: str) -> np.ndarray:
+        return np.array([2, 0, 0, 1, 1, 1, 0, 3, 3])
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_right_images_are_counted_by_object(prepared: Dataset, tiny: Callable[..., Settings], world: int) -> None:
+    settings = tiny(evaluation={"batch_size": 2, "sigmas": [0, 2, 8]})
+    toys, sums = Toys(prepared.folder), list[Tensor]()
+    for rank in range(world):
+        with contextlib.suppress(RuntimeError):  # each by itself has not counted all
+            outcome(
+                toys, settings, rank=rank, world=world, total=lambda counts: (sums.append(counts.clone()), counts)[1]
+            )
+    whole = torch.stack(sums).sum(0)
+    found = outcome(toys, settings, total=lambda _: whole)
+    assert found["objects"] == [3, 3, 1, 2]
+    indices, labels = prepared.split("test")
+    model, transform = MeanColour(len(prepared.classes)), Transform.of(settings, prepared)
+    for level in found["levels"]:
+        right = np.zeros(4, int)
+        for index, label, shown in zip(indices, labels, toys.objects("test"), strict=True):
+            image = transform.resized(torch.from_numpy(prepared.store.read(np.array([index]))).permute(0, 3, 1, 2))
+            blurred = transform.blurred(image, level["sigma"] * settings.data.resolution / 224)
+            right[shown] += int(model(blurred).argmax()) == label
+        assert level["top1_by_object"] == right.tolist()
+        assert level["top1"] == right.sum()
+    assert outcome(prepared, settings)["objects"] is None
+
+
 def test_the_key_of_an_outcome_changes_with_what_it_depends_on(
     prepared: Dataset, tiny: Callable[..., Settings]
 ) -> None:
@@ -102,10 +167,11 @@ def test_the_key_of_an_outcome_changes_with_what_it_depends_on(
         cache_key(tiny(evaluation={"split": "val"}), source, 2),
         cache_key(tiny(evaluation={"sigmas": [0, 4]}), source, 2),
         cache_key(tiny(blur={"truncate": 2}), source, 2),
+        cache_key(tiny(evaluation={"drop_last": True}), source, 2),
+        cache_key(tiny(evaluation={"drop_last": True, "batch_size": 3}), source, 2),
     }
-    assert len(keys) == 7
+    assert len(keys) == 9
     assert cache_key(tiny(evaluation={"batch_size": 3}), source, 2) in keys
-    assert cache_key(tiny(), stored, 2) == "7f36a7a5ec2a", "as measured before there were test stores"
 
 
 def test_an_outcome_names_its_pixels_and_their_store(prepared: Dataset, tiny: Callable[..., Settings]) -> None:

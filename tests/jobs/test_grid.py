@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
+from blurtrain.cli import main
 from blurtrain.errors import BlurtrainError
 from blurtrain.settings import PRESETS, compose, run_id
-from jobs.grid import Member, expand, read_grid
+from jobs.grid import Member, expand, read_grid, shortfalls
 
 NAMES = ("faces", "toys")
 GRIDS = sorted((PRESETS / "grids").glob("*.yaml"))
@@ -87,6 +88,20 @@ def test_an_axis_wins_over_settings_and_where(data: Path) -> None:
 def test_excluded_combinations_are_left_out(data: Path) -> None:
     members = expanded(data, {"axes": AXES, "exclude": [{"dataset": "faces", "regime": "blurry"}, {"seed": 1}]})
     assert points(members) == [("toys", "clear", 0), ("toys", "blurry", 0), ("faces", "clear", 0)]
+
+
+def test_rules_of_a_grid_come_behind_those_of_the_one_that_it_extends(data: Path) -> None:
+    def rule(epochs: int, **more: Any) -> dict[str, Any]:
+        return {"match": {"dataset": "faces"}, "settings": {"optimisation": {"epochs": epochs, **more}}}
+
+    base = {"axes": AXES, "where": [rule(10, batch_size=8)]}
+    (data.parent / "base.yaml").write_text(yaml.safe_dump(base))
+    for where, expected in (([rule(20)], (20, 8)), ([], (10, 8)), (None, (10, 8))):
+        path = data.parent / "above.yaml"
+        path.write_text(yaml.safe_dump({"extends": "base.yaml"} | ({} if where is None else {"where": where})))
+        for member in expand(read_grid(path), str(path), data):
+            o = member.settings.optimisation
+            assert (o.epochs, o.batch_size) == (expected if member.settings.dataset == "faces" else (100, 256))
 
 
 def test_runs_that_are_the_same_come_once(data: Path) -> None:
@@ -192,21 +207,94 @@ def test_there_are_grids_to_plan() -> None:
     assert {"demo", "small"} <= {path.stem for path in GRIDS}
 
 
+PAPER = ("faces", "toybox-instance", "toybox-category", "imagenet-12", "imagenet-100")
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+TOYBOX = ((0.5199, 0.4374, 0.3499), (0.1775, 0.1894, 0.1623))
+
+
+def members_of(grid: str, data: Path) -> list[Member]:
+    path = PRESETS / "grids" / f"{grid}.yaml"
+    return expand(read_grid(path), str(path), data)
+
+
 def test_the_studys_grid(tmp_path: Path) -> None:
-    path = PRESETS / "grids" / "paper.yaml"
-    names = read_grid(path).axes["dataset"]
-    for name in names:
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "manifest.json").write_text(json.dumps({"schema": 1, "data_id": name}))
-    members = expand(read_grid(path), str(path), tmp_path)
+    """As it was meant, by the constants in the authors' code."""
+    path, names = PRESETS / "grids" / "paper.yaml", PAPER
+    pretend(tmp_path, *names)
+    members = members_of("paper", tmp_path)
     assert len(members) == 15
     decay = {m.settings.dataset: m.settings.optimisation.weight_decay for m in members}
     assert decay == dict(zip(names, (1e-5, 1e-5, 1e-4, 1e-5, 1e-4), strict=True))
     for m in members:
         o = m.settings.optimisation
         assert (o.optimiser, o.learning_rate, o.batch_size, o.epochs, o.warmup_epochs) == ("adam", 1e-3, 256, 100, 2)
-        assert (m.settings.data.resolution, len(m.settings.evaluation.sigmas)) == (224, 33)
+        assert (o.warmup_factor, o.learning_rate_schedule) == (0.01, "cosine")
+        assert (m.settings.data.resolution, m.settings.evaluation.sigmas) == (224, tuple(range(33)))
+        assert (m.settings.network.architecture, m.settings.network.bias) == ("alexnet-sup", "uniform")
+        assert (m.settings.blur.truncate, m.settings.evaluation.drop_last) == (4, False)
+        a = m.settings.augmentation
+        assert (a.crop_scale, a.interpolation, a.flip, a.colour, a.jitter) == ((0.5, 1), "bicubic", 0.5, 0.2, 0.2)
+        assert a.erasing == (0 if m.settings.dataset == "faces" else 0.5)
+        assert (a.erasing_area, a.erasing_ratio) == ((0.02, 0.33), (0.3, 3.3))
+        assert m.settings.evaluation.split == ("val" if m.settings.dataset == "imagenet-100" else "test")
+    normalisation = {m.settings.dataset: (m.settings.data.mean, m.settings.data.sd) for m in members}
+    imagenet_12 = ((0.4980, 0.4845, 0.4541), (0.2756, 0.2738, 0.2928))
+    assert normalisation == dict(zip(names, (IMAGENET, TOYBOX, TOYBOX, imagenet_12, IMAGENET), strict=True))
+    assert {name: r.train_images for name, r in read_grid(path).data.items() if r.train_images} == {
+        "toybox-category": 3000
+    }
     more = PRESETS / "grids" / "paper-5-seeds.yaml"
     seeds = expand(read_grid(more), str(more), tmp_path)
     assert len(seeds) == 75
     assert {m.run_id for m in members} <= {m.run_id for m in seeds}
+
+
+def test_curricula_that_runs_are_too_short_for_are_told_once_each(data: Path) -> None:
+    axes = {"dataset": ["toys", "faces"], "regime": ["multi-step", "single-step"], "optimisation.epochs": [15, 60]}
+    assert shortfalls(expanded(data, {"axes": axes})) == [
+        "multi-step: too few epochs (15) for the stepwise curriculum, which never gets to level 3 (sigma 2), "
+        "level 4 (sigma 1), level 5 (sigma 0) (2 runs)"
+    ]
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_the_plan_warns_of_them(data: Path, capsys: pytest.CaptureFixture[str], options: list[str]) -> None:
+    path = data.parent / "grid.yaml"
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "settings": {"optimisation": {"epochs": 9}},
+                "axes": {"dataset": ["toys"], "regime": ["geometric", "multi-step"]},
+            }
+        )
+    )
+    arguments = ["grid", "plan", str(path), "--data", str(data), "--runs", str(data.parent / "runs"), *options]
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert not caught.value.code
+    captured = capsys.readouterr()
+    (line,) = captured.err.splitlines()
+    assert line.startswith("warning: multi-step: too few epochs (9)") and "too few" not in captured.out
+
+
+def test_the_study_as_it_was_run_differs_in_its_accidents_alone(tmp_path: Path) -> None:
+    pretend(tmp_path, *PAPER)
+    intended, as_run = members_of("paper", tmp_path), members_of("paper-as-run", tmp_path)
+    assert len(as_run) == 15 and not {m.run_id for m in intended} & {m.run_id for m in as_run}
+    for was, is_ in zip(intended, as_run, strict=True):
+        expected = was.settings.model_dump()
+        expected["blur"]["truncate"] = 2
+        expected["evaluation"]["drop_last"] = True
+        if was.settings.dataset == "toybox-category":
+            expected["optimisation"]["warmup_epochs"] = 0
+            if was.settings.regime != "blurry":
+                expected["optimisation"] |= {"learning_rate": 1e-4, "learning_rate_schedule": "constant"}
+        assert is_.settings.model_dump() == expected
+
+
+@pytest.mark.parametrize("grid", ["small", "demo"])
+def test_stand_ins_do_not_get_the_constants_of_the_sets_that_they_stand_for(grid: str, tmp_path: Path) -> None:
+    pretend(tmp_path, *PAPER)
+    for m in members_of(grid, tmp_path):
+        assert (m.settings.data.mean, m.settings.data.sd, m.settings.network.bias) == (None, None, "zero")
+        assert m.settings.augmentation.erasing == 0

@@ -16,7 +16,7 @@ from jobs.grid import Member
 from jobs.local import cancel, held, is_held, queued, running, submit
 from jobs.status import STATES, states, summary, table, wait
 
-KEYS = ["run_id", "dataset", "regime", "seed", "state", "epoch", "epochs", "job_id", "message", "submitted"]
+KEYS = ["run_id", "dataset", "regime", "seed", "state", "epoch", "epochs", "job_id", "message", "submitted", "model"]
 SHORT = {"epochs": 1, "warmup_epochs": 0.5}
 
 
@@ -56,6 +56,7 @@ def test_rows_have_the_keys_that_others_rely_on(lone: Member, tmp_path: Path) ->
         "job_id": "",
         "message": "",
         "submitted": False,
+        "model": "alexnet-sup",
     }
     assert not (tmp_path / "runs").exists()  # who only looks leaves nothing behind
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from blurtrain.errors import DataError
 from blurtrain.models import build
-from blurtrain.models.pretrained import load_pretrained
+from blurtrain.models.pretrained import load_pretrained, usual_normalisation
 from blurtrain.settings import Pretrained
 
 
@@ -75,6 +75,26 @@ def test_another_number_of_classes_keeps_the_last_layer_as_it_was_drawn(tmp_path
     assert load_pretrained(model, saved(source, tmp_path / "w.pt")) == ["3.weight", "3.bias"]
     rest = {name: tensor for name, tensor in source.items() if name not in last}
     assert same(model.state_dict(), {**rest, **last})
+
+
+def test_a_last_layer_for_other_classes_may_begin_at_zero(tmp_path: Path) -> None:
+    source, model = drawn().state_dict(), drawn(7, seed=1)
+    zero = saved(source, tmp_path / "w.pt").model_copy(update={"last_layer": "zero"})
+    assert load_pretrained(model, zero) == ["3.weight", "3.bias"]
+    rest = {name: tensor for name, tensor in source.items() if not name.startswith("3.")}
+    assert same(model.state_dict(), {**rest, "3.weight": torch.zeros(7, 36), "3.bias": torch.zeros(7)})
+    assert load_pretrained(model := drawn(seed=1), zero) == [] and same(model.state_dict(), source)
+
+
+def test_the_normalisation_of_published_weights_is_known() -> None:
+    imagenet, half = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]), ([0.5] * 3, [0.5] * 3)
+    for architecture, expected in (
+        ("alexnet-sup", None),
+        *[(name, imagenet) for name in ("alexnet", "vgg-16", "resnet-18", "resnet-50", "timm/mobilenetv2_100")],
+        ("timm/vit_tiny_patch16_224", half),
+    ):
+        with torch.device("meta"):
+            assert usual_normalisation(architecture, build(architecture, 3)) == expected
 
 
 def test_a_convolution_may_give_the_logits(tmp_path: Path) -> None:

@@ -1,17 +1,19 @@
 """Curriculum by Smoothing: which feature maps are blurred, how much, and that nothing else changes."""
 
+import copy
+import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from blurtrain.blur import gaussian_blur
-from blurtrain.blur.curriculum import sigmas
 from blurtrain.curricula import (
     ConstantBlur,
     Curriculum,
@@ -19,12 +21,11 @@ from blurtrain.curricula import (
     GeometricBlur,
     MixBlur,
     StepwiseBlur,
-    UniformBlur,
 )
 from blurtrain.data.augment import Transform
-from blurtrain.data.catalog import Dataset
-from blurtrain.data.draws import curriculum_draws
-from blurtrain.data.loader import training_order
+from blurtrain.errors import Stopped
+from blurtrain.evaluation.accuracy import cache_key
+from blurtrain.evaluation.evaluate import evaluate
 from blurtrain.models import build
 from blurtrain.models.smoothing import Smoothing
 from blurtrain.run import Run
@@ -43,22 +44,46 @@ def layer() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())
 
 
-def smoothed(features: Tensor, sigma: float, size: int = 3) -> Tensor:
-    """Plain convolution of every channel with a size x size Gaussian of unit sum, borders reflected."""
+def smoothed(features: Tensor, sigma: float, size: int = 3, border: str = "reflect") -> Tensor:
+    """Plain convolution of every channel with a size x size Gaussian of unit sum."""
     radius = size // 2
     taps = torch.tensor([pow(2.718281828459045, -0.5 * (d / sigma) ** 2) for d in range(-radius, radius + 1)])
     kernel = (taps[:, None] * taps[None, :] / taps.sum() ** 2).expand(features.shape[1], 1, size, size)
-    padded = nn.functional.pad(features, [radius] * 4, mode="reflect")
+    padded = nn.functional.pad(features, [radius] * 4, mode="constant" if border == "zero" else "reflect")
     return nn.functional.conv2d(padded, kernel, groups=features.shape[1])
 
 
 @pytest.mark.parametrize("sigma", [0.05, 0.3, 0.9**7, 1.0, 5.0])
 @pytest.mark.parametrize("size", [3, 5])
-def test_the_kernel_has_the_given_sigma_and_size(sigma: float, size: int) -> None:
+@pytest.mark.parametrize("border", ["reflect", "zero"])
+def test_the_kernel_has_the_given_sigma_size_and_border(sigma: float, size: int, border: Any) -> None:
     model = layer()
-    expected = model[1](smoothed(model[0](images()), sigma, size))  # between convolution and activation
-    Smoothing(model, FeatureSmoothing(kernel_size=size)).sigma = sigma
+    expected = model[1](smoothed(model[0](images()), sigma, size, border))  # between convolution and activation
+    Smoothing(model, FeatureSmoothing(kernel_size=size, border=border)).sigma = sigma
     assert torch.allclose(model(images()), expected, atol=1e-5)
+
+
+def test_maps_of_one_pixel_have_nothing_to_be_smoothed_with() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 12))
+    plain = model(images())
+    Smoothing(model, FeatureSmoothing(border="zero")).sigma = 1.0
+    assert torch.equal(model(images()), plain)
+
+
+def smoothed_convolutions(architecture: str) -> list[str]:
+    model = build(architecture, 3)
+    Smoothing(model, FeatureSmoothing(convolutions="as-published"))
+    return [name for name, module in model.named_modules() if module._forward_hooks]
+
+
+def test_as_published_the_last_convolution_of_each_block_and_no_shortcut_is_smoothed() -> None:
+    """VGG-16: of blocks of 2, 2, 3, 3, 3 convolutions, each with its activation, the last, before the pooling."""
+    lasts = [2 * sum(blocks) - 2 + pools for pools, blocks in enumerate(([2], [2, 2], [2, 2, 3], [2, 2, 3, 3]))]
+    assert smoothed_convolutions("vgg-16") == [f"features.{k}" for k in (*lasts, 28)]
+    assert smoothed_convolutions("alexnet-sup") == ["features.0", "features.3", "features.10"]
+    residual = smoothed_convolutions("resnet-18")
+    assert residual == ["conv1", *(f"layer{k}.{b}.conv{c}" for k in (1, 2, 3, 4) for b in (0, 1) for c in (1, 2))]
+    assert all(".conv2" in name or name == "conv1" for name in smoothed_convolutions("resnet-50"))
 
 
 def test_feature_maps_are_blurred_in_training_only() -> None:
@@ -113,6 +138,23 @@ def test_an_evaluation_before_does_not_stop_the_gradient() -> None:
     assert features.grad is not None
 
 
+def test_smoothing_at_test_takes_part_in_evaluation_of_the_network_and_of_its_average() -> None:
+    model = layer()
+    plain = model(images())
+    smoothing = Smoothing(model, FeatureSmoothing(at_test=True))
+    average = copy.deepcopy(model)
+    smoothing.sigma = 1.0
+    expected = model[1](smoothed(plain_convolution(model), 1.0))
+    for network in (model, average):
+        assert torch.allclose(network.eval()(images()), expected, atol=1e-5)
+    smoothing.sigma = 0.0
+    assert torch.equal(average(images()), plain)
+
+
+def plain_convolution(model: nn.Sequential) -> Tensor:
+    return nn.functional.conv2d(images(), model[0].weight, model[0].bias, padding=1)
+
+
 # --- in a training --------------------------------------------------------------------------------------------------
 
 
@@ -130,7 +172,7 @@ def test_a_run_with_feature_smoothing(tiny: Tiny, tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(Smoothing, "_smooth", watched)
     curriculum = {"schedule": "feature-smoothing", "sigma": 1, "factor": 0.5, "every_epochs": 1}
-    run = train(tiny(regime="feature-smoothing", curriculum=curriculum), tmp_path)
+    run = train(tiny(regime="smooth", curriculum=curriculum), tmp_path)
     assert seen == [1] * 15 + [0.5] * 15  # three batches an epoch, five convolutions
     assert sigmas_of(run) == [0, 0]  # of the images
     clear = train(tiny(), tmp_path)
@@ -139,30 +181,51 @@ def test_a_run_with_feature_smoothing(tiny: Tiny, tmp_path: Path, monkeypatch: p
     assert not torch.equal(weights["features.0.weight"], plain["features.0.weight"])
 
 
-def test_each_image_of_a_run_gets_the_sigma_that_is_drawn_for_it(
-    tiny: Tiny, prepared: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+AT_TEST = {"schedule": "feature-smoothing", "sigma": 1, "factor": 0.8, "every_epochs": 1, "border": "zero"}
+
+
+@pytest.mark.parametrize("ema", [0, 0.5])
+def test_a_run_that_is_smoothed_at_test_is_so_whenever_it_is_evaluated(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ema: float
 ) -> None:
-    seen: dict[tuple[int, int], float] = {}
-    transformed = Transform.train
+    """At its end, after a stop in the evaluation, and by a later evaluation: always by the last epoch's sigma."""
+    settings = tiny(
+        regime="smooth", curriculum={**AT_TEST, "at_test": True}, optimisation={"ema": ema},
+        checkpoints={"every_minutes": 0},
+    )  # fmt: skip
+    seen, smooth = set(), Smoothing._smooth
 
-    def watched(self: Transform, batch: Tensor, indices: np.ndarray, epoch: int, sigma: np.ndarray) -> Tensor:
-        seen.update({(epoch, int(i)): float(s) for i, s in zip(indices, sigma, strict=True)})
-        return transformed(self, batch, indices, epoch, sigma)
+    def watched(self: Smoothing, module: nn.Module, *rest: Any) -> Tensor | None:
+        if not module.training and self.sigma:
+            seen.add(self.sigma)
+        return smooth(self, module, *rest)
 
-    monkeypatch.setattr(Transform, "train", watched)
-    settings = tiny(regime="random-uniform", seed=4)
-    train(settings, tmp_path)
-    expected: dict[tuple[int, int], float] = {}
-    for epoch in (0, 1):
-        order = training_order(prepared.split("train")[0], 4, epoch, 8)
-        drawn = sigmas(UniformBlur(low=0, high=5), epoch, 2, curriculum_draws(4, epoch, order))
-        expected |= {(epoch, int(i)): s * 64 / 224 for i, s in zip(order, drawn, strict=True)}
-    assert len(seen) == 2 * 24
-    assert seen == pytest.approx(expected)
+    def asked_to_stop(self: Transform, batch: Tensor) -> Tensor:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return resized(self, batch)
+
+    monkeypatch.setattr(Smoothing, "_smooth", watched)
+    with monkeypatch.context() as patch:
+        resized = Transform.resized
+        patch.setattr(Transform, "resized", asked_to_stop)
+        with pytest.raises(Stopped, match="in the evaluation"):
+            train(settings, tmp_path)
+    assert seen == {0.8}
+    seen.clear()
+    run = train(settings, tmp_path)
+    assert len(run.attempts()) == 2 and seen == {0.8}
+    result = run.result()
+    assert result
+    at_the_end = run.evaluations / result["accuracy"]
+    measured = json.loads(at_the_end.read_text())
+    at_the_end.unlink()
+    seen.clear()
+    assert evaluate(run.path) == measured and seen == {0.8}
 
 
-def test_mixtures_are_stratified(tiny: Tiny, tmp_path: Path) -> None:
-    halves = {"schedule": "mix", "sigmas": [0, 8], "probabilities": [0.5, 0.5]}
-    assert sigmas_of(train(tiny(regime="halves", curriculum=halves), tmp_path)) == [4, 4]  # stratified, so exactly
-    three = {"schedule": "mix", "sigmas": [0, 2, 8], "probabilities": [0.25, 0.5, 0.25]}
-    assert sigmas_of(train(tiny(regime="three", curriculum=three), tmp_path)) == pytest.approx([3, 3], abs=1.5)
+def test_evaluations_with_and_without_smoothing_have_different_keys(tiny: Tiny) -> None:
+    def key(epochs: int, **curriculum: Any) -> str:
+        return cache_key(tiny(regime="smooth", curriculum={**AT_TEST, **curriculum}), epochs)
+
+    assert key(2) == key(2, border="reflect", sigma=2) == cache_key(tiny(), 2)  # as evaluations of old have it
+    assert len({key(2), key(2, at_test=True), key(2, at_test=True, border="reflect"), key(3, at_test=True)}) == 4

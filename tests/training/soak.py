@@ -3,7 +3,8 @@
 python tests/training/soak.py --kills 20 [--images FOLDER] [--world 2] [--seed 0]    (`make soak`)
 
 Each run is killed (SIGKILL, all of its ranks or one) at moments drawn evenly over the time it takes undisturbed, and
-started again, until it is done; then the next run begins, until so many kills have hit. Exit code 0 if all bits agree.
+started again, until it is done; then the next run begins, until so many kills have hit. The images are augmented as in
+the study, by colour operations and random erasing. Exit code 0 if all bits agree.
 """
 
 import argparse
@@ -63,6 +64,7 @@ def run_settings(data: Path, seed: int) -> Settings:
         "regime": "blurry-to-clear",
         "seed": seed,
         "data": {"root": str(data), "resolution": 64},
+        "augmentation": {"erasing": 0.5},
         "optimisation": {"epochs": 5, "batch_size": 32, "warmup_epochs": 1},
         "checkpoints": {"every_minutes": 0.02},
         "loader": {"threads": 1},

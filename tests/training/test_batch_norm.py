@@ -15,7 +15,13 @@ from torch.nn.functional import cross_entropy
 
 from blurtrain.errors import TrainingError
 from blurtrain.models import build
-from blurtrain.training.batch_norm import SharedBatchNorm, share_statistics, update_running
+from blurtrain.training.batch_norm import (
+    FrozenBatchNorm,
+    SharedBatchNorm,
+    freeze_statistics,
+    share_statistics,
+    update_running,
+)
 from blurtrain.training.distributed import Group
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -265,3 +271,79 @@ def test_what_cannot_be_arranged_is_refused_in_one_line() -> None:
         share_statistics(model, 1, 4, ALONE)(torch.zeros(4, 3, 1, 1))
     with pytest.raises(TrainingError, match="equal groups"):
         share_statistics(nn.BatchNorm2d(3), 2, 4, ALONE)(torch.zeros(5, 3, 2, 2))
+
+
+# --- frozen ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind, shape", [(nn.BatchNorm1d, ()), (nn.BatchNorm2d, (4, 3)), (nn.BatchNorm3d, (2, 2, 3))])
+def test_frozen_is_the_formula_with_running_statistics_in_every_mode(
+    kind: type[nn.Module], shape: tuple[int, ...]
+) -> None:
+    plain = kind(5, eps=0.1).double()
+    for offset in (1, 4):
+        plain(features(8, 5, *shape, offset=offset))
+    mean, variance = plain.running_mean.clone(), plain.running_var.clone()
+    with torch.no_grad():
+        plain.weight.copy_(torch.linspace(0.5, 2, 5))
+        plain.bias.copy_(torch.linspace(-1, 1, 5))
+    before = {name: tensor.clone() for name, tensor in plain.state_dict().items()}
+    weight, bias = (p.detach().clone().requires_grad_() for p in (plain.weight, plain.bias))
+    frozen = freeze_statistics(plain)
+    assert isinstance(frozen, FrozenBatchNorm) and frozen.weight is plain.weight
+    ours, theirs = (features(8, 5, *shape, offset=9).requires_grad_() for _ in range(2))
+    one = (-1, *[1] * len(shape))
+    expected = (theirs - mean.view(one)) / (variance + 0.1).sqrt().view(one) * weight.view(one) + bias.view(one)
+    expected.pow(3).sum().backward()
+    for mode in (True, False):
+        frozen.zero_grad()
+        ours.grad = None
+        outcome = frozen.train(mode)(ours)
+        outcome.pow(3).sum().backward()
+        assert close(outcome, expected)
+        for found, right in ((ours, theirs), (frozen.weight, weight), (frozen.bias, bias)):
+            assert found.grad is not None and right.grad is not None and close(found.grad, right.grad)
+    update_running(frozen, ALONE)
+    assert list(frozen.state_dict()) == list(before)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in frozen.state_dict().items())
+
+
+@pytest.mark.parametrize("architecture", ["resnet-18", "timm/mobilenetv2_100"])
+def test_a_frozen_network_in_training_is_the_plain_one_in_evaluation(architecture: str) -> None:
+    torch.manual_seed(3)
+    plain = build(architecture, 4).train()
+    x = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    plain(x)  # moves the statistics
+    frozen = freeze_statistics(copy.deepcopy(plain))
+    plain.eval()
+    outcomes = []
+    for model in (plain, frozen.train()):
+        outcomes.append(model(x))
+        outcomes[-1].square().sum().backward()
+    assert torch.equal(*outcomes)
+    assert all(torch.equal(a.grad, b.grad) for a, b in zip(plain.parameters(), frozen.parameters(), strict=True))
+    assert list(frozen.state_dict()) == list(plain.state_dict())
+    assert all(
+        torch.equal(a, b) for a, b in zip(frozen.state_dict().values(), plain.state_dict().values(), strict=True)
+    )
+    assert {type(norm) for norm in norms(frozen)} == {FrozenBatchNorm}
+    again = copy.deepcopy(frozen).train()
+    assert torch.equal(again(x), outcomes[0]) and not any(norm.training for norm in norms(again))
+
+
+def test_dropout_inside_a_frozen_layer_follows_the_mode_of_the_network() -> None:
+    norm = build("timm/mobilenetv2_100", 4).bn1
+    norm.drop = nn.Dropout(0.5)  # type: ignore[union-attr]
+    frozen = freeze_statistics(norm)  # type: ignore[arg-type]
+    assert frozen.train().drop.training and not frozen.eval().drop.training  # type: ignore[union-attr]
+
+
+def test_what_cannot_be_frozen_is_refused_in_one_line() -> None:
+    for model, said in (
+        (nn.Conv2d(3, 4, 1), "the network has no batch norm"),
+        (nn.Sequential(nn.BatchNorm2d(3), nn.BatchNorm2d(3, track_running_stats=False)), "but 1 keeps no running stat"),
+        (nn.SyncBatchNorm(3), "SyncBatchNorm"),
+    ):
+        with pytest.raises(TrainingError, match=said) as error:
+            freeze_statistics(model)
+        assert "\n" not in str(error.value)

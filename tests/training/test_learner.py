@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from blurtrain.errors import TrainingError
-from blurtrain.settings import Optimisation, Precision, Settings
+from blurtrain.settings import Network, Optimisation, Precision, Pretrained, Settings
 from blurtrain.training.batch_norm import SharedBatchNorm
 from blurtrain.training.distributed import Group
 from blurtrain.training.learner import Learner
@@ -37,10 +37,14 @@ class Net(nn.Module):
         return self.classifier(features.relu().mean((2, 3)))
 
 
-def settings(arithmetic: str = "float32", tf32: bool = False, compiled: bool = False, **optimisation: Any) -> Settings:
-    o = Optimisation(**{"batch_size": BATCH, "epochs": 1, "warmup_epochs": 0, **optimisation})
+def settings(
+    arithmetic: str = "float32", tf32: bool = False, compiled: bool = False, frozen: bool = False, **optimisation: Any
+) -> Settings:
+    norm = "frozen" if frozen else "batch"
+    o = Optimisation(**{"batch_size": BATCH, "epochs": 1, "warmup_epochs": 0, "batch_norm": norm, **optimisation})
     p = Precision(arithmetic=arithmetic, tf32=tf32, compile=compiled)
-    return Settings(dataset="none", regime="clear", optimisation=o, precision=p)
+    network = Network(architecture="resnet-18", pretrained=Pretrained(file="w.pt", sha256="a" * 64))
+    return Settings(dataset="none", regime="clear", network=network, optimisation=o, precision=p)
 
 
 def learner(batch_norm: bool = True, **parts: Any) -> Learner:
@@ -136,6 +140,26 @@ def test_a_step_is_torch_s_own(optimiser: str) -> None:
     assert close(ours.network.state_dict(), theirs.state_dict())
 
 
+@pytest.mark.parametrize("passes", [1, 4])
+def test_steps_with_frozen_statistics_are_torch_s_own_in_evaluation_mode(passes: int) -> None:
+    ours = learner(arithmetic="float64", optimiser="sgd", frozen=True, accumulate=passes, ema=0.9)
+    ours.model.train()
+    theirs = Net().double().eval()
+    by = torch.optim.SGD(theirs.parameters(), momentum=0.9, weight_decay=1e-5)
+    for images, labels in data(5):
+        by.param_groups[0]["lr"] = RATE
+        by.zero_grad()
+        cross_entropy(theirs(images.double()), labels).backward()
+        by.step()
+    train(ours, data(5))
+    assert close(ours.network.state_dict(), theirs.state_dict())
+    assert not torch.equal(theirs.norm.weight, torch.ones(6)), "scale and shift learn"
+    for network in (ours.network, ours.trained()):
+        running = [network.state_dict()[f"norm.{name}"] for name in ("running_mean", "running_var")]
+        assert torch.equal(running[0], torch.zeros(6)) and torch.equal(running[1], torch.ones(6))
+        assert network.state_dict()["norm.num_batches_tracked"] == 0
+
+
 @pytest.mark.parametrize("optimiser", ["adam", "sgd"])
 @pytest.mark.parametrize("batch_norm", [False, True])
 @pytest.mark.parametrize("extra", [{}, {"label_smoothing": 0.1, "ema": 0.7, "non_finite": "skip"}])
@@ -216,25 +240,25 @@ def test_what_is_published_is_the_moving_average_where_there_is_one() -> None:
 
 
 def test_tf32_is_for_the_network_alone(tf32_flags: None) -> None:
-    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn.conv
 
-    def flags() -> tuple[bool, bool]:
-        return products.allow_tf32, convolutions.allow_tf32
+    def flags() -> tuple[str, str]:
+        return products.fp32_precision, convolutions.fp32_precision
 
-    inside = list[tuple[bool, bool]]()
+    inside = list[tuple[str, str]]()
 
     def watch(_module: nn.Module, _inputs: Any, logits: Tensor) -> None:
         inside.append(flags())
         logits.register_hook(lambda _: inside.append(flags()))
 
-    for wanted in (False, True):
-        for before in ((False, True), (True, False)):
-            products.allow_tf32, convolutions.allow_tf32 = before
+    for wanted, name in ((False, "ieee"), (True, "tf32")):
+        for before in (("ieee", "tf32"), ("tf32", "ieee")):
+            products.fp32_precision, convolutions.fp32_precision = before
             trained = learner(tf32=wanted)
             trained.network.register_forward_hook(watch)
             inside.clear()
             train(trained, data(1))
-            assert inside == [(wanted, wanted)] * 2 and flags() == before, "forwards and backwards"
+            assert inside == [(name, name)] * 2 and flags() == before, "forwards and backwards"
             trained.network.register_forward_hook(_fail)
             with pytest.raises(ArithmeticError):
                 train(trained, data(1))
@@ -243,9 +267,10 @@ def test_tf32_is_for_the_network_alone(tf32_flags: None) -> None:
 
 @pytest.fixture
 def tf32_flags() -> Iterator[None]:
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    before = products.fp32_precision, convolutions.fp32_precision
     yield
-    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+    products.fp32_precision, convolutions.fp32_precision = before
 
 
 def _fail(*_: Any) -> None:
@@ -382,6 +407,7 @@ def stored(begun: Learner) -> dict[str, Any]:
         {"arithmetic": "float16", "optimiser": "adam", "ema": 0.5, "label_smoothing": 0.1},
         {"arithmetic": "float16", "optimiser": "sgd", "momentum": 0.0, "accumulate": 4, "batch_norm_images": 1},
         {"arithmetic": "float64", "optimiser": "adam", "ema": 0.99},
+        {"arithmetic": "bfloat16", "optimiser": "sgd", "frozen": True, "accumulate": 2, "ema": 0.9},
     ],
     ids=lambda parts: "-".join(str(part) for part in parts.values()),
 )
@@ -413,10 +439,9 @@ def test_a_state_is_taken_before_the_first_step_too() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler")
-def test_a_compiled_network_learns_as_the_plain_one() -> None:
-    plain, compiled = (
-        learner(arithmetic="float64", accumulate=2, batch_norm_images=2, ema=0.9, compiled=c) for c in (False, True)
-    )
+@pytest.mark.parametrize("norm", [{"batch_norm_images": 2}, {"frozen": True}], ids=["shared", "frozen"])
+def test_a_compiled_network_learns_as_the_plain_one(norm: dict[str, Any]) -> None:
+    plain, compiled = (learner(arithmetic="float64", accumulate=2, ema=0.9, compiled=c, **norm) for c in (False, True))
     sums = [train(trained, data(5)) for trained in (plain, compiled)]
     assert close(sums[0], sums[1], 1e-9)
     assert close(plain.state(), compiled.state(), 1e-9)

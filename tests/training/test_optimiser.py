@@ -24,6 +24,44 @@ def test_no_warm_up_starts_at_the_peak() -> None:
     assert learning_rate(0, 10, Optimisation(warmup_epochs=0, learning_rate=0.1)) == 0.1
 
 
+@pytest.mark.parametrize(
+    ("epoch", "batch", "rate"),  # 91 batches an epoch, as of 23,488 faces
+    [
+        (0, 0, 1e-5),  # 0.01 of the peak
+        (0, 1, 1.5439560439560441e-5),  # and 0.99 of it in 182 equal steps
+        (1, 0, 5.05e-4),
+        (1, 90, 9.945604395604396e-4),
+        (2, 0, 1e-3),  # then (1 + cos(pi t / 8918)) / 2 of it
+        (26, 45, 8.53615659202204e-4),
+        (51, 0, 5e-4),
+        (99, 90, 3.10245016343913e-11),
+    ],
+)
+def test_rates_of_the_study_at_named_steps(epoch: int, batch: int, rate: float) -> None:
+    assert learning_rate(91 * epoch + batch, 91, STUDY) == pytest.approx(rate, rel=1e-6)
+
+
+def test_rates_are_those_of_torchs_own_schedulers_stepped_per_batch() -> None:
+    """As the authors put them together: LinearLR for two epochs, then CosineAnnealingLR to the end of the run."""
+    steps, optimiser = 7, torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
+    warm_up = torch.optim.lr_scheduler.LinearLR(optimiser, start_factor=0.01, total_iters=2 * steps)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=98 * steps)
+    both = torch.optim.lr_scheduler.SequentialLR(optimiser, [warm_up, cosine], milestones=[2 * steps])
+    for step in range(100 * steps):
+        assert learning_rate(step, steps, STUDY) == pytest.approx(both.get_last_lr()[0], rel=1e-6, abs=1e-15)
+        optimiser.step()
+        both.step()
+
+
+def test_a_constant_rate_stays_at_the_peak() -> None:
+    never = Optimisation(learning_rate=1e-4, learning_rate_schedule="constant", warmup_epochs=0)
+    assert {learning_rate(step, 10, never) for step in range(1000)} == {1e-4}
+    warmed = STUDY.model_copy(update={"learning_rate_schedule": "constant"})
+    rates = [learning_rate(step, 10, warmed) for step in range(1000)]
+    assert rates[:20] == [learning_rate(step, 10, STUDY) for step in range(20)]
+    assert set(rates[20:]) == {1e-3}
+
+
 @pytest.mark.parametrize("name, kind", [("adam", torch.optim.Adam), ("sgd", torch.optim.SGD)])
 def test_optimiser_takes_its_settings(name: str, kind: type) -> None:
     optimiser = build_optimiser(

@@ -215,6 +215,7 @@ def trained(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Run:
         regime="blurry-to-clear",
         curriculum={"schedule": "stepwise", "sigmas": [8, 0]},
         optimisation={"learning_rate": 1e-4},
+        evaluation={"sigmas": [0, 0.4, 0.5, 8]},
         logging={"tensorboard": True, "every_steps": 2},
     )
     return train(settings, tmp_path_factory.mktemp("told"))
@@ -261,8 +262,8 @@ def test_tensorboard_has_the_same_scalars(trained: Run) -> None:
     result = trained.result()
     assert result
     outcome = json.loads((trained.evaluations / result["accuracy"]).read_text())
-    measured = [(s.step, s.value) for s in told.Scalars("test/top1 against sigma")]
-    expected = [(level["sigma"], 100 * level["top1"] / outcome["n"]) for level in outcome["levels"]]
+    measured = [(s.step, s.value) for s in told.Scalars("test/top1 against sigma in thousandths")]
+    expected = [(1000 * level["sigma"], 100 * level["top1"] / outcome["n"]) for level in outcome["levels"]]
     assert measured == pytest.approx(np.array(expected), rel=1e-6)
 
 

@@ -137,11 +137,23 @@ def test_an_average_in_half_precision_and_two_passes_is_resumed_inside_an_epoch(
 
 
 @pytest.mark.slow
-def test_one_and_two_processes_see_the_same_augmented_images(tiny: Tiny, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "curriculum",
+    [
+        {"schedule": "stepwise", "sigmas": [8, 0]},
+        {"schedule": "uniform", "share": 0.5},
+        {"schedule": "fading", "a": 0.6, "draw": "batch"},
+        {"schedule": "developmental", "ageing": "batch"},
+    ],
+    ids=lambda curriculum: curriculum["schedule"],
+)
+def test_one_and_two_processes_see_the_same_augmented_images(
+    tiny: Tiny, tmp_path: Path, curriculum: dict[str, Any]
+) -> None:
     settings = tiny(
         regime="blurry-to-clear",
-        curriculum={"schedule": "stepwise", "sigmas": [8, 0]},
-        augmentation={"colour": 0.5},
+        curriculum=curriculum,
+        augmentation={"colour": 0.5, "erasing": 0.5},
         loader={"threads": 1},
     )
     file = tmp_path / "settings.yaml"

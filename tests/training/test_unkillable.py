@@ -24,7 +24,7 @@ def settings(tiny: Tiny) -> Settings:
     return tiny(
         regime="blurry-to-clear",
         curriculum={"schedule": "stepwise", "sigmas": [8, 0]},
-        augmentation={"colour": 0.5},
+        augmentation={"colour": 0.5, "erasing": 0.5},
         optimisation={"epochs": EPOCHS, "batch_size": 8},
         evaluation={"batch_size": 4},
         checkpoints={"every_minutes": 0},

@@ -48,7 +48,7 @@ def test_losses_and_counts_do_not_depend_on_the_number_of_processes(
             data={"resolution": resolution},
             regime="blurry-to-clear",
             curriculum={"schedule": "stepwise", "sigmas": [8, 0]},
-            augmentation={"colour": 0.5},
+            augmentation={"colour": 0.5, "erasing": 0.5},
             precision={"arithmetic": arithmetic},
             optimisation={"epochs": epochs if arithmetic == "float64" else 2, "batch_size": 8, **extra},
             loader={"threads": 1},

@@ -1,0 +1,82 @@
+"""FFCV's file format as a pixel store has it, laid out and written without FFCV.
+
+A file of format version 2, with an RGB field and an integer field: header, fields, samples, pages of pixels (an image
+lies within one page), and at its end the extent of each image. For the same images it is, bit for bit, what FFCV 1.0
+writes with one worker. Its own writer is not used: it hangs for ever where one of its workers dies, wants everything
+on the disk a second time, and cannot be had everywhere.
+"""
+
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+
+Encoding = Literal["raw", "jpg"]
+MODES: dict[Encoding, int] = {"jpg": 0, "raw": 1}
+
+VERSION = 2
+HEADER = np.dtype([("version", "<u2"), ("fields", "<u2"), ("page", "<u4"), ("n", "<u8"), ("extents", "<u8")])
+FIELD = np.dtype([("kind", "u1"), ("name", "S16"), ("arguments", "V1024")])
+FIELDS = np.array([(2, b"image", b""), (1, b"index", b"")], FIELD)  # FFCV's numbers of its RGB and integer fields
+IMAGE = np.dtype([("mode", "<u1"), ("width", "<u2"), ("height", "<u2"), ("pointer", "<u8")])
+SAMPLE = np.dtype([("image", IMAGE), ("index", "<i8")], align=True)
+EXTENT = np.dtype([("sample", "<u8"), ("pointer", "<u8"), ("bytes", "<u8")])
+
+SAMPLES_START = HEADER.itemsize + FIELDS.nbytes
+_LEAST_PAGE = 2**23  # bytes, FFCV's default
+_JPEG_HEADERS = 2**16
+
+
+class BetonWriter:
+    """Writes square images of `size` pixels a side, of which there are at most `capacity`, one after the other.
+
+    As a context; the file is whole when that ends without an exception. Raises OSError where it cannot be written.
+    """
+
+    def __init__(self, path: Path, capacity: int, size: int, encoding: Encoding):
+        self._file = path.open("wb")
+        # Noise at the best quality becomes a JPEG file that is larger than its raw pixels, but not twice as large.
+        largest = size * size * 3 if encoding == "raw" else 2 * size * size * 3 + _JPEG_HEADERS
+        self._page = max(_LEAST_PAGE, 1 << (largest - 1).bit_length())
+        self._size, self._mode = size, MODES[encoding]
+        self._end = _multiple(SAMPLES_START + capacity * SAMPLE.itemsize, self._page)
+        self._extents: list[tuple[int, int]] = []
+
+    def append(self, content: bytes) -> None:
+        """Write the next image, as raw pixels or as a JPEG file."""
+        left = -self._end % self._page
+        if left < len(content):
+            self._end += left
+        self._file.seek(self._end)
+        self._file.write(content)
+        self._extents.append((self._end, len(content)))
+        self._end += len(content)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._file:
+            if kind is None:
+                self._write_tables()
+
+    def _write_tables(self) -> None:
+        n = len(self._extents)
+        pointers, lengths = np.array(self._extents, np.uint64).reshape(n, 2).T
+        samples, extents = np.zeros(n, SAMPLE), np.zeros(n, EXTENT)
+        samples["index"] = extents["sample"] = np.arange(n)
+        images = samples["image"]
+        images["mode"], images["width"], images["height"] = self._mode, self._size, self._size
+        images["pointer"] = extents["pointer"] = pointers
+        extents["bytes"] = lengths
+        tables = _multiple(self._end, self._page)
+        self._file.seek(tables)
+        self._file.write(extents.tobytes())
+        self._file.seek(0)
+        header = np.array((VERSION, len(FIELDS), self._page, n, tables), HEADER)
+        self._file.write(header.tobytes() + FIELDS.tobytes() + samples.tobytes())
+
+
+def _multiple(bytes: int, page: int) -> int:
+    """The least multiple of `page` that is at least `bytes`."""
+    return -(-bytes // page) * page
