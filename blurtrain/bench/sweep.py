@@ -28,9 +28,9 @@ def bench_sweep(device: torch.device, bench: Bench, split: str = "test", levels:
         wanted = {"split": split, "sigmas": tuple(map(float, range(levels))), "batch_size": bench.batch}
         settings = settings.model_copy(update={"evaluation": settings.evaluation.model_copy(update=wanted)})
         network = build(bench.architecture, len(dataset.classes)).to(device, memory_format=torch.channels_last).eval()
-        loader, transform = open_loader(settings.loader, dataset, device), Transform.of(settings, dataset)
-        indices, _ = dataset.split(split)
-        resized = [transform.resized(batch.images) for batch in loader.epoch(indices, bench.batch)]
+        measured = dataset.evaluation_images(split, bench.resolution)
+        loader, transform = open_loader(settings.loader, measured, device), Transform.of(settings, dataset)
+        resized = [transform.resized(batch.images) for batch in loader.epoch(measured.indices, bench.batch)]
         ready = [transform.blurred(images, 0.0) for images in resized]
         sigmas = [s * bench.resolution / settings.blur.reference_resolution for s in settings.evaluation.sigmas]
 
@@ -52,7 +52,7 @@ def bench_sweep(device: torch.device, bench: Bench, split: str = "test", levels:
             f"{levels} blurs alone": blurs,
         }
         taken = medians(functions, device, bench.repeats, enough=20.0)
-        least, n = taken[f"{levels} bare forward passes"], len(indices)
+        least, n = taken[f"{levels} bare forward passes"], len(measured.indices)
         about = {"architecture": bench.architecture, "resolution": bench.resolution, "batch": bench.batch,
                  "device": str(device), "loader": bench.loader}  # fmt: skip
         return [

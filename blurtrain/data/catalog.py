@@ -5,10 +5,9 @@
 <root>/.stores/...             see blurtrain.data.store; several views may share one store
 
 A dataset has two stores. The training store holds all images of the tree, a little larger than the network's input, as
-random crops are taken from them; so views with other labels and splits find the same one. The test store holds the val
-and test images of the view, at the resolution itself: an image that is resized once more, from the training store, is
-blurred by that. It is not for all images, which would take 77 % more disk (of raw pixels), since training needs none of
-them; so views that hold out others have test stores of their own. It is always raw: these are few, and measured on.
+crops are taken from them; so views with other labels and splits find the same one. The test store, always raw, holds
+the val and test images of the view at the resolution itself: resized again, from the training store, they are blurred
+by that. All images would take 77 % more disk (of raw pixels), so views that hold out others have other test stores.
 """
 
 import hashlib
@@ -72,8 +71,7 @@ class Recipe(BaseModel):
     stored: int | None = Field(None, ge=8)
     """Side of the images in the training store; by default 8/7 of the resolution, as the study's 256 for 224."""
     encoding: Encoding = "raw"
-    """Of the training store. raw: fastest to read; jpg: in about an eighth of the room, for what is large. The pixels
-    are not the same."""
+    """Of the training store. raw: fastest to read; jpg: other pixels, in about an eighth of the space."""
     quality: int | None = Field(None, ge=1, le=BEST_QUALITY)
     """Of jpg; by default 90."""
     skip_unreadable: bool = False
@@ -130,8 +128,7 @@ class Dataset:
 
     @property
     def data_id(self) -> str:
-        """Hash of paths, source bytes, labels, splits and preparation settings of what is trained on: the test store
-        has an id of its own."""
+        """Hash of paths, source bytes, labels, splits and preparation settings; the test store has an id of its own."""
         return self.manifest["data_id"]
 
     @property
@@ -169,9 +166,7 @@ class Dataset:
         plain class folder, or of an instance that is a class of its own) are what one would draw anew.
         """
         label, leaf = self.view["label"], self.view["leaf"]
-        leaves_are_classes = len(np.unique(leaf)) == len(
-            np.unique(label)
-        )  # a leaf lies in one class, and none is empty
+        leaves_are_classes = len(np.unique(leaf)) == len(np.unique(label))  # a leaf is in one class, and none is empty
         if self.manifest["request"]["label"] == "leaf" or leaves_are_classes:
             return None
         objects = np.unique(leaf[self.view["split"] == tree.SPLITS.index(split)], return_inverse=True)[1]

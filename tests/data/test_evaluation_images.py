@@ -32,8 +32,6 @@ from blurtrain.training.train import train
 CPU = torch.device("cpu")
 Tiny = Callable[..., Settings]
 
-pytestmark = pytest.mark.usefixtures("quick_writer")
-
 
 @pytest.fixture
 def copy(prepared: Dataset, tmp_path: Path) -> Dataset:

@@ -72,7 +72,7 @@ def test_accuracy_is_measured_without_tf32(prepared: Dataset, tiny: Callable[...
     model, settings, before = Watching(len(prepared.classes)), tiny(), torch.backends.cudnn.conv.fp32_precision
     for _ in range(2):
         transform = Transform.of(settings, prepared)
-        accuracy(model, prepared, ResidentLoader(prepared, CPU), transform, settings)
+        accuracy(model, prepared, ResidentLoader(prepared.evaluation_images("test", 64), CPU), transform, settings)
         assert torch.backends.cudnn.conv.fp32_precision == before
     assert before == "tf32" and seen == {("ieee", "ieee")}
 
@@ -140,12 +140,12 @@ def test_right_images_are_counted_by_object(prepared: Dataset, tiny: Callable[..
     whole = torch.stack(sums).sum(0)
     found = outcome(toys, settings, total=lambda _: whole)
     assert found["objects"] == [3, 3, 1, 2]
-    indices, labels = prepared.split("test")
+    images = prepared.evaluation_images("test", settings.data.resolution)
     model, transform = MeanColour(len(prepared.classes)), Transform.of(settings, prepared)
     for level in found["levels"]:
         right = np.zeros(4, int)
-        for index, label, shown in zip(indices, labels, toys.objects("test"), strict=True):
-            image = transform.resized(torch.from_numpy(prepared.store.read(np.array([index]))).permute(0, 3, 1, 2))
+        for index, label, shown in zip(images.indices, images.labels, toys.objects("test"), strict=True):
+            image = transform.resized(torch.from_numpy(images.store.read(np.array([index]))).permute(0, 3, 1, 2))
             blurred = transform.blurred(image, level["sigma"] * settings.data.resolution / 224)
             right[shown] += int(model(blurred).argmax()) == label
         assert level["top1_by_object"] == right.tolist()

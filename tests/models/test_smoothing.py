@@ -23,6 +23,7 @@ from blurtrain.curricula import (
     StepwiseBlur,
 )
 from blurtrain.data.augment import Transform
+from blurtrain.data.catalog import Dataset
 from blurtrain.errors import Stopped
 from blurtrain.evaluation.accuracy import cache_key
 from blurtrain.evaluation.evaluate import evaluate
@@ -223,9 +224,11 @@ def test_a_run_that_is_smoothed_at_test_is_so_whenever_it_is_evaluated(
     assert evaluate(run.path) == measured and seen == {0.8}
 
 
-def test_evaluations_with_and_without_smoothing_have_different_keys(tiny: Tiny) -> None:
-    def key(epochs: int, **curriculum: Any) -> str:
-        return cache_key(tiny(regime="smooth", curriculum={**AT_TEST, **curriculum}), epochs)
+def test_evaluations_with_and_without_smoothing_have_different_keys(prepared: Dataset, tiny: Tiny) -> None:
+    images = prepared.evaluation_images("test", 64)
 
-    assert key(2) == key(2, border="reflect", sigma=2) == cache_key(tiny(), 2)  # as evaluations of old have it
+    def key(epochs: int, **curriculum: Any) -> str:
+        return cache_key(tiny(regime="smooth", curriculum={**AT_TEST, **curriculum}), images, epochs)
+
+    assert key(2) == key(2, border="reflect", sigma=2) == cache_key(tiny(), images, 2)  # as evaluations of old have it
     assert len({key(2), key(2, at_test=True), key(2, at_test=True, border="reflect"), key(3, at_test=True)}) == 4
