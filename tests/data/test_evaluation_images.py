@@ -245,7 +245,7 @@ def test_the_training_store_leaves_memory_before_the_test_store_comes(
         return loader
 
     monkeypatch.setattr(training, "open_loader", opened)
-    train(tiny(optimisation={"epochs": 1}), tmp_path)
+    train(tiny(), tmp_path)
     assert len(loaders) == 2
 
 
