@@ -49,10 +49,12 @@ def synchronise(device: torch.device) -> None:
 def device_of(name: str) -> torch.device:
     """The device to measure on ("auto": a GPU if there is one); raises BlurtrainError where there is none such."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise BlurtrainError("bench: torch finds no CUDA device here; use --device cpu")
     try:
-        return torch.device(name)
+        device = torch.device(name)
     except RuntimeError:
         raise BlurtrainError(f"bench: {name!r} is no device; use cpu, cuda or auto") from None
+    # With its number, as tensors on it have it, so that the two can be compared.
+    return torch.device("cuda", torch.cuda.current_device()) if name == "cuda" else device

@@ -40,8 +40,7 @@ def bench_bandwidth(
             top, left, height, width, flip = (g[:n] for g in geometry)
             own = sigma if isinstance(sigma, float) else sigma[:n]  # in main memory, as in training
             result = None if images.is_floating_point() else torch.bfloat16
-            compute = result if images.device == device else None
-            return resized_crop_blur(images, top, left, height, width, size, flip, own, dtype=result, compute=compute)
+            return resized_crop_blur(images, top, left, height, width, size, flip, own, dtype=result, compute=result)
 
         return blur
 

@@ -30,7 +30,7 @@ def gaussian_matrix(
 
     Raises ValueError for a sigma that is negative, not finite, or too large (LARGEST_RADIUS).
     """
-    return taps_matrix(gaussian_taps(sigma, truncate).to(device or sigma.device), side, dtype)
+    return taps_matrix(gaussian_taps(sigma, truncate).to(device or sigma.device, non_blocking=True), side, dtype)
 
 
 def gaussian_taps(sigma: Tensor, truncate: float = 4.0) -> Tensor:

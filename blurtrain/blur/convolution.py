@@ -30,14 +30,15 @@ def convolve(
     check_images(images)
     work = torch.float64 if images.dtype == torch.float64 else torch.float32
     # Kernels of `blurtrain.blur.kernels` are read-only arrays, of which torch wants a copy.
-    kernels = (torch.tensor(kernel) if isinstance(kernel, np.ndarray) else kernel).to(images.device, work)
+    given = torch.tensor(kernel) if isinstance(kernel, np.ndarray) else kernel
+    kernels = given.to(images.device, work, non_blocking=True)
     if kernels.ndim not in (2, 3) or any(k % 2 == 0 for k in kernels.shape[-2:]):
         raise ValueError(f"kernel must be [k, k] or [N, k, k] with k odd, not {list(kernels.shape)}")
     if kernels.ndim == 3 and len(kernels) != len(images):
         raise ValueError(f"{len(images)} images but {len(kernels)} kernels")
     if max(kernels.shape[-2:]) > MAX_SIDE:
         raise ValueError(f"kernel of {max(kernels.shape[-2:])} pixels a side: at most {MAX_SIDE} are supported")
-    if not bool(torch.isfinite(kernels).all()):
+    if not bool(torch.isfinite(given).all()):  # where they were given: a GPU need not be waited for
         raise ValueError("kernel has values that are not finite")
     n, channels, height, width = images.shape
     down, across = (k // 2 for k in kernels.shape[-2:])

@@ -70,7 +70,7 @@ def blur_matrices(
     blur = gaussian_matrix(sigmas, side, truncate, dtype, device)
     if box == 1:
         return blur
-    taps = torch.from_numpy(box_taps(box).copy()).to(device)
+    taps = torch.from_numpy(box_taps(box).copy()).to(device, non_blocking=True)
     return torch.matmul(taps_matrix(taps[None], side, dtype), blur)
 
 

@@ -43,8 +43,9 @@ def colour(images: Tensor, operations: Operations) -> Tensor:
         for which, operation in enumerate(OPERATIONS):
             rows = np.flatnonzero((number > k) & (order[:, k] == which))
             if len(rows):
-                at = torch.from_numpy(rows).to(images.device)
-                strength = torch.from_numpy(strengths[rows, min(which, 3)]).to(images)[:, None, None, None]
+                at, strength = torch.from_numpy(rows), torch.from_numpy(strengths[rows, min(which, 3)])
+                at = at.to(images.device, non_blocking=True)
+                strength = strength.to(images, non_blocking=True)[:, None, None, None]
                 images[at] = operation(images[at], strength).clamp_(0, 255).round_()
     return images
 

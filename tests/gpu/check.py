@@ -23,7 +23,7 @@ from types import FrameType
 from typing import Any
 
 from page import page
-from part import Context, Part, execute
+from part import UNFIT, Context, Part, execute
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_SECONDS = 460.0
@@ -69,7 +69,7 @@ class Check:
 
     def run(self) -> int:
         """Run the parts one after the other; returns the exit code."""
-        reason, code = "no time left", 0
+        reason, stopped = "no time left", 0
         with contextlib.ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="blurtrain-gpu-")))
             log = stack.enter_context((self.options.out / "gpu.log").open("w"))
@@ -78,11 +78,14 @@ class Check:
                 for part, outcome in zip(self.parts, self.outcomes, strict=True):
                     if self.deadline - time.monotonic() < LEAST_SECONDS:
                         break
-                    self._run_part(part, outcome, folder, environment, log)
+                    code = self._run_part(part, outcome, folder, environment, log)
                     print(_line(outcome), flush=True)
                     self._write()
+                    if code == UNFIT:
+                        reason = outcome["reason"]
+                        break
             except Interrupted as error:
-                reason, code = f"stopped by {error}", 128 + signal.Signals[str(error)]
+                reason, stopped = f"stopped by {error}", 128 + signal.Signals[str(error)]
             finally:
                 for outcome in self.outcomes:
                     if outcome["state"] == "not run" and not outcome["reason"]:
@@ -92,21 +95,22 @@ class Check:
         bad = [outcome["name"] for outcome in self.outcomes if outcome["state"] in ("failed", "not run")]
         if bad:
             print(f"failed or not run: {', '.join(bad)}")
-        return code or bool(bad)
+        return stopped or int(bool(bad))
 
     def _run_part(
         self, part: Part, outcome: dict[str, Any], folder: Path, environment: dict[str, str], log: Any
-    ) -> None:
+    ) -> int | None:
+        """Returns its exit code, None if it was ended."""
         seconds = min(part.seconds * PATIENCE[self.options.device], self.deadline - time.monotonic())
         report = folder / f"{part.name}.jsonl"
         print(f"\n=== {part.name} (at most {seconds:.0f} s)", file=log, flush=True)
         arguments = [sys.executable, __file__, "--run", part.name, "--device", self.options.device]
-        arguments += ["--parts", str(self.options.parts), "--work", str(folder), "--report", str(report)]
+        arguments += ["--parts", str(self.options.parts.resolve()), "--work", str(folder), "--report", str(report)]
         began, start = time.monotonic(), log.tell()
         process = subprocess.Popen(
             arguments, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
-        outcome["state"], ended = "failed", ""
+        outcome["state"], ended, code = "failed", "", None
         try:
             code = process.wait(seconds)
             ended = "" if code == 0 else f"ended with code {code}" if code > 0 else _signalled(-code)
@@ -123,6 +127,7 @@ class Check:
             with (self.options.out / "gpu.log").open(errors="replace") as lines:
                 lines.seek(start)
                 print("".join(lines.readlines()[-TAIL_LINES:]), end="")
+        return code
 
     def _write(self) -> None:
         machine = next(iter(self.outcomes[0]["rows"]), {})
@@ -153,9 +158,10 @@ def _line(outcome: dict[str, Any]) -> str:
 
 def kill_all(process: subprocess.Popen[bytes]) -> None:
     """End a process, its group, and its descendants that have left the group."""
-    for pid in (*_descendants(process.pid), process.pid):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
+    if process.poll() is None:
+        for pid in (*_descendants(process.pid), process.pid):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -20,6 +20,14 @@ class Skipped(Exception):
     """A part that cannot be run here, with the reason."""
 
 
+class Unfit(Exception):
+    """What makes a machine one that no part can be run on."""
+
+
+UNFIT = 4
+"""Exit code that says so."""
+
+
 @dataclass(frozen=True)
 class Context:
     """Where a part runs: "cuda" or "cpu", and a folder that all parts share."""
@@ -48,7 +56,7 @@ class Part:
 
 
 def execute(part: Part, context: Context, report: Path) -> int:
-    """Run a part in this process; returns its exit code (0: done or skipped)."""
+    """Run a part in this process; returns its exit code (0: done or skipped, UNFIT)."""
     with report.open("a", buffering=1) as lines:
 
         def tell(**what: Any) -> None:
@@ -66,6 +74,9 @@ def execute(part: Part, context: Context, report: Path) -> int:
                 tell(row=row)
         except Skipped as reason:
             tell(skipped=str(reason))
+        except Unfit as reason:
+            tell(failed=str(reason))
+            return UNFIT
         except Exception as error:
             traceback.print_exc()
             tell(failed=_cause(error))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from determinism import rows as determinism
-from part import Context, Part, Row, Skipped
+from part import Context, Part, Row, Skipped, Unfit
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,6 +30,8 @@ STUDY_REGIMES, STUDY_EPOCHS, STUDY_BATCH = 3, 100, 256
 def machine(c: Context) -> Iterator[Row]:
     import torch
 
+    if c.device == "cuda" and not torch.cuda.is_available():
+        raise Unfit("torch finds no CUDA device here; `make gpu DEVICE=cpu` rehearses on a processor")
     cuda = torch.cuda.get_device_properties(0) if c.device == "cuda" else None
     yield {
         "card": cuda.name if cuda else "no GPU",
@@ -77,29 +79,26 @@ def tests(c: Context) -> Iterator[Row]:
 
 
 def blur(c: Context) -> Iterator[Row]:
-    import torch
-
+    from blurtrain.bench import device_of
     from blurtrain.bench.bandwidth import bench_bandwidth
 
     batch, size, repeats = (4, 64, 2) if c.rehearsal else (256, 224, 20)
-    yield from bench_bandwidth(torch.device(c.device), batch, size, repeats)
+    yield from bench_bandwidth(device_of(c.device), batch, size, repeats)
 
 
 def blur_peers(c: Context) -> Iterator[Row]:
-    import torch
-
+    from blurtrain.bench import device_of
     from blurtrain.bench.blur import bench_blur
 
     batch, repeats = (2, 1) if c.rehearsal else (256, 5)
-    yield from bench_blur(torch.device(c.device), batch, repeats, quick=True)
+    yield from bench_blur(device_of(c.device), batch, repeats, quick=True)
 
 
 def train(c: Context, architecture: str, loader: str, **options: Any) -> Iterator[Row]:
-    import torch
-
+    from blurtrain.bench import device_of
     from blurtrain.bench.train import bench_train
 
-    yield from bench_train(torch.device(c.device), _bench(c, architecture=architecture, loader=loader, **options))
+    yield from bench_train(device_of(c.device), _bench(c, architecture=architecture, loader=loader, **options))
 
 
 def compiled(c: Context) -> Iterator[Row]:
@@ -115,24 +114,22 @@ def compiled(c: Context) -> Iterator[Row]:
 def packed(c: Context) -> Iterator[Row]:
     """Aggregate images/s, and what it makes of the study: images x epochs x regimes, evaluation and start not counted,
     every image at sigma 8, whole batches only."""
-    import torch
-
+    from blurtrain.bench import device_of
     from blurtrain.bench.packed import bench_packed
 
     counts, seconds = ((1, 2), 0.5) if c.rehearsal else ((1, 2, 4, 8), 5.0)
     images = sum(n // STUDY_BATCH * STUDY_BATCH for n in STUDY_IMAGES.values()) * STUDY_REGIMES * STUDY_EPOCHS
-    for row in bench_packed(torch.device(c.device), _bench(c, architecture="alexnet-sup"), counts, seconds):
+    for row in bench_packed(device_of(c.device), _bench(c, architecture="alexnet-sup"), counts, seconds):
         yield row | {"GPU hours of the 15 models": round(images / row["images_per_second"] / 3600, 2)}
 
 
 def sweep(c: Context, architecture: str) -> Iterator[Row]:
-    import torch
-
+    from blurtrain.bench import device_of
     from blurtrain.bench.sweep import bench_sweep
 
     levels, split, repeats = (3, "test", 1) if c.rehearsal else (33, "train", 3)
     bench = _bench(c, architecture=architecture, repeats=repeats)
-    yield from bench_sweep(torch.device(c.device), bench, split, levels)
+    yield from bench_sweep(device_of(c.device), bench, split, levels)
 
 
 def group_of_one(c: Context) -> Iterator[Row]:
@@ -141,10 +138,10 @@ def group_of_one(c: Context) -> Iterator[Row]:
     import torch.distributed as dist
     from torch.nn.parallel import DistributedDataParallel
 
-    from blurtrain.bench import medians
+    from blurtrain.bench import device_of, medians
     from blurtrain.models import build
 
-    device, backend = torch.device(c.device), "nccl" if c.device == "cuda" else "gloo"
+    device, backend = device_of(c.device), "nccl" if c.device == "cuda" else "gloo"
     dist.init_process_group(backend, init_method=f"file://{c.work}/rendezvous", rank=0, world_size=1)
     side, batch = (64, 4) if c.rehearsal else (224, 64)
     images = torch.rand(batch, 3, side, side, device=device)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from page import page
 from wheels import NAMES, ROOT, pins
 
@@ -135,6 +136,16 @@ def test_a_part_that_does_not_exist_is_refused(parts: Path, tmp_path: Path) -> N
     process = check(tmp_path / "out", "--parts", str(parts), "--only", "goods")
     assert "make gpu: no part goods; there are good, half" in process.communicate(timeout=60)[0]
     assert process.returncode == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a CUDA device")
+def test_a_machine_without_a_gpu_is_said_to_be_one_at_once(tmp_path: Path) -> None:
+    process = subprocess.run([sys.executable, CHECK, "--out", tmp_path], capture_output=True, text=True, timeout=120)
+    assert process.returncode == 1
+    assert "machine: failed: torch finds no CUDA device here; `make gpu DEVICE=cpu` rehearses" in process.stdout
+    ended = outcomes(tmp_path)
+    assert {part["state"] for name, part in ended.items() if name != "machine"} == {"not run"}
+    assert len({part["reason"] for part in ended.values()}) == 1
 
 
 def test_no_part_is_begun_when_no_time_is_left(parts: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from blurtrain.blur import convolve, gaussian_blur, kernels, resized_crop_blur
+from blurtrain.blur import box_blur, convolve, gaussian_blur, kernels, resized_crop_blur
 from blurtrain.data.augment import Transform
 from blurtrain.data.catalog import Dataset
 from blurtrain.data.loader import open_loader
@@ -31,7 +31,7 @@ SIGMAS = torch.tensor([0.0, 1.5, 8.0, 40.0])
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=GPU)])
 def device(request: pytest.FixtureRequest) -> torch.device:
-    return torch.device(request.param)
+    return torch.device("cuda", torch.cuda.current_device()) if request.param == "cuda" else torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -237,6 +237,22 @@ def test_nothing_in_a_step_waits_for_the_device(arithmetic: str, sigma: float | 
             torch.cuda.set_sync_debug_mode("error")
         try:
             trained.step(transform.train(pixels, np.arange(BATCH), k, sigma), labels, 1e-3, k)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.gpu
+@NO_GPU
+def test_no_blur_waits_for_the_device() -> None:
+    images = noise().float().to("cuda")
+    stacks = [np.array(kernels.shakes_for("train", range(BATCH))), np.stack([kernels.disk(4)] * BATCH)]
+    blurs = [lambda: gaussian_blur(images, SIGMAS), lambda: box_blur(images, 5, 9)]
+    blurs += [lambda stack=stack: convolve(images, stack) for stack in stacks]
+    for act in blurs:
+        act()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            act()
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
