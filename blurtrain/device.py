@@ -45,11 +45,11 @@ def claim_device(local_rank: int = 0) -> torch.device:
 @contextlib.contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
     """Whether GPUs may use TF32 inside, in products and convolutions alike (torch's own default allows it in
-    convolutions). By the newer flags alone: torch refuses to read `allow_tf32` once these differ from it."""
-    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn.conv
-    before = products.fp32_precision, convolutions.fp32_precision
-    products.fp32_precision = convolutions.fp32_precision = "tf32" if allowed else "ieee"
+    convolutions). By the older flags, as torch.compile reads these, which torch refuses where the newer ones differ."""
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, convolutions.allow_tf32
+    products.allow_tf32 = convolutions.allow_tf32 = allowed
     try:
         yield
     finally:
-        products.fp32_precision, convolutions.fp32_precision = before
+        products.allow_tf32, convolutions.allow_tf32 = before

@@ -66,7 +66,8 @@ def test_differences_are_those_that_labels_do_not_say() -> None:
 def test_differences_of_what_some_runs_do_not_have() -> None:
     weights = {"file": "w.pt", "sha256": "a" * 64}
     assert differences([made(), made(network={"pretrained": weights})]) == {
-        "network.pretrained.sha256": [None, "a" * 64]
+        "network.pretrained.sha256": [None, "a" * 64],
+        "network.pretrained.last_layer": [None, "drawn"],
     }
     mild = {"regime": "mild", "curriculum": {"schedule": "constant", "sigma": 1}}
     other = merge(mild, {"curriculum": {"schedule": "linear", "start": 1}})

@@ -66,15 +66,15 @@ def test_accuracy_is_measured_without_tf32(prepared: Dataset, tiny: Callable[...
 
     class Watching(MeanColour):
         def forward(self, images: Tensor) -> Tensor:
-            seen.add((torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision))
+            seen.add((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
             return super().forward(images)
 
-    model, settings, before = Watching(len(prepared.classes)), tiny(), torch.backends.cudnn.conv.fp32_precision
+    model, settings, before = Watching(len(prepared.classes)), tiny(), torch.backends.cudnn.allow_tf32
     for _ in range(2):
         transform = Transform.of(settings, prepared)
         accuracy(model, prepared, ResidentLoader(prepared.evaluation_images("test", 64), CPU), transform, settings)
-        assert torch.backends.cudnn.conv.fp32_precision == before
-    assert before == "tf32" and seen == {("ieee", "ieee")}
+        assert torch.backends.cudnn.allow_tf32 == before
+    assert before and seen == {(False, False)}
 
 
 def test_the_last_partial_batch_is_dropped_where_that_is_asked_for(

@@ -240,25 +240,25 @@ def test_what_is_published_is_the_moving_average_where_there_is_one() -> None:
 
 
 def test_tf32_is_for_the_network_alone(tf32_flags: None) -> None:
-    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
 
-    def flags() -> tuple[str, str]:
-        return products.fp32_precision, convolutions.fp32_precision
+    def flags() -> tuple[bool, bool]:
+        return products.allow_tf32, convolutions.allow_tf32
 
-    inside = list[tuple[str, str]]()
+    inside = list[tuple[bool, bool]]()
 
     def watch(_module: nn.Module, _inputs: Any, logits: Tensor) -> None:
         inside.append(flags())
         logits.register_hook(lambda _: inside.append(flags()))
 
-    for wanted, name in ((False, "ieee"), (True, "tf32")):
-        for before in (("ieee", "tf32"), ("tf32", "ieee")):
-            products.fp32_precision, convolutions.fp32_precision = before
+    for wanted in (False, True):
+        for before in ((False, True), (True, False)):
+            products.allow_tf32, convolutions.allow_tf32 = before
             trained = learner(tf32=wanted)
             trained.network.register_forward_hook(watch)
             inside.clear()
             train(trained, data(1))
-            assert inside == [(name, name)] * 2 and flags() == before, "forwards and backwards"
+            assert inside == [(wanted, wanted)] * 2 and flags() == before, "forwards and backwards"
             trained.network.register_forward_hook(_fail)
             with pytest.raises(ArithmeticError):
                 train(trained, data(1))
@@ -267,10 +267,9 @@ def test_tf32_is_for_the_network_alone(tf32_flags: None) -> None:
 
 @pytest.fixture
 def tf32_flags() -> Iterator[None]:
-    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn.conv
-    before = products.fp32_precision, convolutions.fp32_precision
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     yield
-    products.fp32_precision, convolutions.fp32_precision = before
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 def _fail(*_: Any) -> None:
