@@ -42,13 +42,15 @@ def test_losses_and_counts_do_not_depend_on_the_number_of_processes(
     for arithmetic, steps, tolerance in (("float64", 50, 1e-10), ("float32", 5, 1e-5)):
         if arithmetic == "float32" and "batch_norm_images" in extra:
             continue  # variances of four values: rounding is amplified without end
+        # Under batch norm also an image that is half of one colour amplifies rounding.
+        erasing = 0.0 if arithmetic == "float32" and network == "resnet-18" else 0.5
         settings = tiny(
             model=network,
             network={"architecture": network},
             data={"resolution": resolution},
             regime="blurry-to-clear",
             curriculum={"schedule": "stepwise", "sigmas": [8, 0]},
-            augmentation={"colour": 0.5, "erasing": 0.5},
+            augmentation={"colour": 0.5, "erasing": erasing},
             precision={"arithmetic": arithmetic},
             optimisation={"epochs": epochs if arithmetic == "float64" else 2, "batch_size": 8, **extra},
             loader={"threads": 1},
