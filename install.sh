@@ -121,8 +121,9 @@ torch=(--constraint constraints.txt torch)
 [ -z "${TORCH_INDEX:-}" ] || torch=(--no-deps --index-url "$TORCH_INDEX" "${torch[@]}")
 plan=$(mktemp)
 trap 'rm -f "$plan"' EXIT
-pip install --dry-run --report "$plan" "${torch[@]}"
-"$VENV/bin/python" - "$plan" <<'PY'
+# fast-deps: an index that does not serve metadata by themselves would have all of it downloaded twice.
+pip install --dry-run --use-feature=fast-deps --report "$plan" "${torch[@]}" 2>/dev/null || true
+"$VENV/bin/python" - "$plan" <<'PY' || true
 """What pip is about to bring for torch, and how much of it there is, before the long download."""
 import json, os, ssl, sys, urllib.request
 
