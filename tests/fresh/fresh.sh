@@ -68,6 +68,7 @@ for suite in "${suites[@]}"; do
     { tail "$tree.log" >&2; exit 1; }
   rm "$tree.log"
   cp /etc/resolv.conf "$tree/etc/resolv.conf"
+  printf '127.0.0.1 localhost\n127.0.1.1 %s\n' "$(hostname)" >"$tree/etc/hosts" # as Debian's installer leaves it
   [ -z "${PIP_CERT:-}" ] || cp "$PIP_CERT" "$tree/etc/ssl/certs/of-the-host.crt"
   git clone --quiet --no-hardlinks . "$tree/root/blurtrain"
   say "$suite: ready after $((SECONDS - began)) s; make demo, up to the first trained run"
