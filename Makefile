@@ -26,8 +26,8 @@ test-fresh:
 	tests/fresh/fresh.sh
 
 soak: install
-	.venv/bin/python tests/training/soak.py --kills 20
-	.venv/bin/python tests/training/soak.py --kills 20 --world 2
+	.venv/bin/python tests/soak.py --kills 20
+	.venv/bin/python tests/soak.py --kills 20 --world 2
 
 gpu:
 	$(PYTHON) tests/gpu/check.py --device $(DEVICE)

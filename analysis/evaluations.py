@@ -9,7 +9,8 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from blurtrain.errors import RunError, SettingsError
-from blurtrain.run import Run, read_json
+from blurtrain.files import read_json
+from blurtrain.run import Run
 from blurtrain.schema import validate
 
 REFERENCE = 224  # sigma is in pixels at this resolution, in every table and figure

@@ -17,7 +17,7 @@ from analysis.panels import Panel, panels
 from analysis.runs import Collected, results_csv, scan
 from analysis.statistics import Estimate
 from blurtrain.errors import RunError
-from blurtrain.run import publish
+from blurtrain.files import publish
 
 COMPARED = (0.0, 4.0, 8.0)
 """Sigmas at which the study's summary is given."""

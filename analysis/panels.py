@@ -12,7 +12,7 @@ from analysis.evaluations import CONDITIONS
 from analysis.literature import CLEAR, DATASETS, study_order
 from analysis.runs import swept
 from analysis.statistics import Estimate, accuracy, accuracy_ratio
-from blurtrain.labels import shown
+from blurtrain.settings.labels import shown
 
 _SAID_BY = {
     "resolution": ("data.resolution",),

@@ -10,9 +10,9 @@ import pandas as pd
 from analysis.evaluations import CONDITIONS, measured
 from analysis.literature import DATASETS, REGIMES, study_order
 from blurtrain.errors import RunError
-from blurtrain.labels import differences, model_label, regime_label, shown
 from blurtrain.run import Run, find
 from blurtrain.settings import Settings, settings_id
+from blurtrain.settings.labels import differences, model_label, regime_label, shown
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,11 @@ is claimed by mkdir, the settings and the result are published by an exclusive l
 """
 
 import contextlib
-import errno
 import json
 import logging
 import os
-import re
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,85 +27,11 @@ from typing import Any
 
 from blurtrain import __version__
 from blurtrain.errors import BlurtrainError, RunError, Stopped, Superseded
+from blurtrain.files import publish, publish_once, read_json, unwritable, write_json
 from blurtrain.settings import DEFAULT_MODEL, Settings, dump, load_resolved
 
 STALE_SECONDS = 60.0
 """A heartbeat older than this means that its process is gone or stuck."""
-
-
-Content = bytes | memoryview | str
-
-
-def publish(path: Path, content: Content) -> None:
-    """Write a file so that readers see the old content or the new, never a part, whatever is interrupted.
-
-    Raises RunError where it cannot be written (a full disk, say); the old content then stays.
-    """
-    temporary = _written_beside(path, content)
-    try:
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def publish_once(path: Path, content: Content) -> bool:
-    """As `publish`, but only if there is no such file yet; says whether this call was the one that made it."""
-    temporary = _written_beside(path, content)
-    try:
-        os.link(temporary, path)  # unlike open(..., "x"), the file appears with its content
-    except FileExistsError:
-        return False
-    finally:
-        temporary.unlink()
-    _sync_folder(path.parent)
-    return True
-
-
-def write_json(path: Path, document: Any) -> None:
-    """Publish a document as JSON, a list of numbers on one line."""
-    publish(path, _NUMBERS.sub(lambda found: re.sub(r"\s+", " ", found[0]), json.dumps(document, indent=1)))
-
-
-_NUMBERS = re.compile(r"\[\n[-+.\deE,\s]*\]")  # a line feed inside a JSON string would be written as \n
-
-
-def _written_beside(path: Path, content: Content) -> Path:
-    temporary = path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}.{threading.get_ident()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)  # what could not be written to a full disk must not stay on it
-        if isinstance(error, OSError):
-            raise _unwritable(path, error) from error
-        raise
-    return temporary
-
-
-def _unwritable(path: Path, error: OSError) -> RunError:
-    cure = "free some, then start again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "is the folder writable?"
-    return RunError(f"{path}: cannot be written: {error.strerror}; {cure}")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def read_json(path: Path) -> Any | None:
-    """The content of a JSON file, None if there is no such file; raises RunError where it is damaged."""
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -254,7 +177,7 @@ def former_id(run_id: str, settings: Settings) -> str:
     return f"{names}-{DEFAULT_MODEL}-s{settings.seed}-{digest}"
 
 
-MEETING = "BLURTRAIN_MEETING"
+RENDEZVOUS = "BLURTRAIN_RENDEZVOUS"
 """The variable by which a launcher gives the processes that it starts together a word that no others have."""
 
 
@@ -319,7 +242,7 @@ class Attempt:
             self._journal.flush()
             os.fsync(self._journal.fileno())
         except OSError as error:
-            raise _unwritable(self.path / "journal.jsonl", error) from error
+            raise unwritable(self.path / "journal.jsonl", error) from error
 
     def beat(self, **progress: Any) -> None:
         """Renew the heartbeat: `sequence` grows as long as this attempt lives."""

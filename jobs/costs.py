@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blurtrain.data.catalog import open_dataset
+from blurtrain.data.dataset import open_dataset
 from blurtrain.errors import BlurtrainError
-from blurtrain.run import Run, read_json
+from blurtrain.files import read_json
+from blurtrain.run import Run
 from jobs.grid import Member
 
 LOOKED_AT = 5

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from blurtrain.errors import JobError
-from blurtrain.run import read_json
+from blurtrain.files import read_json
 from jobs import probe, scheduler
 from jobs.cluster import Cluster, Resources
 from jobs.slurm import refused_words, sbatch_parameters

@@ -19,8 +19,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from blurtrain.curricula import shortfall
-from blurtrain.data.catalog import Dataset, Recipe, datasets, open_dataset
+from blurtrain.blur.curricula import shortfall
+from blurtrain.data.dataset import Dataset, datasets, open_dataset
+from blurtrain.data.preparation import Recipe
 from blurtrain.documents import merge, read_yaml
 from blurtrain.errors import SettingsError, nearest
 from blurtrain.run import former_id

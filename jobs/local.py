@@ -7,7 +7,6 @@ A lock is let go by the kernel when its holder dies, however it dies, so nothing
 """
 
 import contextlib
-import fcntl
 import os
 import signal
 import subprocess
@@ -19,7 +18,8 @@ from pathlib import Path
 from typing import IO
 
 from blurtrain.errors import JobError
-from blurtrain.run import Run, publish, read_json, write_json
+from blurtrain.files import held, is_held, publish, read_json, write_json
+from blurtrain.run import Run
 from blurtrain.settings import dump
 from jobs.grid import Member
 
@@ -186,7 +186,7 @@ def queued(runs: Path) -> dict[str, str]:
     return waiting
 
 
-def last_words(runs: Path, run_id: str) -> tuple[int | None, str]:
+def last_exit(runs: Path, run_id: str) -> tuple[int | None, str]:
     """Exit code and last line of output of the newest local process of this run; (None, "") if there was none."""
     logs = sorted((runs / ".local" / "queues").glob(f"*/logs/{run_id}.log"))
     if not logs:
@@ -211,37 +211,3 @@ def _signals_ignored(*signals: signal.Signals) -> Iterator[None]:
     finally:
         for number, handler in zip(signals, before, strict=True):
             signal.signal(number, handler)
-
-
-# --- locks ----------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def held(path: Path, patience: float = 2.0) -> Iterator[IO[bytes] | None]:
-    """Hold the lock on `path` by the open file; None if somebody else still does after `patience` seconds.
-
-    A little patience, because who only looks whether a lock is held (`is_held`) holds it for a moment.
-    """
-    deadline = time.monotonic() + patience
-    with path.open("ab") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    yield None
-                    return
-                time.sleep(0.02)
-            except OSError as error:
-                raise JobError(
-                    f"{path}: this file system has no locks ({error.strerror}); choose another --runs"
-                ) from None
-        yield file
-
-
-def is_held(path: Path) -> bool:
-    if not path.exists():
-        return False
-    with held(path, patience=0.0) as ours:
-        return ours is None

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from blurtrain.run import read_json, write_json
+from blurtrain.files import read_json, write_json
 
 NODE, FOLDER = "unfit node", "unfit folder"
 ROOM, LOCAL_ROOM = 2**30, 2**26

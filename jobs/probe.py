@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from blurtrain.run import publish, publish_once, write_json
+from blurtrain.files import publish, publish_once, write_json
 from jobs import node
 from jobs.cluster import Resources
 from jobs.work import srun
@@ -59,8 +59,8 @@ def all_reduce(runs: Path, world: int) -> dict[str, Any]:
     """The sum over all processes of what each knows of itself."""
     import torch
 
+    from blurtrain.distributed import process_group
     from blurtrain.settings import Settings
-    from blurtrain.training.distributed import process_group
 
     with process_group(Settings(dataset="probe", regime="probe"), runs) as group:
         total = group.sum(torch.full((1,), float(group.rank + 1), device=group.device))

@@ -28,7 +28,7 @@ def time_limit() -> float | None:
         return None
 
 
-def put_back(why: str, without: Sequence[str] = ()) -> str:
+def requeue_job(why: str, without: Sequence[str] = ()) -> str:
     """Put this job back into the queue, unless it is no longer ours to say; not on the nodes `without`.
 
     Returns `why`, and how it went. Raises JobError where SLURM does not answer for minutes.

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from blurtrain.errors import JobError
-from blurtrain.run import Run, read_json
+from blurtrain.files import held, read_json
+from blurtrain.run import Run
 from jobs import local, node, scheduler
 from jobs.cluster import Cluster, Resources, check_resources
 from jobs.grid import Member
@@ -27,7 +28,7 @@ RESTARTS = 64
 
 
 @dataclass(frozen=True)
-class Place:
+class ArrayTask:
     """Where a run is in what was submitted."""
 
     submission: Submission
@@ -41,19 +42,19 @@ class Place:
         return base if not base or len(self.array.tasks) == 1 else f"{base}_{self.task}"
 
 
-def places(records: Iterable[Submission], wanted: Iterable[str]) -> dict[str, list[Place]]:
+def places(records: Iterable[Submission], wanted: Iterable[str]) -> dict[str, list[ArrayTask]]:
     """Where each of the wanted runs was submitted, oldest first; abandoned submissions do not count."""
-    found: dict[str, list[Place]] = {run_id: [] for run_id in wanted}
+    found: dict[str, list[ArrayTask]] = {run_id: [] for run_id in wanted}
     for submission in records:
         for array in () if submission.abandoned else submission.arrays:
             for task, members in enumerate(array.tasks):
                 for run_id in members:
                     if run_id in found:
-                        found[run_id].append(Place(submission, array, task))
+                        found[run_id].append(ArrayTask(submission, array, task))
     return found
 
 
-def in_queue(found: Mapping[str, Sequence[Place]]) -> dict[str, scheduler.Job]:
+def in_queue(found: Mapping[str, Sequence[ArrayTask]]) -> dict[str, scheduler.Job]:
     """The job of each run that has one in SLURM's queue, waiting or running."""
     names = {place.array.name for places_ in found.values() for place in places_}
     jobs = {(job.name, job.task): job for job in scheduler.queue(sorted(names))}
@@ -86,7 +87,7 @@ def submit(members: Sequence[Member], runs: Path, cluster: Cluster, python: str 
         lock.touch()
     except OSError as error:
         raise JobError(f"{runs}: cannot be written: {error.strerror}; choose another --runs") from None
-    with local.held(lock, patience=PATIENCE_SECONDS) as alone:
+    with held(lock, patience=PATIENCE_SECONDS) as alone:
         if not alone:
             raise JobError(f"{lock}: another submission has been at it for {PATIENCE_SECONDS:g} s; try again later")
         _take_up(submissions(runs))
@@ -135,7 +136,7 @@ def existing(runs: Path) -> set[str]:
         return set()
 
 
-def ours(run: Run, found: Sequence[Place]) -> bool:
+def ours(run: Run, found: Sequence[ArrayTask]) -> bool:
     """Whether the newest attempt was made by one of these jobs: then SLURM knows whether it still lives."""
     attempts = run.attempts()
     origin = (read_json(attempts[-1] / "origin.json") if attempts else None) or {}

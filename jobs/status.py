@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from blurtrain.errors import REQUEUE, JobError
-from blurtrain.labels import differences, model_label, regime_label, shown
-from blurtrain.run import STALE_SECONDS, Run, read_json
+from blurtrain.files import read_json
+from blurtrain.run import STALE_SECONDS, Run
+from blurtrain.settings.labels import differences, model_label, regime_label, shown
 from jobs import local, scheduler, slurm
 from jobs.grid import Member
-from jobs.slurm import Place
+from jobs.slurm import ArrayTask
 from jobs.submissions import submissions
 
 STATES = ("planned", "queued", "held", "running", "preempted", "stale", "failed", "cancelled", "done")
@@ -47,7 +48,7 @@ class Sources:
     """The newest queue that a run was ever in."""
     locks: set[str]
     """Runs that a worker of this machine has ever been at."""
-    places: Mapping[str, Sequence[Place]] = field(default_factory=dict)
+    places: Mapping[str, Sequence[ArrayTask]] = field(default_factory=dict)
     jobs: Mapping[str, scheduler.Job] = field(default_factory=dict)
     ended: Mapping[str, str] = field(default_factory=dict)
     now: float = 0.0
@@ -137,7 +138,7 @@ def _row(member: Member, swept: Mapping[str, Any], sources: Sources) -> dict[str
         return {**row, "state": "running"}
     if run.id in sources.local_queue:
         return {**row, "state": "queued", "job_id": sources.local_queue[run.id]}
-    return {**row, "submitted": False, **_of_nobody(run, attempts, sources)}
+    return {**row, "submitted": False, **_idle_row(run, attempts, sources)}
 
 
 def _of_a_job(
@@ -196,7 +197,7 @@ def _speed(beat: Mapping[str, Any]) -> dict[str, Any]:
     return {k: beat[k] for k in ("sigma", "images_per_second", "remaining_seconds") if k in beat}
 
 
-def _of_nobody(run: Run, attempts: Sequence[Path], sources: Sources) -> dict[str, Any]:
+def _idle_row(run: Run, attempts: Sequence[Path], sources: Sources) -> dict[str, Any]:
     """A run that nobody is at: not done, and neither waiting nor running."""
     last = _last_event(run) if attempts else NO_EVENT
     told = _error(last)
@@ -221,7 +222,7 @@ def _of_nobody(run: Run, attempts: Sequence[Path], sources: Sources) -> dict[str
             message = told or _last_output(place, run.id) or f"its job ended as {state}"
             return {**row, "state": "failed", "message": message}
         return {**row, "state": "stale", "message": "its job is gone; submit again to continue it"}
-    code, line = local.last_words(sources.runs, run.id)
+    code, line = local.last_exit(sources.runs, run.id)
     if local.was_cancelled(sources.runs, run.id):
         return {"state": "cancelled"}
     if code == REQUEUE or (code is None and last["event"] == "stopped"):
@@ -233,7 +234,7 @@ def _of_nobody(run: Run, attempts: Sequence[Path], sources: Sources) -> dict[str
     return {}
 
 
-def _last_output(place: Place, run_id: str) -> str:
+def _last_output(place: ArrayTask, run_id: str) -> str:
     """The last line of what the run, or else its job, has printed."""
     for path in outputs(place, run_id):
         with path.open("rb") as file:
@@ -243,7 +244,7 @@ def _last_output(place: Place, run_id: str) -> str:
     return ""
 
 
-def outputs(place: Place, run_id: str) -> list[Path]:
+def outputs(place: ArrayTask, run_id: str) -> list[Path]:
     """Where the run and its job print to, as far as it is there: the run's own output first."""
     folder = place.submission.folder
     job = [folder / place.array.name / f"{place.job}_0_log.{kind}" for kind in ("err", "out")]

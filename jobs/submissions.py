@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from blurtrain.run import publish, read_json, write_json
+from blurtrain.files import publish, read_json, write_json
 from jobs.cluster import Resources
 
 

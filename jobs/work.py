@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from blurtrain.errors import REQUEUE, JobError
-from blurtrain.run import MEETING, Run, publish, read_json, slurm_job, write_json
+from blurtrain.files import publish, read_json, write_json
+from blurtrain.run import RENDEZVOUS, Run, slurm_job
 from jobs import node, requeue
 from jobs.cluster import Resources
 
@@ -74,11 +75,11 @@ def work(task: Task) -> str:
         try:
             unfit, problems = _look_at_nodes(task)
         except StoppedEarly:
-            return requeue.put_back("stopped before it began")
+            return requeue.requeue_job("stopped before it began")
         if problems:
             return _after(task, {run_id: 1 for run_id, _ in open_}, spent, "; ".join(problems))
         if unfit:
-            return _elsewhere(task, open_[0][0], unfit)
+            return _requeue_elsewhere(task, open_[0][0], unfit)
         codes, late = _train(task, open_)
         stopped = [run_id for run_id, code in codes.items() if code in STOPPED]
         print(f"exit codes: {codes}{', by the time limit' if stopped and late else ''}", flush=True)
@@ -98,7 +99,7 @@ def _after(task: Task, codes: Mapping[str, int], spent: Sequence[str], why: str 
     tried = {run_id: _count(task, run_id, "failures") for run_id in failed}
     if stopped or any(times <= task.failures for times in tried.values()):
         ended = [f"{run_id} ended with {codes[run_id]}" for run_id in [*stopped, *failed]]
-        return requeue.put_back(why or ", ".join(ended))
+        return requeue.requeue_job(why or ", ".join(ended))
     if why:
         _give_up(task, failed, why)
     if failed or spent:
@@ -153,7 +154,7 @@ def _train(task: Task, members: list[tuple[str, str]]) -> tuple[dict[str, int], 
         processes[run_id] = subprocess.Popen(
             srun(task.resources, task.resources.tasks, cpus, task.start, *command, log=log),
             stdin=subprocess.DEVNULL,
-            env={**os.environ, MEETING: uuid.uuid4().hex},
+            env={**os.environ, RENDEZVOUS: uuid.uuid4().hex},
         )
     codes, late = _wait(processes, task.warning)
     for run_id, code in codes.items():
@@ -215,7 +216,7 @@ def _look_at_nodes(task: Task) -> tuple[dict[str, str], list[str]]:
     return unfit, problems
 
 
-def _elsewhere(task: Task, run_id: str, unfit: dict[str, str]) -> str:
+def _requeue_elsewhere(task: Task, run_id: str, unfit: dict[str, str]) -> str:
     for name, problem in unfit.items():
         print(f"{name}: {problem}", flush=True)
         with contextlib.suppress(Exception):  # it may be the very disk that is full
@@ -223,7 +224,7 @@ def _elsewhere(task: Task, run_id: str, unfit: dict[str, str]) -> str:
     said = "; ".join(f"{name}: {problem}" for name, problem in unfit.items())
     if _count(task, run_id, "moves") > MOVES:
         _give_up(task, [run_id], f"no node is fit for it: {said}")
-    return requeue.put_back(said, without=list(unfit))
+    return requeue.requeue_job(said, without=list(unfit))
 
 
 def _give_up(task: Task, run_ids: list[str], why: str) -> NoReturn:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blurtrain.data.catalog import Dataset, Recipe, prepare
+from blurtrain.data.dataset import Dataset
+from blurtrain.data.preparation import Recipe, prepare
 from blurtrain.documents import merge
 from blurtrain.settings import Settings, compose
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from blurtrain.cli import main
-from blurtrain.data.catalog import Dataset
+from blurtrain.data.dataset import Dataset
 
 COMMANDS = [
     (),
@@ -104,7 +104,13 @@ def test_a_watched_grid_is_shown_again_until_ctrl_c(here: Path, prepared: Datase
     (here / "grid.yaml").write_text("axes: {dataset: [textures], regime: [clear, blurry]}")
     command = ["grid", "status", "grid.yaml", "--data", str(prepared.folder.parent), "--watch"]
     with subprocess.Popen(
-        [sys.executable, "-m", "blurtrain", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "blurtrain", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # a job in the background is started deaf to it
     ) as watch:
         assert watch.stdout and watch.stderr
         shown = 0

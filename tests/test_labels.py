@@ -7,8 +7,8 @@ import pytest
 
 from blurtrain.documents import merge
 from blurtrain.errors import SettingsError
-from blurtrain.labels import differences, model_label, regime_label, shown
 from blurtrain.settings import PRESETS, Settings, compose, dump, load, load_resolved, run_id, settings_id
+from blurtrain.settings.labels import differences, model_label, regime_label, shown
 
 DATA_ID = "0123456789abcdef"
 

@@ -12,7 +12,8 @@ import pytest
 
 from blurtrain import run as run_module
 from blurtrain.errors import RunError, Superseded
-from blurtrain.run import Attempt, Run, find, publish, publish_once, read_json, write_json
+from blurtrain.files import publish, publish_once, read_json, write_json
+from blurtrain.run import Attempt, Run, find
 from blurtrain.settings import Settings, compose
 
 WRITERS = 8

@@ -6,11 +6,12 @@ from typing import Any, get_args
 
 import pytest
 
-from blurtrain.curricula import Curriculum
+from blurtrain.blur.curricula import Curriculum
 from blurtrain.documents import merge, parse_overrides, parse_yaml
 from blurtrain.errors import SettingsError
 from blurtrain.schema import Section, added_later
-from blurtrain.settings import PRESETS, _identity, compose, dump, load, load_resolved, run_id
+from blurtrain.settings import PRESETS, compose, dump, load, load_resolved, run_id
+from blurtrain.settings.identity import identity_of
 
 MINIMAL = {"dataset": "faces", "regime": "clear"}
 DATA_ID = "0123456789abcdef"
@@ -185,7 +186,7 @@ def test_the_order_of_overrides_of_one_section_does_not_matter(file: Path) -> No
 @pytest.fixture
 def presets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Preset files of our own: model, dataset and regime each say what the next contradicts."""
-    from blurtrain import settings
+    from blurtrain.settings import composition
 
     root = tmp_path / "configs"
     for name, text in {
@@ -196,10 +197,10 @@ def presets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     }.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / f"{name}.yaml").write_text(text)
-    settings._presets.cache_clear()
-    monkeypatch.setattr(settings, "PRESETS", root)
+    composition._presets.cache_clear()
+    monkeypatch.setattr(composition, "PRESETS", root)
     yield root
-    settings._presets.cache_clear()
+    composition._presets.cache_clear()
 
 
 def test_later_layers_win(presets: Path, file: Path) -> None:
@@ -471,9 +472,9 @@ def test_what_is_added_later_leaves_the_identity_of_old_settings_as_it_was() -> 
     class NewRun(Section):
         part: New = New()
 
-    assert _identity(NewRun()) == _identity(OldRun()) == {"part": {"a": 1}}
-    assert _identity(NewRun(part=New(a=2, b=None, c=3))) == _identity(OldRun(part=Old(a=2)))
-    assert _identity(NewRun(part=New(b=2, c=4))) == {"part": {"a": 1, "b": 2, "c": 4}}
+    assert identity_of(NewRun()) == identity_of(OldRun()) == {"part": {"a": 1}}
+    assert identity_of(NewRun(part=New(a=2, b=None, c=3))) == identity_of(OldRun(part=Old(a=2)))
+    assert identity_of(NewRun(part=New(b=2, c=4))) == {"part": {"a": 1, "b": 2, "c": 4}}
     with pytest.raises(ValueError, match="greater than 0"):
         New(b=0)
 
@@ -512,9 +513,10 @@ def test_resolved_settings_survive_the_round_trip(tmp_path: Path) -> None:
 def test_resolved_settings_do_not_depend_on_presets(presets: Path, tmp_path: Path) -> None:
     (tmp_path / "settings.yaml").write_text(dump(compose(MINIMAL, "test")))
     (presets / "regimes" / "clear.yaml").write_text("curriculum: {schedule: constant, sigma: 5}\n")
-    from blurtrain import settings
 
-    settings._presets.cache_clear()
+    from blurtrain.settings import composition
+
+    composition._presets.cache_clear()
     assert load_resolved(tmp_path / "settings.yaml").curriculum.model_dump()["sigmas"] == (8, 4)
 
 

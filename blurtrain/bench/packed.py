@@ -12,7 +12,7 @@ import torch
 
 from blurtrain.bench import synchronise
 from blurtrain.bench.train import Bench, Pipeline, opened
-from blurtrain.data.catalog import Dataset
+from blurtrain.data.dataset import Dataset
 from blurtrain.errors import BlurtrainError
 from blurtrain.settings import Settings
 

@@ -14,12 +14,13 @@ from torch import Tensor
 from blurtrain.bench import medians
 from blurtrain.data.augment import Transform
 from blurtrain.data.batches import Batch
-from blurtrain.data.catalog import Dataset, Recipe, prepare
+from blurtrain.data.dataset import Dataset
 from blurtrain.data.loader import open_loader, training_order
+from blurtrain.data.preparation import Recipe, prepare
 from blurtrain.device import ask_for_determinism, cores
+from blurtrain.distributed import Group
 from blurtrain.models import build
 from blurtrain.settings import Settings, compose
-from blurtrain.training.distributed import Group
 from blurtrain.training.learner import Learner
 
 SIGMA = 8.0

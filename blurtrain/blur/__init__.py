@@ -1,7 +1,28 @@
-"""Blur as mathematics: kernels, image operators on any device, and curricula. Knows nothing of datasets or training."""
+"""Blur: kernels, image operators on any device, and curricula. Knows nothing of datasets or training.
 
-from blurtrain.blur import kernels
-from blurtrain.blur.convolution import convolve
-from blurtrain.blur.operators import box_blur, gaussian_blur, resized_crop_blur
+What needs torch is imported when it is first asked for: settings name curricula, and are read without torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from blurtrain.blur import kernels
+    from blurtrain.blur.convolution import convolve
+    from blurtrain.blur.operators import box_blur, gaussian_blur, resized_crop_blur
 
 __all__ = ["box_blur", "convolve", "gaussian_blur", "kernels", "resized_crop_blur"]
+_WHERE = {
+    "convolve": "convolution",
+    "box_blur": "operators",
+    "gaussian_blur": "operators",
+    "resized_crop_blur": "operators",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "kernels":
+        return importlib.import_module("blurtrain.blur.kernels")
+    if name in _WHERE:
+        return getattr(importlib.import_module(f"blurtrain.blur.{_WHERE[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from blurtrain import curricula as c
+from blurtrain.blur import curricula as c
 
 Sigma = TypeVar("Sigma", float, NDArray[np.float64])
 

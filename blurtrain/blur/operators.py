@@ -25,13 +25,13 @@ from blurtrain.blur.product import (
     apply,
     arithmetic_dtype,
     centred,
+    channels_first_product,
+    channels_last_product,
     exact_dtype,
     result_dtype,
     rounded,
     rounded_weights,
     shifted,
-    straight,
-    turned,
 )
 from blurtrain.blur.shared import NO_BOX, blur_matrices, blur_operators, crop_operators, stride
 
@@ -131,7 +131,9 @@ def resized_crop_blur(
             matrix = torch.matmul(blur_matrices(some, box[axis], sides[axis], truncate, device, exact), matrix)
         return rounded_weights(matrix, work)
 
-    return apply(images, lambda part: [(operator(0, part), operator(1, part))], dtype, work, sides, turned)
+    return apply(
+        images, lambda part: [(operator(0, part), operator(1, part))], dtype, work, sides, channels_last_product
+    )
 
 
 def by_image(images: Tensor) -> bool:
@@ -164,9 +166,9 @@ def crop_image(
     first, *finer = crop_operators(height, width, flip, sigma, box, sides, interpolation, truncate, step, work)
     pixels, offset = centred(image[None, :, top : top + height, left : left + width], work)
     if pixels.stride(1) == 1:
-        pixels = turned(pixels, *first)
+        pixels = channels_last_product(pixels, *first)
     else:  # channels that are apart in memory are as good as images of their own
-        pixels = torch.cat([turned(channel, *first) for channel in pixels.split(1, 1)], 1)
+        pixels = torch.cat([channels_last_product(channel, *first) for channel in pixels.split(1, 1)], 1)
     _finish(pixels[0], offset, finer, out, affine)
 
 
@@ -180,7 +182,7 @@ def blur_image(
     finer: list[Operators] = []
     if sigma:
         first, *finer = blur_operators(sigma, NO_BOX, sides, truncate, step, image.device, pixels.dtype)
-        pixels = straight(pixels[None], *first)[0]
+        pixels = channels_first_product(pixels[None], *first)[0]
     _finish(pixels, offset, finer, out, affine)
 
 
@@ -194,7 +196,7 @@ def _finish(pixels: Tensor, offset: int, finer: list[Operators], out: Tensor, af
         pixels = torch.addcmul(shift, shifted(pixels, offset, shift.dtype), factor, out=few)
         offset = 0
     for rows, columns in finer:
-        pixels = turned(pixels[None].to(work), rows, columns)[0]
+        pixels = channels_last_product(pixels[None].to(work), rows, columns)[0]
     if pixels is not out:
         out.copy_(shifted(pixels, offset, out.dtype))
 
@@ -217,7 +219,7 @@ def _blurred(
         shared = blur_operators(sigma, box, (height, width), truncate, step, images.device, work)
         if sigma == 0 and box == NO_BOX:
             return rounded(images, result_dtype(images, dtype))
-        return apply(images, lambda _: shared, dtype, work, (height, width), straight)
+        return apply(images, lambda _: shared, dtype, work, (height, width), channels_first_product)
 
     def operator(part: slice, axis: int) -> Tensor:
         some = blur_matrices(sigma[part], box[axis], images.shape[2 + axis], truncate, images.device, exact_dtype(work))
@@ -227,7 +229,7 @@ def _blurred(
         rows = operator(part, 0)
         return [(rows, rows if (box[0], height) == (box[1], width) else operator(part, 1))]
 
-    return apply(images, operators, dtype, work, (height, width), straight)
+    return apply(images, operators, dtype, work, (height, width), channels_first_product)
 
 
 def _check_sigma(images: Tensor, sigma: float | Tensor) -> None:

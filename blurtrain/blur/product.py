@@ -68,7 +68,7 @@ def shifted(pixels: Tensor, offset: int, result: torch.dtype) -> Tensor:
     return (pixels.float() + offset).to(result)
 
 
-def straight(pixels: Tensor, rows: Tensor | Band, columns: Tensor | Band) -> Tensor:
+def channels_first_product(pixels: Tensor, rows: Tensor | Band, columns: Tensor | Band) -> Tensor:
     """`rows X columns^T` for images [N, C, H, W] whose channels are apart in memory."""
     return _down(rows, _along(pixels, columns))
 
@@ -91,7 +91,7 @@ def _down(rows: Tensor | Band, pixels: Tensor) -> Tensor:
     return torch.cat([torch.matmul(weights, pixels[..., first:last, :]) for first, last, weights in rows], -2)
 
 
-def turned(images: Tensor, rows: Tensor | Band, columns: Tensor | Band) -> Tensor:
+def channels_last_product(images: Tensor, rows: Tensor | Band, columns: Tensor | Band) -> Tensor:
     """`rows X columns^T` for images [N, C, H, W] whose channels lie beside each other (by a band: for one image).
 
     They are taken as they are: the axis to contract comes first, and what it becomes is last, so that the other axis is

@@ -11,7 +11,7 @@ from blurtrain.errors import DataError, SettingsError
 
 
 def _prepare(options: argparse.Namespace) -> int:
-    from blurtrain.data.catalog import Recipe, prepare
+    from blurtrain.data.preparation import Recipe, prepare
     from blurtrain.schema import validate
 
     if options.grid:
@@ -50,7 +50,7 @@ def _prepare(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from blurtrain.data.catalog import datasets, open_dataset
+    from blurtrain.data.dataset import datasets, open_dataset
 
     chosen = [open_dataset(options.data, name) for name in options.names] or datasets(options.data)
     if not chosen:
@@ -62,7 +62,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from blurtrain.data.catalog import datasets
+    from blurtrain.data.dataset import datasets
 
     if not options.data.is_dir():
         raise DataError(f"{options.data}: no such folder; --data names the folder of prepared datasets")

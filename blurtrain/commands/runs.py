@@ -81,7 +81,7 @@ def _curriculum(options: argparse.Namespace) -> int:
     else:
         named = {"dataset": "any", "regime": options.settings}
         settings = compose(merge(named, parse_overrides(options.overrides)), "curriculum")
-    from blurtrain.blur.plot import save
+    from analysis.curriculum_figure import save
 
     save(settings, options.out)
     print(options.out)

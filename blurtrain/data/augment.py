@@ -15,8 +15,8 @@ from blurtrain.blur.light import linear_light, srgb
 from blurtrain.blur.operators import blur_image, by_image, crop_image
 from blurtrain.blur.shared import NO_BOX
 from blurtrain.data import erasing
-from blurtrain.data.catalog import Dataset
 from blurtrain.data.colour import DRAWS, Operations, colour, colour_image, drawn
+from blurtrain.data.dataset import Dataset
 from blurtrain.data.draws import uniform
 from blurtrain.data.erasing import Rectangles, erase
 from blurtrain.settings import Augmentation, Blur, Settings

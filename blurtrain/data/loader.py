@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from blurtrain.blur.curricula import Curriculum
 from blurtrain.blur.curriculum import sigmas
-from blurtrain.curricula import Curriculum
 from blurtrain.data.batches import Batch, on_device
 from blurtrain.data.draws import batch_draws, curriculum_draws, shuffled
 from blurtrain.data.reader import Reader
@@ -60,8 +60,8 @@ def training_sigmas(
 ) -> NDArray[np.float64]:
     """Blur of the images of an epoch in their global `order`, pixels at the reference resolution: [steps, batch_size].
 
-    A function of the seed, the epoch and the place in `order` alone: how many processes or passes share a batch, and
-    where a run is resumed, do not change an image's sigma.
+    A function of the seed, the epoch and the place in `order` alone: how many processes or micro-batches share a
+    batch, and where a run is resumed, do not change an image's sigma.
     """
     steps = len(order) // batch_size
     return sigmas(
@@ -74,14 +74,14 @@ def training_sigmas(
     )
 
 
-def share_of_rank(everyone: NDArray[Any], batch_size: int, rank: int, world: int) -> NDArray[Any]:
+def part_of_rank(global_order: NDArray[Any], batch_size: int, rank: int, world: int) -> NDArray[Any]:
     """Of values in the order of the global batches, those of `rank`: an equal share of each batch.
 
     Raises DataError where `world` does not divide the batch.
     """
     if batch_size % world:
         raise DataError(f"optimisation.batch_size={batch_size} cannot be shared evenly by {world} processes")
-    return everyone.reshape(-1, world, batch_size // world)[:, rank].reshape(-1)
+    return global_order.reshape(-1, world, batch_size // world)[:, rank].reshape(-1)
 
 
 def open_loader(settings: Settings, images: Labelled, device: torch.device) -> Loader:

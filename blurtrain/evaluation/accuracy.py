@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from blurtrain.blur.curriculum import feature_sigma_at_test, scaled
 from blurtrain.data.augment import Transform
-from blurtrain.data.catalog import Dataset, EvaluationImages
+from blurtrain.data.dataset import Dataset, EvaluationImages
 from blurtrain.data.loader import Loader
 from blurtrain.device import tf32
 from blurtrain.errors import DataError

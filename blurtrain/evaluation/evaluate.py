@@ -10,15 +10,16 @@ import torch
 
 from blurtrain.blur.curriculum import feature_sigma_at_test
 from blurtrain.data.augment import Transform
-from blurtrain.data.catalog import open_dataset
+from blurtrain.data.dataset import open_dataset
 from blurtrain.data.loader import open_loader
 from blurtrain.device import claim_device, cores
 from blurtrain.documents import merge, parse_overrides
 from blurtrain.errors import BlurtrainError, RunError
 from blurtrain.evaluation.accuracy import accuracy, cache_key
+from blurtrain.files import read_json, write_json
 from blurtrain.models import build
 from blurtrain.models.smoothing import Smoothing
-from blurtrain.run import Run, read_json, write_json
+from blurtrain.run import Run
 from blurtrain.schema import validate
 from blurtrain.settings import Settings, check_levels, run_id
 

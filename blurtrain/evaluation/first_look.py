@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from blurtrain.data.augment import Transform
-from blurtrain.data.catalog import Dataset
+from blurtrain.data.dataset import Dataset
 from blurtrain.models import build
 from blurtrain.models.pretrained import load_pretrained, logits_layer, usual_normalisation
 from blurtrain.settings import Network

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from blurtrain.blur import gaussian_blur
-from blurtrain.curricula import Curriculum, FeatureSmoothing
+from blurtrain.blur.curricula import Curriculum, FeatureSmoothing
 
 POOLINGS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d)
 

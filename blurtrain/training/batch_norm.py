@@ -15,8 +15,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import batch_norm
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from blurtrain.distributed import Group
 from blurtrain.errors import TrainingError
-from blurtrain.training.distributed import Group
 
 # timm's BatchNormAct2d holds the activation that follows, as children that are called in turn.
 KINDS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "BatchNormAct2d")

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from blurtrain.run import CHECKPOINTS, publish, saved_step
+from blurtrain.files import publish
+from blurtrain.run import CHECKPOINTS, saved_step
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
 from blurtrain.device import tf32
+from blurtrain.distributed import Group
 from blurtrain.errors import TrainingError
 from blurtrain.settings import Settings
 from blurtrain.training.batch_norm import freeze_statistics, share_statistics, update_running
-from blurtrain.training.distributed import Group
 from blurtrain.training.optimiser import build_optimiser
 
 HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -27,10 +27,10 @@ class Learner:
         number of processes do not fit together."""
         o, p = settings.optimisation, settings.precision
         self.settings, self.group, self.device = o, group, group.device
-        self.passes, self.tf32, self.half = o.accumulate, p.tf32, HALF.get(p.arithmetic)
+        self.micro_batches, self.tf32, self.half = o.accumulate, p.tf32, HALF.get(p.arithmetic)
         self.dtype = torch.float64 if p.arithmetic == "float64" else torch.float32
         self.network = self._with_batch_norm(network.to(self.device, self.dtype, memory_format=torch.channels_last))
-        self.average = copy.deepcopy(self.network).requires_grad_(False) if o.ema else None
+        self.ema = copy.deepcopy(self.network).requires_grad_(False) if o.ema else None
         self.distributed = None
         if group.world > 1:
             self.distributed = DistributedDataParallel(self.network, gradient_as_bucket_view=True)
@@ -44,20 +44,20 @@ class Learner:
         """The first step whose loss was no finite number; -1: none."""
 
     def _with_batch_norm(self, network: nn.Module) -> nn.Module:
-        share, rest = divmod(self.settings.batch_size, self.group.world * self.passes)
+        share, rest = divmod(self.settings.batch_size, self.group.world * self.micro_batches)
         if rest:
             raise TrainingError(
                 f"optimisation.batch_size={self.settings.batch_size} cannot be shared evenly by {self.group.world} "
-                f"processes in {self.passes} passes each (optimisation.accumulate)"
+                f"processes in {self.micro_batches} micro-batches each (optimisation.accumulate)"
             )
         if self.settings.batch_norm == "frozen":
             return freeze_statistics(network)
         # Running statistics change once a step, and not at all by a step that is left out.
-        always = self.passes > 1 or self.settings.non_finite == "skip" or self.half == torch.float16
+        always = self.micro_batches > 1 or self.settings.non_finite == "skip" or self.half == torch.float16
         images = self.settings.batch_norm_images or self.settings.batch_size
         return share_statistics(network, images, share, self.group, always=always)
 
-    def settle(self, images: Tensor) -> None:
+    def warm_up(self, images: Tensor) -> None:
         """One pass whose gradients are thrown away, before the first step and before a state is loaded.
 
         By it DistributedDataParallel finds the order in which it sums gradients for good. It does so in its first step;
@@ -81,27 +81,29 @@ class Learner:
         images = images.to(self.dtype if self.half is None else images.dtype, memory_format=torch.channels_last)
         self.optimiser.zero_grad(set_to_none=True)
         with tf32(self.tf32):
-            passes = list(zip(images.chunk(self.passes), labels.chunk(self.passes), strict=True))
-            parts = [self._pass(*part, last=k == self.passes - 1) for k, part in enumerate(passes)]
+            micro_batches = list(zip(images.chunk(self.micro_batches), labels.chunk(self.micro_batches), strict=True))
+            parts = [self._micro_batch(*part, last=k == self.micro_batches - 1) for k, part in enumerate(micro_batches)]
         sums = torch.stack(parts).sum(0)
         finite = torch.isfinite(sums[0])
         self.first_bad = torch.where((self.first_bad < 0) & ~finite, number, self.first_bad)
         good = self._update()
         update_running(self.network, self.group, good)
-        self._follow(good)
+        self._update_ema(good)
         if good is None:
             return torch.cat([sums, torch.zeros_like(sums[:1])])
-        left_out = (~good).double() * len(labels)
-        return torch.cat([torch.where(good & finite, sums, 0.0), left_out[None]])
+        skipped = (~good).double() * len(labels)
+        return torch.cat([torch.where(good & finite, sums, 0.0), skipped[None]])
 
-    def _pass(self, images: Tensor, labels: Tensor, *, last: bool) -> Tensor:
+    def _micro_batch(self, images: Tensor, labels: Tensor, *, last: bool) -> Tensor:
         """Forward and backward; gradients are summed over the processes in the last pass of a step only."""
         with self.distributed.no_sync() if self.distributed and not last else contextlib.nullcontext():
             with self._arithmetic():
                 logits = self.model(images)
             logits = logits.to(self.dtype)
             loss = cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing)
-            (loss / self.passes if self.scaler is None else self.scaler.scale(loss / self.passes)).backward()
+            (
+                loss / self.micro_batches if self.scaler is None else self.scaler.scale(loss / self.micro_batches)
+            ).backward()
         correct = (logits.detach().argmax(1) == labels).sum()
         n = torch.full_like(correct, len(labels))
         return torch.stack([loss.detach().double() * n, correct.double(), n.double()])
@@ -125,10 +127,10 @@ class Learner:
         return good
 
     @torch.no_grad()
-    def _follow(self, good: Tensor | None) -> None:
+    def _update_ema(self, good: Tensor | None) -> None:
         """Move the average towards the weights, but not by a step that was left out."""
-        if self.average is not None:
-            average, weights = list(self.average.parameters()), list(self.network.parameters())
+        if self.ema is not None:
+            average, weights = list(self.ema.parameters()), list(self.network.parameters())
             share = 1 - self.settings.ema
             # torch.optim.swa_utils has the same, but cannot leave out a step without asking the device.
             kept = share if good is None else [(share * good).to(weights[0].dtype)] * len(weights)
@@ -139,19 +141,19 @@ class Learner:
 
     def trained(self) -> nn.Module:
         """The network to evaluate and publish: the moving average, where there is one, with the buffers as they are."""
-        if self.average is None:
+        if self.ema is None:
             return self.network
-        for old, new in zip(self.average.buffers(), self.network.buffers(), strict=True):
+        for old, new in zip(self.ema.buffers(), self.network.buffers(), strict=True):
             old.copy_(new)
-        return self.average
+        return self.ema
 
-    def is_sound(self) -> bool:
+    def is_finite(self) -> bool:
         """Whether all weights are finite numbers; waits for the device."""
         return bool(torch.isfinite(torch.nn.utils.get_total_norm(self.network.parameters())))
 
     def state(self) -> dict[str, Any]:
         """All that a step changes, for a checkpoint."""
-        parts = {"model": self.network, "optimiser": self.optimiser, "scaler": self.scaler, "average": self.average}
+        parts = {"model": self.network, "optimiser": self.optimiser, "scaler": self.scaler, "average": self.ema}
         return {name: part.state_dict() for name, part in parts.items() if part is not None}
 
     def load(self, state: dict[str, Any]) -> None:
@@ -160,5 +162,5 @@ class Learner:
         self.optimiser.load_state_dict(state["optimiser"])
         if self.scaler is not None:
             self.scaler.load_state_dict(state["scaler"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["average"])

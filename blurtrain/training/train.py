@@ -13,30 +13,31 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from blurtrain.blur.curricula import shortfall
 from blurtrain.blur.curriculum import feature_sigma, feature_sigma_at_test, scaled
-from blurtrain.curricula import shortfall
 from blurtrain.data.augment import Transform
-from blurtrain.data.catalog import Dataset, open_dataset
+from blurtrain.data.dataset import Dataset, open_dataset
 from blurtrain.data.draws import step_seed
 from blurtrain.data.loader import (
     Labelled,
     Loader,
     open_loader,
-    share_of_rank,
+    part_of_rank,
     training_order,
     training_sigmas,
 )
+from blurtrain.distributed import Group, SharedFlags, process_group
 from blurtrain.errors import DataError, Stopped, TrainingError
 from blurtrain.evaluation.accuracy import accuracy, cache_key, headline, measured
 from blurtrain.evaluation.first_look import first_look
+from blurtrain.files import publish, write_json
 from blurtrain.models import build, check_input
 from blurtrain.models.pretrained import load_pretrained
 from blurtrain.models.smoothing import Smoothing
-from blurtrain.run import Attempt, Run, former_id, publish, write_json
+from blurtrain.run import Attempt, Run, former_id
 from blurtrain.settings import DEFAULT_MODEL, Settings, run_id
 from blurtrain.training import checkpoint
 from blurtrain.training.batch_norm import freeze_statistics
-from blurtrain.training.distributed import Agreement, Group, process_group
 from blurtrain.training.learner import Learner
 from blurtrain.training.optimiser import learning_rate
 from blurtrain.training.progress import Progress, Stopwatch
@@ -60,7 +61,7 @@ class Training:
     transform: Transform
     learner: Learner
     smoothing: Smoothing
-    agreement: Agreement
+    flags: SharedFlags
     saved: float = field(default_factory=time.monotonic)
 
     @property
@@ -92,7 +93,7 @@ def train(settings: Settings, runs: Path) -> Run:
         run, settings = Run(former), settings.model_copy(update={"model": DEFAULT_MODEL})
     threads = settings.loader.threads or run.threads()
     with stop_signals() as stop, process_group(settings, runs, threads) as group:
-        if group.agree(run.result() is not None if group.leads else None):
+        if group.broadcast(run.result() is not None if group.is_main else None):
             log.info("%s is already done (`blurtrain evaluate` measures it at other sigmas)", run.path)
         else:
             _attempt(settings, dataset, run, group, stop)
@@ -102,17 +103,17 @@ def train(settings: Settings, runs: Path) -> Run:
 def _attempt(settings: Settings, dataset: Dataset, run: Run, group: Group, stop: StopRequest) -> None:
     """From the newest checkpoint to the result. A function of its own, so that nothing of it outlives the group."""
     attempt = (
-        Run.begin(run.path.parent, run.id, settings).new_attempt(settings, dataset.data_id) if group.leads else None
+        Run.begin(run.path.parent, run.id, settings).new_attempt(settings, dataset.data_id) if group.is_main else None
     )
     try:
         with Progress(settings, attempt) as progress:
             if attempt:
                 checkpoint.clean(run.checkpoints)
-            newest = group.agree(checkpoint.newest(run.checkpoints, run.id) if group.leads else None)
+            newest = group.broadcast(checkpoint.newest(run.checkpoints, run.id) if group.is_main else None)
             state = checkpoint.load(newest) if newest else None
             training = _begin(settings, run, dataset, group, attempt, stop, progress, state)
             position = _position(training, state)
-            _tell_start(training, position)
+            _log_start(training, position)
             if not state:
                 _look_at_pretrained(training)
             try:
@@ -122,7 +123,7 @@ def _attempt(settings: Settings, dataset: Dataset, run: Run, group: Group, stop:
                 _finish(training)
             finally:
                 with contextlib.suppress(RuntimeError):  # peers that are lost are told of elsewhere
-                    training.agreement.settle()
+                    training.flags.drain()
     except BaseException as error:
         if attempt:
             attempt.fail(error)
@@ -170,13 +171,13 @@ def _begin(
     smoothing = Smoothing(network, settings.curriculum)
     learner = Learner(network, settings, group)
     share, side = settings.optimisation.batch_size // group.world, settings.data.resolution
-    learner.settle(torch.zeros(share // learner.passes, 3, side, side, device=group.device))
+    learner.warm_up(torch.zeros(share // learner.micro_batches, 3, side, side, device=group.device))
     if state:
         learner.load(state)
     loader = _loader(settings, dataset, group)
-    transform, agreement = Transform.of(settings, dataset), Agreement(group, wishes=2)
+    transform, flags = Transform.of(settings, dataset), SharedFlags(group, flags=2)
     return Training(
-        settings, run, dataset, group, attempt, stop, progress, loader, transform, learner, smoothing, agreement
+        settings, run, dataset, group, attempt, stop, progress, loader, transform, learner, smoothing, flags
     )
 
 
@@ -189,12 +190,12 @@ def _position(training: Training, state: dict[str, Any] | None) -> Position:
     sums = torch.zeros(4, dtype=torch.float64, device=training.group.device)
     if state is None:
         return Position(0, 0, sums)
-    if training.group.leads:
+    if training.group.is_main:
         sums += torch.tensor(state["sums"], dtype=torch.float64)
     return Position(state["epoch"], state["step"], sums)
 
 
-def _tell_start(training: Training, position: Position) -> None:
+def _log_start(training: Training, position: Position) -> None:
     at, (attempt, group) = position.epoch * training.steps + position.step, (training.attempt, training.group)
     training.progress.begin(position.epoch + position.step / training.steps, at)
     if attempt:
@@ -235,15 +236,15 @@ def _train_epoch(training: Training, position: Position) -> None:
     """The rest of the epoch that the run is in; `position` keeps up with it."""
     settings, group, epoch = training.settings, training.group, position.epoch
     o, steps = settings.optimisation, training.steps
-    everyone = training_order(training.dataset.split("train")[0], settings.seed, epoch, o.batch_size)
-    blurs = training_sigmas(settings.curriculum, settings.seed, epoch, o.epochs, everyone, o.batch_size)
+    global_order = training_order(training.dataset.split("train")[0], settings.seed, epoch, o.batch_size)
+    blurs = training_sigmas(settings.curriculum, settings.seed, epoch, o.epochs, global_order, o.batch_size)
     # Of whole batches, so that every process blurs its share in the same way.
     varied, blur = bool(np.ptp(blurs, axis=1).any()), blurs.reshape(-1)
     mean_sigma = float(blur.mean())
     share, first = o.batch_size // group.world, position.step
     # Each pass is a slice of the batch, of which every process has its share.
     slice_size = o.batch_size // o.accumulate
-    order, blur = (share_of_rank(x, slice_size, group.rank, group.world)[first * share :] for x in (everyone, blur))
+    order, blur = (part_of_rank(x, slice_size, group.rank, group.world)[first * share :] for x in (global_order, blur))
     training.smoothing.sigma = feature_sigma(settings.curriculum, epoch)
     training.learner.model.train()
     watch, told = Stopwatch(group.device), position.sums.clone()
@@ -261,13 +262,13 @@ def _train_epoch(training: Training, position: Position) -> None:
             watch.passed(o.batch_size)
             training.progress.tick(epoch=epoch + position.step / steps, sigma=mean_sigma)
             if (at + 1) % settings.logging.every_steps == 0:
-                values = _measured(training, position.sums - told, everyone, epoch) | watch.lap()
+                values = _measured(training, position.sums - told, global_order, epoch) | watch.lap()
                 told = position.sums.clone()
                 training.progress.steps(
                     at + 1, epoch + position.step / steps, learning_rate=rate, sigma=mean_sigma, **values
                 )
-            _stop_or_save(training, position, everyone)
-    values = _measured(training, position.sums, everyone, epoch) | watch.total()
+            _stop_or_save(training, position, global_order)
+    values = _measured(training, position.sums, global_order, epoch) | watch.total()
     if not values["n"]:
         raise TrainingError(
             f"all {steps} steps of epoch {epoch + 1} were left out: none has a finite gradient; lower "
@@ -277,33 +278,33 @@ def _train_epoch(training: Training, position: Position) -> None:
     training.progress.epoch((epoch + 1) * steps, epoch + 1, learning_rate=rate, sigma=mean_sigma, **values)
 
 
-def _measured(training: Training, sums: Tensor, everyone: NDArray[np.int64], epoch: int) -> dict[str, float]:
+def _measured(training: Training, sums: Tensor, global_order: NDArray[np.int64], epoch: int) -> dict[str, float]:
     """Loss and accuracy of all processes from the sums of each; raises TrainingError where the loss is no number."""
     bad = (training.learner.first_bad >= 0).double()[None]
-    loss, correct, n, left_out, lost = training.group.sum(torch.cat([sums, bad])).tolist()
+    loss, correct, n, skipped, lost = training.group.sum(torch.cat([sums, bad])).tolist()
     o = training.settings.optimisation
     if lost and o.non_finite == "stop":
         first = min(step for step in training.group.gather(int(training.learner.first_bad)) if step >= 0)
         step = first - epoch * training.steps
-        rows = [training.dataset.store.rows[i]["path"] for i in everyone[step * o.batch_size :][:3]]
+        rows = [training.dataset.store.rows[i]["path"] for i in global_order[step * o.batch_size :][:3]]
         raise TrainingError(
             f"the loss is no finite number any more in step {step + 1} of epoch {epoch + 1}, whose batch of "
             f"{o.batch_size} begins with {', '.join(rows)}; lower optimisation.learning_rate, "
             "or leave such steps out by optimisation.non_finite=skip"
         )
     means = {"loss": loss / n, "top1": 100 * correct / n} if n else {}
-    return {**means, "n": int(n), "left_out": int(left_out)}
+    return {**means, "n": int(n), "skipped": int(skipped)}
 
 
-def _stop_or_save(training: Training, position: Position, everyone: NDArray[np.int64] | None = None) -> None:
+def _stop_or_save(training: Training, position: Position, global_order: NDArray[np.int64] | None = None) -> None:
     """Save where all processes have come to know that it is time to, or that one was asked to stop; then stop."""
     every = 60 * training.settings.checkpoints.every_minutes
-    due = training.group.leads and everyone is not None and time.monotonic() - training.saved >= every
-    stop, save = training.agreement(bool(training.stop), due)
+    due = training.group.is_main and global_order is not None and time.monotonic() - training.saved >= every
+    stop, save = training.flags(bool(training.stop), due)
     if not stop and not save:
         return
-    if everyone is not None:
-        _measured(training, position.sums, everyone, position.epoch)  # what is no number must not be saved
+    if global_order is not None:
+        _measured(training, position.sums, global_order, position.epoch)  # what is no number must not be saved
     _check_weights(training)
     total = training.group.sum(position.sums.clone()).tolist()
     if training.attempt:
@@ -321,7 +322,7 @@ def _stop_or_save(training: Training, position: Position, everyone: NDArray[np.i
 
 
 def _check_weights(training: Training) -> None:
-    if not training.learner.is_sound():
+    if not training.learner.is_finite():
         raise TrainingError(
             f"{training.run.path}: weights have become infinite or no numbers, and are not saved; lower "
             "optimisation.learning_rate"

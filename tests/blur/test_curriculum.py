@@ -10,8 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from blurtrain.blur.curriculum import feature_sigma, scaled, sigmas
-from blurtrain.curricula import (
+from blurtrain.blur.curricula import (
     ConstantBlur,
     CosineBlur,
     Curriculum,
@@ -26,6 +25,7 @@ from blurtrain.curricula import (
     StepwiseBlur,
     UniformBlur,
 )
+from blurtrain.blur.curriculum import feature_sigma, scaled, sigmas
 from blurtrain.data.draws import curriculum_draws
 from blurtrain.data.loader import training_sigmas
 from blurtrain.settings import Settings, run_id

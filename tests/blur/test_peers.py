@@ -9,8 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from blurtrain.blur.curriculum import feature_sigma, feature_sigma_at_test, sigmas
-from blurtrain.curricula import (
+from blurtrain.blur.curricula import (
     Curriculum,
     DevelopmentalBlur,
     FadingBlur,
@@ -20,6 +19,7 @@ from blurtrain.curricula import (
     StepwiseBlur,
     UniformBlur,
 )
+from blurtrain.blur.curriculum import feature_sigma, feature_sigma_at_test, sigmas
 from blurtrain.data.loader import training_sigmas
 from blurtrain.settings import PRESETS, compose
 

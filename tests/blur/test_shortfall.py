@@ -2,7 +2,7 @@
 
 import pytest
 
-from blurtrain.curricula import (
+from blurtrain.blur.curricula import (
     ConstantBlur,
     CosineBlur,
     Curriculum,

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from blurtrain.data.catalog import Dataset, Recipe, prepare
+from blurtrain.data.dataset import Dataset
+from blurtrain.data.preparation import Recipe, prepare
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from scipy import ndimage
 from blurtrain.blur import operators
 from blurtrain.data import augment, erasing
 from blurtrain.data.augment import Transform, random_crops
-from blurtrain.data.catalog import Dataset
+from blurtrain.data.dataset import Dataset
 from blurtrain.data.draws import uniform
 from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision)
 from blurtrain.settings import Augmentation, Blur, Settings

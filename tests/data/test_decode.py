@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blurtrain.data.decode import decode, read
+from blurtrain.data.preparation.decode import decode, read
 from blurtrain.errors import DataError
 
 RNG = np.random.default_rng(0)

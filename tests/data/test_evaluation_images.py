@@ -16,12 +16,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from blurtrain.data import catalog
 from blurtrain.data.augment import Transform
-from blurtrain.data.catalog import Dataset, EvaluationImages, Recipe, open_dataset, prepare
-from blurtrain.data.decode import decode
+from blurtrain.data.dataset import Dataset, EvaluationImages, open_dataset
 from blurtrain.data.loader import open_loader
-from blurtrain.data.tree import SPLITS
+from blurtrain.data.preparation import Recipe, prepare
+from blurtrain.data.preparation import prepare as catalog
+from blurtrain.data.preparation.decode import decode
+from blurtrain.data.preparation.tree import SPLITS
 from blurtrain.errors import DataError
 from blurtrain.evaluation.evaluate import evaluate
 from blurtrain.run import Run

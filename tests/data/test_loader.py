@@ -20,8 +20,8 @@ import torch
 from PIL import Image
 
 from blurtrain.data import jpeg
-from blurtrain.data.catalog import Dataset, open_dataset
-from blurtrain.data.loader import Loader, ResidentLoader, open_loader, share_of_rank, training_order
+from blurtrain.data.dataset import Dataset, open_dataset
+from blurtrain.data.loader import Loader, ResidentLoader, open_loader, part_of_rank, training_order
 from blurtrain.errors import DataError
 from blurtrain.settings import Loader as Settings
 
@@ -152,7 +152,7 @@ def test_ranks_together_see_the_global_batches_of_a_single_process(world: int) -
     indices = np.arange(1000, 1103)
     everyone = training_order(indices, seed=3, epoch=7, batch_size=20)
     alone = everyone.reshape(5, 20)
-    ranks = [share_of_rank(everyone, 20, rank, world).reshape(5, 20 // world) for rank in range(world)]
+    ranks = [part_of_rank(everyone, 20, rank, world).reshape(5, 20 // world) for rank in range(world)]
     assert np.array_equal(np.concatenate(ranks, axis=1), alone)
     assert len(np.unique(alone)) == 100 and set(alone.flat) <= set(indices)
     assert not np.array_equal(alone.ravel(), training_order(indices, 3, 8, 20))
@@ -160,7 +160,7 @@ def test_ranks_together_see_the_global_batches_of_a_single_process(world: int) -
 
 def test_batches_that_cannot_be_shared_or_filled_are_refused() -> None:
     with pytest.raises(DataError, match=r"batch_size=10 .* 3 processes"):
-        share_of_rank(np.arange(100), 10, 0, 3)
+        part_of_rank(np.arange(100), 10, 0, 3)
     with pytest.raises(DataError, match="batch_size=200 is more than the 100"):
         training_order(np.arange(100), 0, 0, 200)
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blurtrain.data import standins
-from blurtrain.data.standins import objects, textures, toys
+from blurtrain.data.preparation import standins
+from blurtrain.data.preparation.standins import objects, textures, toys
 
 SIZE = 32
 

@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from blurtrain.data import beton, jpeg, writer
+from blurtrain.data import beton, jpeg
 from blurtrain.data.beton import Encoding
-from blurtrain.data.catalog import Dataset, Recipe, open_dataset, prepare
-from blurtrain.data.decode import decode
+from blurtrain.data.dataset import Dataset, open_dataset
+from blurtrain.data.preparation import Recipe, prepare, writer
+from blurtrain.data.preparation.decode import decode
 from blurtrain.data.store import PixelStore
 from blurtrain.errors import DataError
 

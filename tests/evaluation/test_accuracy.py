@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from blurtrain.data.augment import Transform
-from blurtrain.data.catalog import Dataset
+from blurtrain.data.dataset import Dataset
 from blurtrain.data.loader import Loader, ResidentLoader
 from blurtrain.errors import DataError
 from blurtrain.evaluation.accuracy import accuracy, cache_key, headline

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from blurtrain.data.augment import Transform
-from blurtrain.data.catalog import Dataset, Recipe, prepare
+from blurtrain.data.dataset import Dataset
+from blurtrain.data.preparation import Recipe, prepare
 from blurtrain.evaluation import first_look as module
 from blurtrain.evaluation.first_look import FirstLook, class_mean_accuracy, first_look, sample
 from blurtrain.models import build

@@ -47,7 +47,7 @@ def machine(c: Context) -> Iterator[Row]:
 def data(c: Context) -> Iterator[Row]:
     """Draw the images that all later parts train on, and prepare them."""
     from blurtrain.bench.train import opened
-    from blurtrain.data.standins import draw
+    from blurtrain.data.preparation.standins import draw
 
     began = datetime.datetime.now()
     draw("faces" if c.rehearsal else "objects", _tree(c), size=80 if c.rehearsal else 256,

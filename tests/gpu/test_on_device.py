@@ -12,15 +12,15 @@ from torch.nn.functional import cross_entropy
 
 from blurtrain.blur import box_blur, convolve, gaussian_blur, kernels, resized_crop_blur
 from blurtrain.data.augment import Transform
-from blurtrain.data.catalog import Dataset
+from blurtrain.data.dataset import Dataset
 from blurtrain.data.loader import open_loader
+from blurtrain.distributed import Group
 from blurtrain.models import (
     build,
     torchvision_ops,  # noqa: F401  (before torchvision)
 )
 from blurtrain.settings import Augmentation, Blur, Settings
 from blurtrain.settings import Loader as LoaderSettings
-from blurtrain.training.distributed import Group
 from blurtrain.training.learner import Learner
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from blurtrain.data.catalog import Dataset
+from blurtrain.data.dataset import Dataset
 from blurtrain.settings import Settings, run_id
 from jobs.cluster import Resources
 from jobs.grid import Member

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from blurtrain.data.catalog import Dataset
+from blurtrain.data.dataset import Dataset
 from blurtrain.errors import JobError
 from blurtrain.run import Run
 from blurtrain.settings import Settings, run_id

@@ -11,7 +11,7 @@ import pytest
 from pretend import Answer, squeue, submitted
 
 from blurtrain.cli import main
-from blurtrain.data.catalog import Dataset
+from blurtrain.data.dataset import Dataset
 from blurtrain.errors import JobError
 from blurtrain.run import Run
 from jobs import slurm

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from blurtrain.cli import main
-from blurtrain.data.catalog import Dataset
+from blurtrain.data.dataset import Dataset
 from blurtrain.run import Run
 from jobs.grid import Member, as_begun, expand, read_grid
 from jobs.status import differing, states, table

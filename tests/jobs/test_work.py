@@ -237,7 +237,7 @@ def test_turns_without_progress_come_to_an_end(answer: Answer, task: Task, tmp_p
 
 
 def test_each_start_has_a_word_of_its_own(answer: Answer, task: Task, tmp_path: Path) -> None:
-    training(tmp_path, f"echo $BLURTRAIN_MEETING >> {tmp_path}/words")
+    training(tmp_path, f"echo $BLURTRAIN_RENDEZVOUS >> {tmp_path}/words")
     work(task)
     work(task)
     words = (tmp_path / "words").read_text().split()

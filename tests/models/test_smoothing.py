@@ -14,16 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from blurtrain.blur import gaussian_blur
-from blurtrain.curricula import (
-    ConstantBlur,
-    Curriculum,
-    FeatureSmoothing,
-    GeometricBlur,
-    MixBlur,
-    StepwiseBlur,
-)
+from blurtrain.blur.curricula import ConstantBlur, Curriculum, FeatureSmoothing, GeometricBlur, MixBlur, StepwiseBlur
 from blurtrain.data.augment import Transform
-from blurtrain.data.catalog import Dataset
+from blurtrain.data.dataset import Dataset
 from blurtrain.errors import Stopped
 from blurtrain.evaluation.accuracy import cache_key
 from blurtrain.evaluation.evaluate import evaluate

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from simulated import Cluster, wait
 
-from blurtrain.data.catalog import Dataset
+from blurtrain.data.dataset import Dataset
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -12,7 +12,7 @@ from grids import SmallGrid
 from outcomes import Undisturbed, check_end
 from simulated import Cluster
 
-from blurtrain.data.catalog import Dataset
+from blurtrain.data.dataset import Dataset
 
 pytestmark = pytest.mark.slurm
 

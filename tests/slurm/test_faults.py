@@ -11,7 +11,8 @@ from grids import SmallGrid, explain
 from outcomes import Undisturbed, check_end, events
 from simulated import Cluster, wait
 
-from blurtrain.data.catalog import Dataset, Recipe, prepare
+from blurtrain.data.dataset import Dataset
+from blurtrain.data.preparation import Recipe, prepare
 from blurtrain.run import Run
 
 pytestmark = pytest.mark.slurm

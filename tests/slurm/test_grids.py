@@ -13,7 +13,7 @@ import pytest
 from grids import SmallGrid
 from simulated import Cluster, wait
 
-from blurtrain.data.catalog import Dataset
+from blurtrain.data.dataset import Dataset
 
 pytestmark = pytest.mark.slurm
 

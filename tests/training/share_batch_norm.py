@@ -17,8 +17,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from blurtrain.distributed import Group
 from blurtrain.training.batch_norm import share_statistics, update_running
-from blurtrain.training.distributed import Group
 
 BATCH, STEPS, RATE = 32, 3, 0.1
 # Images that share statistics, and passes that the batch is cut into.

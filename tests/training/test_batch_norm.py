@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from blurtrain.distributed import Group
 from blurtrain.errors import TrainingError
 from blurtrain.models import build
 from blurtrain.training.batch_norm import (
@@ -22,7 +23,6 @@ from blurtrain.training.batch_norm import (
     share_statistics,
     update_running,
 )
-from blurtrain.training.distributed import Group
 
 sys.path.insert(0, str(Path(__file__).parent))
 import share_batch_norm as worker

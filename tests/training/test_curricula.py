@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blurtrain.data.augment import Transform
-from blurtrain.data.catalog import Dataset
+from blurtrain.data.dataset import Dataset
 from blurtrain.data.draws import batch_draws, curriculum_draws
 from blurtrain.data.loader import training_order
 from blurtrain.run import Run

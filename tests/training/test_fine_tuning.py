@@ -13,7 +13,7 @@ from processes import Training, codes
 from processes import run as in_processes
 from torch import Tensor
 
-from blurtrain.data.catalog import Recipe, prepare
+from blurtrain.data.preparation import Recipe, prepare
 from blurtrain.errors import BlurtrainError, SettingsError, TrainingError
 from blurtrain.evaluation.evaluate import evaluate
 from blurtrain.models import build

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from blurtrain.distributed import Group
 from blurtrain.errors import TrainingError
 from blurtrain.settings import Network, Optimisation, Precision, Pretrained, Settings
 from blurtrain.training.batch_norm import SharedBatchNorm
-from blurtrain.training.distributed import Group
 from blurtrain.training.learner import Learner
 
 ALONE = Group(0, 1, torch.device("cpu"))
@@ -279,8 +279,8 @@ def _fail(*_: Any) -> None:
 @pytest.mark.parametrize(
     ("batch_norm", "optimisation", "words"),
     [
-        (False, {"accumulate": 3}, "batch_size=8 cannot be shared evenly by 1 processes in 3 passes"),
-        (False, {"accumulate": 16}, "batch_size=8 cannot be shared evenly by 1 processes in 16 passes"),
+        (False, {"accumulate": 3}, "batch_size=8 cannot be shared evenly by 1 processes in 3 micro-batches"),
+        (False, {"accumulate": 16}, "batch_size=8 cannot be shared evenly by 1 processes in 16 micro-batches"),
         (
             True,
             {"accumulate": 2},

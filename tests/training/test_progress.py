@@ -26,7 +26,8 @@ from torch import Tensor, nn
 
 from blurtrain.data.augment import Transform
 from blurtrain.errors import BlurtrainError, RunError, Superseded, TrainingError
-from blurtrain.run import Attempt, Run, read_json
+from blurtrain.files import read_json
+from blurtrain.run import Attempt, Run
 from blurtrain.settings import Augmentation, Blur, Logging, Optimisation, Settings
 from blurtrain.training import progress as module
 from blurtrain.training.progress import Progress, Stopwatch
@@ -241,7 +242,7 @@ def test_the_journal_has_an_entry_per_epoch_and_per_so_many_steps(trained: Run) 
     assert [(e["at"], e["epoch"]) for e in epochs] == [(3, 1), (6, 2)]
     assert [e["sigma"] for e in (*steps, *epochs)] == [8, 0, 0, 8, 0]
     for entry in (*steps, *epochs):
-        assert math.isfinite(entry["loss"]) and 0 <= entry["top1"] <= 100 and entry["left_out"] == 0
+        assert math.isfinite(entry["loss"]) and 0 <= entry["top1"] <= 100 and entry["skipped"] == 0
         assert entry["learning_rate"] > 0 and entry["images_per_second"] > 0 and 0.01 < entry["memory_gib"] < 100
         assert 0 <= entry["data_wait"] <= 1
     # The first step of the second epoch is told with the last of the first one: two laps make no epoch.
@@ -258,7 +259,7 @@ def test_tensorboard_has_the_same_scalars(trained: Run) -> None:
             scalars = told.Scalars(f"{kind}/{name}")
             assert [s.step for s in scalars] == at
             assert [s.value for s in scalars] == pytest.approx([e[name] for e in entries], rel=1e-6)
-        assert [s.value for s in told.Scalars(f"{kind}/left_out")] == [0] * len(at)
+        assert [s.value for s in told.Scalars(f"{kind}/skipped")] == [0] * len(at)
     result = trained.result()
     assert result
     outcome = json.loads((trained.evaluations / result["accuracy"]).read_text())
@@ -345,8 +346,8 @@ def test_images_that_are_left_out_are_counted_and_no_more(
     bad_batches(monkeypatch, 0)
     run = train(skipping(tiny, every_steps=every_steps, every_minutes=every_minutes), tmp_path)
     (epoch,), steps = events(run, "epoch"), events(run, "step")
-    assert (epoch["left_out"], epoch["n"]) == (8, 16) and math.isfinite(epoch["loss"]) and run.result()
-    assert [(e["left_out"], e["n"]) for e in steps] == ([(8, 0), (0, 8), (0, 8)] if every_steps == 1 else [(8, 16)])
+    assert (epoch["skipped"], epoch["n"]) == (8, 16) and math.isfinite(epoch["loss"]) and run.result()
+    assert [(e["skipped"], e["n"]) for e in steps] == ([(8, 0), (0, 8), (0, 8)] if every_steps == 1 else [(8, 16)])
     assert all(("loss" in e) == ("top1" in e) == (e["n"] > 0) for e in steps)
 
 

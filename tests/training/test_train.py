@@ -12,7 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from blurtrain.data.catalog import Dataset
+from blurtrain.data.dataset import Dataset
 from blurtrain.errors import DataError
 from blurtrain.run import Run
 from blurtrain.settings import Settings, dump

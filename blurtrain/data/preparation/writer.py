@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from blurtrain.data import jpeg
 from blurtrain.data.beton import BetonWriter, Encoding
-from blurtrain.data.decode import read
+from blurtrain.data.preparation.decode import read
 from blurtrain.data.store import PixelStore, checksum
 from blurtrain.errors import DataError
 

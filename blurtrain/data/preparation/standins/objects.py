@@ -8,8 +8,25 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from blurtrain.data.standins.render import Part, Surface, compose, fitted, limb, random_light, render, rotation
-from blurtrain.data.standins.textures import PATTERNS, backdrop, clutter, contrasting, patterned, plain, random_colour
+from blurtrain.data.preparation.standins.render import (
+    Part,
+    Surface,
+    compose,
+    fitted,
+    limb,
+    random_light,
+    render,
+    rotation,
+)
+from blurtrain.data.preparation.standins.textures import (
+    PATTERNS,
+    backdrop,
+    clutter,
+    contrasting,
+    patterned,
+    plain,
+    random_colour,
+)
 
 Rng = np.random.Generator
 

@@ -10,8 +10,25 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from blurtrain.data.standins.render import Array, Part, Surface, compose, limb, random_light, render, rotation
-from blurtrain.data.standins.textures import PATTERNS, backdrop, contrasting, patterned, plain, random_colour, strands
+from blurtrain.data.preparation.standins.render import (
+    Array,
+    Part,
+    Surface,
+    compose,
+    limb,
+    random_light,
+    render,
+    rotation,
+)
+from blurtrain.data.preparation.standins.textures import (
+    PATTERNS,
+    backdrop,
+    contrasting,
+    patterned,
+    plain,
+    random_colour,
+    strands,
+)
 
 SKINS = np.array([(0.95, 0.77, 0.65), (0.86, 0.65, 0.5), (0.7, 0.49, 0.36), (0.5, 0.33, 0.24)])
 HAIRS = np.array([(0.11, 0.09, 0.08), (0.32, 0.19, 0.1), (0.75, 0.56, 0.27), (0.52, 0.23, 0.09), (0.6, 0.6, 0.6)])

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from blurtrain.data.standins.render import Array, Surface
+from blurtrain.data.preparation.standins.render import Array, Surface
 
 Pattern = Callable[[Array, Array], Array]
 

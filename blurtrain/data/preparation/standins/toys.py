@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from blurtrain.data.standins.objects import Coat, Rng, ball, block, random_coat, ring, tube
-from blurtrain.data.standins.render import Array, Part, Surface, limb, rotation
-from blurtrain.data.standins.textures import plain
+from blurtrain.data.preparation.standins.objects import Coat, Rng, ball, block, random_coat, ring, tube
+from blurtrain.data.preparation.standins.render import Array, Part, Surface, limb, rotation
+from blurtrain.data.preparation.standins.textures import plain
 
 DARK, GLASS, PALE = (plain(np.array(c)) for c in ((0.09, 0.09, 0.1), (0.16, 0.24, 0.32), (0.85, 0.85, 0.82)))
 ORANGE = plain(np.array((0.95, 0.5, 0.1)))

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from blurtrain.data.standins import faces, objects, textures, toys
+from blurtrain.data.preparation.standins import faces, objects, textures, toys
 
 KINDS: tuple[str, ...] = ("faces", "objects", "imagenet-12", "imagenet-100")
 IMAGES_PER_CLASS = {"faces": 40, "objects": 20, "imagenet-12": 90, "imagenet-100": 32}

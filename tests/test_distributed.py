@@ -13,11 +13,11 @@ import pytest
 import torch
 from processes import SERVER
 
+from blurtrain import distributed
+from blurtrain.distributed import Group, RankInfo, SharedFlags, process_group
 from blurtrain.errors import TrainingError
-from blurtrain.run import MEETING
+from blurtrain.run import RENDEZVOUS
 from blurtrain.settings import Settings
-from blurtrain.training import distributed
-from blurtrain.training.distributed import Agreement, Group, Place, process_group
 
 SETTINGS = Settings(dataset="none", regime="clear")
 SLURM_STEP = {
@@ -40,23 +40,28 @@ def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("environment", "place"),
     [
-        ({}, Place(0, 1, 0)),
-        ({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}, Place(5, 8, 1)),  # torchrun
-        ({"RANK": "5", "WORLD_SIZE": "8"}, Place(5, 8, 0)),
-        (SLURM_STEP, Place(5, 8, 1, "71-3-0")),  # srun
-        ({**SLURM_STEP, "SLURM_RESTART_COUNT": "2"}, Place(5, 8, 1, "71-3-2")),  # requeued: not to meet the first start
-        ({**SLURM_STEP, MEETING: "of-this-start"}, Place(5, 8, 1, "of-this-start")),
-        ({**SLURM_STEP, "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, Place(0, 1, 0)),
+        ({}, RankInfo(0, 1, 0)),
+        ({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}, RankInfo(5, 8, 1)),  # torchrun
+        ({"RANK": "5", "WORLD_SIZE": "8"}, RankInfo(5, 8, 0)),
+        (SLURM_STEP, RankInfo(5, 8, 1, "71-3-0")),  # srun
+        (
+            {**SLURM_STEP, "SLURM_RESTART_COUNT": "2"},
+            RankInfo(5, 8, 1, "71-3-2"),
+        ),  # requeued: another start
+        ({**SLURM_STEP, RENDEZVOUS: "of-this-start"}, RankInfo(5, 8, 1, "of-this-start")),
+        ({**SLURM_STEP, "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, RankInfo(0, 1, 0)),
         # torchrun inside a step of one task a node: its word counts.
-        ({**SLURM_STEP, "RANK": "2", "WORLD_SIZE": "16", "LOCAL_RANK": "2"}, Place(2, 16, 2)),
+        ({**SLURM_STEP, "RANK": "2", "WORLD_SIZE": "16", "LOCAL_RANK": "2"}, RankInfo(2, 16, 2)),
         # A batch script (or what submitit runs without srun) is one process, however large its job.
-        ({"SLURM_JOB_ID": "71", "SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}, Place(0, 1, 0)),
+        ({"SLURM_JOB_ID": "71", "SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}, RankInfo(0, 1, 0)),
     ],
 )
-def test_a_process_knows_its_place(environment: dict[str, str], place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_knows_its_place(
+    environment: dict[str, str], place: RankInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert Place.from_environment() == place
+    assert RankInfo.from_environment() == place
 
 
 @pytest.mark.parametrize(
@@ -75,7 +80,7 @@ def test_half_an_environment_is_refused_in_one_line(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(TrainingError, match="environment is incomplete") as refusal:
-        Place.from_environment()
+        RankInfo.from_environment()
     assert "\n" not in str(refusal.value)
 
 
@@ -83,13 +88,13 @@ def test_alone_nobody_is_waited_for(tmp_path: Path) -> None:
     before = torch.get_num_threads()
     try:
         with process_group(SETTINGS, tmp_path, threads=1) as group:
-            assert (group.rank, group.world, group.leads, torch.get_num_threads()) == (0, 1, True, 1)
+            assert (group.rank, group.world, group.is_main, torch.get_num_threads()) == (0, 1, True, 1)
             assert group.cores == len(os.sched_getaffinity(0))
             assert group.sum(torch.tensor([2.5])).tolist() == [2.5]
-            assert group.agree("x") == "x" and group.gather("x") == ["x"]
-            agreement = Agreement(group, wishes=2)
-            assert [agreement(True, False), agreement(False, False)] == [[True, False], [False, False]]
-            assert agreement.settle() == [False, False]
+            assert group.broadcast("x") == "x" and group.gather("x") == ["x"]
+            flags = SharedFlags(group, flags=2)
+            assert [flags(True, False), flags(False, False)] == [[True, False], [False, False]]
+            assert flags.drain() == [False, False]
         with process_group(SETTINGS, tmp_path):
             assert torch.get_num_threads() == len(os.sched_getaffinity(0))
     finally:
@@ -151,57 +156,57 @@ def conversation(runs: Path, rank: int) -> dict[str, Any]:
         assert group.rank == rank
         mine = torch.tensor([rank + 1.0, 10.0], dtype=torch.float64)
         return {
-            "leads": group.leads,
+            "leads": group.is_main,
             "in place": group.sum(mine) is mine,
             "sum": mine.tolist(),
-            "agreed": group.agree({"rank": rank} if group.leads else None),
+            "agreed": group.broadcast({"rank": rank} if group.is_main else None),
             "gathered": group.gather([rank, "x" * rank]),
-            "wishes": wishes(group),
-            "lasting wish": lasting_wish(group),
+            "flags": raised(group),
+            "lasting flag": lasting_flag(group),
         }
 
 
-def wishes(group: Group) -> list[list[bool]]:
-    """Rank 1 has the first wish at the second call, rank 0 the second one from the third call on, until it is known."""
-    agreement, wants, known = Agreement(group, wishes=2), False, []
+def raised(group: Group) -> list[list[bool]]:
+    """Rank 1 raises the first flag at the second call, rank 0 the second from the third call on, until it is known."""
+    flags, wants, known = SharedFlags(group, flags=2), False, []
     for call in range(1, 8):
         time.sleep(0.02 * group.rank * (call % 2))  # they do not come at the same time
         wants = wants or (group.rank == 0 and call == 3)
-        known.append(agreement(group.rank == 1 and call == 2, wants))
+        known.append(flags(group.rank == 1 and call == 2, wants))
         wants &= not known[-1][1]
-    agreement(group.rank == 1, False)
-    return [*known, *(agreement.settle() for _ in range(2)), *(agreement(False, False) for _ in range(2))]
+    flags(group.rank == 1, False)
+    return [*known, *(flags.drain() for _ in range(2)), *(flags(False, False) for _ in range(2))]
 
 
-def lasting_wish(group: Group) -> list[list[bool]]:
-    agreement = Agreement(group, wishes=1)
-    return [*(agreement(group.rank == 1) for _ in range(6)), agreement.settle()]
+def lasting_flag(group: Group) -> list[list[bool]]:
+    flags = SharedFlags(group, flags=1)
+    return [*(flags(group.rank == 1) for _ in range(6)), flags.drain()]
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each of two had of one conversation."""
     return [outcome for outcome, _ in in_processes(conversation, tmp_path_factory.mktemp("told"), *two_ranks())]
 
 
-def test_peers_sum_agree_and_gather(told: list[dict[str, Any]]) -> None:
-    assert [of_rank["leads"] for of_rank in told] == [True, False]
-    for of_rank in told:
+def test_peers_sum_agree_and_gather(outcomes: list[dict[str, Any]]) -> None:
+    assert [of_rank["leads"] for of_rank in outcomes] == [True, False]
+    for of_rank in outcomes:
         assert of_rank["in place"] and of_rank["sum"] == [3.0, 20.0]
         assert of_rank["agreed"] == {"rank": 0} and of_rank["gathered"] == [[0, ""], [1, "x"]]
 
 
-def test_a_wish_of_one_is_known_to_both_at_the_next_call_and_once(told: list[dict[str, Any]]) -> None:
-    first, second = (of_rank["wishes"] for of_rank in told)
+def test_a_flag_of_one_is_known_to_both_at_the_next_call_and_once(outcomes: list[dict[str, Any]]) -> None:
+    first, second = (of_rank["flags"] for of_rank in outcomes)
     assert first == second
     no = [False, False]
     assert first[:7] == [no, no, [True, False], [False, True], no, no, no]
-    assert first[7:] == [[True, False], no, no, no], "what is settled is not told again"
+    assert first[7:] == [[True, False], no, no, no], "what was drained does not come again"
 
 
-def test_a_wish_that_stays_is_wished_anew_once_it_was_known(told: list[dict[str, Any]]) -> None:
-    for of_rank in told:
-        assert of_rank["lasting wish"] == [[False], [True], [False], [True], [False], [True], [False]]
+def test_a_flag_that_stays_is_raised_anew_once_it_was_known(outcomes: list[dict[str, Any]]) -> None:
+    for of_rank in outcomes:
+        assert of_rank["lasting flag"] == [[False], [True], [False], [True], [False], [True], [False]]
 
 
 def shares(runs: Path, rank: int) -> list[list[int]]:

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from blurtrain.device import claim_device, cores
 from blurtrain.errors import TrainingError
-from blurtrain.run import MEETING, publish, read_json
+from blurtrain.files import publish, read_json
+from blurtrain.run import RENDEZVOUS
 from blurtrain.settings import Settings
 
 PATIENCE = timedelta(minutes=10)
@@ -28,18 +29,18 @@ PATIENCE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
-class Place:
+class RankInfo:
     """Where a process stands among its peers, as its launcher says."""
 
     rank: int = 0
     world: int = 1
     local_rank: int = 0
-    meeting: str = ""
-    """What the peers alone have in common where nobody has told them an address: the word of `run.MEETING`, or the
+    rendezvous: str = ""
+    """What the peers alone have in common where nobody has told them an address: the word of `run.RENDEZVOUS`, or the
     SLURM step and its job's count of restarts."""
 
     @classmethod
-    def from_environment(cls) -> "Place":
+    def from_environment(cls) -> "RankInfo":
         """Raises TrainingError where the environment contradicts itself."""
         e = os.environ
         try:
@@ -51,7 +52,7 @@ class Place:
                 # apart.
                 step = f"{e['SLURM_JOB_ID']}-{e['SLURM_STEP_ID']}-{e.get('SLURM_RESTART_COUNT', '0')}"
                 rank, world, local = (int(e[k]) for k in ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"))
-                return cls(rank, world, local, e.get(MEETING, step))
+                return cls(rank, world, local, e.get(RENDEZVOUS, step))
         except (KeyError, ValueError) as error:
             raise TrainingError(f"the launcher's environment is incomplete: {error}; unset RANK and WORLD_SIZE "
                                 "to run alone") from None  # fmt: skip
@@ -69,7 +70,7 @@ class Group:
     """Processor cores for this process: those it may use, shared among the peers that may use the same ones."""
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the one process that writes files."""
         return self.rank == 0
 
@@ -79,7 +80,7 @@ class Group:
             dist.all_reduce(values)
         return values
 
-    def agree(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """The leader's value, on every process."""
         if self.world == 1:
             return value
@@ -103,15 +104,15 @@ def process_group(settings: Settings, runs: Path, threads: int = 0) -> Iterator[
     `threads`: torch's own, 0: as many as this process has cores. Where the launcher names no address (SLURM), the
     leader's is left in `runs`/.rendezvous. Raises TrainingError where peers do not come, or are lost.
     """
-    place = Place.from_environment()
-    device = claim_device(place.local_rank)
-    if place.world == 1:
+    own = RankInfo.from_environment()
+    device = claim_device(own.local_rank)
+    if own.world == 1:
         torch.set_num_threads(threads or len(cores()))
         yield Group(0, 1, device, len(cores()))
         return
-    _join(place, device, runs)
+    _join(own, device, runs)
     try:
-        group = Group(place.rank, place.world, device)
+        group = Group(own.rank, own.world, device)
         mine = (socket.gethostname(), cores())
         sharing = sum(host == mine[0] and not mine[1].isdisjoint(theirs) for host, theirs in group.gather(mine))
         group = replace(group, cores=max(1, len(mine[1]) // sharing))
@@ -121,34 +122,34 @@ def process_group(settings: Settings, runs: Path, threads: int = 0) -> Iterator[
         # gloo says so in words only.
         if isinstance(error, dist.DistError) or re.search(r"gloo|[Cc]onnection|[Pp]eer|NCCL", str(error)):
             words = str(error).strip().splitlines()[0]
-            raise TrainingError(f"rank {place.rank} of {place.world} has lost its peers: {words}") from error
+            raise TrainingError(f"rank {own.rank} of {own.world} has lost its peers: {words}") from error
         raise
     finally:
         _leave()
 
 
-def _join(place: Place, device: torch.device, runs: Path) -> None:
+def _join(own: RankInfo, device: torch.device, runs: Path) -> None:
     backend = "nccl" if device.type == "cuda" else "gloo"
     try:
-        if not place.meeting:
+        if not own.rendezvous:
             dist.init_process_group(backend, timeout=PATIENCE)
             return
-        card = runs / ".rendezvous" / f"{place.meeting}.json"
-        if place.rank == 0:
+        file = runs / ".rendezvous" / f"{own.rendezvous}.json"
+        if own.rank == 0:
             # Port 0: the system gives one that is free, and it is ours at once; no other job can take it in between.
-            store = dist.TCPStore("0.0.0.0", 0, place.world, is_master=True, timeout=PATIENCE, wait_for_workers=False)
-            card.parent.mkdir(parents=True, exist_ok=True)
-            publish(card, f'{{"host": "{_reachable_name()}", "port": {store.port}}}')
+            store = dist.TCPStore("0.0.0.0", 0, own.world, is_master=True, timeout=PATIENCE, wait_for_workers=False)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            publish(file, f'{{"host": "{_reachable_name()}", "port": {store.port}}}')
         else:
-            address = _read_card(card)
-            store = dist.TCPStore(address["host"], address["port"], place.world, is_master=False, timeout=PATIENCE)
-        dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.world, timeout=PATIENCE)
+            address = _read_address(file)
+            store = dist.TCPStore(address["host"], address["port"], own.world, is_master=False, timeout=PATIENCE)
+        dist.init_process_group(backend, store=store, rank=own.rank, world_size=own.world, timeout=PATIENCE)
         dist.barrier()
-        if place.rank == 0:
-            card.unlink()
+        if own.rank == 0:
+            file.unlink()
     except (RuntimeError, ValueError) as error:
         words = str(error).strip().splitlines()[0]
-        raise TrainingError(f"rank {place.rank} of {place.world} cannot join its peers: {words}") from error
+        raise TrainingError(f"rank {own.rank} of {own.world} cannot join its peers: {words}") from error
 
 
 def _reachable_name() -> str:
@@ -160,14 +161,14 @@ def _reachable_name() -> str:
         return "127.0.0.1"  # a machine without a name in the network has no peers elsewhere
 
 
-def _read_card(card: Path) -> dict[str, Any]:
+def _read_address(file: Path) -> dict[str, Any]:
     deadline = time.monotonic() + PATIENCE.total_seconds()
     while time.monotonic() < deadline:
         # By a listing, as NFS goes on denying a file that it has once been asked for in vain.
-        if card in card.parent.glob("*.json") and (address := read_json(card)):
+        if file in file.parent.glob("*.json") and (address := read_json(file)):
             return address
         time.sleep(0.1)
-    raise TrainingError(f"{card}: did not come within {PATIENCE}: has the leading process started?")
+    raise TrainingError(f"{file}: did not come within {PATIENCE}: has the leading process started?")
 
 
 def _leave() -> None:
@@ -185,28 +186,28 @@ def _leave() -> None:
     dist.destroy_process_group()
 
 
-class Agreement:
+class SharedFlags:
     """Wishes of single processes that all come to know at the same call, without any waiting for the others.
 
     They travel beside the training step, on the processors, and are known one call later.
     """
 
-    def __init__(self, group: Group, wishes: int):
-        self._none = [False] * wishes
+    def __init__(self, group: Group, flags: int):
+        self._none = [False] * flags
         self._peers = dist.new_group(backend="gloo") if group.world > 1 else None
         self._pending: tuple[dist.Work, Tensor] | None = None
 
-    def __call__(self, *wishes: bool) -> list[bool]:
-        """What any process wished at the call before (alone: at this one). A wish that came true is not passed on."""
+    def __call__(self, *flags: bool) -> list[bool]:
+        """What any process raised at the call before (alone: at this one). A wish that came true is not passed on."""
         if self._peers is None:
-            return list(wishes)
-        known = self.settle()
-        wanted = torch.tensor([w and not k for w, k in zip(wishes, known, strict=True)], dtype=torch.uint8)
+            return list(flags)
+        known = self.drain()
+        wanted = torch.tensor([w and not k for w, k in zip(flags, known, strict=True)], dtype=torch.uint8)
         self._pending = dist.all_reduce(wanted, dist.ReduceOp.MAX, group=self._peers, async_op=True), wanted
         return known
 
-    def settle(self) -> list[bool]:
-        """What was wished at the last call, if nobody has been told yet; leaves nothing on its way."""
+    def drain(self) -> list[bool]:
+        """What was raised at the last call, if nobody has been told yet; leaves nothing on its way."""
         if self._pending is None:
             return self._none
         work, wanted = self._pending

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from blurtrain.data.dataset import SPLITS
 from blurtrain.errors import DataError
 
-SPLITS = ("train", "val", "test")
 _SPLIT_FOLDERS = {
     "train": "train",
     "training": "train",

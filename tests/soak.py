@@ -1,6 +1,6 @@
 """Kill trainings at random moments, again and again, and compare their bits with those of undisturbed ones.
 
-python tests/training/soak.py --kills 20 [--images FOLDER] [--world 2] [--seed 0]    (`make soak`)
+python tests/soak.py --kills 20 [--images FOLDER] [--world 2] [--seed 0]    (`make soak`)
 
 Each run is killed (SIGKILL, all of its ranks or one) at moments drawn evenly over the time it takes undisturbed, and
 started again, until it is done; then the next run begins, until so many kills have hit. The images are augmented as in
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from processes import Training, codes, run, start
 
-from blurtrain.data.catalog import Recipe, prepare
+from blurtrain.data.preparation import Recipe, prepare
 from blurtrain.run import Run
 from blurtrain.settings import Settings, compose
 

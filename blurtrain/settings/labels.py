@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from blurtrain.curricula import Curriculum
+from blurtrain.blur.curricula import Curriculum
 from blurtrain.settings import PRESETS, Settings, compose, identifying, model_name
 
 NAMES = ("dataset", "regime", "model", "seed")

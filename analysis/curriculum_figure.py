@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blurtrain.blur.curricula import Curriculum, DevelopmentalBlur, FeatureSmoothing, UniformBlur
 from blurtrain.blur.curriculum import feature_sigma, feature_sigma_at_test, scaled, sigmas
-from blurtrain.curricula import Curriculum, DevelopmentalBlur, FeatureSmoothing, UniformBlur
 from blurtrain.errors import SettingsError
 from blurtrain.settings import Settings
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from blurtrain.data.tree import (
+from blurtrain.data.preparation.tree import (
     Image,
     check_trained,
     draw_splits,

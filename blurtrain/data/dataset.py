@@ -1,0 +1,191 @@
+"""Prepared datasets: a name, a pixel store, and a view on it (index, label, object and split of each image).
+
+<root>/<name>/manifest.json    classes, counts per split, data id, stores, normalisation statistics, how it was made
+<root>/<name>/view.npz         index, label, leaf, split: one entry an image
+<root>/.stores/...             see blurtrain.data.store; several views may share one store
+
+A dataset has two stores. The training store holds all images of the tree, a little larger than the network's input, as
+crops are taken from them; so views with other labels and splits find the same one. The test store, always raw, holds
+the val and test images of the view at the resolution itself: resized again, from the training store, they are blurred
+by that. All images would take 77 % more disk (of raw pixels), so views that hold out others have other test stores.
+"""
+
+import hashlib
+import json
+import zipfile
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blurtrain.data.store import PixelStore
+from blurtrain.errors import DataError, nearest
+from blurtrain.files import read_json
+
+SCHEMA = 1
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class EvaluationImages:
+    """The images of one split, in the store that evaluation reads them from."""
+
+    store: PixelStore
+    indices: NDArray[np.int64]
+    """Places in the store, in ascending order."""
+    labels: NDArray[np.int64]
+    pixels: Literal["source", "stored"]
+    """source: resized once, straight from the source; stored: to be resized again, from the training store."""
+
+    def labels_by_index(self) -> NDArray[np.int64]:
+        """Label of each image in the store; -1 for those of no or another split."""
+        return _by_index(self.store, self.indices, self.labels)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A prepared dataset, by its folder."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        manifest = read_json(self.folder / "manifest.json")
+        if manifest is None or manifest.get("schema") != SCHEMA:
+            raise DataError(f"{self.folder}: not prepared by this version; run `blurtrain data prepare` again")
+        return manifest
+
+    @property
+    def data_id(self) -> str:
+        """Hash of paths, source bytes, labels, splits and preparation settings; the test store has an id of its own."""
+        return self.manifest["data_id"]
+
+    @property
+    def classes(self) -> list[str]:
+        return self.manifest["classes"]
+
+    @cached_property
+    def view(self) -> dict[str, NDArray[Any]]:
+        """Arrays of one entry an image: index (in the store), label, leaf, split (position in SPLITS)."""
+        try:
+            with np.load(self.folder / "view.npz", allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in ("index", "label", "leaf", "split")}
+        except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+            raise DataError(f"{self.folder}/view.npz: cannot be read: {error}; prepare the dataset again") from None
+
+    @cached_property
+    def store(self) -> PixelStore:
+        return PixelStore(self.folder.parent / ".stores" / self.manifest["store"])
+
+    def split(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Store indices and labels of a split, in order of index; raises DataError if the dataset has none of it."""
+        chosen = self.view["split"] == SPLITS.index(name)
+        if not chosen.any():
+            raise DataError(
+                f"dataset {self.name!r} has no {name} split (it has {', '.join(self.manifest['counts'])}); "
+                "set evaluation.split, or prepare it with other splits"
+            )
+        return self.view["index"][chosen], self.view["label"][chosen]
+
+    def objects(self, split: str) -> NDArray[np.int64] | None:
+        """Which object (0, 1, ...) each image of a split shows, in the order of `split`; None where no object is known
+        to be shown by several of its images.
+
+        An object is a leaf folder, but only where leaves are not the classes themselves: images of one class (of a
+        plain class folder, or of an instance that is a class of its own) are what one would draw anew.
+        """
+        label, leaf = self.view["label"], self.view["leaf"]
+        leaves_are_classes = len(np.unique(leaf)) == len(np.unique(label))  # a leaf is in one class, and none is empty
+        if self.manifest["request"]["label"] == "leaf" or leaves_are_classes:
+            return None
+        objects = np.unique(leaf[self.view["split"] == SPLITS.index(split)], return_inverse=True)[1]
+        return objects if np.bincount(objects).max() > 1 else None
+
+    def labels_by_index(self) -> NDArray[np.int64]:
+        """Label of each image in the store; -1 for images that this view leaves out."""
+        return _by_index(self.store, self.view["index"], self.view["label"])
+
+    @cached_property
+    def test_store(self) -> PixelStore | None:
+        """Images of val and test, in the order of the view; None if there are none, or none had been prepared yet."""
+        key = self.manifest.get("test_store")
+        return PixelStore(self.folder.parent / ".stores" / key) if key else None
+
+    @property
+    def held_out(self) -> NDArray[np.bool_]:
+        """Which entries of the view are of val or test."""
+        return self.view["split"] != SPLITS.index("train")
+
+    def evaluation_images(self, split: str, resolution: int) -> EvaluationImages:
+        """What to evaluate on at `resolution`: images of the test store where they are of that side, else (also to
+        evaluate on the training split) those of the training store.
+
+        Raises DataError if the dataset has none of the split, or if its test store is damaged.
+        """
+        indices, labels = self.split(split)
+        store = self.test_store
+        if split == "train" or store is None or self.manifest["resolution"] != resolution:
+            return EvaluationImages(self.store, indices, labels, "stored")
+        if (len(store), store.size) != (np.count_nonzero(self.held_out), resolution):
+            raise DataError(f"{store.folder}: does not hold the test images of {self.folder}; prepare it again")
+        places = np.cumsum(self.held_out) - 1
+        return EvaluationImages(store, places[self.view["split"] == SPLITS.index(split)], labels, "source")
+
+    def check(self) -> None:
+        """Verify manifest, view and every stored pixel; raises DataError naming what is wrong."""
+        store, view = self.store, self.view
+        limits = {"index": len(store), "label": len(self.classes), "split": len(SPLITS)}
+        fits = len(view["index"]) == sum(self.manifest["counts"].values()) and len(store.rows) == len(store)
+        if not fits or any(view[k].min() < 0 or view[k].max() >= limit for k, limit in limits.items()):
+            raise DataError(f"{self.folder}: view.npz does not fit its manifest and store; prepare it again")
+        if data_id_of(store, self.classes, view) != self.data_id:
+            raise DataError(f"{self.folder}: view.npz was changed after it was prepared; prepare it again")
+        store.check()
+        if self.test_store:
+            if not same_sources(self.test_store, [store.rows[k] for k in view["index"][self.held_out]]):
+                raise DataError(f"{self.test_store.folder}: holds other images than val and test; prepare it again")
+            self.test_store.check()
+
+
+def _by_index(store: PixelStore, indices: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    placed = np.full(len(store), -1, np.int64)
+    placed[indices] = labels
+    return placed
+
+
+def same_sources(store: PixelStore, rows: list[dict[str, str]]) -> bool:
+    """Whether the images of the store were made, one by one, from the same files as those of `rows`."""
+    return [(r["path"], r["sha256"]) for r in store.rows] == [(r["path"], r["sha256"]) for r in rows]
+
+
+def open_dataset(root: Path, name: str) -> Dataset:
+    """The prepared dataset `name` below `root`; raises DataError, naming those that are there."""
+    if not (root / name / "manifest.json").exists():
+        raise DataError(
+            f"dataset {name!r} is not prepared in {root}: `blurtrain data prepare IMAGES --name {name} --data {root}`; "
+            + nearest(name, [d.name for d in datasets(root)])
+        )
+    return Dataset(root / name)
+
+
+def datasets(root: Path) -> list[Dataset]:
+    """All prepared datasets below `root`, by name."""
+    return [Dataset(p.parent) for p in sorted(root.glob("*/manifest.json"))]
+
+
+def data_id_of(store: PixelStore, classes: list[str], view: dict[str, NDArray[Any]]) -> str:
+    """The store's id is a hash of the paths and bytes of all its images and of how they are stored; places in it count,
+    because every random draw is a function of an image's place."""
+    images = [
+        (int(index), classes[label], SPLITS[split])
+        for index, label, split in zip(view["index"], view["label"], view["split"], strict=True)
+    ]
+    return hashlib.sha256(json.dumps([SCHEMA, store.folder.name, images]).encode()).hexdigest()[:16]

@@ -1,0 +1,168 @@
+"""From a tree of images to a prepared dataset: its stores, its view and its manifest."""
+
+import hashlib
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blurtrain.data.dataset import SCHEMA, SPLITS, Dataset, data_id_of, same_sources
+from blurtrain.data.preparation import tree
+from blurtrain.data.preparation.recipe import Recipe
+from blurtrain.data.preparation.standins import KINDS, draw
+from blurtrain.data.preparation.writer import write_store
+from blurtrain.data.store import PixelStore
+from blurtrain.errors import DataError
+from blurtrain.files import publish, read_json
+from blurtrain.schema import NAME
+
+
+def prepare(root: Path, name: str, recipe: Recipe, images_root: Path = Path()) -> tuple[Dataset, bool]:
+    """Prepare dataset `name` below `root`; returns it, and whether anything had to be done.
+
+    Raises DataError where the images or the recipe cannot be used; what was prepared before then still stands.
+    """
+    if not re.fullmatch(NAME, name):
+        raise DataError(f"{name!r} is no name for a dataset: letters, digits, '.', '_' and '-', beginning with no sign")
+    source = _source(root, recipe, images_root)
+    images = tree.scan(source, None if recipe.label == "leaf" else recipe.label)
+    # What recipes did not have from the beginning is left out at its default, so that older datasets stay as they are.
+    later = {"encoding", "quality"} if recipe.encoding == "raw" else set()
+    if recipe.train_images is None:
+        later = {*later, "train_images"}
+    request = {
+        **recipe.model_dump(mode="json", exclude=later),
+        "source": str(source.resolve()),
+        "schema": SCHEMA,
+        "files": _fingerprint(source, images),
+    }
+    dataset, stores = Dataset(root / name), root / ".stores"
+    old = read_json(dataset.folder / "manifest.json")
+    if old and old["request"] == request and (stores / old["store"]).is_dir():
+        test = old.get("test_store", "not yet")  # as before there were any
+        if test is None or (stores / test).is_dir():
+            return dataset, False
+        test = _write_test_store(dataset, source, recipe, dataset.store, dataset.view["index"][dataset.held_out])
+        publish(dataset.folder / "manifest.json", json.dumps(old | {"test_store": test}, indent=1))
+        return Dataset(dataset.folder), True
+
+    images = tree.keep_labels(images, recipe.min_leaves, recipe.min_images)
+    if recipe.splits:
+        images = tree.rename_splits(images, recipe.splits)
+    if not images[0].split:
+        images = tree.draw_splits(images, recipe.val, recipe.test, recipe.split_seed, recipe.hold_out == "leaves")
+    tree.check_trained(images)
+    # All images of the tree go into the store, so that views with other labels find the same one.
+    every = [i.path for i in tree.scan(source)]
+    store, unreadable = write_store(root, source, every, recipe.size, recipe.jpeg_quality)
+    if unreadable and not recipe.skip_unreadable:
+        shown = "; ".join(f"{path}: {reason}" for path, reason in list(unreadable.items())[:3])
+        raise DataError(
+            f"{source}: {len(unreadable)} of {len(every)} images cannot be decoded ({shown}"
+            f"{'; ...' * (len(unreadable) > 3)}); mend or remove them, or leave them out with --skip-unreadable"
+        )
+    position = {row["path"]: k for k, row in enumerate(store.rows)}
+    images = [i for i in images if i.path in position]
+    if recipe.train_images:
+        images = tree.keep_training(images, recipe.train_images, recipe.split_seed)
+    classes = sorted({i.label for i in images})
+    tree.check_trained(images)
+    leaves = sorted({i.leaf for i in images})
+    images.sort(key=lambda i: position[i.path])
+    view: dict[str, NDArray[Any]] = {
+        "index": np.array([position[i.path] for i in images], np.int64),
+        "label": np.array([classes.index(i.label) for i in images], np.int64),
+        "leaf": np.array([leaves.index(i.leaf) for i in images], np.int64),
+        "split": np.array([SPLITS.index(i.split) for i in images], np.int8),
+    }
+    mean, sd = _statistics(store, view["index"][view["split"] == 0])
+    test = _write_test_store(dataset, source, recipe, store, view["index"][view["split"] != 0])
+    manifest = {
+        "schema": SCHEMA,
+        "name": name,
+        "data_id": data_id_of(store, classes, view),
+        "store": store.folder.name,
+        "test_store": test,
+        "stored_size": store.size,
+        "resolution": recipe.resolution,
+        "classes": classes,
+        "counts": _ordered(Counter(i.split for i in images)),
+        "mean": mean,
+        "sd": sd,
+        "unreadable": unreadable,
+        "request": request,
+    }
+    dataset.folder.mkdir(parents=True, exist_ok=True)
+    # The manifest comes last: without it the dataset does not exist, and with it everything it speaks of does.
+    (dataset.folder / "manifest.json").unlink(missing_ok=True)
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **view)
+    publish(dataset.folder / "view.npz", buffer.getvalue())
+    publish(dataset.folder / "manifest.json", json.dumps(manifest, indent=1))
+    return Dataset(dataset.folder), True
+
+
+def _write_test_store(
+    dataset: Dataset, source: Path, recipe: Recipe, store: PixelStore, indices: NDArray[np.int64]
+) -> str | None:
+    """The id of the store that has these images of the training `store` at the resolution; None for no images."""
+    if not len(indices):
+        return None
+    rows = [store.rows[k] for k in indices]
+    # They are decoded once more. That costs their share of the time, and keeps a store one size and one list of images.
+    test, unreadable = write_store(dataset.folder.parent, source, [row["path"] for row in rows], recipe.resolution)
+    if unreadable or not same_sources(test, rows):
+        raise DataError(
+            f"{source}: images have changed since they were stored for training; remove {dataset.folder}, if it is "
+            "there, and prepare again"
+        )
+    return test.folder.name
+
+
+def _source(root: Path, recipe: Recipe, images_root: Path) -> Path:
+    if (recipe.images is None) == (recipe.standin is None):
+        raise DataError(
+            "a dataset is made either from a folder of images or from a generated stand-in "
+            f"({', '.join(KINDS)}): name exactly one"
+        )
+    if recipe.images is not None:
+        return images_root / recipe.images
+    drawn = root / ".standins" / f"{recipe.standin}-{recipe.standin_seed}-{recipe.size}"
+    if not drawn.exists():
+        drawn.parent.mkdir(parents=True, exist_ok=True)
+        draw(str(recipe.standin), drawn, seed=recipe.standin_seed, size=recipe.size)
+    return drawn
+
+
+def _fingerprint(source: Path, images: Iterable[tree.Image]) -> str:
+    """Changes when files come, go or change: a quick look that saves decoding everything again. Not part of any id."""
+    listing = hashlib.sha256()
+    for image in images:
+        stat = (source / image.path).stat()
+        listing.update(f"{image.path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    return listing.hexdigest()
+
+
+def _statistics(store: PixelStore, indices: NDArray[np.int64]) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation per channel over all pixels of these images, in 0..1."""
+    count, total, squares = 0, np.zeros(3), np.zeros(3)
+    for part in np.array_split(indices, max(1, len(indices) // 256)):
+        # By histogram: exact integers, and no copy of the pixels as floats.
+        pixels = store.read(part).reshape(-1, 3)
+        for channel in range(3):
+            histogram = np.bincount(pixels[:, channel], minlength=256)
+            total[channel] += histogram @ np.arange(256.0)
+            squares[channel] += histogram @ np.arange(256.0) ** 2
+        count += len(pixels)
+    mean = total / count
+    return (mean / 255).tolist(), (np.sqrt(np.maximum(squares / count - mean**2, 1e-12)) / 255).tolist()
+
+
+def _ordered(counts: Counter[str]) -> dict[str, int]:
+    return {split: counts[split] for split in SPLITS if counts[split]}

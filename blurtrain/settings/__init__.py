@@ -1,0 +1,48 @@
+"""A run's settings: its sections, how they are composed from files, and which of them make it another run."""
+
+from blurtrain.settings.composition import PRESETS, check_levels, compose, dump, load, load_resolved, model_name
+from blurtrain.settings.identity import identifying, run_id, run_ids, settings_id
+from blurtrain.settings.run import Settings
+from blurtrain.settings.sections import (
+    ARCHITECTURES,
+    DEFAULT_MODEL,
+    Augmentation,
+    Blur,
+    Checkpoints,
+    Data,
+    Evaluation,
+    Loader,
+    Logging,
+    Network,
+    Optimisation,
+    Precision,
+    Pretrained,
+)
+
+__all__ = [
+    "ARCHITECTURES",
+    "DEFAULT_MODEL",
+    "PRESETS",
+    "Augmentation",
+    "Blur",
+    "Checkpoints",
+    "Data",
+    "Evaluation",
+    "Loader",
+    "Logging",
+    "Network",
+    "Optimisation",
+    "Precision",
+    "Pretrained",
+    "Settings",
+    "check_levels",
+    "compose",
+    "dump",
+    "identifying",
+    "load",
+    "load_resolved",
+    "model_name",
+    "run_id",
+    "run_ids",
+    "settings_id",
+]

@@ -1,0 +1,90 @@
+"""Settings from files: read from YAML, composed from `configs/`, overridden by `key=value`.
+
+Later layers win: defaults below < configs/models < configs/datasets < configs/regimes < the file < overrides.
+Mappings merge key by key, lists are replaced.
+"""
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from blurtrain.documents import merge, parse_overrides, read_yaml
+from blurtrain.errors import SettingsError, nearest
+from blurtrain.schema import NAME, validate
+from blurtrain.settings.run import Settings
+from blurtrain.settings.sections import DEFAULT_MODEL, Evaluation
+
+PRESETS = next(
+    (p for p in (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs") if p.is_dir()),
+    Path("configs"),
+)
+
+
+@functools.cache
+def _presets(kind: str) -> dict[str, dict[str, Any]]:
+    return {path.stem: read_yaml(path) for path in sorted((PRESETS / kind).glob("*.yaml"))}
+
+
+def compose(document: Mapping[str, Any], where: str) -> Settings:
+    """Lay `document` over the presets that it names, and check the whole; raises SettingsError naming `where`."""
+    if "model" not in document and (name := _own_model(document)):
+        document = {**document, "model": name}
+    model = document.get("model", DEFAULT_MODEL)
+    dataset, regime = document.get("dataset"), document.get("regime")
+    for kind, name, own in (("models", model, "network"), ("regimes", regime, "curriculum")):
+        # A name of one's own needs no preset file if the settings themselves say what it stands for.
+        if isinstance(name, str) and name not in _presets(kind) and own not in document:
+            raise SettingsError(
+                f"{where}: {kind[:-1]} {name!r} has no preset in configs/{kind} and no `{own}:` section here; "
+                + nearest(name, _presets(kind))
+            )
+    layers = [
+        _presets(kind).get(str(name), {})
+        for kind, name in (("models", model), ("datasets", dataset), ("regimes", regime))
+    ]
+    settings: Settings = validate(functools.reduce(merge, [*layers, document]), where, Settings)
+    check_levels(settings.evaluation, where)
+    return settings
+
+
+def _own_model(document: Mapping[str, Any]) -> str | None:
+    """The name of a network that a document gives without naming a model; None where it gives none."""
+    network = document.get("network")
+    architecture = network.get("architecture") if isinstance(network, Mapping) else None
+    name = model_name(architecture) if isinstance(architecture, str) else ""
+    return name if re.fullmatch(NAME, name) else None
+
+
+def model_name(architecture: str) -> str:
+    """What a network is called as a model: `resnet-18`, or `timm-NAME` of timm/NAME."""
+    return architecture.replace("/", "-")
+
+
+def check_levels(evaluation: Evaluation, where: str) -> None:
+    """Raise SettingsError where a level is given twice. (Not in the section itself: older runs that were evaluated so
+    must still be read.)"""
+    names = [f"{sigma:g}" for sigma in evaluation.sigmas]
+    if twice := [name for k, name in enumerate(names) if name in names[:k]]:
+        raise SettingsError(f"{where}: evaluation.sigmas: sigma {twice[0]} is given twice; leave one of them out")
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
+    """Read a settings file, compose it with the presets it names and with `key=value` overrides.
+
+    Raises SettingsError, one line, for anything unknown, missing or out of range.
+    """
+    return compose(merge(read_yaml(Path(path)), parse_overrides(overrides)), str(path))
+
+
+def load_resolved(path: Path) -> Settings:
+    """Read the fully resolved `settings.yaml` of a run directory; presets play no part any more."""
+    return validate(read_yaml(path), str(path), Settings)
+
+
+def dump(settings: Settings) -> str:
+    """All settings, fully resolved, as YAML."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)

@@ -1,0 +1,48 @@
+"""One run, whole, as frozen, typed, documented settings."""
+
+from pydantic import Field, model_validator
+
+from blurtrain.blur.curricula import ConstantBlur, Curriculum
+from blurtrain.schema import Name, Section, added_later, outside_identity
+from blurtrain.settings.sections import (
+    DEFAULT_MODEL,
+    Augmentation,
+    Blur,
+    Checkpoints,
+    Data,
+    Evaluation,
+    Loader,
+    Logging,
+    Network,
+    Optimisation,
+    Precision,
+)
+
+
+class Settings(Section):
+    """One run, whole. `dataset`, `regime` and `model` name files in `configs/` and label the run in tables."""
+
+    dataset: Name
+    regime: Name
+    model: Name = DEFAULT_MODEL
+    seed: int = Field(0, ge=0, lt=2**32)
+    data: Data = Data()
+    network: Network = Network()
+    curriculum: Curriculum = ConstantBlur()
+    blur: Blur = Blur()
+    augmentation: Augmentation = Augmentation()
+    optimisation: Optimisation = Optimisation()
+    precision: Precision = added_later(Precision())
+    evaluation: Evaluation = outside_identity(Evaluation())
+    loader: Loader = outside_identity(Loader())
+    checkpoints: Checkpoints = outside_identity(Checkpoints())
+    logging: Logging = outside_identity(Logging())
+
+    @model_validator(mode="after")
+    def _frozen_statistics_of_something(self) -> "Settings":
+        if self.optimisation.batch_norm == "frozen" and self.network.pretrained is None:
+            raise ValueError(
+                "optimisation.batch_norm=frozen needs network.pretrained: the statistics of a freshly drawn network "
+                "are means of 0 and variances of 1, so it would not be normalised at all"
+            )
+        return self
