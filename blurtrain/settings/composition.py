@@ -67,9 +67,12 @@ def model_name(architecture: str) -> str:
 def check_levels(evaluation: Evaluation, where: str) -> None:
     """Raise SettingsError where a level is given twice. (Not in the section itself: older runs that were evaluated so
     must still be read.)"""
-    names = [f"{sigma:g}" for sigma in evaluation.sigmas]
-    if twice := [name for k, name in enumerate(names) if name in names[:k]]:
-        raise SettingsError(f"{where}: evaluation.sigmas: sigma {twice[0]} is given twice; leave one of them out")
+    levels = [(f"evaluation.sigmas: sigma {sigma:g}", f"gaussian-{sigma:g}") for sigma in evaluation.sigmas]
+    levels += [(f"evaluation.blurs: {blur.label}", blur.label) for blur in evaluation.blurs]
+    levels = [(text, "sharp" if label == "gaussian-0" else label) for text, label in levels]
+    labels = [label for _, label in levels]
+    if twice := [text for k, (text, label) in enumerate(levels) if label in labels[:k]]:
+        raise SettingsError(f"{where}: {twice[0]} is given twice; leave one of them out")
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Settings:

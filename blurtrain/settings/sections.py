@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from blurtrain.blur.blurs import AnyBlur
 from blurtrain.errors import nearest
 from blurtrain.schema import Probability, Section, Sigma, added_later, outside_identity
 
@@ -200,11 +201,24 @@ class Evaluation(Section):
     split: Literal["train", "val", "test"] = "test"
     """Of val and test there are images resized straight from their source, at the resolution that the dataset was
     prepared for. Else those that are stored for training are resized once more, which blurs them; results say so."""
-    sigmas: tuple[Sigma, ...] = Field((0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0), min_length=1)
-    """Blur levels, in pixels at the reference resolution."""
+    sigmas: tuple[Sigma, ...] = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+    """Gaussian blur levels, in pixels at the reference resolution ..."""
+    blurs: tuple[AnyBlur, ...] = ()
+    """... and levels of any other kernel, such as disk-4 or {kernel: disk, radius: 4}."""
+    measures: tuple[str, ...] = Field(("accuracy",), min_length=1)
+    """What is measured: accuracy, or a measure of your own as package.module:Name; at the end of training, accuracy is
+    always among them."""
+    per_image: bool = False
+    """Keep the prediction, confidence and values of each image, too, as Parquet."""
     batch_size: int = Field(256, ge=1)
     drop_last: bool = False
     """Leave the last, partial batch out, as the study did by accident; n is then the number of images measured."""
+
+    @model_validator(mode="after")
+    def _some_level(self) -> "Evaluation":
+        if not self.sigmas and not self.blurs:
+            raise ValueError("sigmas and blurs are both empty: name at least one level of blur")
+        return self
 
 
 class Loader(Section):
