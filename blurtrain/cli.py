@@ -9,7 +9,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from blurtrain.commands import bench, data, grids, runs
+from blurtrain.commands import bench, data, grids, networks, runs
 from blurtrain.errors import REQUEUE, BlurtrainError, Stopped
 
 
@@ -39,8 +39,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for room in (data, runs, grids, bench):
-        room.add(commands)
+    for package in (data, runs, networks, grids, bench):
+        package.add(commands)
     return parser
 
 

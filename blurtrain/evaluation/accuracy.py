@@ -1,7 +1,8 @@
 """Accuracy, and what else follows from the same logits."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -34,3 +35,17 @@ class Accuracy(LogitsMeasure):
             "entropy": -(log.exp() * log).sum(1),
             "cross_entropy": cross_entropy,
         }
+
+
+def headline(document: Mapping[str, Any]) -> str:
+    """The outcome in a line: top-1 at the least and at the most blur, of its sigmas where it has any."""
+    top1 = [row for row in document["rows"] if row["metric"] == "top1"]
+    levels = [row for row in top1 if row["sigma"] is not None] or top1
+    ends = levels if len(levels) == 1 else [levels[0], levels[-1]]
+    shown = ", ".join(f"{100 * row['count'] / row['n']:.1f} % at {called(row)}" for row in ends)
+    return f"top-1 {shown} (n = {document['n']})"
+
+
+def called(row: Mapping[str, Any]) -> str:
+    """The level of a row as messages name it: sigma 8, or disk-4."""
+    return str(row["blur"]) if row["sigma"] is None else f"sigma {row['sigma']:g}"

@@ -61,28 +61,30 @@ def measured(
     per_image: bool,
     group: Group,
     opened: Callable[[], Subject],
-    former: Sequence[Row] = (),
+    former: Callable[[], Sequence[Row]] = list,
 ) -> dict[str, Any]:
-    """Conditions and rows of all `blurs`, of which those that neither `outcomes` nor `former` has are measured, and
-    added to it. `opened` gives what is measured, and is called only where something is missing.
+    """Conditions and rows of all `blurs`, of which those that are not known yet are measured, and added to `outcomes`.
 
-    Every process of the group calls this; all but the leading one may get fewer rows. What goes wrong on one before
-    the first image is raised on all.
+    opened: gives what is measured; called only where something is missing. former: rows of files of an older form,
+    which are added before anything is measured. Every process of the group calls this, and gets the same document.
+    What goes wrong on one before the first image is raised on all.
     """
 
     def missing() -> list[Blur]:
-        known = {row["blur"] for row in outcomes.rows()} | {row["blur"] for row in former}
-        if per_image:
-            known &= outcomes.recorded()
+        known = {row["blur"] for row in outcomes.rows()}
+        if not known >= {blur.label for blur in blurs} and (rows := former()):
+            outcomes.add(Found(list(rows)))
+            known |= {row["blur"] for row in rows}
+        known &= outcomes.recorded() if per_image else known
         return [blur for blur in blurs if blur.label not in known]
 
-    wanted = group.broadcast(together(group, missing if group.is_main else list))
-    if wanted:
+    if wanted := group.broadcast(together(group, missing if group.is_main else list)):
         found = measure.measure(together(group, opened), wanted, per_image)
         of = {name: outcomes.header[name] for name in ("split", "epoch")}
         rows = [{**{k: row[k] for k in ("metric", "blur", "sigma")}, **of, **row} for row in found.rows]
         together(group, lambda: outcomes.add(Found(rows, found.records)) if group.is_main else None)
-    return outcomes.document([blur.label for blur in blurs], former)
+    labels = [blur.label for blur in blurs]
+    return group.broadcast(together(group, lambda: outcomes.document(labels) if group.is_main else {}))
 
 
 def together(group: Group, action: Callable[[], T]) -> T:

@@ -58,7 +58,9 @@ class Images:
         Raises RuntimeError where the loader reads another store.
         """
         if loader.store != self.source.store:
-            raise RuntimeError(f"the loader reads {loader.store.folder}, but evaluation is on {self.source.store.folder}")
+            raise RuntimeError(
+                f"the loader reads {loader.store.folder}, but evaluation is on {self.source.store.folder}"
+            )
         indices = self.indices
         batches = [indices[k : k + self.batch_size] for k in range(0, self.n, self.batch_size)]
         order = np.concatenate([*batches[rank::world], indices[:0]])

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blurtrain.blur.blurs import Blur, Gaussian, Sharp
+from blurtrain.blur.light import linear_light, srgb
 from blurtrain.data.augment import Transform
 from blurtrain.settings import Evaluation
 
@@ -27,4 +28,8 @@ def sigma_of(blur: Blur, reference: int) -> float | None:
 
 
 def blurred(transform: Transform, resized: Tensor, blur: Blur, indices: NDArray[np.int64]) -> Tensor:
-    return transform.blurred(resized, sigma_of(blur, transform.resolution) or 0.0)
+    if (sigma := sigma_of(blur, transform.resolution)) is not None:
+        return transform.blurred(resized, sigma)
+    light = linear_light(resized) if transform.blur.linear_light else resized
+    light = blur.blurred(light, indices, resolution=transform.resolution, truncate=transform.blur.truncate)
+    return transform.normalise(srgb(light) if transform.blur.linear_light else light)

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
-import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 

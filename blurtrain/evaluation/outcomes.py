@@ -9,7 +9,7 @@ The hash is of the conditions, so that a file is also the cache. Several process
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +65,9 @@ class Outcomes:
             rows += [row for row in found.rows if (row["blur"], row["metric"]) not in known]
             publish(self.path, _document(self.header, rows))
 
-    def document(self, labels: Sequence[str], former: Iterable[Row] = ()) -> dict[str, Any]:
-        """Conditions, and the rows of these levels in this order; `former` are used where the file has none."""
+    def document(self, labels: Sequence[str]) -> dict[str, Any]:
+        """Conditions, and the rows of these levels, in their order."""
         rows = self.rows()
-        there = {row["blur"] for row in rows}
-        rows += [row for row in former if row["blur"] not in there]
         return {**self.header, "rows": [row for label in labels for row in rows if row["blur"] == label]}
 
     def _with(self, found: Found) -> bytes:

@@ -54,7 +54,9 @@ def evaluate_run(
             ready.append(Subject(network, images, loader, Transform.of(settings, dataset), group))
         return ready[0]
 
-    return measure_run(run, settings, dataset, images, at, group, lambda name: ticking(opened(), f"{run.id}: {name}"))
+    measures = settings.evaluation.measures
+    shown = lambda name: ticking(opened(), f"{run.id}: {name}")  # noqa: E731
+    return measure_run(run, settings, dataset, images, at, measures, group, shown)
 
 
 def measure_run(
@@ -63,22 +65,28 @@ def measure_run(
     dataset: Dataset,
     images: Images,
     epoch: int,
+    measures: Sequence[str],
     group: Group,
     opened: Callable[[str], Subject],
 ) -> list[Document]:
-    """All measures of `settings.evaluation` after `epoch` epochs; `opened` gives what is measured, by measure."""
+    """All `measures` after `epoch` epochs, as `settings.evaluation` says; `opened` gives what is measured."""
     transform = Transform.of(settings, dataset)
     blurs = levels(settings.evaluation, settings.blur.reference_resolution)
     smoothed = feature_sigma_at_test(settings.curriculum, epoch)
     found = []
-    for name in settings.evaluation.measures:
+    for name in measures:
         kind, source = together(group, lambda name=name: measure_named(name))  # type: ignore[misc]
         depends = {"measure": kind.name, **source, **conditions(images, transform, epoch)}
         outcomes = Outcomes(run.evaluations, depends | ({"smoothed": smoothed} if smoothed else {}), about(images))
-        former = former_rows(run, settings, images.source, epoch) if kind is Accuracy else []
-        per_image = settings.evaluation.per_image
-        subject = lambda name=name: opened(name)  # noqa: E731
-        document = measured(kind.of_run(settings), outcomes, blurs, per_image, group, subject, former)
+        document = measured(
+            kind.of_run(settings),
+            outcomes,
+            blurs,
+            settings.evaluation.per_image,
+            group,
+            lambda name=name: opened(name),  # type: ignore[misc]
+            lambda kind=kind: former_rows(run, settings, images.source, epoch) if kind is Accuracy else [],  # type: ignore[misc]
+        )
         found.append(document | {"file": outcomes.path.name})
     return found
 

@@ -17,6 +17,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from blurtrain.data.augment import Transform
 from blurtrain.errors import BlurtrainError
+from blurtrain.evaluation.accuracy import called
 from blurtrain.run import Attempt
 from blurtrain.settings import Settings
 
@@ -150,19 +151,16 @@ class Progress:
 
     def measured(self, outcome: dict[str, Any]) -> None:
         """The final evaluation."""
-        n = outcome["n"]
-        for level in outcome["levels"]:
-            log.info(
-                "sigma %4g: top-1 %5.1f %%, top-5 %5.1f %% of %d",
-                level["sigma"],
-                100 * level["top1"] / n,
-                100 * level["top5"] / n,
-                n,
-            )
-            if self._tensorboard:
+        rows = {(row["blur"], row["metric"]): row for row in outcome["rows"]}
+        for row in (row for (_, metric), row in rows.items() if metric == "top1"):
+            top1, top5 = (100 * rows[row["blur"], name]["count"] / row["n"] for name in ("top1", "top5"))
+            log.info("%-10s top-1 %5.1f %%, top-5 %5.1f %% of %d", f"{called(row)}:", top1, top5, row["n"])
+            if self._tensorboard and row["sigma"] is not None:
                 # TensorBoard draws against whole numbers alone: thousandths keep levels such as 0 and 0.5 apart.
-                step = round(1000 * level["sigma"])
-                self._tensorboard.add_scalar("test/top1 against sigma in thousandths", 100 * level["top1"] / n, step)
+                step = round(1000 * row["sigma"])
+                self._tensorboard.add_scalar("test/top1 against sigma in thousandths", top1, step)
+            elif self._tensorboard:
+                self._tensorboard.add_scalar(f"test/top1 at {row['blur']}", top1, 0)
 
 
 class Stopwatch:

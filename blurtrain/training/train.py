@@ -28,12 +28,16 @@ from blurtrain.data.loader import (
 )
 from blurtrain.distributed import Group, SharedFlags, process_group
 from blurtrain.errors import DataError, Stopped, TrainingError
-from blurtrain.evaluation.accuracy import accuracy, cache_key, headline, measured
+from blurtrain.evaluation.accuracy import Accuracy, headline
 from blurtrain.evaluation.first_look import first_look
-from blurtrain.files import publish, write_json
+from blurtrain.evaluation.images import Images
+from blurtrain.evaluation.measure import Subject
+from blurtrain.evaluation.runs import measure_run
+from blurtrain.files import publish
 from blurtrain.models import build, check_input
 from blurtrain.models.pretrained import load_pretrained
 from blurtrain.models.smoothing import Smoothing
+from blurtrain.models.trained import trained
 from blurtrain.run import Attempt, Run, former_id
 from blurtrain.settings import DEFAULT_MODEL, Settings, run_id
 from blurtrain.training import checkpoint
@@ -146,8 +150,7 @@ def check_settings(settings: Settings, dataset: Dataset) -> None:
             f"dataset {dataset.name!r} is stored at {dataset.manifest['stored_size']} px, less than data.resolution="
             f"{resolution}: prepare it with --resolution {resolution}, or set data.resolution"
         )
-    images = dataset.evaluation_images(settings.evaluation.split, resolution)
-    measured(len(images.indices), settings.evaluation)
+    Images.of(dataset, settings.evaluation, resolution)
     training_order(dataset.split("train")[0], settings.seed, 0, settings.optimisation.batch_size)  # one whole batch
 
 
@@ -352,25 +355,16 @@ def _finish(training: Training) -> None:
         attempt.check()
         weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
         publish(run.weights, safetensors.torch.save(weights))
-    images = training.dataset.evaluation_images(settings.evaluation.split, settings.data.resolution)
-    if training.loader.store != images.store:
+    images = Images.of(training.dataset, settings.evaluation, settings.data.resolution)
+    if training.loader.store != images.source.store:
         del training.loader  # first, as it may hold the training store in the device's memory
-        training.loader = _loader(settings, images, group)
-    outcome = accuracy(
-        network,
-        training.dataset,
-        training.loader,
-        training.transform,
-        settings,
-        rank=group.rank,
-        world=group.world,
-        total=group.sum,
-        tick=tick,
-    )
+        training.loader = _loader(settings, images.source, group)
+    named = trained(network, settings, training.dataset, run.id)
+    subject = Subject(named, images, training.loader, training.transform, group, tick)
+    measures = dict.fromkeys([Accuracy.name, *settings.evaluation.measures])
+    outcome, *_ = measure_run(run, settings, training.dataset, images, epochs, list(measures), group, lambda _: subject)
     if attempt:
         attempt.check()
-        path = run.evaluation("accuracy", cache_key(settings, images, epochs))
-        write_json(path, {**outcome, "epoch": epochs})
         training.progress.measured(outcome)
         run.finish(
             {
@@ -381,7 +375,7 @@ def _finish(training: Training) -> None:
                 "seed": settings.seed,
                 "data_id": training.dataset.data_id,
                 "epochs": epochs,
-                "accuracy": path.name,
+                "accuracy": outcome["file"],
                 "headline": headline(outcome),
             }
         )

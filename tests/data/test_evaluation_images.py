@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from blurtrain.evaluation.evaluate import evaluate
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -24,7 +25,6 @@ from blurtrain.data.preparation import prepare as catalog
 from blurtrain.data.preparation.decode import decode
 from blurtrain.data.preparation.tree import SPLITS
 from blurtrain.errors import DataError
-from blurtrain.evaluation.evaluate import evaluate
 from blurtrain.run import Run
 from blurtrain.settings import Loader, Settings
 from blurtrain.training import train as training

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from blurtrain.evaluation.evaluate import evaluate
 from torch import Tensor, nn
 
 from blurtrain.blur import gaussian_blur
@@ -19,7 +20,6 @@ from blurtrain.data.augment import Transform
 from blurtrain.data.dataset import Dataset
 from blurtrain.errors import Stopped
 from blurtrain.evaluation.accuracy import cache_key
-from blurtrain.evaluation.evaluate import evaluate
 from blurtrain.models import build
 from blurtrain.models.smoothing import Smoothing
 from blurtrain.run import Run

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from blurtrain.evaluation.evaluate import evaluate
 from processes import Training, codes
 from processes import run as in_processes
 from torch import Tensor
 
 from blurtrain.data.preparation import Recipe, prepare
 from blurtrain.errors import BlurtrainError, SettingsError, TrainingError
-from blurtrain.evaluation.evaluate import evaluate
 from blurtrain.models import build
 from blurtrain.run import Run
 from blurtrain.settings import Settings, compose
