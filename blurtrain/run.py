@@ -7,6 +7,7 @@
         checkpoints/              see blurtrain.training.checkpoint
         evaluations/              <measure>-<hash>.json, also the cache of measures
         weights.safetensors       the final epoch
+        best.safetensors          the best one on the val split, where asked for
         result.json               published last; its presence means done
         tensorboard/
 
@@ -55,6 +56,15 @@ class Run:
     @property
     def weights(self) -> Path:
         return self.path / "weights.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """Weights of the epoch that was the best on the val split, where `validation.keep_best` asks for them."""
+        return self.path / "best.safetensors"
+
+    def stage(self, epoch: int) -> Path:
+        """Weights after so many epochs, of those that `checkpoints.keep_epochs` names."""
+        return self.checkpoints / f"epoch-{epoch:04d}.safetensors"
 
     @property
     def settings(self) -> Settings:

@@ -10,6 +10,7 @@ from blurtrain.settings.sections import (
     Blur,
     Checkpoints,
     Data,
+    EarlyStopping,
     Evaluation,
     Loader,
     Logging,
@@ -17,6 +18,7 @@ from blurtrain.settings.sections import (
     Optimisation,
     Precision,
     Pretrained,
+    Validation,
 )
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "Blur",
     "Checkpoints",
     "Data",
+    "EarlyStopping",
     "Evaluation",
     "Loader",
     "Logging",
@@ -35,6 +38,7 @@ __all__ = [
     "Precision",
     "Pretrained",
     "Settings",
+    "Validation",
     "check_levels",
     "compose",
     "dump",

@@ -207,6 +207,40 @@ class Evaluation(Section):
     """Leave the last, partial batch out, as the study did by accident; n is then the number of images measured."""
 
 
+class Validation(Section):
+    """A look at the val split while training, in evaluation mode: the loss and the task's metrics, at each blur and as
+    their mean. It never changes the weights."""
+
+    every_epochs: int = Field(0, ge=0)
+    """After so many epochs each, and after the last; 0: never."""
+    sigmas: tuple[Sigma, ...] = Field((0.0,), min_length=1)
+    """Blur levels, in pixels at the reference resolution."""
+    keep_best: str | None = None
+    """The metric (loss, top1) by whose mean over the levels the best epoch is kept, as best.safetensors beside the
+    weights of the last; none: only the last is kept."""
+
+    @model_validator(mode="after")
+    def _looks_at_something(self) -> "Validation":
+        if self.keep_best and not self.every_epochs:
+            raise ValueError(
+                f"keep_best={self.keep_best} needs every_epochs of 1 or more: the best epoch is one that was looked at"
+            )
+        return self
+
+
+class EarlyStopping(Section):
+    """End the run once the val split gets no better. The same epochs wherever the run is interrupted."""
+
+    patience: int = Field(ge=1)
+    """Looks without a better one, after which training ends."""
+    every_epochs: int = Field(1, ge=1)
+    """Epochs from one look to the next."""
+    metric: str = "loss"
+    """loss, or a metric of the task (top1)."""
+    sigmas: tuple[Sigma, ...] = Field((0.0,), min_length=1)
+    """Blur levels over which the metric is averaged, in pixels at the reference resolution."""
+
+
 class Loader(Section):
     """How pixels reach the device: never changes them."""
 
@@ -229,6 +263,9 @@ class Checkpoints(Section):
     """As soon as the last one is so old, also inside an epoch; 0: after every step."""
     keep: int = Field(2, ge=2)
     """So many of the newest stay, so that a damaged one loses little."""
+    keep_epochs: tuple[int, ...] = ()
+    """Weights after these epochs (1: the first) are kept for good, as checkpoints/epoch-0020.safetensors; the study
+    looks at 20, 40, 60, 80 and 100."""
 
 
 class Logging(Section):

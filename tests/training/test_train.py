@@ -194,7 +194,7 @@ def test_a_loss_that_is_no_number_any_more_ends_the_run(tiny: Tiny, tmp_path: Pa
     from blurtrain.errors import TrainingError
 
     settings = tiny(optimisation={"learning_rate": 1e30, "optimiser": "sgd", "epochs": 2, "warmup_epochs": 0})
-    with pytest.raises(TrainingError, match=r"no finite number any more in step \d of epoch 1, .* begins with .*png"):
+    with pytest.raises(TrainingError, match=r"NaN or infinite in step \d of epoch 1, .* begins with .*png"):
         train(settings, tmp_path)
     run = Run(next(tmp_path.glob("*-*")))
     assert run.result() is None

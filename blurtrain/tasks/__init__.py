@@ -1,0 +1,9 @@
+"""What networks are asked for, and what they lose: both are settings sections that hold their own behaviour."""
+
+from blurtrain.tasks.loss import CrossEntropy, Loss
+from blurtrain.tasks.task import Classification, Task
+
+AnyTask = Classification
+AnyLoss = CrossEntropy
+
+__all__ = ["AnyLoss", "AnyTask", "Classification", "CrossEntropy", "Loss", "Task"]

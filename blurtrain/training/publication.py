@@ -1,0 +1,72 @@
+"""What a trained run publishes: its weights, their evaluation, and last of all its result."""
+
+import logging
+
+from blurtrain.blur.curriculum import feature_sigma_at_test
+from blurtrain.evaluation.accuracy import accuracy, cache_key, headline
+from blurtrain.files import publish, write_json
+from blurtrain.training.loop import Training, check_weights, serialised, stop_or_save
+
+log = logging.getLogger(__name__)
+
+
+def publish_run(training: Training, epochs: int) -> None:
+    """Weights, evaluation and result of a run that has been trained for `epochs` epochs."""
+    settings, run, group, attempt = training.settings, training.run, training.group, training.attempt
+    check_weights(training)
+    network = training.learner.trained()
+    if sigma := feature_sigma_at_test(settings.curriculum, epochs):
+        log.info(
+            "evaluated with feature maps smoothed by sigma %.3g: the weights alone are not the whole network", sigma
+        )
+    training.smoothing.sigma = sigma
+    end = training.position(epochs)
+
+    def tick() -> None:
+        training.progress.tick()
+        stop_or_save(training, end)
+
+    training.progress.tick(doing="evaluating", epoch=float(epochs))
+    training.progress.filters(training.learner.network, epochs * training.batches.steps)
+    if attempt:
+        attempt.check()
+        publish(run.weights, serialised(network))
+    images = training.dataset.evaluation_images(settings.evaluation.split, settings.data.resolution)
+    loader, training.val_loader = training.batches.loader, None
+    if loader.store != images.store:
+        del training.batches.loader, loader  # first, as it may hold the training store in the device's memory
+        loader = training.open_loader(images)
+    outcome = accuracy(
+        network,
+        training.dataset,
+        loader,
+        training.batches.transform,
+        settings,
+        rank=group.rank,
+        world=group.world,
+        total=group.sum,
+        tick=tick,
+    )
+    if not attempt:
+        return
+    attempt.check()
+    path = run.evaluation("accuracy", cache_key(settings, images, epochs))
+    write_json(path, {**outcome, "epoch": epochs})
+    training.progress.measured(outcome)
+    best, metric = training.validator.kept, settings.validation.keep_best
+    stopped = f"; stopped early, after {epochs} of {training.epochs} epochs" if epochs < training.epochs else ""
+    run.finish(
+        {
+            "run_id": run.id,
+            "dataset": settings.dataset,
+            "regime": settings.regime,
+            "model": settings.model,
+            "seed": settings.seed,
+            "data_id": training.dataset.data_id,
+            "epochs": epochs,
+            "accuracy": path.name,
+            "headline": headline(outcome) + stopped,
+            **({"best": {"epoch": best.epoch, metric: best.value}} if metric else {}),
+        }
+    )
+    attempt.record("done")
