@@ -68,13 +68,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return document
 
 
+KIND_KEYS: set[str] = set()
+"""The keys, such as `schedule`, by which a section says of which kind it is: see `blurtrain.kinds`, which fills it."""
+
+
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`above` over `below`: mappings merge, all else is replaced. Another `schedule` replaces its whole section."""
+    """`above` over `below`: mappings merge, all else is replaced. A section of another kind (say, another `schedule`)
+    replaces the whole section."""
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
         if isinstance(value, Mapping) and isinstance(old, Mapping):
-            other_kind = "schedule" in value and value["schedule"] != old.get("schedule")
+            other_kind = any(value[key] != old.get(key) for key in KIND_KEYS & value.keys())
             merged[key] = dict(value) if other_kind else merge(old, value)
         else:
             merged[key] = value
@@ -88,7 +93,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         key, equals, text = override.partition("=")
         if not equals or not key:
             raise SettingsError(f"override {override!r}: must be key=value, e.g. optimisation.epochs=10")
-        # Laid beside each other without `merge`: a schedule must not replace what an override before it says.
+        # Not by `merge`: a schedule must not replace what an override before it says.
         here, (*sections, last) = document, key.split(".")
         for section in sections:
             if not isinstance(here.get(section), dict):

@@ -1,7 +1,7 @@
 """What all settings share: strict, frozen sections, and errors that say where, what and which name was meant."""
 
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -24,12 +24,18 @@ class Section(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _no_truth_for_a_number(cls, document: Any) -> Any:
-        # pydantic takes true for 1; YAML takes the words yes, no, on and off for truth values.
+    def _no_boolean_for_a_number(cls, document: Any) -> Any:
+        # pydantic takes true for 1; YAML takes the words yes, no, on and off for booleans.
         for name, value in document.items() if isinstance(document, dict) else ():
             if isinstance(value, bool) and name in cls.model_fields and cls.model_fields[name].annotation is not bool:
                 raise ValueError(f"{name}={str(value).lower()}: must not be a truth value, as yes, no, on, off are")
         return document
+
+    @classmethod
+    def kind_of(cls, document: Any) -> "type[Section]":
+        """The class that `document` is read as: this one, or where there are kinds of it (`blurtrain.kinds`) one of
+        those."""
+        return cls
 
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -43,51 +49,63 @@ def validate(document: Mapping[str, Any], where: str, model: type[BaseModel]) ->
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        mistakes = [_explain(e["loc"], e, model) for e in error.errors()]
+        mistakes = [_explain(e, model, document) for e in error.errors()]
         raise SettingsError(f"{where}: " + "; ".join(dict.fromkeys(mistakes))) from None
 
 
-def _explain(loc: tuple[int | str, ...], error: Any, model: type[BaseModel]) -> str:
+def _explain(error: Any, model: type[BaseModel], document: Mapping[str, Any]) -> str:
     """One mistake that pydantic found, as a user would put it."""
-    beside, shown = _walk(model, loc)
+    beside, shown = _walk(model, error["loc"], document)
     path = ".".join(shown)
     if error["type"] == "extra_forbidden":
-        return f"{path}: unknown setting; {nearest(str(loc[-1]), beside)}"
+        return f"{path}: unknown setting; {nearest(str(error['loc'][-1]), beside)}"
     if error["type"] == "missing":
         return f"{path}: missing"
-    if error["type"] == "union_tag_invalid":
-        tags = error["ctx"]["expected_tags"].replace("'", "").split(", ")
-        return f"{path}.schedule: {error['ctx']['tag']!r} is unknown; {nearest(str(error['ctx']['tag']), tags)}"
-    if error["type"] == "union_tag_not_found":
-        return f"{path}.schedule: missing"
     message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "unknown_kind":
+        return f"{path}: {message}"
     value = error.get("input")
     given = f" (given: {value!r})" if value is None or isinstance(value, str | int | float | list | tuple) else ""
     return f"{path}: {message[:1].lower()}{message[1:]}{given}" if path else f"{message}{given}"
 
 
-def _walk(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[set[str], list[str]]:
+def _walk(model: type[BaseModel], loc: tuple[int | str, ...], document: Any) -> tuple[set[str], list[str]]:
     """The settings known beside the last part of `loc`, and `loc` as a user writes it (no pydantic union tags)."""
     here: Any = model
     beside: set[str] = set()
     shown: list[str] = []
     for part in loc:
-        if get_origin(here) in (Union, types.UnionType):
-            alternatives = [a for a in get_args(here) if a is not type(None)]
-            here = alternatives[0] if len(alternatives) == 1 else here
-        tagged = {
-            m.model_fields["schedule"].default: m
-            for m in getattr(here, "__args__", ())
-            if "schedule" in getattr(m, "model_fields", {})
-        }
-        if part in tagged:
-            here = tagged[part]
-            continue
+        here = _without_annotations(here)
         if get_origin(here) in (Union, types.UnionType) and isinstance(part, str):
             continue  # which alternative pydantic tried
+        if isinstance(here, type) and issubclass(here, Section) and not isinstance(document, here):
+            here = here.kind_of(document)
         fields = getattr(here, "model_fields", {})
         beside = set(fields)
         shown.append(str(part))
-        inside = get_args(here)[-1] if get_origin(here) in (dict, list) else None
-        here = fields[part].annotation if part in fields else inside
+        if part in fields:
+            here = fields[part].annotation
+        else:
+            here = {dict: get_args(here)[-1:], list: get_args(here), tuple: get_args(here)}.get(get_origin(here), ())
+            here = here[0] if here else None
+        document = _inside(document, part)
     return beside, shown
+
+
+def _without_annotations(hint: Any) -> Any:
+    """The type behind `Annotated` and `| None`."""
+    while True:
+        if get_origin(hint) is Annotated:
+            hint = get_args(hint)[0]
+        elif get_origin(hint) in (Union, types.UnionType) and len(real := set(get_args(hint)) - {type(None)}) == 1:
+            hint = real.pop()
+        else:
+            return hint
+
+
+def _inside(document: Any, part: int | str) -> Any:
+    if isinstance(document, Mapping):
+        return document.get(part)
+    if isinstance(document, Sequence) and not isinstance(document, str) and isinstance(part, int):
+        return document[part] if part < len(document) else None
+    return getattr(document, str(part), None)

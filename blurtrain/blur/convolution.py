@@ -1,7 +1,7 @@
 """Blur by any kernel, separable or not, the same for all images or another for each."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from blurtrain.blur.arithmetic import in_float32, in_own_arithmetic
+from blurtrain.blur.cores import image_by_image
+from blurtrain.blur.kernels import stack
 from blurtrain.blur.point_spread import MAX_SIDE
 from blurtrain.blur.product import CACHED, WORKSPACE, check_images, result_dtype, rounded
 
@@ -60,6 +62,24 @@ def convolve(
         blurred = function(pixels, kernels[part] if kernels.ndim == 3 else kernels[None], height, width)
         parts.append(rounded(blurred, result_dtype(images, dtype)))
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def convolve_each(images: Tensor, kernels: Sequence[NDArray[np.floating]]) -> Tensor:
+    """`convolve` each image [C, H, W] with its own kernel, of whichever side; same shape and dtype as the images.
+
+    On a processor each on one core: what becomes of an image does not depend on the others, or on how many cores.
+    """
+    if len(kernels) != len(images):
+        raise ValueError(f"{len(images)} images but {len(kernels)} kernels")
+    if images.device.type != "cpu" or images.requires_grad:
+        return convolve(images, stack(kernels), dtype=images.dtype) if len(kernels) else images
+    out = torch.empty_like(images, memory_format=torch.contiguous_format)
+
+    def blur(k: int) -> None:
+        out[k] = convolve(images[k][None], kernels[k], dtype=images.dtype)[0]
+
+    image_by_image(blur, len(images))
+    return out
 
 
 def reflected(side: int, radius: int, device: torch.device) -> Tensor:

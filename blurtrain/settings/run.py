@@ -1,6 +1,6 @@
 """One run, whole, as frozen, typed, documented settings."""
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializeAsAny, model_validator
 
 from blurtrain.blur.curricula import ConstantBlur, Curriculum
 from blurtrain.errors import nearest
@@ -20,9 +20,7 @@ from blurtrain.settings.sections import (
     Precision,
     Validation,
 )
-from blurtrain.tasks import AnyLoss, AnyTask
-from blurtrain.tasks.loss import CrossEntropy
-from blurtrain.tasks.task import Classification
+from blurtrain.tasks import Classification, CrossEntropy, Loss, Task
 
 
 class Settings(Section):
@@ -39,8 +37,8 @@ class Settings(Section):
     augmentation: Augmentation = Augmentation()
     optimisation: Optimisation = Optimisation()
     precision: Precision = added_later(Precision())
-    task: AnyTask = added_later(Classification())
-    loss: AnyLoss = added_later(CrossEntropy())
+    task: SerializeAsAny[Task] = added_later(Classification())
+    loss: SerializeAsAny[Loss] = added_later(CrossEntropy())
     early_stopping: EarlyStopping | None = added_later(None)
     validation: Validation = outside_identity(Validation())
     evaluation: Evaluation = outside_identity(Evaluation())

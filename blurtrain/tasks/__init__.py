@@ -3,7 +3,4 @@
 from blurtrain.tasks.loss import CrossEntropy, Loss
 from blurtrain.tasks.task import Classification, Task
 
-AnyTask = Classification
-AnyLoss = CrossEntropy
-
-__all__ = ["AnyLoss", "AnyTask", "Classification", "CrossEntropy", "Loss", "Task"]
+__all__ = ["Classification", "CrossEntropy", "Loss", "Task"]

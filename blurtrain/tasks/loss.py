@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-from blurtrain.schema import Section
+from blurtrain.tasks.named import Named
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     Network = Callable[[Tensor], Tensor]
 
 
-class Loss(Section):
+class Loss(Named):
     """Base of all losses."""
 
-    name: str
+    type: str
 
     def __call__(
         self, network: "Network", images: "Tensor", targets: "Tensor", label_smoothing: float = 0.0
@@ -31,7 +31,7 @@ class Loss(Section):
 class CrossEntropy(Loss):
     """Cross-entropy of the logits."""
 
-    name: Literal["cross-entropy"] = "cross-entropy"
+    type: Literal["cross-entropy"] = "cross-entropy"
 
     def __call__(
         self, network: "Network", images: "Tensor", targets: "Tensor", label_smoothing: float = 0.0
@@ -40,3 +40,6 @@ class CrossEntropy(Loss):
 
         logits = network(images)
         return cross_entropy(logits, targets, label_smoothing=label_smoothing), logits
+
+
+Loss.kinds = {"cross-entropy": CrossEntropy}

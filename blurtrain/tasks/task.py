@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from blurtrain.schema import Section
+from blurtrain.tasks.named import Named
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Task(Section):
+class Task(Named):
     """Base of all tasks. `metrics` are summed over images, beside the loss, in training and in validation."""
 
-    name: str
+    type: str
     metrics: ClassVar[tuple[str, ...]] = ()
     higher_is_better: ClassVar[frozenset[str]] = frozenset()
     """The metrics that are; the loss, as all others, is better when lower."""
@@ -38,7 +38,7 @@ class Task(Section):
 class Classification(Task):
     """One of the classes for each image: outputs are logits [N, classes], targets class numbers [N]."""
 
-    name: Literal["classification"] = "classification"
+    type: Literal["classification"] = "classification"
     metrics: ClassVar[tuple[str, ...]] = ("top1",)
     higher_is_better: ClassVar[frozenset[str]] = frozenset({"top1"})
 
@@ -51,3 +51,6 @@ class Classification(Task):
 
     def summary(self, means: Mapping[str, float]) -> str:
         return f"top-1 {means['top1']:.1f} %"
+
+
+Task.kinds = {"classification": Classification}

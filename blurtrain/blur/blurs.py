@@ -1,0 +1,259 @@
+"""The blurs there are, each a class: what a settings file, a curriculum, an evaluation or `RandomBlur` can name.
+
+| label | blur |
+|---|---|
+| `sharp` | none |
+| `gaussian-8` | sigma 8 |
+| `disk-4`, `disk-4-antialiased` | defocus of radius 4 |
+| `box-8`, `box-8-90`, `box-8-random` | linear motion over 8 pixels: horizontal, vertical, at any angle |
+| `shake` | camera shake, a kernel of each image's own |
+| `defocus-3`, `motion-3`, `zoom-3`, `glass-3`, `imagenet-c-gaussian-3` | ImageNet-C at severity 3 |
+| `file-NAME` | a kernel from a file |
+| `package.module:Name-radius=3` | a user's own |
+"""
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from blurtrain.blur import kernels
+from blurtrain.blur.blur import REFERENCE, AnyBlur, Blur, KernelBlur, stream
+from blurtrain.errors import SettingsError
+from blurtrain.schema import Name, outside_identity
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["REFERENCE", "AnyBlur", "Blur", "KernelBlur"]
+
+_Indices = Sequence[int] | NDArray[np.integer]
+Severity = Annotated[int, Field(ge=1, le=5)]
+
+
+class Sharp(Blur):
+    """No blur."""
+
+    kernel: Literal["sharp"] = "sharp"
+    at: Literal[224] = REFERENCE
+
+    def blurred(self, images: "Tensor", indices: _Indices, **_: Any) -> "Tensor":
+        """The images themselves."""
+        return images
+
+
+class Gaussian(Blur):
+    """Gaussian of `sigma` pixels, cut where the settings say (`blur.truncate`)."""
+
+    label_fields: ClassVar[tuple[str, ...]] = ("sigma",)
+    kernel: Literal["gaussian"] = "gaussian"
+    sigma: float = Field(gt=0, le=1000)
+
+    def blurred(
+        self, images: "Tensor", indices: _Indices, *, resolution: int, truncate: float = 4.0, **_: Any
+    ) -> "Tensor":
+        """See `Blur.blurred`."""
+        from blurtrain.blur.operators import gaussian_blur
+
+        return gaussian_blur(images, self.sigma * resolution / self.at, truncate)
+
+
+class Disk(KernelBlur):
+    """Defocus: a uniform disk, hard as in Vasiljevic et al. 2016 (D2..D8), or weighted by the area that it covers."""
+
+    label_fields: ClassVar[tuple[str, ...]] = ("radius", "edge")
+    kernel: Literal["disk"] = "disk"
+    radius: float = Field(gt=0, le=256)
+    edge: Literal["hard", "antialiased"] = "hard"
+
+    def point_spread(self, index: int, **_: Any) -> NDArray[np.float64]:
+        """See `blurtrain.blur.kernels.disk`."""
+        return kernels.disk(self.radius, self.edge == "antialiased")
+
+
+class Box(KernelBlur):
+    """Linear motion over `length` pixels, one pixel wide, along `angle` degrees: 0 horizontal, 90 vertical,
+    counter-clockwise; random: uniform in 0..180, of each image's own."""
+
+    label_fields: ClassVar[tuple[str, ...]] = ("length", "angle")
+    kernel: Literal["box"] = "box"
+    length: float = Field(ge=1, le=512)
+    angle: Annotated[float, Field(ge=0, lt=180)] | Literal["random"] = 0.0
+
+    def point_spread(self, index: int, *, seed: int = 0, epoch: int = 0, training: bool = False) -> NDArray[np.float64]:
+        """See `blurtrain.blur.kernels.box`."""
+        if self.angle != "random":
+            return kernels.box(self.length, self.angle)
+        words = (_BOX_ANGLES, stream(seed, epoch, training), index)
+        return kernels.box(
+            self.length, 180 * float(np.random.Generator(np.random.PCG64(np.random.SeedSequence(words))).random())
+        )
+
+
+class Shake(KernelBlur):
+    """Camera shake, a kernel of each image's own: one of 10,000 in training, drawn anew each epoch, and one of 100
+    others in evaluation, always the same (Vasiljevic et al. 2016; `blurtrain.blur.shake`)."""
+
+    kernel: Literal["shake"] = "shake"
+
+    def point_spread(self, index: int, *, seed: int = 0, epoch: int = 0, training: bool = False) -> NDArray[np.float64]:
+        """See `blurtrain.blur.kernels.shake_for`."""
+        return kernels.shake_for("train", index, seed, epoch) if training else kernels.shake_for("test", index)
+
+
+class KernelFile(KernelBlur):
+    """A kernel of the user's own from a file (`blurtrain.blur.kernels.from_file`). Its content is known by `sha256`, or
+    vouched for by `title`; where the file lies does not matter."""
+
+    label_name: ClassVar[str] = "file"
+    kernel: Literal["file"] = "file"
+    file: str = outside_identity(...)
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    """What `sha256sum FILE` prints; None: the file is taken as it is."""
+    title: Name | None = None
+    """What the label calls it; None: by the first digits of `sha256`."""
+
+    @model_validator(mode="after")
+    def _is_known(self) -> Self:
+        if self.sha256 is None and self.title is None:
+            raise ValueError("give sha256, which is what `sha256sum FILE` prints, or else a title")
+        return self
+
+    def _words(self) -> list[str]:
+        return [self.title or (self.sha256 or "")[:12]]
+
+    def point_spread(self, index: int, **_: Any) -> NDArray[np.float64]:
+        """The kernel as read; raises SettingsError for a file that is missing, no kernel, or another than `sha256`."""
+        try:
+            return _read(self.file, self.sha256)
+        except ValueError as error:
+            raise SettingsError(f"blur {self.label}: {error}") from None
+
+
+@functools.lru_cache(maxsize=64)
+def _read(file: str, sha256: str | None) -> NDArray[np.float64]:
+    kernel = kernels.from_file(file)
+    if sha256 and (found := hashlib.sha256(Path(file).read_bytes()).hexdigest()) != sha256:
+        raise ValueError(f"{file} is another file than was meant: its sha256 is {found}")
+    return kernel
+
+
+class ImageNetCGaussian(Blur):
+    """Gaussian of ImageNet-C: sigma 1, 2, 3, 4, 6, cut at 4 sigmas."""
+
+    label_fields: ClassVar[tuple[str, ...]] = ("severity",)
+    kernel: Literal["imagenet-c-gaussian"] = "imagenet-c-gaussian"
+    severity: Severity
+
+    def blurred(self, images: "Tensor", indices: _Indices, *, resolution: int, **_: Any) -> "Tensor":
+        """See `Blur.blurred`."""
+        from blurtrain.blur.corruptions import GAUSSIAN
+        from blurtrain.blur.operators import gaussian_blur
+
+        return gaussian_blur(images, GAUSSIAN[self.severity - 1] * resolution / self.at)
+
+
+class ImageNetCDefocus(KernelBlur):
+    """Defocus of ImageNet-C (`blurtrain.blur.corruptions.defocus`)."""
+
+    label_name: ClassVar[str] = "defocus"
+    label_fields: ClassVar[tuple[str, ...]] = ("severity",)
+    kernel: Literal["imagenet-c-defocus"] = "imagenet-c-defocus"
+    severity: Severity
+
+    def point_spread(self, index: int, **_: Any) -> NDArray[np.float64]:
+        """See `blurtrain.blur.corruptions.defocus`."""
+        from blurtrain.blur.corruptions import defocus
+
+        return defocus(self.severity)
+
+
+class ImageNetCMotion(KernelBlur):
+    """Motion of ImageNet-C at an angle of each image's own (`blurtrain.blur.corruptions.motion`)."""
+
+    label_name: ClassVar[str] = "motion"
+    label_fields: ClassVar[tuple[str, ...]] = ("severity",)
+    kernel: Literal["imagenet-c-motion"] = "imagenet-c-motion"
+    severity: Severity
+
+    def point_spread(self, index: int, *, seed: int = 0, epoch: int = 0, training: bool = False) -> NDArray[np.float64]:
+        """See `blurtrain.blur.corruptions.motion`."""
+        from blurtrain.blur.corruptions import motion, motion_angle
+
+        return motion(self.severity, motion_angle(stream(seed, epoch, training), index))
+
+
+class ImageNetCZoom(Blur):
+    """Zoom of ImageNet-C, which is the same at every resolution (`blurtrain.blur.corruptions.zoom`)."""
+
+    label_name: ClassVar[str] = "zoom"
+    label_fields: ClassVar[tuple[str, ...]] = ("severity",)
+    kernel: Literal["imagenet-c-zoom"] = "imagenet-c-zoom"
+    at: Literal[224] = REFERENCE
+    severity: Severity
+
+    def blurred(self, images: "Tensor", indices: _Indices, **_: Any) -> "Tensor":
+        """See `Blur.blurred`."""
+        from blurtrain.blur.corruptions import zoom
+
+        return zoom(images, self.severity)
+
+
+class ImageNetCGlass(Blur):
+    """Frosted glass of ImageNet-C, which moves whole pixels about: for images of `at` pixels only
+    (`blurtrain.blur.corruptions.glass`)."""
+
+    label_name: ClassVar[str] = "glass"
+    label_fields: ClassVar[tuple[str, ...]] = ("severity",)
+    kernel: Literal["imagenet-c-glass"] = "imagenet-c-glass"
+    severity: Severity
+
+    def check(self, resolution: int) -> None:
+        """Raise SettingsError for another resolution than `at`."""
+        if resolution != self.at:
+            raise SettingsError(
+                f"blur {self.label}: moves whole pixels of images of {self.at}, so it has no counterpart at "
+                f"{resolution}; take that resolution, or another blur"
+            )
+
+    def blurred(
+        self,
+        images: "Tensor",
+        indices: _Indices,
+        *,
+        resolution: int,
+        seed: int = 0,
+        epoch: int = 0,
+        training: bool = False,
+        truncate: float = 4.0,
+    ) -> "Tensor":
+        """See `Blur.blurred`."""
+        from blurtrain.blur.corruptions import glass
+
+        self.check(resolution)
+        return glass(images, self.severity, stream(seed, epoch, training), [int(index) for index in indices])
+
+
+_BOX_ANGLES = 3  # apart from what else is drawn of a seed and an index, see corruptions
+
+Blur.kinds = {
+    str(kind.model_fields["kernel"].default): kind
+    for kind in (
+        Sharp,
+        Gaussian,
+        Disk,
+        Box,
+        Shake,
+        KernelFile,
+        ImageNetCGaussian,
+        ImageNetCDefocus,
+        ImageNetCMotion,
+        ImageNetCZoom,
+        ImageNetCGlass,
+    )
+}

@@ -1,0 +1,58 @@
+"""Point-spread functions at another scale: what a kernel that is defined on images of one size is on those of another.
+
+Each tap is moved to its place on the new grid and laid onto the pixels around by a cubic (Keys 1981, a = -1/2), which
+reproduces polynomials up to the second degree: the sum, the centroid and the second moments of the kernel scale as they
+should, exactly. It is what resizing the image to the size of the definition, convolving, and resizing back amounts to,
+but for what these two resamplings themselves blur.
+"""
+
+import functools
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blurtrain.blur.point_spread import check_number, check_side
+
+
+def resampled(kernel: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
+    """`kernel` (square, odd side, unit sum) for images `scale` times as large; itself at scale 1.
+
+    Its side is odd; weights may be slightly negative, as those of the cubic are. Raises ValueError where it would be
+    larger than MAX_SIDE.
+    """
+    check_number("scale", scale, 0, open_low=True)
+    if scale == 1:
+        return kernel
+    matrix = _spread(len(kernel), scale)
+    out = matrix @ kernel @ matrix.T
+    filled = np.flatnonzero((np.abs(out) > 1e-12).any(0) | (np.abs(out) > 1e-12).any(1))
+    centre = len(out) // 2
+    half = int(np.abs(filled - centre).max())
+    out = out[centre - half : centre + half + 1, centre - half : centre + half + 1].copy()
+    out.flags.writeable = False
+    return out
+
+
+@functools.lru_cache(maxsize=256)
+def _spread(side: int, scale: float) -> NDArray[np.float64]:
+    """[new side, side]: how much each tap of a row gives to each tap of the row at the new scale."""
+    width = max(scale, 1.0)  # where pixels become more, the cubic between two old ones covers all new ones
+    half = math.ceil(side // 2 * scale + 2 * width)
+    check_side(f"a kernel of {side} pixels a side at {scale:g} times its scale", half)
+    place = np.arange(-(side // 2), side // 2 + 1) * scale
+    distance = np.arange(-half, half + 1)[:, None] - place[None]
+    weights = _cubic(np.abs(distance) / width) / width
+    # Stretched by what is no whole number, its moments are a little off: set right by a parabola for each tap.
+    powers = np.stack([np.ones_like(distance), distance, distance**2])  # [3, new, old]
+    moments = np.einsum("pno,qno,no->opq", powers, powers, np.abs(weights))
+    missing = np.array([1.0, 0.0, 0.0]) - np.einsum("pno,no->op", powers, weights)
+    change = np.linalg.solve(moments, missing[..., None])[..., 0]
+    return weights + np.einsum("op,pno,no->no", change, powers, np.abs(weights))
+
+
+def _cubic(distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    d, a = distance, -0.5
+    near = ((a + 2) * d - (a + 3)) * d * d + 1
+    far = a * (((d - 5) * d + 8) * d - 4)
+    return np.where(d < 1, near, np.where(d < 2, far, 0.0))
