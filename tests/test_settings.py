@@ -312,6 +312,10 @@ CHANGES: list[dict[str, Any]] = [
     {"network": {"architecture": "resnet-18", "arguments": {"zero_init_residual": False}}},
     {"network": {"architecture": "resnet-18", "arguments": {"zero_init_residual": 1}}},
     {"network": {"architecture": "resnet-18", "arguments": {"replace_stride_with_dilation": [False, True, True]}}},
+    {"early_stopping": {"patience": 2}},
+    {"early_stopping": {"patience": 2, "every_epochs": 2}},
+    {"early_stopping": {"patience": 2, "metric": "top1"}},
+    {"early_stopping": {"patience": 2, "sigmas": [0, 8]}},
     {"curriculum": {"sigma": 1}},
     {"curriculum": {"schedule": "stepwise"}},
     {"curriculum": {"schedule": "stepwise", "sigmas": [8, 4, 2, 1]}},
@@ -424,6 +428,11 @@ def _leaves(document: dict[str, Any], above: str = "") -> list[str]:
 
 
 NEUTRAL: list[dict[str, Any]] = [
+    {"task": "classification"},
+    {"loss": "cross-entropy"},
+    {"early_stopping": None},
+    {"validation": {"every_epochs": 5, "sigmas": [0, 8], "keep_best": "top1"}},
+    {"checkpoints": {"keep_epochs": [20, 40]}},
     {"optimisation": {"accumulate": 4}},
     {"data": {"root": "/elsewhere"}},
     {"evaluation": {"split": "val", "sigmas": [3], "batch_size": 7, "drop_last": True}},
