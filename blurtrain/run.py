@@ -29,7 +29,9 @@ from typing import Any
 from blurtrain import __version__
 from blurtrain.errors import BlurtrainError, RunError, Stopped, Superseded
 from blurtrain.files import publish, publish_once, read_json, unwritable, write_json
-from blurtrain.settings import DEFAULT_MODEL, Settings, dump, load_resolved
+from blurtrain.log_file import LogFile
+from blurtrain.parts import source_hash
+from blurtrain.settings import DEFAULT_MODEL, Settings, dump, load_resolved, part_names
 
 STALE_SECONDS = 60.0
 """A heartbeat older than this means that its process is gone or stuck."""
@@ -216,12 +218,7 @@ class Attempt:
         self.path = run.path / "attempts" / f"{number:04d}"
         self._sequence, self._progress = 0, dict[str, Any]()
         self._journal = (self.path / "journal.jsonl").open("a")
-        self._log = logging.FileHandler(self.path / "log.txt")
-        self._log.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk: not worth a traceback
-        self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logger = logging.getLogger("blurtrain")
-        logger.addHandler(self._log)
-        logger.setLevel(min(logger.level or logging.INFO, logging.INFO))
+        self._log = LogFile(self.path / "log.txt")
         publish(self.path / "settings.yaml", dump(settings))
         write_json(
             self.path / "origin.json",
@@ -231,9 +228,18 @@ class Attempt:
                 "job": slurm_job(),
                 "data_id": data_id,
                 "version": __version__,
+                "sources": {name: source_hash(name) for name in part_names(settings)},
                 "command": sys.argv,
             },
         )
+
+    def changed_sources(self) -> list[str]:
+        """The user's own parts whose source is another than in the attempt before."""
+        before = [folder for folder in self.run.attempts() if int(folder.name) < self.number]
+        if not before:
+            return []
+        then, now = ((read_json(f / "origin.json") or {}).get("sources", {}) for f in (before[-1], self.path))
+        return [name for name in now if then.get(name, now[name]) != now[name]]
 
     def check(self) -> None:
         """Raise Superseded if a newer attempt has begun, RunError if the run has been removed."""
@@ -276,7 +282,6 @@ class Attempt:
         """Close the journal and the log, and let the heartbeat say that it was the last."""
         with contextlib.suppress(OSError, BlurtrainError):
             self.beat(**{**self._progress, "ended": True})
-        logging.getLogger("blurtrain").removeHandler(self._log)
         for file in (self._log, self._journal):
             with contextlib.suppress(OSError):  # what a full disk has not taken
                 file.close()

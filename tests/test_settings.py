@@ -70,7 +70,7 @@ def mistake(path: Path, *overrides: str) -> str:
         ("optimisation.warmup_epochs=100", "optimisation: ", "warmup_epochs=100 must be less than epochs=100"),
         ("optimisation.batch_norm=frosen", "optimisation.batch_norm: ", "'batch' or 'frozen'"),
         ("optimisation.batch_norm=frozen", "optimisation.batch_norm=frozen needs network.pretr", "not be normalised"),
-        ("network.arguments.pad_type=same", "network.arguments: alexnet-sup takes none", "timm and torchvision do"),
+        ("network.arguments.pad_type=same", "network.arguments: alexnet-sup takes none", "other networks do"),
         ("network.arguments=same", "network.arguments: ", "dictionary"),
     ],
 )

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from blurtrain.errors import nearest
+from blurtrain.parts import FORM, is_part_name
 from blurtrain.schema import Probability, Section, Sigma, added_later, outside_identity
 
 
@@ -25,7 +26,7 @@ class Data(Section):
 
 DEFAULT_MODEL = "alexnet-sup"
 ARCHITECTURES = ("alexnet-sup", "alexnet", "vgg-16", "resnet-18", "resnet-50")
-"""Networks by name; any other is named timm/NAME."""
+"""Networks by name; any other is named timm/NAME, or is the user's own."""
 
 
 class Pretrained(Section):
@@ -56,7 +57,7 @@ class Network(Section):
 
     architecture: str = "alexnet-sup"
     arguments: dict[str, Any] = added_later({})
-    """Further arguments of timm or torchvision for the network, e.g. {pad_type: same}: plain values or lists."""
+    """Further arguments of timm, torchvision or one's own network, e.g. {pad_type: same}: plain values or lists."""
     pretrained: Pretrained | None = added_later(None)
     """None: freshly drawn by `seed`."""
     bias: Literal["zero", "uniform"] = added_later("zero")
@@ -67,14 +68,15 @@ class Network(Section):
     @classmethod
     def _plain(cls, arguments: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         if arguments and info.data.get("architecture") == "alexnet-sup":
-            raise ValueError("alexnet-sup takes none; networks of timm and torchvision do")
+            raise ValueError("alexnet-sup takes none; other networks do")
         return {name: _plain_argument(name, value) for name, value in arguments.items()}
 
     @field_validator("architecture")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name not in ARCHITECTURES and not re.fullmatch(r"timm/[A-Za-z0-9_.]+", name):
-            raise ValueError(f"{nearest(name, ARCHITECTURES)}, or any network of timm as timm/NAME")
+        if name not in ARCHITECTURES and not re.fullmatch(r"timm/[A-Za-z0-9_.]+", name) and not is_part_name(name):
+            own = f"one of your own must be {FORM}" if ":" in name else nearest(name, ARCHITECTURES)
+            raise ValueError(f"{own}, or any network of timm as timm/NAME, or one of your own as package.module:Name")
         return name
 
     @model_validator(mode="after")

@@ -150,6 +150,11 @@ def _log_start(training: Training, position: Position) -> None:
         attempt.record("start", at=at, epoch=position.epoch, **origin, threads=torch.get_num_threads(), **precision)
         place = f"epoch {position.epoch} of {training.settings.optimisation.epochs}, step {position.step}"
         log.info("%s: attempt %d goes on from %s", training.run.path, attempt.number, place)
+        if changed := attempt.changed_sources():
+            attempt.record("sources changed", at=at, parts=changed)
+            log.warning(
+                "%s: the source of %s has changed since the last attempt", training.run.path, ", ".join(changed)
+            )
         if missing := shortfall(training.settings.curriculum, training.settings.optimisation.epochs):
             log.warning("%s", missing)
         split, resolution = training.settings.evaluation.split, training.settings.data.resolution
