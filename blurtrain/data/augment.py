@@ -128,8 +128,10 @@ class Transform:
                 crop_image(images[k], places[k], sigmas[k], interpolation, truncate, NO_BOX, work, out[k], normalising)
                 return
             image = torch.empty(3, size, size)
-            crop_image(images[k], places[k], softening[k], interpolation, truncate, NO_BOX, torch.float32, image)
+            crop_image(images[k], places[k], 0.0, interpolation, truncate, NO_BOX, torch.float32, image)
             if warps is not None:
+                if softening[k]:
+                    blur_image(image, softening[k], truncate, torch.float32, image)
                 image = warp(image[None], warps.of(k), interpolation)[0]
             if self._eight_bit:
                 image = image.clamp_(0, 255).round_()

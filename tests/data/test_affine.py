@@ -146,7 +146,7 @@ def test_the_crop_is_softened_warped_and_then_blurred(sigma: float, interpolatio
         images.double().numpy(), got, 2 * uniform(5, 3, indices, 4, first=82) - 1, strict=True
     ):
         zoom = 1 + 0.5 * draw[1]
-        soft = np.sqrt(1 / zoom**2 - 1) / 2 if zoom < 1 else 0
+        soft = np.ceil(16 * np.sqrt(max(1 / zoom**2 - 1, 0)) / 2) / 16
         image = ndimage.gaussian_filter(image, (0, soft, soft), mode="mirror", radius=int(4 * soft) + 1)
         image = by_definition(image, interpolation, 90 * draw[0], zoom, 0.3 * draw[2], 0.3 * draw[3])
         image = ndimage.gaussian_filter(image, (0, sigma, sigma), mode="mirror")
