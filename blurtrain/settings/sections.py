@@ -112,7 +112,8 @@ class Blur(Section):
 
 
 class Augmentation(Section):
-    """The training transform: random resized crop, colour operations, flip, erasing; before the blur."""
+    """The training transform: random resized crop and flip, affine warp, HSV jitter, colour operations, erasing; before
+    the blur."""
 
     crop_scale: tuple[float, float] = (0.5, 1.0)
     """Smallest and largest area of the crop, as a share of the image's."""
@@ -131,6 +132,28 @@ class Augmentation(Section):
     """Smallest and largest area of the rectangle, as a share of the network's input."""
     erasing_ratio: tuple[float, float] = added_later((0.3, 3.3))
     """Smallest and largest aspect ratio (height to width) of the rectangle."""
+    rotation: float = added_later(0.0, ge=0, le=180)
+    """Largest turn either way, in degrees, about the centre of the crop."""
+    translation: float = added_later(0.0, ge=0, le=1)
+    """Largest shift along each axis, as a share of the network's input."""
+    zoom: float = added_later(0.0, ge=0, le=0.9)
+    """Scale of the crop is 1 +/- zoom, alike along both axes; below 1 it is mirrored around."""
+    hsv_hue: float = added_later(0.0, ge=0, le=0.5)
+    """Largest turn of the hue either way, of a full circle."""
+    hsv_saturation: float = added_later(0.0, ge=0, le=1)
+    """Saturation is multiplied by 1 +/- hsv_saturation, for each image."""
+    hsv_value: float = added_later(0.0, ge=0, le=1)
+    """Value (the largest channel of a pixel) is multiplied by 1 +/- hsv_value, for each image."""
+
+    @property
+    def warps(self) -> bool:
+        """Whether images are rotated, shifted or zoomed."""
+        return self.rotation > 0 or self.translation > 0 or self.zoom > 0
+
+    @property
+    def jitters_hsv(self) -> bool:
+        """Whether hue, saturation or value change."""
+        return self.hsv_hue > 0 or self.hsv_saturation > 0 or self.hsv_value > 0
 
     @model_validator(mode="after")
     def _ordered(self) -> "Augmentation":
