@@ -4,7 +4,7 @@ What it brings is a function of the seed, the epoch and the step alone, so that 
 micro-batches, nor where a run is resumed, changes an image.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from typing import Any, NamedTuple
 
@@ -42,7 +42,7 @@ class Epoch:
         self.mean_sigma = float(self._sigmas.mean())
         """Pixels at the reference resolution."""
 
-    def read(self, timed: Timed = iter) -> Iterator[TrainingBatch]:
+    def read(self, timed: Timed = iter) -> Generator[TrainingBatch]:
         """The batches that are left; may be left early by closing it. `timed` is given the batches as they are read."""
         b = self._batches
         # Of whole batches, so that every process blurs its part in the same way.
