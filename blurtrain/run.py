@@ -7,6 +7,7 @@
         checkpoints/              see blurtrain.training.checkpoint
         evaluations/              <measure>-<hash>.json, also the cache of measures
         weights.safetensors       the final epoch
+        best.safetensors          the best one on the val split, where asked for
         result.json               published last; its presence means done
         tensorboard/
 
@@ -28,7 +29,9 @@ from typing import Any
 from blurtrain import __version__
 from blurtrain.errors import BlurtrainError, RunError, Stopped, Superseded
 from blurtrain.files import publish, publish_once, read_json, unwritable, write_json
-from blurtrain.settings import DEFAULT_MODEL, Settings, dump, load_resolved
+from blurtrain.log_file import LogFile
+from blurtrain.parts import source_hash
+from blurtrain.settings import DEFAULT_MODEL, Settings, dump, load_resolved, part_names
 
 STALE_SECONDS = 60.0
 """A heartbeat older than this means that its process is gone or stuck."""
@@ -55,6 +58,15 @@ class Run:
     @property
     def weights(self) -> Path:
         return self.path / "weights.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """Weights of the epoch that was the best on the val split, where `validation.keep_best` asks for them."""
+        return self.path / "best.safetensors"
+
+    def stage(self, epoch: int) -> Path:
+        """Weights after so many epochs, of those that `checkpoints.keep_epochs` names."""
+        return self.checkpoints / f"epoch-{epoch:04d}.safetensors"
 
     @property
     def settings(self) -> Settings:
@@ -206,12 +218,7 @@ class Attempt:
         self.path = run.path / "attempts" / f"{number:04d}"
         self._sequence, self._progress = 0, dict[str, Any]()
         self._journal = (self.path / "journal.jsonl").open("a")
-        self._log = logging.FileHandler(self.path / "log.txt")
-        self._log.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk: not worth a traceback
-        self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logger = logging.getLogger("blurtrain")
-        logger.addHandler(self._log)
-        logger.setLevel(min(logger.level or logging.INFO, logging.INFO))
+        self._log = LogFile(self.path / "log.txt")
         publish(self.path / "settings.yaml", dump(settings))
         write_json(
             self.path / "origin.json",
@@ -221,9 +228,18 @@ class Attempt:
                 "job": slurm_job(),
                 "data_id": data_id,
                 "version": __version__,
+                "sources": {name: source_hash(name) for name in part_names(settings)},
                 "command": sys.argv,
             },
         )
+
+    def changed_sources(self) -> list[str]:
+        """The user's own parts whose source is another than in the attempt before."""
+        before = [folder for folder in self.run.attempts() if int(folder.name) < self.number]
+        if not before:
+            return []
+        then, now = ((read_json(f / "origin.json") or {}).get("sources", {}) for f in (before[-1], self.path))
+        return [name for name in now if then.get(name, now[name]) != now[name]]
 
     def check(self) -> None:
         """Raise Superseded if a newer attempt has begun, RunError if the run has been removed."""
@@ -266,7 +282,6 @@ class Attempt:
         """Close the journal and the log, and let the heartbeat say that it was the last."""
         with contextlib.suppress(OSError, BlurtrainError):
             self.beat(**{**self._progress, "ended": True})
-        logging.getLogger("blurtrain").removeHandler(self._log)
         for file in (self._log, self._journal):
             with contextlib.suppress(OSError):  # what a full disk has not taken
                 file.close()

@@ -60,9 +60,8 @@ def all_reduce(runs: Path, world: int) -> dict[str, Any]:
     import torch
 
     from blurtrain.distributed import process_group
-    from blurtrain.settings import Settings
 
-    with process_group(Settings(dataset="probe", regime="probe"), runs) as group:
+    with process_group(runs) as group:
         total = group.sum(torch.full((1,), float(group.rank + 1), device=group.device))
         right = total.item() == world * (world + 1) / 2
         backend = "nccl" if group.device.type == "cuda" else "gloo"

@@ -87,10 +87,9 @@ def _shown(
 ) -> int:
     """Print what comes of each; the exit code."""
     from blurtrain.distributed import process_group
-    from blurtrain.settings import Settings
 
     printed, failed = [], 0
-    with process_group(Settings.model_construct(), rendezvous) as group:
+    with process_group(rendezvous) as group:
         for name, documents in found(group):
             failed += isinstance(documents, str)
             if not group.is_main:

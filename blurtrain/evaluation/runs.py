@@ -22,7 +22,7 @@ from blurtrain.evaluation.levels import levels
 from blurtrain.evaluation.measure import Subject
 from blurtrain.evaluation.outcomes import Outcomes
 from blurtrain.evaluation.progress import ticking
-from blurtrain.models.trained import load_run
+from blurtrain.models.trained import last_epoch, load_run
 from blurtrain.run import Run
 from blurtrain.schema import validate
 from blurtrain.settings import Settings, check_levels, run_id
@@ -41,7 +41,7 @@ def evaluate_run(
     run = Run(folder.resolve())
     settings, dataset = together(group, lambda: _opened(run, folder, overrides))
     torch.set_num_threads(settings.loader.threads or group.cores)
-    at = settings.optimisation.epochs if epoch is None else epoch
+    at = last_epoch(run, settings) if epoch is None else epoch
     images = together(group, lambda: Images.of(dataset, settings.evaluation, settings.data.resolution))
     ready = list[Subject]()
 

@@ -31,7 +31,7 @@ class NetworkFile(Section):
 
     architecture: str
     """alexnet-sup, torchvision/NAME, timm/NAME, or a name that settings know."""
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = Field(default_factory=dict)
     """Further arguments of timm or torchvision for the network, e.g. {pad_type: same}."""
     weights: str | None = None
     """A state dict as .safetensors, .pt or .pth; none: the published weights, from the cache of torchvision or timm."""

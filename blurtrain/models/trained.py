@@ -138,7 +138,7 @@ def of_run(folder: str | Path, epoch: int | None = None, data: str | Path | None
 
 def load_run(run: Run, settings: Settings, dataset: Dataset, epoch: int | None = None) -> TrainedNetwork:
     """As `of_run`, of a run whose settings and dataset are open already."""
-    epochs = settings.optimisation.epochs
+    epochs = last_epoch(run, settings)
     model = build(settings.network.architecture, len(dataset.classes), settings.network.arguments)
     weights = _weights(run, epochs if epoch is None else epoch, epochs)
     try:
@@ -158,6 +158,11 @@ def trained(model: nn.Module, settings: Settings, dataset: Dataset, origin: str)
     )
 
 
+def last_epoch(run: Run, settings: Settings) -> int:
+    """The epoch that the run's final weights are of: of a done one, which may have been stopped early, as it says."""
+    return int((run.result() or {}).get("epochs", settings.optimisation.epochs))
+
+
 def kept_epochs(run: Run) -> list[int]:
     """The epochs whose weights were kept for good, in ascending order."""
     return sorted(int(path.stem.split("-")[1]) for path in run.checkpoints.glob("epoch-*.safetensors"))
@@ -166,9 +171,10 @@ def kept_epochs(run: Run) -> list[int]:
 def _weights(run: Run, epoch: int, epochs: int) -> dict[str, Tensor]:
     if epoch == epochs and run.weights.exists():
         return _read(run.weights)
-    kept = run.checkpoints / f"epoch-{epoch:04d}.safetensors"
-    if kept.exists():
-        return _read(kept)
+    if run.stage(epoch).exists():
+        return _read(run.stage(epoch))
+    if ((run.result() or {}).get("best") or {}).get("epoch") == epoch and run.best.exists():
+        return _read(run.best)
     for path in sorted(run.checkpoints.glob(CHECKPOINTS), key=saved_step, reverse=True):
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)

@@ -2,6 +2,7 @@
 
 from blurtrain.settings.composition import PRESETS, check_levels, compose, dump, load, load_resolved, model_name
 from blurtrain.settings.identity import identifying, run_id, run_ids, settings_id
+from blurtrain.settings.own import part_names
 from blurtrain.settings.run import Settings
 from blurtrain.settings.sections import (
     ARCHITECTURES,
@@ -10,6 +11,7 @@ from blurtrain.settings.sections import (
     Blur,
     Checkpoints,
     Data,
+    EarlyStopping,
     Evaluation,
     Loader,
     Logging,
@@ -17,6 +19,7 @@ from blurtrain.settings.sections import (
     Optimisation,
     Precision,
     Pretrained,
+    Validation,
 )
 
 __all__ = [
@@ -27,6 +30,7 @@ __all__ = [
     "Blur",
     "Checkpoints",
     "Data",
+    "EarlyStopping",
     "Evaluation",
     "Loader",
     "Logging",
@@ -35,6 +39,7 @@ __all__ = [
     "Precision",
     "Pretrained",
     "Settings",
+    "Validation",
     "check_levels",
     "compose",
     "dump",
@@ -42,6 +47,7 @@ __all__ = [
     "load",
     "load_resolved",
     "model_name",
+    "part_names",
     "run_id",
     "run_ids",
     "settings_id",

@@ -14,6 +14,7 @@ import yaml
 
 from blurtrain.documents import merge, parse_overrides, read_yaml
 from blurtrain.errors import SettingsError, nearest
+from blurtrain.parts import look_beside
 from blurtrain.schema import NAME, validate
 from blurtrain.settings.run import Settings
 from blurtrain.settings.sections import DEFAULT_MODEL, Evaluation
@@ -60,8 +61,8 @@ def _own_model(document: Mapping[str, Any]) -> str | None:
 
 
 def model_name(architecture: str) -> str:
-    """What a network is called as a model: `resnet-18`, or `timm-NAME` of timm/NAME."""
-    return architecture.replace("/", "-")
+    """What a network is called as a model: `resnet-18`, `timm-NAME` of timm/NAME, `module-Name` of module:Name."""
+    return architecture.replace("/", "-").replace(":", "-")
 
 
 def check_levels(evaluation: Evaluation, where: str) -> None:
@@ -80,6 +81,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
 
     Raises SettingsError, one line, for anything unknown, missing or out of range.
     """
+    look_beside(Path(path))
     return compose(merge(read_yaml(Path(path)), parse_overrides(overrides)), str(path))
 
 

@@ -29,8 +29,9 @@ def identity_of(section: BaseModel) -> dict[str, Any]:
     kept = {}
     for name, neutral in _identifying(type(section)):
         value = getattr(section, name)
-        if neutral is ... or value != neutral:
-            kept[name] = identity_of(value) if isinstance(value, BaseModel) else value
+        part = identity_of(value) if isinstance(value, BaseModel) else value
+        if neutral is ... or part != (identity_of(neutral) if isinstance(neutral, BaseModel) else neutral):
+            kept[name] = part
     return kept
 
 

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from blurtrain.blur.blurs import AnyBlur
 from blurtrain.errors import nearest
+from blurtrain.parts import FORM, is_part_name
 from blurtrain.schema import Probability, Section, Sigma, added_later, outside_identity
 
 
@@ -26,7 +27,7 @@ class Data(Section):
 
 DEFAULT_MODEL = "alexnet-sup"
 ARCHITECTURES = ("alexnet-sup", "alexnet", "vgg-16", "resnet-18", "resnet-50")
-"""Networks by name; any other is named timm/NAME."""
+"""Networks by name; any other is named timm/NAME, or is the user's own."""
 
 
 class Pretrained(Section):
@@ -57,7 +58,7 @@ class Network(Section):
 
     architecture: str = "alexnet-sup"
     arguments: dict[str, Any] = added_later({})
-    """Further arguments of timm or torchvision for the network, e.g. {pad_type: same}: plain values or lists."""
+    """Further arguments of timm, torchvision or one's own network, e.g. {pad_type: same}: plain values or lists."""
     pretrained: Pretrained | None = added_later(None)
     """None: freshly drawn by `seed`."""
     bias: Literal["zero", "uniform"] = added_later("zero")
@@ -68,14 +69,15 @@ class Network(Section):
     @classmethod
     def _plain(cls, arguments: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         if arguments and info.data.get("architecture") == "alexnet-sup":
-            raise ValueError("alexnet-sup takes none; networks of timm and torchvision do")
+            raise ValueError("alexnet-sup takes none; other networks do")
         return {name: _plain_argument(name, value) for name, value in arguments.items()}
 
     @field_validator("architecture")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name not in ARCHITECTURES and not re.fullmatch(r"timm/[A-Za-z0-9_.]+", name):
-            raise ValueError(f"{nearest(name, ARCHITECTURES)}, or any network of timm as timm/NAME")
+        if name not in ARCHITECTURES and not re.fullmatch(r"timm/[A-Za-z0-9_.]+", name) and not is_part_name(name):
+            own = f"one of your own must be {FORM}" if ":" in name else nearest(name, ARCHITECTURES)
+            raise ValueError(f"{own}, or any network of timm as timm/NAME, or one of your own as package.module:Name")
         return name
 
     @model_validator(mode="after")
@@ -111,7 +113,8 @@ class Blur(Section):
 
 
 class Augmentation(Section):
-    """The training transform: random resized crop, colour operations, flip, erasing; before the blur."""
+    """The training transform: random resized crop and flip, affine warp, HSV jitter, colour operations, erasing; before
+    the blur."""
 
     crop_scale: tuple[float, float] = (0.5, 1.0)
     """Smallest and largest area of the crop, as a share of the image's."""
@@ -130,6 +133,28 @@ class Augmentation(Section):
     """Smallest and largest area of the rectangle, as a share of the network's input."""
     erasing_ratio: tuple[float, float] = added_later((0.3, 3.3))
     """Smallest and largest aspect ratio (height to width) of the rectangle."""
+    rotation: float = added_later(0.0, ge=0, le=180)
+    """Largest turn either way, in degrees, about the centre of the crop."""
+    translation: float = added_later(0.0, ge=0, le=1)
+    """Largest shift along each axis, as a share of the network's input."""
+    zoom: float = added_later(0.0, ge=0, le=0.9)
+    """Scale of the crop is 1 +/- zoom, alike along both axes; below 1 it is mirrored around."""
+    hsv_hue: float = added_later(0.0, ge=0, le=0.5)
+    """Largest turn of the hue either way, of a full circle."""
+    hsv_saturation: float = added_later(0.0, ge=0, le=1)
+    """Saturation is multiplied by 1 +/- hsv_saturation, for each image."""
+    hsv_value: float = added_later(0.0, ge=0, le=1)
+    """Value (the largest channel of a pixel) is multiplied by 1 +/- hsv_value, for each image."""
+
+    @property
+    def warps(self) -> bool:
+        """Whether images are rotated, shifted or zoomed."""
+        return self.rotation > 0 or self.translation > 0 or self.zoom > 0
+
+    @property
+    def jitters_hsv(self) -> bool:
+        """Whether hue, saturation or value change."""
+        return self.hsv_hue > 0 or self.hsv_saturation > 0 or self.hsv_value > 0
 
     @model_validator(mode="after")
     def _ordered(self) -> "Augmentation":
@@ -221,6 +246,40 @@ class Evaluation(Section):
         return self
 
 
+class Validation(Section):
+    """A look at the val split while training, in evaluation mode: the loss and the task's metrics, at each blur and as
+    their mean. It never changes the weights."""
+
+    every_epochs: int = Field(0, ge=0)
+    """After so many epochs each, and after the last; 0: never."""
+    sigmas: tuple[Sigma, ...] = Field((0.0,), min_length=1)
+    """Blur levels, in pixels at the reference resolution."""
+    keep_best: str | None = None
+    """The metric (loss, top1) by whose mean over the levels the best epoch is kept, as best.safetensors beside the
+    weights of the last; none: only the last is kept."""
+
+    @model_validator(mode="after")
+    def _looks_at_something(self) -> "Validation":
+        if self.keep_best and not self.every_epochs:
+            raise ValueError(
+                f"keep_best={self.keep_best} needs every_epochs of 1 or more: the best epoch is one that was looked at"
+            )
+        return self
+
+
+class EarlyStopping(Section):
+    """End the run once the val split gets no better. The same epochs wherever the run is interrupted."""
+
+    patience: int = Field(ge=1)
+    """Looks without a better one, after which training ends."""
+    every_epochs: int = Field(1, ge=1)
+    """Epochs from one look to the next."""
+    metric: str = "loss"
+    """loss, or a metric of the task (top1)."""
+    sigmas: tuple[Sigma, ...] = Field((0.0,), min_length=1)
+    """Blur levels over which the metric is averaged, in pixels at the reference resolution."""
+
+
 class Loader(Section):
     """How pixels reach the device: never changes them."""
 
@@ -243,6 +302,9 @@ class Checkpoints(Section):
     """As soon as the last one is so old, also inside an epoch; 0: after every step."""
     keep: int = Field(2, ge=2)
     """So many of the newest stay, so that a damaged one loses little."""
+    keep_epochs: tuple[int, ...] = ()
+    """Weights after these epochs (1: the first) are kept for good, as checkpoints/epoch-0020.safetensors; the study
+    looks at 20, 40, 60, 80 and 100."""
 
 
 class Logging(Section):

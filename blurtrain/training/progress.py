@@ -6,7 +6,7 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +19,6 @@ from blurtrain.data.augment import Transform
 from blurtrain.errors import BlurtrainError
 from blurtrain.evaluation.accuracy import called
 from blurtrain.run import Attempt
-from blurtrain.settings import Settings
 
 log = logging.getLogger(__name__)
 BEAT_SECONDS = 5.0
@@ -32,15 +31,15 @@ class Progress:
     As a context, it keeps the heartbeat going in a thread of its own, whatever the training is doing meanwhile.
     """
 
-    def __init__(self, settings: Settings, attempt: Attempt | None):
-        self.attempt, self.epochs = attempt, settings.optimisation.epochs
+    def __init__(self, epochs: int, attempt: Attempt | None, tensorboard: bool = False):
+        self.attempt, self.epochs = attempt, epochs
         self._state: dict[str, Any] = {"doing": "starting", "epoch": 0.0, "epochs": self.epochs}
         self._moved = time.monotonic()
         self._began: tuple[float, float] | None = None  # when, and at which epoch
         self._over, self._failure = threading.Event(), list[Exception]()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._shown_sigma: float | None = None
-        self._wants_tensorboard = bool(attempt and settings.logging.tensorboard)
+        self._wants_tensorboard = bool(attempt and tensorboard)
         self._tensorboard: Any = None
         self._bar: Any = None
         self._redirect: Any = None
@@ -112,22 +111,34 @@ class Progress:
             self.attempt.record("step", at=at, epoch=round(epoch, 4), **values)
             self._scalars("step", at, values)
 
-    def epoch(self, at: int, epoch: int, **values: float) -> None:
-        """`epoch` epochs are done; `values` is what was measured in the last of them."""
+    def epoch(self, at: int, epoch: int, metrics: str, **values: float) -> None:
+        """`epoch` epochs are done; `values` is what was measured in the last of them, `metrics` the task's in words."""
         self._state["images_per_second"] = values["images_per_second"]
         if not self.attempt:
             return
         self.attempt.record("epoch", at=at, epoch=epoch, **values)
         self._scalars("epoch", at, values)
-        summary = (
-            "loss {loss:.3f}, top-1 {top1:.1f} %, sigma {sigma:g}, {images_per_second:.0f} images/s, "
-            "{waited:.0f} % waiting for data"
-        ).format(**{**values, "waited": 100 * values["data_wait"]})
+        speed = f"{values['images_per_second']:.0f} images/s, {100 * values['data_wait']:.0f} % waiting for data"
+        summary = f"loss {values['loss']:.3f}, {metrics}, sigma {values['sigma']:g}, {speed}"
         if self._bar is not None:
             self._bar.set_postfix_str(summary)
         log.log(logging.INFO if self._bar is None else logging.DEBUG, "epoch %d/%d: %s", epoch, self.epochs, summary)
 
-    def _scalars(self, kind: str, at: int, values: dict[str, float]) -> None:
+    def validated(self, at: int, epoch: int, levels: Mapping[float, Mapping[str, float]], n: int, pixels: str) -> None:
+        """What the val split gave after `epoch` epochs: metrics at each sigma, and their means over these."""
+        names = list(next(iter(levels.values())))
+        means = {name: sum(level[name] for level in levels.values()) / len(levels) for name in names}
+        if not self.attempt:
+            return
+        rows = [{"sigma": sigma, **metrics} for sigma, metrics in levels.items()]
+        self.attempt.record("validation", at=at, epoch=epoch, split="val", n=n, pixels=pixels, **means, levels=rows)
+        self._scalars("validation", at, means)
+        for sigma, metrics in levels.items() if len(levels) > 1 else ():
+            self._scalars(f"validation at sigma {sigma:g}", at, metrics)
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in means.items())
+        log.info("epoch %d/%d: val split (n = %d): %s", epoch, self.epochs, n, shown)
+
+    def _scalars(self, kind: str, at: int, values: Mapping[str, float]) -> None:
         if self._tensorboard:
             for name, value in values.items():
                 self._tensorboard.add_scalar(f"{kind}/{name}", value, at)

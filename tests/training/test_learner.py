@@ -48,7 +48,8 @@ def settings(
 
 
 def learner(batch_norm: bool = True, **parts: Any) -> Learner:
-    return Learner(Net(batch_norm), settings(**parts), ALONE)
+    chosen = settings(**parts)
+    return Learner(Net(batch_norm), chosen.optimisation, chosen.precision, ALONE)
 
 
 def data(steps: int) -> Batches:

@@ -28,13 +28,15 @@ from blurtrain.data.augment import Transform
 from blurtrain.errors import BlurtrainError, RunError, Superseded, TrainingError
 from blurtrain.files import read_json
 from blurtrain.run import Attempt, Run
-from blurtrain.settings import Augmentation, Blur, Logging, Optimisation, Settings
+from blurtrain.settings import Augmentation, Blur, Optimisation, Settings
 from blurtrain.training import progress as module
 from blurtrain.training.progress import Progress, Stopwatch
 from blurtrain.training.train import train
 
 Tiny = Callable[..., Settings]
-SETTINGS = Settings(dataset="none", regime="clear", optimisation=Optimisation(epochs=4))
+EPOCHS = 4
+SETTINGS = Settings(dataset="none", regime="clear", optimisation=Optimisation(epochs=EPOCHS))
+METRICS = "top-1 50.0 %"
 VALUES = {"loss": 1.25, "top1": 50.0, "sigma": 2.0, "images_per_second": 10.0, "data_wait": 0.25}
 
 
@@ -72,7 +74,7 @@ def fast_heart(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_heart_beats_while_the_training_is_busy(fast_heart: None, attempt: Attempt) -> None:
-    with Progress(SETTINGS, attempt) as progress:
+    with Progress(EPOCHS, attempt) as progress:
         assert beat(attempt) == {"sequence": 1, "doing": "starting", "epoch": 0.0, "epochs": 4}
         progress.tick(doing="training", epoch=1.5, sigma=8.0)
         until(lambda: beat(attempt)["sequence"] >= 4 and beat(attempt).get("unmoved_seconds", 0) >= 0.3)
@@ -97,7 +99,7 @@ def test_the_heart_stops_with_the_training_and_says_so(
             time.sleep(0.2)  # so that the training ends in the midst of a beat
 
     monkeypatch.setattr(attempt, "beat", slow)
-    with pytest.raises(ArithmeticError), Progress(SETTINGS, attempt) as progress:
+    with pytest.raises(ArithmeticError), Progress(EPOCHS, attempt) as progress:
         progress.tick(doing="training", epoch=0.5)
         until(lambda: "unmoved_seconds" in beat(attempt))
         assert hearts()
@@ -114,7 +116,7 @@ def test_the_heart_stops_with_the_training_and_says_so(
 
 
 def test_a_newer_attempt_ends_the_older_one_at_its_next_tick(fast_heart: None, attempt: Attempt) -> None:
-    with Progress(SETTINGS, attempt) as progress:
+    with Progress(EPOCHS, attempt) as progress:
         newer = attempt.run.new_attempt(SETTINGS, "data")
         until(lambda: not hearts())
         last = beat(attempt)
@@ -137,7 +139,7 @@ def test_a_heartbeat_that_cannot_be_written_ends_the_training(fast_heart: None, 
             return False
         return True
 
-    with Progress(SETTINGS, attempt) as progress:
+    with Progress(EPOCHS, attempt) as progress:
         until(blocked)
         until(lambda: not hearts())
         with pytest.raises(RunError, match=r"heartbeat\.json: cannot be written") as refusal:
@@ -147,7 +149,7 @@ def test_a_heartbeat_that_cannot_be_written_ends_the_training(fast_heart: None, 
 
 def test_a_run_folder_that_is_gone_ends_the_training(fast_heart: None, attempt: Attempt) -> None:
     attempts, gone = attempt.path.parent, attempt.run.path / "gone"
-    with Progress(SETTINGS, attempt) as progress:
+    with Progress(EPOCHS, attempt) as progress:
         attempts.rename(gone)
         until(lambda: not hearts())
         gone.rename(attempts)
@@ -156,12 +158,12 @@ def test_a_run_folder_that_is_gone_ends_the_training(fast_heart: None, attempt: 
 
 
 def test_processes_that_do_not_lead_have_no_heart_and_write_nothing(tmp_path: Path) -> None:
-    with Progress(SETTINGS, None) as progress:
+    with Progress(EPOCHS, None) as progress:
         assert not hearts()
         progress.begin(0.0, 0)
         progress.tick(epoch=1.0)
         progress.steps(1, 1.0, **VALUES)
-        progress.epoch(1, 1, **VALUES)
+        progress.epoch(1, 1, METRICS, **VALUES)
         progress.filters(nn.Conv2d(3, 2, 3), 1)
     assert not list(tmp_path.iterdir())
 
@@ -282,7 +284,7 @@ def test_images_are_shown_as_they_are_and_filters_stretched_to_the_full_range(at
     transform = Transform(Augmentation(), 12, mean, sd, Blur(), 0)
     pixels = torch.arange(2 * 3 * 12 * 12).view(2, 3, 12, 12) % 256
     network = nn.Sequential(nn.Conv2d(3, 1, 5), nn.Conv2d(1, 1, 3))
-    with Progress(logged(), attempt) as progress:
+    with Progress(EPOCHS, attempt, tensorboard=True) as progress:
         progress.begin(0.0, 0)
         for at, sigma in ((0, 8.0), (5, 8.0), (9, 4.0)):
             progress.show(transform.normalise(pixels.float()), transform, network, at, sigma)
@@ -298,21 +300,16 @@ def test_images_are_shown_as_they_are_and_filters_stretched_to_the_full_range(at
     assert np.abs(filters[0] - stretched).max() <= 1 and (filters[0].min(), filters[0].max()) == (0, 255)
 
 
-def logged() -> Settings:
-    return SETTINGS.model_copy(update={"logging": Logging(tensorboard=True)})
-
-
 def test_without_tensorboard_there_are_no_event_files(tiny: Tiny, attempt: Attempt) -> None:
-    quiet = SETTINGS.model_copy(update={"logging": Logging(tensorboard=False)})
-    with Progress(quiet, attempt) as progress:
+    with Progress(EPOCHS, attempt) as progress:
         progress.begin(0.0, 0)
-        progress.epoch(3, 1, **VALUES)
+        progress.epoch(3, 1, METRICS, **VALUES)
     assert not (attempt.run.path / "tensorboard").exists()
 
 
 def test_what_is_done_again_after_a_crash_is_told_once(attempt: Attempt) -> None:
     for first, loss in ((0, 9.0), (2, 1.0)):  # the second time from a checkpoint after two steps
-        with Progress(logged(), attempt) as progress:
+        with Progress(EPOCHS, attempt, tensorboard=True) as progress:
             progress.begin(first / 4, first)
             for step in range(first, 4):
                 progress.steps(step + 1, (step + 1) / 4, **{**VALUES, "loss": loss})
@@ -355,7 +352,7 @@ def test_an_epoch_that_is_left_out_whole_ends_the_run(
     monkeypatch: pytest.MonkeyPatch, tiny: Tiny, tmp_path: Path
 ) -> None:
     bad_batches(monkeypatch, 0, 1, 2)
-    with pytest.raises(TrainingError, match="all 3 steps of epoch 1 were left out") as refusal:
+    with pytest.raises(TrainingError, match="all 3 steps of epoch 1 were skipped") as refusal:
         train(skipping(tiny), tmp_path)
     assert "\n" not in str(refusal.value) and not list(tmp_path.glob("*/result.json"))
 
@@ -398,11 +395,11 @@ class Terminal:
 
 
 def tell(attempt: Attempt) -> None:
-    with Progress(SETTINGS, attempt) as progress:
+    with Progress(EPOCHS, attempt) as progress:
         progress.begin(1.0, 3)
         progress.tick(epoch=1.5)
         logging.getLogger("blurtrain.anything").info("a word in between")
-        progress.epoch(6, 2, **VALUES)
+        progress.epoch(6, 2, METRICS, **VALUES)
         progress.tick(epoch=2.0)
 
 
