@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from blurtrain.distributed import Group
     from blurtrain.models.trained import TrainedNetwork
 
-NETWORK = "a run directory; torchvision/NAME, timm/NAME or a state dict file (network.architecture=...), or a YAML file of network settings"  # fmt: skip
+NETWORK = (
+    "a run directory; torchvision/NAME, timm/NAME or a state dict file (network.architecture=...); or a YAML file of "
+    "network settings"
+)
 
 
 def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -203,8 +206,8 @@ def add(commands: Any) -> None:
         "overrides", nargs="*", metavar="key=value",
         help="e.g. evaluation.sigmas=[0,8] evaluation.blurs=[disk-4] evaluation.split=val",
     )  # fmt: skip
-    p.add_argument("--measure", action="append", metavar="NAME",
-                   help="accuracy, or package.module:Name of your own; may be repeated (default: as the settings say)")  # fmt: skip
+    measure = "accuracy, or package.module:Name of your own; may be repeated (default: as the settings say)"
+    p.add_argument("--measure", action="append", metavar="NAME", help=measure)
     p.add_argument("--epoch", type=_epoch, help="of runs: after so many epochs, where their weights were kept")
     _data(p)
     p.add_argument("--dataset", help=f"measure networks that are no runs on this one: RUN is then {NETWORK}")

@@ -22,7 +22,7 @@ from blurtrain.evaluation.levels import levels
 from blurtrain.evaluation.measure import Subject
 from blurtrain.evaluation.outcomes import Outcomes
 from blurtrain.evaluation.progress import ticking
-from blurtrain.models.trained import last_epoch, load_run
+from blurtrain.models.trained import kept_epochs, last_epoch, load_run
 from blurtrain.run import Run
 from blurtrain.schema import validate
 from blurtrain.settings import Settings, check_levels, run_id
@@ -39,7 +39,7 @@ def evaluate_run(
     where there are no such weights, or an override would make it another run.
     """
     run = Run(folder.resolve())
-    settings, dataset = together(group, lambda: _opened(run, folder, overrides))
+    settings, dataset = together(group, lambda: _opened(run, folder, overrides, epoch))
     torch.set_num_threads(settings.loader.threads or group.cores)
     at = last_epoch(run, settings) if epoch is None else epoch
     images = together(group, lambda: Images.of(dataset, settings.evaluation, settings.data.resolution))
@@ -91,7 +91,11 @@ def measure_run(
     return found
 
 
-def _opened(run: Run, folder: Path, overrides: Sequence[str]) -> tuple[Settings, Dataset]:
+def _opened(run: Run, folder: Path, overrides: Sequence[str], epoch: int | None) -> tuple[Settings, Dataset]:
+    if epoch is None and not run.weights.exists():
+        kept = ", ".join(map(str, kept_epochs(run)))
+        cure = f"; --epoch N measures one that is kept: {kept}" if kept else ""
+        raise RunError(f"{folder}: has no {run.weights.name}: the run has not been trained to its end{cure}")
     settings = validate(merge(run.settings.model_dump(), parse_overrides(overrides)), "evaluate", Settings)
     if overrides:
         check_levels(settings.evaluation, "evaluate")

@@ -1,4 +1,4 @@
-"""A network as a file for other programs: ONNX, or torch.export; published only once it gives what the network gives."""
+"""A network as a file for other programs: ONNX, or torch.export; published once it gives what the network does."""
 
 import importlib.util
 import json
