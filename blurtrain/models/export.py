@@ -1,7 +1,6 @@
 """A network as a file for other programs: ONNX, or torch.export; published once it gives what the network does."""
 
 import importlib.util
-import json
 import tempfile
 import warnings
 from pathlib import Path
@@ -58,7 +57,7 @@ def export(network: TrainedNetwork, out: Path, images: Tensor | None = None) -> 
         "versions": {"blurtrain": blurtrain.__version__, "torch": torch.__version__},
     }
     write_json(out.with_name(f"{out.name}.json"), about)
-    return json.loads(json.dumps(about))  # type: ignore[no-any-return]
+    return about
 
 
 def sample(network: TrainedNetwork, folder: Path) -> Tensor:
