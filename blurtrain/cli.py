@@ -15,7 +15,7 @@ from blurtrain.errors import REQUEUE, BlurtrainError, Stopped
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit."""
-    options = _parser().parse_args(arguments)
+    options = _parsed(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         sys.exit(options.command(options) or 0)
@@ -31,6 +31,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         print(f"blurtrain: {error.filename}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options; `key=value` may stand behind others, which argparse by itself does not take."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if not hasattr(options, "overrides") or any(word.startswith("-") or "=" not in word for word in rest):
+        return parser.parse_args(arguments)  # says what is unknown
+    options.overrides = [*options.overrides, *rest]
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
