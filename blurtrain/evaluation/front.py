@@ -40,7 +40,7 @@ def evaluate_any(
     if isinstance(network, str | Path) and (Path(network) / "settings.yaml").exists():
         overrides = [f"evaluation.{name}={json.dumps(value)}" for name, value in wanted.items()]
         overrides += [] if data is None else [f"data.root={json.dumps(str(data))}"]
-        documents = evaluate_run(Path(network), overrides, epoch=epoch, group=alone())
+        documents = evaluate_run(Path(network), overrides, epoch=epoch)
     else:
         evaluation: Evaluation = validate(wanted, "evaluate", Evaluation)
         check_levels(evaluation, "evaluate")

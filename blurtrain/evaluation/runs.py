@@ -10,7 +10,7 @@ from blurtrain.blur.curriculum import feature_sigma_at_test
 from blurtrain.data.augment import Transform
 from blurtrain.data.dataset import Dataset, open_dataset
 from blurtrain.data.loader import open_loader
-from blurtrain.device import cores
+from blurtrain.device import claim_device, cores
 from blurtrain.distributed import Group
 from blurtrain.documents import merge, parse_overrides
 from blurtrain.errors import BlurtrainError, RunError
@@ -31,14 +31,15 @@ Document = dict[str, Any]
 
 
 def evaluate_run(
-    folder: Path, overrides: Sequence[str] = (), *, epoch: int | None = None, group: Group
+    folder: Path, overrides: Sequence[str] = (), *, epoch: int | None = None, group: Group | None = None
 ) -> list[Document]:
     """Measure the run in `folder`, with `evaluation.*` overridden; kept in its `evaluations/`. A document a measure.
 
-    `epoch`: after so many epochs, of which the weights must have been kept; by default at its end. Raises RunError
+    epoch: after so many epochs, of which the weights must have been kept; by default at its end. group: the processes
+    that share the work, which all call this; by default this one alone. Raises RunError
     where there are no such weights, or an override would make it another run.
     """
-    run = Run(folder.resolve())
+    run, group = Run(folder.resolve()), group or alone()
     settings, dataset = together(group, lambda: _opened(run, folder, overrides, epoch))
     torch.set_num_threads(settings.loader.threads or group.cores)
     at = last_epoch(run, settings) if epoch is None else epoch
@@ -122,6 +123,4 @@ def evaluate_each(
 
 def alone() -> Group:
     """This process by itself."""
-    from blurtrain.device import claim_device
-
     return Group(0, 1, claim_device(), len(cores()))

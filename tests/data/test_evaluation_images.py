@@ -1,5 +1,6 @@
 """Test stores: images resized once, straight from their source, the right ones under every view, and never unnamed."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -13,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from blurtrain.evaluation.evaluate import evaluate
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -25,6 +25,7 @@ from blurtrain.data.preparation import prepare as catalog
 from blurtrain.data.preparation.decode import decode
 from blurtrain.data.preparation.tree import SPLITS
 from blurtrain.errors import DataError
+from blurtrain.evaluation.runs import evaluate_run
 from blurtrain.run import Run
 from blurtrain.settings import Loader, Settings
 from blurtrain.training import train as training
@@ -223,15 +224,17 @@ def test_a_run_is_the_same_run_with_either_and_its_measurements_are_told_apart(
 
     def measured(run: Run) -> dict[str, Any]:
         document = json.loads((run.evaluations / run.result()["accuracy"]).read_text())
-        assert evaluate(run.path, [f"data.root={root['root']}"]) == document, "found again"
+        (found,) = evaluate_run(run.path, [f"data.root={root['root']}"])
+        assert found == document | {"file": run.result()["accuracy"]}, "found again"
         return document
 
     assert (measured(old)["pixels"], measured(old)["store"]) == ("stored", copy.manifest["store"])
     prepare(copy.folder.parent, copy.name, Recipe(images=str(tree), resolution=64))
     assert (measured(new)["pixels"], measured(new)["store"]) == ("source", copy.manifest["test_store"])
-    assert len(list(old.evaluations.iterdir())) == 1
-    assert evaluate(old.path) == measured(new) | {"epoch": 2}, "of the same weights, beside the one of before"
-    assert len(list(old.evaluations.iterdir())) == 2
+    assert len(list(old.evaluations.glob("*.json"))) == 1
+    (again,) = evaluate_run(old.path)
+    assert again == measured(new) | {"file": again["file"]}, "of the same weights, beside the one of before"
+    assert len(list(old.evaluations.glob("*.json"))) == 2
 
 
 def test_the_training_store_leaves_memory_before_the_test_store_comes(
@@ -254,9 +257,16 @@ def test_measurements_of_before_are_found_and_named(copy: Dataset, tiny: Tiny, t
     as_before(copy)
     run = train(tiny(data={"root": str(copy.folder.parent)}), tmp_path / "runs")
     path = run.evaluations / run.result()["accuracy"]
-    document = {k: v for k, v in json.loads(path.read_text()).items() if k not in ("pixels", "store")}
-    path.write_text(json.dumps(document))
-    assert evaluate(run.path) == document | {"pixels": "stored"}
+    left_out = ("pixels", "store", "rows")
+    document = {k: v for k, v in json.loads(path.read_text()).items() if k not in left_out}
+    path.unlink()
+    rules = {"reference_resolution": 224, "truncate": 4.0, "linear_light": False}
+    key = hashlib.sha256(json.dumps([3, "test", [0.0, 8.0], 2, rules, 64]).encode()).hexdigest()[:12]
+    levels = [{"sigma": 0.0, "top1": 1, "top5": 9}, {"sigma": 8.0, "top1": 2, "top5": 9}]
+    (run.evaluations / f"accuracy-{key}.json").write_text(json.dumps(document | {"levels": levels}))
+    (found,) = evaluate_run(run.path)
+    assert found["pixels"] == "stored"
+    assert [row["count"] for row in found["rows"]] == [1, 9, 2, 9]
 
 
 # --- what may go wrong ----------------------------------------------------------------------------------------------

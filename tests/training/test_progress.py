@@ -266,7 +266,8 @@ def test_tensorboard_has_the_same_scalars(trained: Run) -> None:
     assert result
     outcome = json.loads((trained.evaluations / result["accuracy"]).read_text())
     measured = [(s.step, s.value) for s in told.Scalars("test/top1 against sigma in thousandths")]
-    expected = [(1000 * level["sigma"], 100 * level["top1"] / outcome["n"]) for level in outcome["levels"]]
+    top1 = [row for row in outcome["rows"] if row["metric"] == "top1"]
+    expected = [(1000 * row["sigma"], 100 * row["count"] / row["n"]) for row in top1]
     assert measured == pytest.approx(np.array(expected), rel=1e-6)
 
 
