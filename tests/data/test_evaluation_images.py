@@ -324,10 +324,11 @@ def test_images_that_changed_since_are_refused(copy: Dataset, tree: Path, tmp_pa
 
 KILLED = """
 import os, signal, sys
-from blurtrain.data import catalog
-from blurtrain.data.catalog import Recipe, prepare
+from pathlib import Path
+from blurtrain.data.preparation import Recipe, prepare
+from blurtrain.data.store import PixelStore
 
-check = catalog.PixelStore.check
+check = PixelStore.check
 
 def killed_in_the_second(store, *batches):  # all is written, and nothing published
     if store.size == 64:
@@ -335,8 +336,8 @@ def killed_in_the_second(store, *batches):  # all is written, and nothing publis
     check(store, *batches)
 
 if __name__ == "__main__":
-    catalog.PixelStore.check = killed_in_the_second
-    prepare(catalog.Path(sys.argv[1]), "textures", Recipe(images=sys.argv[2], resolution=64))
+    PixelStore.check = killed_in_the_second
+    prepare(Path(sys.argv[1]), "textures", Recipe(images=sys.argv[2], resolution=64))
 """
 
 

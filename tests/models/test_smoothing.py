@@ -17,6 +17,7 @@ from blurtrain.blur import gaussian_blur
 from blurtrain.blur.curricula import ConstantBlur, Curriculum, FeatureSmoothing, GeometricBlur, MixBlur, StepwiseBlur
 from blurtrain.data.augment import Transform
 from blurtrain.errors import Stopped
+from blurtrain.evaluation.runs import evaluate_run
 from blurtrain.models import build
 from blurtrain.models.smoothing import Smoothing
 from blurtrain.run import Run
