@@ -15,6 +15,7 @@ from blurtrain.settings.sections import (
     Logging,
     Network,
     Optimisation,
+    ParameterGroup,
     Precision,
     Pretrained,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "Logging",
     "Network",
     "Optimisation",
+    "ParameterGroup",
     "Precision",
     "Pretrained",
     "Settings",

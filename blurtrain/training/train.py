@@ -32,6 +32,7 @@ from blurtrain.evaluation.accuracy import accuracy, cache_key, headline, measure
 from blurtrain.evaluation.first_look import first_look
 from blurtrain.files import publish, write_json
 from blurtrain.models import build, check_input
+from blurtrain.models.dropout import drop_features
 from blurtrain.models.pretrained import load_pretrained
 from blurtrain.models.smoothing import Smoothing
 from blurtrain.run import Attempt, Run, former_id
@@ -40,6 +41,7 @@ from blurtrain.training import checkpoint
 from blurtrain.training.batch_norm import freeze_statistics
 from blurtrain.training.learner import Learner
 from blurtrain.training.optimiser import learning_rate
+from blurtrain.training.parameter_groups import freeze
 from blurtrain.training.progress import Progress, Stopwatch
 from blurtrain.training.stopping import StopRequest, stop_signals
 
@@ -141,6 +143,11 @@ def check_settings(settings: Settings, dataset: Dataset) -> None:
     if settings.optimisation.batch_norm == "frozen":
         with torch.device("meta"):
             freeze_statistics(build(network.architecture, len(dataset.classes), network.arguments))
+    if settings.optimisation.groups or network.dropout:
+        with torch.device("meta"):
+            model = build(network.architecture, len(dataset.classes), network.arguments)
+        freeze(model, settings.optimisation)
+        drop_features(model, network.dropout)
     if dataset.manifest["stored_size"] < resolution:
         raise DataError(
             f"dataset {dataset.name!r} is stored at {dataset.manifest['stored_size']} px, less than data.resolution="
@@ -168,6 +175,7 @@ def _begin(
         pretrained = settings.network.pretrained
         fresh = ", ".join(load_pretrained(network, pretrained)) or "none"
         log.info("weights of %s; others, %s: %s", pretrained.file, pretrained.last_layer, fresh)
+    drop_features(network, n.dropout)
     smoothing = Smoothing(network, settings.curriculum)
     learner = Learner(network, settings, group)
     share, side = settings.optimisation.batch_size // group.world, settings.data.resolution
