@@ -1,6 +1,8 @@
 """Learning rates, weight decay and freezing by names of parameters, against plain loops of torch."""
 
 import copy
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from blurtrain.settings import Optimisation, ParameterGroup, Settings
 from blurtrain.training.learner import Learner
 from blurtrain.training.optimiser import build_optimiser, learning_rate
 from blurtrain.training.parameter_groups import assigned, freeze, set_learning_rate
+from blurtrain.training.train import train
 
 ALONE = Group(0, 1, torch.device("cpu"))
 NAMES = ["features.0.weight", "features.0.bias", "features.1.weight", "classifier.weight", "classifier.bias"]
@@ -155,3 +158,42 @@ def test_steps_with_groups_go_on_from_a_state_to_the_same_bits() -> None:
         second.step(*batch, 0.1, k)
     for own, other in zip(second.trained().state_dict().values(), whole.trained().state_dict().values(), strict=True):
         assert torch.equal(own, other)
+
+
+# --- whole runs ------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_with_dropout_and_groups_is_resumed_inside_an_epoch_to_the_same_bits(
+    tiny: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = {"match": "features.*", "learning_rate_factor": 0.1}
+    settings = tiny(
+        network={"dropout": 0.4},
+        optimisation={"epochs": 2, "accumulate": 2, "groups": [{"match": "features.0.*", "frozen": True}, slow]},
+        checkpoints={"every_minutes": 0},
+    )
+    whole = train(settings, tmp_path / "whole")
+    original = Learner.step
+
+    def stop(learner: Learner, *step: Any) -> torch.Tensor:
+        if step[-1] == 4:
+            raise KeyboardInterrupt
+        return original(learner, *step)
+
+    monkeypatch.setattr(Learner, "step", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, tmp_path / "parts")
+    monkeypatch.undo()
+    resumed = train(settings, tmp_path / "parts")
+    assert resumed.settings == settings and len(resumed.attempts()) == 2
+    assert resumed.weights.read_bytes() == whole.weights.read_bytes()
+    without = settings.model_copy(update={"network": settings.network.model_copy(update={"dropout": 0.0})})
+    assert train(without, tmp_path / "whole").weights.read_bytes() != whole.weights.read_bytes()
+
+
+def test_a_pattern_without_parameters_is_refused_before_anything_is_written(
+    tiny: Callable[..., Settings], tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match=r"optimisation\.groups\.0\.match=head"):
+        train(tiny(optimisation={"groups": [{"match": "head.*"}]}), tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
