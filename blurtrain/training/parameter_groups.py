@@ -21,20 +21,19 @@ def assigned(names: Sequence[str], groups: Sequence[ParameterGroup]) -> list[lis
     """
     left, found = list(names), []
     for k, group in enumerate(groups):
-        matching = [name for name in names if fnmatchcase(name, group.match)]
-        own = [name for name in left if name in set(matching)]
+        own = [name for name in left if fnmatchcase(name, group.match)]
         if not own:
-            mistake = "no parameter has such a name" if not matching else "earlier groups have all that it matches"
-            hint = "" if matching else f"; {nearest(group.match, _near(group.match, names))} of {len(names)}"
-            raise SettingsError(f"optimisation.groups.{k}.match={group.match}: {mistake}{hint}")
-        left = [name for name in left if name not in set(own)]
+            raise SettingsError(f"optimisation.groups.{k}.match={group.match}: {_why_none(group.match, names)}")
+        left = [name for name in left if name not in own]
         found.append(own)
     return [*found, left]
 
 
-def _near(pattern: str, names: Sequence[str]) -> list[str]:
-    """Those that share most with `pattern`."""
-    return sorted(difflib.get_close_matches(pattern, names, NEAR, cutoff=0))
+def _why_none(pattern: str, names: Sequence[str]) -> str:
+    if any(fnmatchcase(name, pattern) for name in names):
+        return "earlier groups have all that it matches"
+    close = difflib.get_close_matches(pattern, names, NEAR, cutoff=0)
+    return f"no parameter has such a name; {nearest(pattern, close)} of {len(names)}"
 
 
 def freeze(network: nn.Module, settings: Optimisation) -> None:
