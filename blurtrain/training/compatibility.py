@@ -10,8 +10,10 @@ from blurtrain.distributed import Group
 from blurtrain.errors import DataError, RunError, SettingsError, TrainingError
 from blurtrain.evaluation.accuracy import measured
 from blurtrain.models import build, check_input
+from blurtrain.models.dropout import drop_features
 from blurtrain.settings import Settings
 from blurtrain.training.batch_norm import freeze_statistics
+from blurtrain.training.parameter_groups import freeze
 
 _OWN = ("data.root", "loader", "logging", "network.pretrained.file")
 """Settings that may differ between the processes of a run: where things lie on their machine, and how they are read."""
@@ -25,6 +27,11 @@ def check_settings(settings: Settings, dataset: Dataset) -> None:
     if settings.optimisation.batch_norm == "frozen":
         with torch.device("meta"):
             freeze_statistics(build(network.architecture, len(dataset.classes), network.arguments))
+    if settings.optimisation.groups or network.dropout:
+        with torch.device("meta"):
+            model = build(network.architecture, len(dataset.classes), network.arguments)
+        freeze(model, settings.optimisation)
+        drop_features(model, network.dropout)
     if dataset.manifest["stored_size"] < resolution:
         raise DataError(
             f"dataset {dataset.name!r} is stored at {dataset.manifest['stored_size']} px, less than data.resolution="

@@ -16,6 +16,7 @@ from blurtrain.data.training_batches import TrainingBatches
 from blurtrain.distributed import Group, SharedFlags, process_group
 from blurtrain.evaluation.first_look import first_look
 from blurtrain.models import build
+from blurtrain.models.dropout import drop_features
 from blurtrain.models.pretrained import load_pretrained
 from blurtrain.models.smoothing import Smoothing
 from blurtrain.run import Attempt, Run, former_id
@@ -101,6 +102,7 @@ def _begin(
     if n.pretrained and not state:
         fresh = ", ".join(load_pretrained(network, n.pretrained)) or "none"
         log.info("weights of %s; others, %s: %s", n.pretrained.file, n.pretrained.last_layer, fresh)
+    drop_features(network, n.dropout)
     smoothing = Smoothing(network, settings.curriculum)
     learner = Learner(network, o, settings.precision, group, task, settings.loss)
     per_rank, side = o.batch_size // group.world, settings.data.resolution
