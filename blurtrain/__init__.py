@@ -27,10 +27,10 @@ _WHERE = {
 }
 
 if TYPE_CHECKING:
-    from blurtrain.api import evaluate, load_network, prepare, train
+    from blurtrain.api import prepare, train
     from blurtrain.tasks import Loss, Task
 
-__all__ = ["Loss", "Task", "__version__", "evaluate", "load_network", "prepare", "train"]
+__all__ = ["Loss", "Task", "__version__", "prepare", "train"]
 
 
 def __getattr__(name: str) -> Any:
