@@ -39,8 +39,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for room in (data, runs, grids, bench):
-        room.add(commands)
+    for package in (data, runs, grids, bench):
+        package.add(commands)
     return parser
 
 

@@ -22,9 +22,11 @@ def _settings(options: argparse.Namespace) -> Any:
 
 def _train(options: argparse.Namespace) -> int:
     settings = _settings(options)  # before torch is imported, so that a mistake is answered at once
+    from blurtrain.training.stopping import stop_signals
     from blurtrain.training.train import train
 
-    run = train(settings, options.runs)
+    with stop_signals() as stop:
+        run = train(settings, options.runs, stop=stop)
     if os.environ.get("RANK", "0") == "0":
         print(run.path)
     return 0

@@ -27,18 +27,19 @@ from blurtrain.training.learner import Learner
 from blurtrain.training.loop import Position, Training, train_epochs
 from blurtrain.training.progress import Progress
 from blurtrain.training.publication import publish_run
-from blurtrain.training.stopping import StopRequest, stop_signals
+from blurtrain.training.stopping import StopRequest
 from blurtrain.training.validation import Validator
 
 log = logging.getLogger(__name__)
 
 
-def train(settings: Settings, runs: Path, expected_id: str | None = None) -> Run:
+def train(settings: Settings, runs: Path, expected_id: str | None = None, stop: StopRequest | None = None) -> Run:
     """Train, evaluate and publish one run below `runs`; continues an unfinished one, leaves a done one alone.
 
     Every process of the run calls this; all agree on the run before anything is written. `expected_id`: the run that a
-    job was submitted for, which settings and data must still give. Raises Stopped where a signal has ended it in good
-    order, and other BlurtrainErrors for settings, data or a run folder that will not do.
+    job was submitted for, which settings and data must still give. `stop`: how it is asked to save and end (see
+    `stop_signals`); then it raises Stopped. Other BlurtrainErrors are of settings, data or a run folder that will not
+    do.
     """
     dataset = open_dataset(Path(settings.data.root), settings.dataset)
     check_settings(settings, dataset)
@@ -47,12 +48,12 @@ def train(settings: Settings, runs: Path, expected_id: str | None = None) -> Run
         run, settings = Run(former), settings.model_copy(update={"model": DEFAULT_MODEL})
     check_expected(run.id, expected_id, dataset)
     threads = settings.loader.threads or run.threads()
-    with stop_signals() as stop, process_group(runs, threads) as group:
+    with process_group(runs, threads) as group:
         agree(group, run.id, dataset.data_id, settings)
         if group.broadcast(run.result() is not None if group.is_main else None):
             log.info("%s is already done (`blurtrain evaluate` measures it at other sigmas)", run.path)
         else:
-            _attempt(settings, dataset, run, group, stop)
+            _attempt(settings, dataset, run, group, StopRequest() if stop is None else stop)
     return run
 
 
