@@ -12,8 +12,8 @@ from blurtrain.errors import JobError
 from blurtrain.files import read_json
 from jobs import probe, scheduler
 from jobs.cluster import Cluster, Resources
-from jobs.slurm import refused_words, sbatch_parameters
-from jobs.snapshot import snapshot
+from jobs.sbatch import parameters, refusals_in_one_line
+from jobs.snapshot import own_packages, snapshot
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,9 @@ def _submit(folder: Path, wanted: Resources, runs: Path, data: Path, cluster: Cl
     from submitit import SlurmExecutor
 
     executor = SlurmExecutor(folder / "job")
-    code = snapshot(runs / ".slurm" / "code")
-    executor.update_parameters(**sbatch_parameters(f"blurtrain{folder.name}", wanted, 1, runs, cluster, code))
-    with refused_words(cluster):
+    code = snapshot(runs / ".slurm" / "code", own_packages())
+    executor.update_parameters(**parameters(f"blurtrain{folder.name}", wanted, 1, runs, cluster, code))
+    with refusals_in_one_line(cluster):
         return str(executor.submit(probe.job, folder, wanted.nodes, wanted.gpus, runs, data).job_id)
 
 

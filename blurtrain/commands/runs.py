@@ -24,7 +24,7 @@ def _train(options: argparse.Namespace) -> int:
     settings = _settings(options)  # before torch is imported, so that a mistake is answered at once
     from blurtrain.training.train import train
 
-    run = train(settings, options.runs)
+    run = train(settings, options.runs, options.run_id)
     if os.environ.get("RANK", "0") == "0":
         print(run.path)
     return 0
@@ -105,6 +105,8 @@ def add(commands: Any) -> None:
     p.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. optimisation.epochs=10")
     runs_option(p)
     data_option(p, None)
+    # Jobs say what they were submitted as, and refuse to train anything else.
+    p.add_argument("--run-id", help=argparse.SUPPRESS)
 
     p = command(commands, "evaluate", _evaluate, "measure the accuracy of trained runs against blur")
     p.add_argument("runs", nargs="+", metavar="RUN", help="run directories, or folders of them, and ...")

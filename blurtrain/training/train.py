@@ -27,15 +27,15 @@ from blurtrain.data.loader import (
     training_sigmas,
 )
 from blurtrain.distributed import Group, SharedFlags, process_group
-from blurtrain.errors import DataError, Stopped, TrainingError
+from blurtrain.errors import DataError, RunError, Stopped, TrainingError
 from blurtrain.evaluation.accuracy import accuracy, cache_key, headline, measured
 from blurtrain.evaluation.first_look import first_look
 from blurtrain.files import publish, write_json
 from blurtrain.models import build, check_input
 from blurtrain.models.pretrained import load_pretrained
 from blurtrain.models.smoothing import Smoothing
-from blurtrain.run import Attempt, Run, former_id
-from blurtrain.settings import DEFAULT_MODEL, Settings, run_id
+from blurtrain.run import Attempt, Run, as_begun, existing
+from blurtrain.settings import Settings, run_id
 from blurtrain.training import checkpoint
 from blurtrain.training.batch_norm import freeze_statistics
 from blurtrain.training.learner import Learner
@@ -80,17 +80,23 @@ class Position:
     """float64: loss, correct, images and left-out images of the epoch; what other processes summed is not in it."""
 
 
-def train(settings: Settings, runs: Path) -> Run:
+def train(settings: Settings, runs: Path, expected_id: str | None = None) -> Run:
     """Train, evaluate and publish one run below `runs`; continues an unfinished one, leaves a done one alone.
 
-    Every process of the run calls this. Raises Stopped where a signal has ended it in good order, and other
+    Every process of the run calls this. A job gives the id under which it was submitted as `expected_id`: RunError
+    where settings and data are another run by now. Raises Stopped where a signal has ended it in good order, and other
     BlurtrainErrors for settings, data or a run folder that will not do.
     """
     dataset = open_dataset(Path(settings.data.root), settings.dataset)
     check_settings(settings, dataset)
-    run = Run(runs / run_id(settings, dataset.data_id))
-    if not run.path.exists() and (former := runs / former_id(run.id, settings)).is_dir():
-        run, settings = Run(former), settings.model_copy(update={"model": DEFAULT_MODEL})
+    own_id = run_id(settings, dataset.data_id)
+    if expected_id not in (None, own_id):
+        raise RunError(
+            f"{runs / str(expected_id)}: since this run was submitted, dataset {settings.dataset!r} in "
+            f"{settings.data.root} was prepared anew, or its settings changed: it would be {own_id}; submit again"
+        )
+    own_id, settings = as_begun(own_id, settings, existing(runs))
+    run = Run(runs / own_id)
     threads = settings.loader.threads or run.threads()
     with stop_signals() as stop, process_group(settings, runs, threads) as group:
         if group.broadcast(run.result() is not None if group.is_main else None):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jobs.status import STATES, states, summary, table, wait
 
 from blurtrain.data.dataset import Dataset
 from blurtrain.errors import JobError
@@ -14,7 +15,6 @@ from blurtrain.run import Run
 from blurtrain.settings import Settings, run_id
 from jobs.grid import Member
 from jobs.local import cancel, held, is_held, queued, running, submit
-from jobs.status import STATES, states, summary, table, wait
 
 KEYS = ["run_id", "dataset", "regime", "seed", "state", "epoch", "epochs", "job_id", "message", "submitted", "model"]
 SHORT = {"epochs": 1, "warmup_epochs": 0.5}

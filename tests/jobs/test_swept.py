@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import yaml
+from jobs.status import differing, states, table
 
 from blurtrain.cli import main
 from blurtrain.data.dataset import Dataset
 from blurtrain.run import Run
 from jobs.grid import Member, as_begun, expand, read_grid
-from jobs.status import differing, states, table
 
 AXES: dict[str, list[Any]] = {"dataset": ["textures"], "regime": ["clear", "blurry"]}
 

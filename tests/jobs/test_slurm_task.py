@@ -10,13 +10,13 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from jobs.work import Task, work
 
 from blurtrain.errors import JobError
 from blurtrain.run import Run
 from jobs import requeue
 from jobs import work as room
 from jobs.cluster import Resources
-from jobs.work import Task, work
 
 Answer = Callable[..., None]
 RUNNING = "JobId=12 JobState=RUNNING Restarts=0 ExcNodeList=(null)\n"

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from jobs.status import intent, on_its_way, states
 from pretend import Answer, squeue, submitted
 
 from blurtrain.errors import JobError
@@ -12,7 +13,6 @@ from blurtrain.run import Run
 from jobs import logs
 from jobs.cluster import Resources
 from jobs.grid import Member
-from jobs.status import intent, on_its_way, states
 from jobs.submissions import Submission
 
 
