@@ -88,13 +88,13 @@ def train(settings: Settings, runs: Path, expected_id: str | None = None) -> Run
     BlurtrainErrors for settings, data or a run folder that will not do.
     """
     dataset = open_dataset(Path(settings.data.root), settings.dataset)
-    check_settings(settings, dataset)
     own_id = run_id(settings, dataset.data_id)
     if expected_id not in (None, own_id):
         raise RunError(
             f"{runs / str(expected_id)}: since this run was submitted, dataset {settings.dataset!r} in "
             f"{settings.data.root} was prepared anew, or its settings changed: it would be {own_id}; submit again"
         )
+    check_settings(settings, dataset)
     own_id, settings = as_begun(own_id, settings, existing(runs))
     run = Run(runs / own_id)
     threads = settings.loader.threads or run.threads()

@@ -63,6 +63,8 @@ def test_a_part_that_would_hide_ours_is_refused(own_code: Path) -> None:
 
 
 def test_parts_are_found_anywhere_in_settings(tiny: Callable[..., Settings]) -> None:
-    assert part_names(tiny()) == ()
-    named = tiny(model="own", network={"architecture": "mine.parts:Thing"})
+    settings = tiny()
+    assert part_names(settings) == ()
+    network = settings.network.model_copy(update={"architecture": "mine.parts:Thing"})
+    named = settings.model_copy(update={"network": network})
     assert part_names(named) == ("mine.parts:Thing",)
