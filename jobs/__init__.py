@@ -64,7 +64,7 @@ def status(grid: "Grid", *, runs: AnyPath = "runs", data: AnyPath | None = None)
 
 
 def wait(
-    grid: AnyPath, *, runs: AnyPath = "runs", data: AnyPath | None = None, report: Report = _to_stderr
+    grid: "Grid", *, runs: AnyPath = "runs", data: AnyPath | None = None, report: Report = _to_stderr
 ) -> list[dict[str, Any]]:
     """Stay until nothing of a grid is on its way; its rows then. `report` is called with each change."""
     return _wait(_members(grid, runs, data), runs, report)

@@ -30,7 +30,7 @@ def bench_grid(cluster: str, runs: Path, count: int, max_array: int, repeats: in
 
     `max_array`: tasks of one array, 0: as many as the cluster takes. Leaves neither jobs nor files. Raises JobError.
     """
-    read_cluster(cluster)  # a mistake is told before anything is written
+    read_cluster(cluster)  # a mistake is reported before anything is written
     runs.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=runs.resolve()) as name:
         folder = Path(name)

@@ -67,7 +67,7 @@ class Cluster(Section):
     """As `sbatch --mem-per-gpu` takes it, e.g. 100G; None: what the cluster gives."""
     minutes: int = Field(24 * 60, ge=1)
     signal_seconds: int = Field(120, ge=1)
-    """So long before the time limit a run is told to save and stop; it then waits in the queue for its next turn."""
+    """So long before the time limit a run is asked to save and stop; it then waits in the queue to go on."""
     start_seconds: int = Field(300, ge=10)
     """So long the processes of a job may take to be started on its nodes; then it goes back into the queue."""
     at_a_time: int = Field(0, ge=0)

@@ -38,7 +38,7 @@ def examine(cluster: Cluster, runs: Path, data: Path, seconds: float) -> Iterato
     yield Check("SLURM", True, f"{version}, partition {cluster.partition or 'by default'}")
     try:
         scheduler.ask("sacct", "--allocations", "--noheader", "--starttime=now-1minutes", seconds=30)
-        yield Check("accounting", True, "sacct answers: failed and cancelled jobs can be told apart")
+        yield Check("accounting", True, "sacct answers: failed and cancelled jobs can be distinguished")
     except JobError as error:
         yield Check("accounting", False, f"{error}; status knows only what runs wrote themselves")
     try:
@@ -105,7 +105,7 @@ def _await(folder: Path, job: str, nodes: int, seconds: float) -> tuple[list[Any
 
 def _judge(found: list[Any], nodes: int, data: Path) -> Iterator[Check]:
     problems = [f"{f['node']}: {p}" for f in found for p in f["problems"]]
-    yield Check("nodes (GPUs, room, clock)", not problems, "; ".join(problems))
+    yield Check("nodes (GPUs, free space, clock)", not problems, "; ".join(problems))
     errors = [f"{f['node']}: {f['error']}" for f in found if "error" in f]
     files = [f["files"] for f in found if "files" in f]
     alike = len(files) == nodes and all(f["seen"] for f in files)

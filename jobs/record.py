@@ -1,4 +1,4 @@
-"""What a run's directory says of it, read once for all that judge how the run stands."""
+"""What a run's directory says of it, read once for all that show how the run stands."""
 
 import functools
 import math
@@ -78,7 +78,7 @@ def clock(folder: Path) -> float:
     try:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".now-") as now:
             return os.fstat(now.fileno()).st_mtime
-    except OSError:  # somebody else's runs, that we may only read
+    except OSError:  # another user's runs, which may only be read
         return time.time()
 
 

@@ -65,7 +65,7 @@ def work(task: Task) -> str:
     """What submitit calls in the job; returns how it ended. Raises JobError where the job is to be seen as failed."""
     with _warnings_survived():
         if (task.submission / "abandoned").exists():
-            return "abandoned: its submission was cut short"
+            return "abandoned: its submission was interrupted"
         left = [item for item in task.items if not _over(task, item.id)]
         spent = [item.id for item in left if _counts(task, item.id)["failures"] > task.failures]
         open_ = [item for item in left if item.id not in spent]
