@@ -14,7 +14,9 @@ from blurtrain.files import held
 from blurtrain.run import Run, existing
 from jobs.cluster import Cluster
 from jobs.item import Item
+from jobs.local import Local
 from jobs.record import Record, Row
+from jobs.slurm import Slurm
 
 PATIENCE_SECONDS = 300.0
 """So long a submission waits for another one from the same folder of runs."""
@@ -86,9 +88,6 @@ class Backend(Protocol):
 
 def backends(runs: Path) -> list[Backend]:
     """All there are; SLURM first, since asking it takes longest, and what ends meanwhile has left its result."""
-    from jobs.local import Local
-    from jobs.slurm import Slurm
-
     return [Slurm(runs), Local(runs)]
 
 

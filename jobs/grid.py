@@ -24,6 +24,7 @@ from blurtrain.data.dataset import Dataset, datasets, open_dataset
 from blurtrain.data.preparation import Recipe
 from blurtrain.documents import merge, read_yaml
 from blurtrain.errors import SettingsError, nearest
+from blurtrain.parts import look_beside
 from blurtrain.run import as_begun, existing
 from blurtrain.schema import validate
 from blurtrain.settings import Settings, compose, run_ids
@@ -67,8 +68,9 @@ class Member:
 
 
 def read_grid(path: Path) -> Grid:
-    """Read a grid file; raises SettingsError for anything unknown or mistyped."""
+    """Read a grid file; raises SettingsError for anything unknown or mistyped. Users' own code is found beside it."""
     grid: Grid = validate(_merged_with_base(path), str(path), Grid)
+    look_beside(path)
     for axis, values in grid.axes.items():
         if not values:
             raise SettingsError(f"{path}: axes.{axis}: has no values")

@@ -58,8 +58,9 @@ def parameters(name: str, wanted: Resources, tasks: int, runs: Path, cluster: Cl
         "exclude": ",".join(sorted(node.unfit(runs))) or None,
         "wckey": None,
         # The shell ignores what SLURM signals to it, and waits on for the work to end.
-        "setup": [*cluster.setup, "trap : TERM USR1 USR2", f"export PYTHONPATH={shlex.quote(str(code))}",
-                  "export PYTHONSAFEPATH=1", shared_folders_or_requeue(sys.executable, code)],
+        "setup": [*cluster.setup, "trap : TERM USR1 USR2",
+                  f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}", "export PYTHONSAFEPATH=1",
+                  shared_folders_or_requeue(sys.executable, code)],
         "use_srun": False,
         "additional_parameters": {"requeue": True, **cluster.sbatch},
     }  # fmt: skip

@@ -56,7 +56,7 @@ def test_options_reach_sbatch_as_values(tmp_path: Path) -> None:
         3,
     )
     assert given["signal_delay_s"] == 30  # not the profile's 120 s: they would be over before the job began
-    assert f"export PYTHONPATH='{tmp_path}/my code'" in given["setup"]
+    assert f"export PYTHONPATH='{tmp_path}/my code'${{PYTHONPATH:+:$PYTHONPATH}}" in given["setup"]
 
 
 def absent(members: list[Member], runs: Path) -> list[str]:
