@@ -26,7 +26,7 @@ def _train(options: argparse.Namespace) -> int:
     from blurtrain.training.train import train
 
     with stop_signals() as stop:
-        run = train(settings, options.runs, stop=stop)
+        run = train(settings, options.runs, options.run_id, stop)
     if os.environ.get("RANK", "0") == "0":
         print(run.path)
     return 0

@@ -1,6 +1,7 @@
 """Whether the parts of a run fit together: settings, network and data, and the settings of its processes."""
 
 import hashlib
+from pathlib import Path
 
 import torch
 
@@ -52,12 +53,12 @@ def _check_validation(settings: Settings, dataset: Dataset) -> None:
         raise SettingsError(f"{which}: looks at the val split: {error}") from None
 
 
-def check_expected(run_id: str, expected: str | None, dataset: Dataset) -> None:
-    """Raise RunError where a job was submitted for another run than settings and data now give."""
-    if expected is not None and run_id != expected:
+def check_expected(run_id: str, expected: str | None, settings: Settings, runs: Path) -> None:
+    """Raise RunError where a job was submitted for another run than settings and data give by now."""
+    if expected not in (None, run_id):
         raise RunError(
-            f"this job is to train {expected}, but settings and data now give {run_id}: dataset {dataset.name!r} (now "
-            f"{dataset.data_id}) was prepared anew since it was submitted; submit the grid again"
+            f"{runs / str(expected)}: since this run was submitted, dataset {settings.dataset!r} in "
+            f"{settings.data.root} was prepared anew, or its settings changed: it would be {run_id}; submit again"
         )
 
 

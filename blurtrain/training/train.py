@@ -19,8 +19,8 @@ from blurtrain.models import build
 from blurtrain.models.dropout import drop_features
 from blurtrain.models.pretrained import load_pretrained
 from blurtrain.models.smoothing import Smoothing
-from blurtrain.run import Attempt, Run, former_id
-from blurtrain.settings import DEFAULT_MODEL, Settings, run_id
+from blurtrain.run import Attempt, Run, as_begun, existing
+from blurtrain.settings import Settings, run_id
 from blurtrain.training import checkpoint
 from blurtrain.training.compatibility import agree, check_expected, check_settings
 from blurtrain.training.learner import Learner
@@ -42,11 +42,11 @@ def train(settings: Settings, runs: Path, expected_id: str | None = None, stop: 
     do.
     """
     dataset = open_dataset(Path(settings.data.root), settings.dataset)
+    own_id = run_id(settings, dataset.data_id)
+    check_expected(own_id, expected_id, settings, runs)
     check_settings(settings, dataset)
-    run = Run(runs / run_id(settings, dataset.data_id))
-    if not run.path.exists() and (former := runs / former_id(run.id, settings)).is_dir():
-        run, settings = Run(former), settings.model_copy(update={"model": DEFAULT_MODEL})
-    check_expected(run.id, expected_id, dataset)
+    own_id, settings = as_begun(own_id, settings, existing(runs))
+    run = Run(runs / own_id)
     threads = settings.loader.threads or run.threads()
     with process_group(runs, threads) as group:
         agree(group, run.id, dataset.data_id, settings)

@@ -36,7 +36,7 @@ def learner(*groups: dict[str, Any], **optimisation: Any) -> Learner:
     s = Settings(
         dataset="none", regime="clear", optimisation={**o, "groups": groups}, precision={"arithmetic": "float64"}
     )
-    return Learner(net(), s, ALONE)
+    return Learner(net(), s.optimisation, s.precision, ALONE)
 
 
 def data(steps: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
