@@ -55,8 +55,8 @@ def curriculum_figure(settings: Settings) -> "Figure":
         lowest, highest = 0.0, float(drawn.max()) or (1.0 if isinstance(curriculum, FeatureSmoothing) else 8.0)
         by_chance = bool(np.ptp(drawn, axis=1).any())
         if by_chance and len(levels := np.unique(drawn)) <= _FEW:
-            room = _bars(axes, levels, drawn, edges, _what_draws(curriculum))
-            lowest, highest = lowest - room / 2, highest + room / 2
+            height = _bars(axes, levels, drawn, edges, _what_draws(curriculum))
+            lowest, highest = lowest - height / 2, highest + height / 2
         elif by_chance:
             _bands(axes, drawn, edges, curriculum)
         look: dict[str, Any] = {"color": INK, "linestyle": (0, (4, 1.5))} if by_chance else {"color": COLOUR}
@@ -109,9 +109,9 @@ def _bars(
     The highest fills four fifths of the distance between the nearest levels, or a quarter of the whole range.
     """
     shares = np.stack([(drawn == level).mean(axis=1) for level in levels])  # [level, epoch]
-    room = min(0.8 * float(np.diff(levels).min()), 0.25 * float(np.ptp(levels)))
+    height = min(0.8 * float(np.diff(levels).min()), 0.25 * float(np.ptp(levels)))
     for k, (level, share) in enumerate(zip(levels, shares, strict=True)):
-        half = np.append(share, share[-1]) / shares.max() * room / 2
+        half = np.append(share, share[-1]) / shares.max() * height / 2
         axes.fill_between(
             edges,
             level - half,
@@ -138,7 +138,7 @@ def _bars(
                     bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
                 )
     axes.set_yticks(levels)
-    return room
+    return height
 
 
 def _bands(axes: "Axes", drawn: NDArray[np.float64], edges: NDArray[np.float64], curriculum: Curriculum) -> None:

@@ -21,7 +21,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -182,11 +182,28 @@ def runs_at(path: Path) -> list[Path]:
     raise RunError(f"{path}: is no run directory, and holds none")
 
 
+def existing(runs: Path) -> set[str]:
+    """The names of what lies in the folder of runs; nothing where there is no such folder."""
+    try:
+        return {path.name for path in runs.iterdir()}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+
+
 def former_id(run_id: str, settings: Settings) -> str:
     """The id that this run had before models took their name from a network that is given alone: all such runs were
     called by the default's name. The hash, and so the run, is the same."""
     names, digest = run_id.rsplit(f"-{settings.model}-s{settings.seed}-", 1)
     return f"{names}-{DEFAULT_MODEL}-s{settings.seed}-{digest}"
+
+
+def as_begun(run_id: str, settings: Settings, names: Container[str]) -> tuple[str, Settings]:
+    """The id and settings under which this run was begun, where `names` lie in its folder of runs (see `existing`): the
+    former ones (see `former_id`) if only those are there."""
+    former = former_id(run_id, settings)
+    if run_id in names or former not in names:
+        return run_id, settings
+    return former, settings.model_copy(update={"model": DEFAULT_MODEL})
 
 
 RENDEZVOUS = "BLURTRAIN_RENDEZVOUS"

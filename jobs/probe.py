@@ -15,7 +15,7 @@ from typing import Any
 from blurtrain.files import publish, publish_once, write_json
 from jobs import node
 from jobs.cluster import Resources
-from jobs.work import srun
+from jobs.slurm_task import srun
 
 PACKAGES = ("blurtrain", "torch", "numpy", "submitit", "pydantic")
 SHARED_SECONDS = 30.0

@@ -7,7 +7,17 @@ import pytest
 
 from blurtrain.documents import merge
 from blurtrain.errors import SettingsError
-from blurtrain.settings import PRESETS, Settings, compose, dump, load, load_resolved, run_id, settings_id
+from blurtrain.settings import (
+    PRESETS,
+    ParameterGroup,
+    Settings,
+    compose,
+    dump,
+    load,
+    load_resolved,
+    run_id,
+    settings_id,
+)
 from blurtrain.settings.labels import differences, model_label, regime_label, shown
 
 DATA_ID = "0123456789abcdef"
@@ -78,7 +88,16 @@ def test_differences_of_what_some_runs_do_not_have() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "none"), (1e-3, "0.001"), (8.0, "8"), (3, "3"), (True, "true"), ("sgd", "sgd"), ((1, 2), "[1, 2]")],
+    [
+        (None, "none"),
+        (1e-3, "0.001"),
+        (8.0, "8"),
+        (3, "3"),
+        (True, "true"),
+        ("sgd", "sgd"),
+        ((1, 2), "[1, 2]"),
+        ((ParameterGroup(match="*.bias", weight_decay=0),), '[{"match": "*.bias", "weight_decay": 0.0}]'),
+    ],
 )
 def test_values_are_shown_as_one_would_give_them(value: Any, text: str) -> None:
     assert shown(value) == text

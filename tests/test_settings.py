@@ -65,7 +65,23 @@ def mistake(path: Path, *overrides: str) -> str:
         ("augmentation.hsv_hue=-0.1", "augmentation.hsv_hue: ", "greater than or equal to 0 (given: -0.1)"),
         ("augmentation.hsv_saturation=2", "augmentation.hsv_saturation: ", "less than or equal to 1 (given: 2)"),
         ("augmentation.hsv_value=2", "augmentation.hsv_value: ", "less than or equal to 1 (given: 2)"),
-        ("optimisation.learning_rate_schedule=none", "optimisation.learning_rate_schedule: ", "'cosine' or 'constant'"),
+        ("optimisation.learning_rate_schedule=none", "optimisation.learning_rate_schedule: ", "'constant' or 'step'"),
+        ("optimisation.learning_rate_schedule=step", "optimisation: ", "needs learning_rate_steps, rising and below"),
+        ("optimisation.learning_rate_steps=[3]", "optimisation: learning_rate_steps goes with ", "=step, not cosine"),
+        ("optimisation.learning_rate_step_factor=1", "optimisation: learning_rate_step_factor ", "=step, not cosine"),
+        ("optimisation.learning_rate_floor=2", "optimisation.learning_rate_floor: ", "less than or equal to 1"),
+        (
+            "optimisation.groups=[{match: a, learning_rate_factor: -1}]",
+            "optimisation.groups.0.learning",
+            "(given: -1)",
+        ),
+        (
+            "optimisation.groups=[{match: a, frozen: true, weight_decay: 0}]",
+            "optimisation.groups.0: ",
+            "leave them out",
+        ),
+        ("optimisation.groups=[{frozen: true}]", "optimisation.groups.0.match: ", "missing"),
+        ("network.dropout=1", "network.dropout: ", "less than 1 (given: 1)"),
         ("network.bias=one", "network.bias: ", "'zero' or 'uniform' (given: 'one')"),
         ("data.mean=[0.5,0.5]", "data.mean.2: ", "missing"),
         ("evaluation.sigmas=[0,-1]", "evaluation.sigmas.1: ", "greater than or equal to 0 (given: -1)"),
@@ -105,6 +121,14 @@ def test_biases_are_chosen_for_alexnet_sup_alone(file: Path) -> None:
 )
 def test_arguments_of_a_network_are_plain_values(file: Path, argument: str, said: str) -> None:
     assert said in mistake(file, "network.architecture=resnet-18", f"network.arguments.{argument}")
+
+
+@pytest.mark.parametrize("steps", ["[]", "[60,30]", "[30,30]", "[30,100]"])
+def test_steps_of_the_learning_rate_rise_and_end_before_the_run_does(file: Path, steps: str) -> None:
+    given = ["optimisation.learning_rate_schedule=step", f"optimisation.learning_rate_steps={steps}"]
+    assert "needs learning_rate_steps, rising and below epochs=100, e.g. [30, 60]" in mistake(file, *given)
+    floor = ["optimisation.learning_rate_schedule=constant", "optimisation.learning_rate_floor=0.1"]
+    assert "learning_rate_floor goes with learning_rate_schedule=cosine, not constant" in mistake(file, *floor)
 
 
 def test_frozen_statistics_are_shared_by_no_images(file: Path) -> None:
@@ -311,6 +335,7 @@ CHANGES: list[dict[str, Any]] = [
     {"network": {"architecture": "resnet-18"}},
     {"network": {"architecture": "timm/convnext_tiny"}},
     {"network": {"bias": "uniform"}},
+    {"network": {"dropout": 0.3}},
     {"network": {"pretrained": {"file": "w.pt", "sha256": "a" * 64}}},
     {"network": {"pretrained": {"file": "w.pt", "sha256": "b" * 64}}},
     {"network": {"pretrained": {"file": "w.pt", "sha256": "b" * 64, "last_layer": "zero"}}},
@@ -394,6 +419,20 @@ CHANGES: list[dict[str, Any]] = [
     {"optimisation": {"warmup_epochs": 1}},
     {"optimisation": {"warmup_factor": 0.1}},
     {"optimisation": {"learning_rate_schedule": "constant"}},
+    {"optimisation": {"learning_rate_schedule": "step", "learning_rate_steps": [30, 60]}},
+    {"optimisation": {"learning_rate_schedule": "step", "learning_rate_steps": [30, 60.5]}},
+    {
+        "optimisation": {
+            "learning_rate_schedule": "step",
+            "learning_rate_steps": [30, 60],
+            "learning_rate_step_factor": 0.2,
+        }
+    },
+    {"optimisation": {"learning_rate_floor": 0.01}},
+    {"optimisation": {"groups": [{"match": "features.*", "learning_rate_factor": 0.1}]}},
+    {"optimisation": {"groups": [{"match": "features.*", "learning_rate_factor": 0.2}]}},
+    {"optimisation": {"groups": [{"match": "features.*", "frozen": True}]}},
+    {"optimisation": {"groups": [{"match": "*.bias", "weight_decay": 0}]}},
     {"optimisation": {"label_smoothing": 0.1}},
     {"optimisation": {"ema": 0.99}},
     {"optimisation": {"batch_norm_images": 32}},
@@ -467,7 +506,9 @@ def test_what_does_not_change_the_weights_does_not_change_the_id(change: dict[st
         ({"augmentation": {"rotation": 0, "translation": 0, "zoom": 0}}, {}),
         ({"augmentation": {"hsv_hue": 0, "hsv_saturation": 0, "hsv_value": 0}}, {}),
         ({"network": {"bias": "zero"}}, {}),
-        ({"optimisation": {"learning_rate_schedule": "cosine"}}, {}),
+        ({"optimisation": {"learning_rate_schedule": "cosine", "learning_rate_floor": 0}}, {}),
+        ({"optimisation": {"learning_rate_steps": [], "learning_rate_step_factor": 0.1, "groups": []}}, {}),
+        ({"network": {"dropout": 0}}, {}),
         ({"optimisation": {"batch_norm": "batch"}}, {}),
         ({"network": {"arguments": {}}}, {}),
         (

@@ -20,9 +20,11 @@ def _settings(options: argparse.Namespace) -> Any:
 
 def _train(options: argparse.Namespace) -> int:
     settings = _settings(options)  # before torch is imported, so that a mistake is answered at once
+    from blurtrain.training.stopping import stop_signals
     from blurtrain.training.train import train
 
-    run = train(settings, options.runs)
+    with stop_signals() as stop:
+        run = train(settings, options.runs, options.run_id, stop)
     if os.environ.get("RANK", "0") == "0":
         print(run.path)
     return 0
@@ -62,6 +64,8 @@ def add(commands: Any) -> None:
     p.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. optimisation.epochs=10")
     runs_option(p)
     data_option(p, None)
+    # Jobs say what they were submitted as, and refuse to train anything else.
+    p.add_argument("--run-id", help=argparse.SUPPRESS)
 
     p = command(commands, "curriculum", _curriculum, "draw how blurred the images of each epoch are; prints the file")
     p.add_argument("settings", metavar="SETTINGS", help="settings file (YAML), or a regime, e.g. blurry-to-clear")

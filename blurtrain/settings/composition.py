@@ -76,13 +76,14 @@ def check_levels(evaluation: Evaluation, where: str) -> None:
         raise SettingsError(f"{where}: {twice[0]} is given twice; leave one of them out")
 
 
-def load(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
-    """Read a settings file, compose it with the presets it names and with `key=value` overrides.
+def load(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) -> Settings:
+    """Read a settings file, compose it with the presets it names and with overrides: `key=value`, or by section.
 
     Raises SettingsError, one line, for anything unknown, missing or out of range.
     """
     look_beside(Path(path))
-    return compose(merge(read_yaml(Path(path)), parse_overrides(overrides)), str(path))
+    above = overrides if isinstance(overrides, Mapping) else parse_overrides(overrides)
+    return compose(merge(read_yaml(Path(path)), above), str(path))
 
 
 def load_resolved(path: Path) -> Settings:

@@ -71,7 +71,7 @@ def shown(value: Any) -> str:
         return f"[{', '.join(shown(item) for item in value)}]"
     if isinstance(value, float):
         return f"{value:g}"
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, default=lambda s: s.model_dump(exclude_defaults=True))
 
 
 def differences(runs: Sequence[Settings]) -> dict[str, list[Any]]:

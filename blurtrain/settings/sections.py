@@ -2,7 +2,7 @@
 
 import math
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -64,6 +64,10 @@ class Network(Section):
     bias: Literal["zero", "uniform"] = added_later("zero")
     """Biases that alexnet-sup begins with: zero, or uniform in +/- 1 / sqrt(fan in), as PyTorch draws them and the
     study has them. All other networks begin as their own definition says."""
+
+    dropout: float = added_later(0.0, ge=0, lt=1)
+    """Probability that a feature which the last layer is given is set to zero in training (and the others are scaled
+    up), beside what the network drops by its own definition."""
 
     @field_validator("arguments")
     @classmethod
@@ -170,6 +174,26 @@ class Augmentation(Section):
         return self
 
 
+class ParameterGroup(Section):
+    """Parameters that are trained in a way of their own."""
+
+    match: str = Field(min_length=1)
+    """Glob pattern of their names in the state dict, e.g. `features.*`: * is any characters, dots too."""
+    learning_rate_factor: float = Field(1.0, ge=0)
+    """Their learning rate, as a multiple of that of the others, at every step of the schedule."""
+    weight_decay: float | None = Field(None, ge=0)
+    """None: optimisation.weight_decay."""
+    frozen: bool = False
+    """They stay as they are, without gradient and weight decay. Statistics of batch norm are no parameters: whether
+    those change is for optimisation.batch_norm."""
+
+    @model_validator(mode="after")
+    def _frozen_is_all(self) -> "ParameterGroup":
+        if self.frozen and (self.learning_rate_factor != 1 or self.weight_decay is not None):
+            raise ValueError("frozen parameters have no learning_rate_factor and no weight_decay; leave them out")
+        return self
+
+
 class Optimisation(Section):
     """How the weights are found."""
 
@@ -187,8 +211,17 @@ class Optimisation(Section):
     """Linear warm-up, stepped per batch; 0: none."""
     warmup_factor: float = Field(0.01, ge=0, le=1)
     """Learning rate at the first step, as a share of the peak."""
-    learning_rate_schedule: Literal["cosine", "constant"] = added_later("cosine")
-    """After the warm-up: half a cosine from the peak to zero, stepped per batch, or the peak to the end."""
+    learning_rate_schedule: Literal["cosine", "constant", "step"] = added_later("cosine")
+    """After the warm-up: half a cosine from the peak to the floor, stepped per batch; the peak to the end; or in
+    steps."""
+    learning_rate_floor: float = added_later(0.0, ge=0, le=1)
+    """Where the cosine ends, as a share of the peak."""
+    learning_rate_steps: tuple[Annotated[float, Field(gt=0)], ...] = added_later(())
+    """After how many epochs a rate in steps is multiplied by learning_rate_step_factor, each time."""
+    learning_rate_step_factor: float = added_later(0.1, gt=0, le=1)
+    groups: tuple[ParameterGroup, ...] = added_later(())
+    """Parameters with a learning rate or weight decay of their own, or frozen; of several that match, the first counts,
+    and all that none matches are trained as the settings above say."""
     label_smoothing: float = added_later(0.0, ge=0, lt=1)
     """Share of each label that is spread evenly over all classes."""
     ema: float = added_later(0.0, ge=0, lt=1)
@@ -208,6 +241,21 @@ class Optimisation(Section):
     def _warm_up_ends(self) -> "Optimisation":
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs={self.warmup_epochs:g} must be less than epochs={self.epochs}")
+        return self
+
+    @model_validator(mode="after")
+    def _of_its_own_schedule(self) -> "Optimisation":
+        schedule, steps = self.learning_rate_schedule, self.learning_rate_steps
+        if self.learning_rate_floor and schedule != "cosine":
+            raise ValueError(f"learning_rate_floor goes with learning_rate_schedule=cosine, not {schedule}")
+        if (steps or self.learning_rate_step_factor != 0.1) and schedule != "step":
+            given = "learning_rate_steps" if steps else "learning_rate_step_factor"
+            raise ValueError(f"{given} goes with learning_rate_schedule=step, not {schedule}")
+        if schedule == "step" and not (steps and list(steps) == sorted(set(steps)) and steps[-1] < self.epochs):
+            raise ValueError(
+                f"learning_rate_schedule=step needs learning_rate_steps, rising and below epochs={self.epochs}, "
+                "e.g. [30, 60]"
+            )
         return self
 
     @model_validator(mode="after")

@@ -1,6 +1,7 @@
 """Whether the parts of a run fit together: settings, network and data, and the settings of its processes."""
 
 import hashlib
+from pathlib import Path
 
 import torch
 
@@ -10,8 +11,10 @@ from blurtrain.distributed import Group
 from blurtrain.errors import DataError, RunError, SettingsError, TrainingError
 from blurtrain.evaluation.images import Images
 from blurtrain.models import build, check_input
+from blurtrain.models.dropout import drop_features
 from blurtrain.settings import Settings
 from blurtrain.training.batch_norm import freeze_statistics
+from blurtrain.training.parameter_groups import freeze
 
 _OWN = ("data.root", "loader", "logging", "network.pretrained.file")
 """Settings that may differ between the processes of a run: where things lie on their machine, and how they are read."""
@@ -25,6 +28,11 @@ def check_settings(settings: Settings, dataset: Dataset) -> None:
     if settings.optimisation.batch_norm == "frozen":
         with torch.device("meta"):
             freeze_statistics(build(network.architecture, len(dataset.classes), network.arguments))
+    if settings.optimisation.groups or network.dropout:
+        with torch.device("meta"):
+            model = build(network.architecture, len(dataset.classes), network.arguments)
+        freeze(model, settings.optimisation)
+        drop_features(model, network.dropout)
     if dataset.manifest["stored_size"] < resolution:
         raise DataError(
             f"dataset {dataset.name!r} is stored at {dataset.manifest['stored_size']} px, less than data.resolution="
@@ -44,12 +52,12 @@ def _check_validation(settings: Settings, dataset: Dataset) -> None:
         raise SettingsError(f"{which}: looks at the val split: {error}") from None
 
 
-def check_expected(run_id: str, expected: str | None, dataset: Dataset) -> None:
-    """Raise RunError where a job was submitted for another run than settings and data now give."""
-    if expected is not None and run_id != expected:
+def check_expected(run_id: str, expected: str | None, settings: Settings, runs: Path) -> None:
+    """Raise RunError where a job was submitted for another run than settings and data give by now."""
+    if expected not in (None, run_id):
         raise RunError(
-            f"this job is to train {expected}, but settings and data now give {run_id}: dataset {dataset.name!r} (now "
-            f"{dataset.data_id}) was prepared anew since it was submitted; submit the grid again"
+            f"{runs / str(expected)}: since this run was submitted, dataset {settings.dataset!r} in "
+            f"{settings.data.root} was prepared anew, or its settings changed: it would be {run_id}; submit again"
         )
 
 

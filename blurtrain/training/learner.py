@@ -15,6 +15,7 @@ from blurtrain.settings import Optimisation, Precision
 from blurtrain.tasks import Classification, CrossEntropy, Loss, Task
 from blurtrain.training.batch_norm import freeze_statistics, share_statistics, update_running
 from blurtrain.training.optimiser import build_optimiser
+from blurtrain.training.parameter_groups import freeze, set_learning_rate
 
 HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 CLASSIFICATION, CROSS_ENTROPY = Classification(), CrossEntropy()
@@ -39,6 +40,7 @@ class Learner:
         self.micro_batches, self.tf32, self.half = o.accumulate, p.tf32, HALF.get(p.arithmetic)
         self.dtype = torch.float64 if p.arithmetic == "float64" else torch.float32
         self.network = self._with_batch_norm(network.to(self.device, self.dtype, memory_format=torch.channels_last))
+        freeze(self.network, o)
         self.ema = copy.deepcopy(self.network).requires_grad_(False) if o.ema else None
         self.distributed = None
         if group.world > 1:
@@ -86,8 +88,7 @@ class Learner:
 
         Nothing here waits for the device.
         """
-        for parameters in self.optimiser.param_groups:
-            parameters["lr"] = rate
+        set_learning_rate(self.optimiser, rate)
         images = images.to(self.dtype if self.half is None else images.dtype, memory_format=torch.channels_last)
         self.optimiser.zero_grad(set_to_none=True)
         with tf32(self.tf32):

@@ -16,42 +16,44 @@ from blurtrain.data.training_batches import TrainingBatches
 from blurtrain.distributed import Group, SharedFlags, process_group
 from blurtrain.evaluation.first_look import first_look
 from blurtrain.models import build
+from blurtrain.models.dropout import drop_features
 from blurtrain.models.pretrained import load_pretrained
 from blurtrain.models.smoothing import Smoothing
-from blurtrain.run import Attempt, Run, former_id
-from blurtrain.settings import DEFAULT_MODEL, Settings, run_id
+from blurtrain.run import Attempt, Run, as_begun, existing
+from blurtrain.settings import Settings, run_id
 from blurtrain.training import checkpoint
 from blurtrain.training.compatibility import agree, check_expected, check_settings
 from blurtrain.training.learner import Learner
 from blurtrain.training.loop import Position, Training, train_epochs
 from blurtrain.training.progress import Progress
 from blurtrain.training.publication import publish_run
-from blurtrain.training.stopping import StopRequest, stop_signals
+from blurtrain.training.stopping import StopRequest
 from blurtrain.training.validation import Validator
 
 log = logging.getLogger(__name__)
 
 
-def train(settings: Settings, runs: Path, expected_id: str | None = None) -> Run:
+def train(settings: Settings, runs: Path, expected_id: str | None = None, stop: StopRequest | None = None) -> Run:
     """Train, evaluate and publish one run below `runs`; continues an unfinished one, leaves a done one alone.
 
     Every process of the run calls this; all agree on the run before anything is written. `expected_id`: the run that a
-    job was submitted for, which settings and data must still give. Raises Stopped where a signal has ended it in good
-    order, and other BlurtrainErrors for settings, data or a run folder that will not do.
+    job was submitted for, which settings and data must still give. `stop`: how it is asked to save and end (see
+    `stop_signals`); then it raises Stopped. Other BlurtrainErrors are of settings, data or a run folder that will not
+    do.
     """
     dataset = open_dataset(Path(settings.data.root), settings.dataset)
+    own_id = run_id(settings, dataset.data_id)
+    check_expected(own_id, expected_id, settings, runs)
     check_settings(settings, dataset)
-    run = Run(runs / run_id(settings, dataset.data_id))
-    if not run.path.exists() and (former := runs / former_id(run.id, settings)).is_dir():
-        run, settings = Run(former), settings.model_copy(update={"model": DEFAULT_MODEL})
-    check_expected(run.id, expected_id, dataset)
+    own_id, settings = as_begun(own_id, settings, existing(runs))
+    run = Run(runs / own_id)
     threads = settings.loader.threads or run.threads()
-    with stop_signals() as stop, process_group(runs, threads) as group:
+    with process_group(runs, threads) as group:
         agree(group, run.id, dataset.data_id, settings)
         if group.broadcast(run.result() is not None if group.is_main else None):
             log.info("%s is already done (`blurtrain evaluate` measures it at other sigmas)", run.path)
         else:
-            _attempt(settings, dataset, run, group, stop)
+            _attempt(settings, dataset, run, group, StopRequest() if stop is None else stop)
     return run
 
 
@@ -101,6 +103,7 @@ def _begin(
     if n.pretrained and not state:
         fresh = ", ".join(load_pretrained(network, n.pretrained)) or "none"
         log.info("weights of %s; others, %s: %s", n.pretrained.file, n.pretrained.last_layer, fresh)
+    drop_features(network, n.dropout)
     smoothing = Smoothing(network, settings.curriculum)
     learner = Learner(network, o, settings.precision, group, task, settings.loss)
     per_rank, side = o.batch_size // group.world, settings.data.resolution

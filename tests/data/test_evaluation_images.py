@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from blurtrain.data.augment import Transform
-from blurtrain.data.dataset import Dataset, EvaluationImages, open_dataset
+from blurtrain.data.dataset import Dataset, EvaluationImages, datasets, open_dataset
 from blurtrain.data.loader import open_loader
 from blurtrain.data.preparation import Recipe, prepare
-from blurtrain.data.preparation import prepare as catalog
 from blurtrain.data.preparation.decode import decode
 from blurtrain.data.preparation.tree import SPLITS
 from blurtrain.errors import DataError
@@ -351,7 +350,7 @@ def test_a_preparation_killed_in_its_second_half_is_taken_up_again(
     killed = subprocess.run(command, capture_output=True, text=True)
     assert killed.returncode == -9, killed.stderr
     stores = [p for p in (root / ".stores").iterdir() if not p.name.startswith(".")]
-    assert [p.name for p in stores] == [prepared.manifest["store"]] and catalog.datasets(root) == []
+    assert [p.name for p in stores] == [prepared.manifest["store"]] and datasets(root) == []
     before = files(stores[0])
     dataset, _ = prepare(root, "textures", Recipe(images=str(tree), resolution=64))
     assert files(stores[0]) == before

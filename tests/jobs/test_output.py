@@ -7,7 +7,7 @@ from pathlib import Path
 from pretend import Answer, squeue, submitted
 
 from blurtrain.run import Run
-from jobs import logs
+from jobs import output
 from jobs.grid import Member
 
 
@@ -17,9 +17,9 @@ def test_a_log_is_followed_from_the_queue_through_attempts_to_the_end(
     one = member()
     submission = submitted(tmp_path, one)
     squeue(answer, submission, "12|N/A|RUNNING|10:00|node1|NAME|None")
-    assert logs.find(tmp_path, one.run_id[:-4]) == one.run_id
-    parts = logs.follow(tmp_path, one.run_id, every=0.01)
-    told: list[str] = []
+    assert output.find(tmp_path, one.run_id[:-4]) == one.run_id
+    parts = output.follow(tmp_path, one.run_id, every=0.01)
+    shown: list[str] = []
     timer = threading.Timer(0.3, lambda: _attempt("first\n"))  # nothing has been printed until then
 
     def _attempt(text: str) -> Path:
@@ -29,14 +29,14 @@ def test_a_log_is_followed_from_the_queue_through_attempts_to_the_end(
         return log
 
     timer.start()
-    told.append(next(parts)[1])
+    shown.append(next(parts)[1])
     first = Run(tmp_path / one.run_id).attempts()[0] / "log.txt"
     with first.open("a") as file:
         file.write("more\n")
     second = _attempt("second\n")
-    told += [next(parts)[1], next(parts)[1]]
+    shown += [next(parts)[1], next(parts)[1]]
     with second.open("a") as file:
         file.write("last\n")
     answer("squeue")
-    told += [part for _, part in parts]
-    assert told == ["first\n", "more\n", "second\n", "last\n"]
+    shown += [part for _, part in parts]
+    assert shown == ["first\n", "more\n", "second\n", "last\n"]

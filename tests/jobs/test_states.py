@@ -1,4 +1,4 @@
-"""What is told of runs on SLURM, by what a pretend SLURM says and what the runs wrote."""
+"""How runs stand on SLURM, by what a pretend SLURM says and what the runs wrote."""
 
 import os
 from collections.abc import Callable
@@ -9,10 +9,10 @@ from pretend import Answer, squeue, submitted
 
 from blurtrain.errors import JobError
 from blurtrain.run import Run
-from jobs import logs
+from jobs import output
 from jobs.cluster import Resources
 from jobs.grid import Member
-from jobs.status import intent, on_its_way, states
+from jobs.states import intent, on_its_way, states
 from jobs.submissions import Submission
 
 
@@ -45,9 +45,9 @@ def test_states_on_slurm(
     assert rows[3]["message"] == "blurtrain: no room"
     assert [on_its_way(row) for row in rows] == [True, True, True, False, False]
     assert [intent(row) for row in rows] == ["leave alone"] * 3 + ["try again", "continue"]
-    assert logs.read(tmp_path, members[3].run_id)[1].endswith("no room\n")
+    assert output.read(tmp_path, members[3].run_id)[1].endswith("no room\n")
     with pytest.raises(JobError, match="has printed nothing yet"):
-        logs.read(tmp_path, members[0].run_id)
+        output.read(tmp_path, members[0].run_id)
 
 
 def test_a_silent_job_is_stale(answer: Answer, member: Callable[..., Member], tmp_path: Path) -> None:
@@ -59,13 +59,13 @@ def test_a_silent_job_is_stale(answer: Answer, member: Callable[..., Member], tm
     os.utime(beat, (beat.stat().st_atime - 300, beat.stat().st_mtime - 300))
     squeue(answer, submission, "12|N/A|RUNNING|10:00|node1|NAME|None")
     (row,) = states([one], tmp_path)
-    assert (row["state"], row["message"]) == ("stale", "no sign of life from node1 for 300 s")
+    assert (row["state"], row["message"]) == ("stale", "no heartbeat from node1 for 300 s")
     squeue(answer, submission, "12|N/A|RUNNING|0:20|node2|NAME|None")  # another job, that has only just begun
     (row,) = states([one], tmp_path)
     assert (row["state"], row["message"]) == ("running", "starting on node2")
 
 
-def test_what_slurm_holds_back_is_told_with_what_to_do(
+def test_what_slurm_holds_back_is_shown_with_what_to_do(
     answer: Answer, member: Callable[..., Member], tmp_path: Path
 ) -> None:
     members = [member(k) for k in range(4)]
@@ -78,7 +78,7 @@ def test_what_slurm_holds_back_is_told_with_what_to_do(
     squeue(answer, whole, *lines)
     rows = states(members[:3], tmp_path)
     assert [row["state"] for row in rows] == ["held", "held", "preempted"]
-    assert rows[0]["message"].startswith("held in the queue: JobHeldAdmin; `scontrol release 12_0` lets it go")
+    assert rows[0]["message"].startswith("held in the queue: JobHeldAdmin; `scontrol release 12_0` releases it")
     assert [intent(row) for row in rows] == ["leave alone"] * 3
     assert [on_its_way(row) for row in rows] == [False, False, True]  # who waits for the grid does not wait for those
     cut = submitted(tmp_path, members[3], released=False)
@@ -139,7 +139,7 @@ def test_a_job_that_does_not_begin_is_stale(answer: Answer, member: Callable[...
     assert (row["state"], row["message"]) == ("stale", "has not begun on node1 within 16 min")
 
 
-def test_slurms_silence_is_told(answer: Answer, member: Callable[..., Member], tmp_path: Path) -> None:
+def test_slurms_silence_is_reported(answer: Answer, member: Callable[..., Member], tmp_path: Path) -> None:
     one = member()
     submitted(tmp_path, one)
     answer("squeue", code=1, error="Unable to contact slurm controller")

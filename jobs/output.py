@@ -1,4 +1,4 @@
-"""What a run has printed: the log of its newest attempt, or what its job said where it never came to one."""
+"""What a run has printed: the log of its newest attempt, or that of its job where it never began one."""
 
 import time
 from collections.abc import Iterator
@@ -7,9 +7,8 @@ from typing import TextIO
 
 from blurtrain.errors import JobError, nearest
 from blurtrain.run import Run
-from jobs import local, slurm
-from jobs.status import outputs
-from jobs.submissions import submissions
+from jobs.backend import backends, trained_by_hand
+from jobs.record import Record
 
 LOOK, SILENCE = 3, 10
 """So often in a row nothing new is read before a look for a newer file, and at whether anything can still come."""
@@ -17,9 +16,8 @@ LOOK, SILENCE = 3, 10
 
 def find(runs: Path, name: str) -> str:
     """The id of the run that is called so, or whose id alone begins so; raises JobError."""
-    known = {r for s in submissions(runs) for a in s.arrays for t in a.tasks for r in t}
-    known |= {path.parent.name for path in runs.glob("*/settings.yaml")}
-    known |= {path.stem for path in (runs / ".local" / "queues").glob("*/settings/*.yaml")}
+    known = {path.parent.name for path in runs.glob("*/settings.yaml")}
+    known |= {item for backend in backends(runs) for item in backend.submitted_items()}
     matching = [name] if name in known else sorted(run_id for run_id in known if run_id.startswith(name))
     if len(matching) != 1:
         what = f"{len(matching)} runs begin with it: {', '.join(matching[:5])}" if matching else nearest(name, known)
@@ -30,9 +28,8 @@ def find(runs: Path, name: str) -> str:
 def newest_log(runs: Path, run_id: str) -> Path | None:
     """The file with what a run has printed last; None as long as it has printed nothing."""
     logs = [attempt / "log.txt" for attempt in Run(runs / run_id).attempts()[::-1]]
-    for place in slurm.places(submissions(runs), [run_id])[run_id][::-1]:
-        logs += outputs(place, run_id)
-    logs += sorted((runs / ".local" / "queues").glob(f"*/logs/{run_id}.log"))[::-1]
+    for backend in backends(runs):
+        logs += backend.outputs(run_id)
     return next((log for log in logs if log.exists() and log.stat().st_size), None)
 
 
@@ -45,7 +42,7 @@ def read(runs: Path, run_id: str) -> tuple[Path, str]:
 
 
 def follow(runs: Path, run_id: str, every: float = 0.5) -> Iterator[tuple[Path, str]]:
-    """What comes, part by part, with its file; attempt after attempt, until the run is done or nobody is at it."""
+    """What comes, part by part, with its file; attempt after attempt, until the run is done or nothing works on it."""
     log: Path | None = None
     file: TextIO | None = None
     silent = 0
@@ -73,5 +70,5 @@ def follow(runs: Path, run_id: str, every: float = 0.5) -> Iterator[tuple[Path, 
 def _may_go_on(runs: Path, run_id: str) -> bool:
     if (runs / run_id / "result.json").exists():
         return False
-    found = slurm.places(submissions(runs), [run_id])
-    return bool(slurm.in_queue(found)) or local.running(runs, run_id) or run_id in local.queued(runs)
+    looks = [backend.look([run_id]) for backend in backends(runs)]
+    return any(look.holds(run_id) for look in looks) or trained_by_hand(Record.of(Run(runs / run_id)), looks)

@@ -13,12 +13,13 @@ import pytest
 
 from blurtrain.errors import JobError
 from blurtrain.run import Run
-from jobs import requeue
-from jobs import work as room
+from jobs import requeue, slurm_task
 from jobs.cluster import Resources
-from jobs.work import Task, work
+from jobs.item import SETTINGS, Item
+from jobs.slurm_task import Task, work
 
 Answer = Callable[..., None]
+R = Item("r", ("train", SETTINGS, "--runs", "runs"), settings="{}")
 RUNNING = "JobId=12 JobState=RUNNING Restarts=0 ExcNodeList=(null)\n"
 
 
@@ -33,7 +34,7 @@ def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Answer) -> Tas
     submission = tmp_path / "runs" / ".slurm" / "s"
     for name in ("cancelled", "failures", "settings", "logs"):
         (submission / name).mkdir(parents=True)
-    return Task(tmp_path / "runs", submission, (("r", "{}"),), Resources(), cpus=1, failures=1, warning=30, start=60)
+    return Task(tmp_path / "runs", submission, (R,), Resources(), cpus=1, failures=1, warning=30, start=60)
 
 
 def asked(tmp_path: Path, command: str) -> list[str]:
@@ -51,7 +52,7 @@ def test_a_run_that_ends_well(answer: Answer, task: Task, tmp_path: Path) -> Non
     assert work(task) == "done"
     check, train = asked(tmp_path, "srun")
     assert "jobs.node" in check
-    assert f"blurtrain train {task.submission}/settings/r.yaml --runs {task.runs}" in train
+    assert f"blurtrain train {task.submission}/settings/r.yaml --runs runs" in train
     assert "requeue 12" not in asked(tmp_path, "scontrol")
 
 
@@ -72,7 +73,7 @@ def test_a_stopped_run_goes_back_into_the_queue(answer: Answer, task: Task, tmp_
 
 def test_a_job_whose_processes_cannot_be_started(answer: Answer, task: Task, tmp_path: Path) -> None:
     answer("srun", code=1)
-    assert work(task) == "no look at the nodes: srun ended with 1; back in the queue"
+    assert work(task) == "the nodes could not be checked: srun ended with 1; back in the queue"
     assert all("--immediate=60" in call for call in asked(tmp_path, "srun"))
     with pytest.raises(JobError, match="srun ended with 1"):
         work(task)
@@ -95,12 +96,12 @@ def test_failures_before_the_last_progress_do_not_count(
         assert work(task).endswith("back in the queue")
 
 
-def test_an_unfit_node_is_told_and_left_out(answer: Answer, task: Task, tmp_path: Path) -> None:
+def test_an_unfit_node_is_reported_and_excluded(answer: Answer, task: Task, tmp_path: Path) -> None:
     answer("srun", "unfit node\tnode3\t0 of 8 GPUs answer\n")
     assert "node3: 0 of 8 GPUs answer" in work(task)
     assert json.loads((task.runs / ".slurm" / "nodes" / "node3.json").read_text())["job"] == "12"
     assert asked(tmp_path, "scontrol")[-2:] == ["requeue 12", "update JobId=12 ExcNodeList=node3"]
-    for _ in range(room.MOVES - 1):
+    for _ in range(slurm_task.MOVES - 1):
         work(task)
     with pytest.raises(JobError, match="no node is fit"):
         work(task)
@@ -119,7 +120,7 @@ def test_what_failed_too_often_is_not_begun_again_with_its_neighbours(
     answer: Answer, task: Task, tmp_path: Path
 ) -> None:
     (task.submission / "failures" / "r.json").write_text('{"failures": 2}')
-    both = replace(task, members=(*task.members, ("s", "{}")))
+    both = replace(task, items=(*task.items, replace(R, id="s")))
     with pytest.raises(JobError, match=r"^r: failed; see"):
         work(both)
     assert ["/s.yaml" in call for call in asked(tmp_path, "srun")] == [False, True]  # the look at the nodes, and s
@@ -167,7 +168,7 @@ def test_a_controller_that_is_away_is_waited_for(
         (["13"], "done"),
     ],
 )
-def test_a_run_that_somebody_else_has_taken_over_has_not_failed(
+def test_a_run_that_another_job_has_taken_over_has_not_failed(
     answer: Answer, task: Task, tmp_path: Path, attempts: list[str], outcome: str
 ) -> None:
     older = task.runs / "r" / "attempts" / "0001"
@@ -184,7 +185,7 @@ def ends_in(seconds: float) -> str:
     return f"{RUNNING.strip()} EndTime={at}\n"
 
 
-def test_a_run_is_told_to_stop_before_the_time_limit(answer: Answer, task: Task, tmp_path: Path) -> None:
+def test_a_run_is_asked_to_stop_before_the_time_limit(answer: Answer, task: Task, tmp_path: Path) -> None:
     srun = tmp_path / "bin" / "srun"
     srun.write_text(
         "#!/bin/bash\ntrap 'exit 75' USR2\n[[ $* = *jobs.node* ]] && exit 0\nfor k in {1..300}; do sleep .1; done\n"
@@ -198,7 +199,7 @@ def test_a_run_is_told_to_stop_before_the_time_limit(answer: Answer, task: Task,
 def test_a_limit_that_was_moved_is_seen(
     answer: Answer, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "LOOK_AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(slurm_task, "LOOK_AGAIN_SECONDS", 0.1)
     training(tmp_path, "sleep 5")
     answer("scontrol", ends_in(33))
 
@@ -213,7 +214,7 @@ def test_a_limit_that_was_moved_is_seen(
 def test_a_limit_that_slurm_did_not_say_is_asked_for_again(
     answer: Answer, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "ASK_AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(slurm_task, "ASK_AGAIN_SECONDS", 0.1)
     training(tmp_path, "trap 'exit 75' USR2; for k in {1..300}; do sleep .1; done")
     (tmp_path / "bin" / "scontrol.out").write_text(ends_in(32))
     (tmp_path / "bin" / "scontrol").write_text(
@@ -224,19 +225,19 @@ def test_a_limit_that_slurm_did_not_say_is_asked_for_again(
     assert time.monotonic() - began < 20
 
 
-def test_turns_without_progress_come_to_an_end(answer: Answer, task: Task, tmp_path: Path) -> None:
+def test_time_limits_without_progress_come_to_an_end(answer: Answer, task: Task, tmp_path: Path) -> None:
     training(tmp_path, "exit 75")
     answer("scontrol", ends_in(60))
-    for _ in range(room.TURNS):
+    for _ in range(slurm_task.TIMEOUTS):
         assert work(task).endswith("back in the queue")
     with pytest.raises(JobError, match=r"give it more resources\.minutes"):
         work(task)
-    assert (task.submission / "logs" / "r.log").read_text().startswith("blurtrain: 3 turns of")
+    assert (task.submission / "logs" / "r.log").read_text().startswith("blurtrain: no progress within 3 time limits of")
     answer("scontrol", ends_in(3600))  # a preemption is another matter
     assert work(task).endswith("back in the queue")
 
 
-def test_each_start_has_a_word_of_its_own(answer: Answer, task: Task, tmp_path: Path) -> None:
+def test_each_start_has_a_rendezvous_of_its_own(answer: Answer, task: Task, tmp_path: Path) -> None:
     training(tmp_path, f"echo $BLURTRAIN_RENDEZVOUS >> {tmp_path}/words")
     work(task)
     work(task)
