@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,16 +10,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blurtrain.blur import gaussian_blur, resized_crop_blur
+from blurtrain.blur.assignment import Assignment
+from blurtrain.blur.blur import Blur
 from blurtrain.blur.cores import image_by_image, keep_freed_memory
 from blurtrain.blur.light import linear_light, srgb
 from blurtrain.blur.operators import blur_image, by_image, crop_image
+from blurtrain.blur.resampling import scaled
 from blurtrain.blur.shared import NO_BOX
 from blurtrain.data import erasing
 from blurtrain.data.colour import DRAWS, Operations, colour, colour_image, drawn
 from blurtrain.data.dataset import Dataset
 from blurtrain.data.draws import uniform
 from blurtrain.data.erasing import Rectangles, erase
-from blurtrain.settings import Augmentation, Blur, Settings
+from blurtrain.settings import Augmentation, BlurUnits, Settings
 
 _ATTEMPTS = 10  # at a crop that fits into the image, before the whole image is taken (as torchvision does)
 _GEOMETRY = 4 * _ATTEMPTS + 1
@@ -36,7 +39,7 @@ class Transform:
     resolution: int
     mean: Sequence[float]
     sd: Sequence[float]
-    blur: Blur
+    blur: BlurUnits
     seed: int
     arithmetic: torch.dtype = torch.float32
     """Of the training images, float32 or bfloat16; evaluation is in float32 always."""
@@ -50,15 +53,33 @@ class Transform:
         return cls(settings.augmentation, settings.data.resolution, mean, sd, settings.blur, settings.seed, arithmetic)
 
     def train(
-        self, images: Tensor, indices: NDArray[np.integer], epoch: int, sigma: float | NDArray[np.float64]
+        self, images: Tensor, indices: NDArray[np.integer], epoch: int, assignment: Assignment | None = None
     ) -> Tensor:
-        """Random resized crop and flip, colour, erasing, blur (`sigma` in pixels of the input, one or [N]),
-        normalisation.
+        """Random resized crop and flip, colour, erasing, blur, normalisation.
 
-        What is erased gets the normalisation mean, not rounded to 8 bits: 0 in the end, and before a blur in linear
-        light the light of that colour. Returns [N, 3, resolution, resolution], in the dtype of `arithmetic`. An image
-        comes out the same whatever batch it is in, on a processor also for any number of threads.
+        assignment: the blur of each image [N]; none: all stay sharp. What is erased gets the normalisation mean, not
+        rounded to 8 bits: 0 in the end, and before a blur in linear light the light of that colour. Returns [N, 3,
+        resolution, resolution], in the dtype of `arithmetic`. An image comes out the same whatever batch it is in, on a
+        processor also for any number of threads.
         """
+        if assignment is not None and assignment.which is not None:
+            sharp = replace(self, arithmetic=torch.float32)._gaussian(images, indices, epoch, 0.0, normal=False)
+            return self._each_its_own(sharp, indices, epoch, assignment).to(self.arithmetic)
+        sigma: float | NDArray[np.float64] = 0.0
+        if assignment is not None:
+            own = scaled(assignment.sigmas, self.resolution, self.blur.reference_resolution)
+            sigma = own if assignment.varied else float(own[0])
+        return self._gaussian(images, indices, epoch, sigma)
+
+    def _gaussian(
+        self,
+        images: Tensor,
+        indices: NDArray[np.integer],
+        epoch: int,
+        sigma: float | NDArray[np.float64],
+        normal: bool = True,
+    ) -> Tensor:
+        """`train` by `sigma` (pixels of the input, one or [N]); values in 0..255 where not `normal`, for float32."""
         a, size, truncate, device = self.augmentation, self.resolution, self.blur.truncate, images.device
         draws = uniform(self.seed, epoch, indices, _BEFORE_ERASING + erasing.DRAWS)
         crops = random_crops(draws[:, :_GEOMETRY], images.shape[-1], a)
@@ -67,7 +88,7 @@ class Transform:
         if device.type == "cpu":
             keep_freed_memory()
         if by_image(images):
-            return self._image_by_image(images, crops, operations, erased, sigma)
+            return self._image_by_image(images, crops, operations, erased, sigma, normal)
         blur = sigma if isinstance(sigma, float) else torch.from_numpy(sigma)
         in_one = not (self._eight_bit or a.erasing)  # crop and blur are one operator if nothing stands between them
         first, work = (blur, self.arithmetic) if in_one else (0.0, torch.float32)
@@ -75,17 +96,35 @@ class Transform:
         cropped = resized_crop_blur(
             images, top, left, height, width, size, flip, first, a.interpolation, truncate, compute=work
         )
+        least, _ = _normalisation(tuple(self.mean), tuple(self.sd), device)
         if in_one:
-            return self.normalise(cropped).to(self.arithmetic)
+            return self.normalise(cropped).to(self.arithmetic) if normal else cropped
         if self._eight_bit:
             cropped = colour(cropped.clamp_(0, 255).round_(), operations)
+        if not normal:
+            return erase(cropped, erased, least) if a.erasing else cropped
         if not a.erasing or self.blur.linear_light:
-            least, _ = _normalisation(tuple(self.mean), tuple(self.sd), device)
             shown = erase(cropped, erased, least) if a.erasing else cropped
-            return self.blurred(shown, blur, self.arithmetic)
+            light = linear_light(shown) if self.blur.linear_light else shown
+            light = gaussian_blur(light, blur, truncate, compute=self.arithmetic)
+            return self.normalise(srgb(light) if self.blur.linear_light else light).to(self.arithmetic)
         # The blur commutes with the normalisation, and after it what is erased is exactly 0 in any arithmetic.
         shown = erase(self.normalise(cropped), erased, torch.zeros((), device=device))
         return gaussian_blur(shown, blur, truncate, compute=self.arithmetic).to(self.arithmetic)
+
+    def _each_its_own(self, sharp: Tensor, indices: NDArray[np.integer], epoch: int, assignment: Assignment) -> Tensor:
+        """Images of 0..255, each blurred by the blur it is assigned, and normalised."""
+        light = linear_light(sharp) if self.blur.linear_light else sharp
+        blurred = assignment.applied(
+            light,
+            indices,
+            resolution=self.resolution,
+            seed=self.seed,
+            epoch=epoch,
+            training=True,
+            truncate=self.blur.truncate,
+        )
+        return self.normalise(srgb(blurred) if self.blur.linear_light else blurred)
 
     def _image_by_image(
         self,
@@ -94,13 +133,15 @@ class Transform:
         operations: Operations,
         erased: Rectangles,
         sigma: float | NDArray[np.float64],
+        normal: bool,
     ) -> Tensor:
-        """`train` on a processor."""
+        """`_gaussian` on a processor."""
         size, truncate, interpolation = self.resolution, self.blur.truncate, self.augmentation.interpolation
         places, work = list(zip(*(g.tolist() for g in crops), strict=True)), self.arithmetic
         sigmas = np.broadcast_to(sigma, len(images)).tolist()
         rectangles = list(zip(*(side.tolist() for side in erased), strict=True))
-        at_once = not self._eight_bit and isinstance(sigma, float)  # else there are too many operators to keep
+        # Else there are too many operators to keep.
+        at_once = normal and not self._eight_bit and isinstance(sigma, float)
         least, factor = _normalisation(tuple(self.mean), tuple(self.sd), images.device)
         affine = (-least * factor, factor)
         out = torch.empty(len(images), 3, size, size, dtype=work)
@@ -115,7 +156,9 @@ class Transform:
             if self._eight_bit:
                 image = colour_image(image.clamp_(0, 255).round_(), k, operations)
             image[:, top : top + height, left : left + width] = least
-            if self.blur.linear_light:
+            if not normal:
+                out[k] = image
+            elif self.blur.linear_light:
                 blur_image(linear_light(image), sigmas[k], truncate, work, image)
                 torch.addcmul(affine[0], srgb(image), factor, out=out[k])
             else:
@@ -145,11 +188,11 @@ class Transform:
             .round_()
         )
 
-    def blurred(self, images: Tensor, sigma: float | Tensor, arithmetic: torch.dtype = torch.float32) -> Tensor:
-        """Images in 0..255, blurred by `sigma` (pixels of the input, one or [N]) and normalised."""
+    def blurred(self, images: Tensor, blur: Blur, indices: NDArray[np.integer]) -> Tensor:
+        """Images in 0..255 at the resolution, as `resized` gives them, blurred for evaluation and normalised."""
         light = linear_light(images) if self.blur.linear_light else images
-        light = gaussian_blur(light, sigma, self.blur.truncate, compute=arithmetic)
-        return self.normalise(srgb(light) if self.blur.linear_light else light).to(arithmetic)
+        light = blur.blurred(light, indices, resolution=self.resolution, truncate=self.blur.truncate)
+        return self.normalise(srgb(light) if self.blur.linear_light else light)
 
     def normalise(self, images: Tensor) -> Tensor:
         """(pixel / 255 - mean) / sd, per channel; commutes with unit-sum blur."""

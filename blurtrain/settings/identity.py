@@ -30,8 +30,14 @@ def identity_of(section: BaseModel) -> dict[str, Any]:
     for name, neutral in _identifying(type(section)):
         value = getattr(section, name)
         if neutral is ... or value != neutral:
-            kept[name] = identity_of(value) if isinstance(value, BaseModel) else value
+            kept[name] = _plain(value)
     return kept
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return identity_of(value)
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def run_id(settings: Settings, data_id: str) -> str:
@@ -78,6 +84,3 @@ def identifying(section: BaseModel, within: str = "") -> dict[str, Any]:
         value = getattr(section, name)
         values |= identifying(value, f"{within}{name}.") if isinstance(value, BaseModel) else {within + name: value}
     return values
-
-
-# --- composition ----------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from blurtrain.blur.blurs import AnyBlur
 from blurtrain.errors import nearest
 from blurtrain.schema import Probability, Section, Sigma, added_later, outside_identity
 
@@ -98,8 +99,8 @@ class Precision(Section):
     """Compile the network by torch.compile: fewer, larger kernels, after a minute or so."""
 
 
-class Blur(Section):
-    """How sigma is to be read, in training and in evaluation alike."""
+class BlurUnits(Section):
+    """How blur is meant, in training and in evaluation alike."""
 
     reference_resolution: int = Field(224, ge=8)
     """Sigmas are given in pixels at this resolution, and scaled with the network's input."""
@@ -200,11 +201,19 @@ class Evaluation(Section):
     split: Literal["train", "val", "test"] = "test"
     """Of val and test there are images resized straight from their source, at the resolution that the dataset was
     prepared for. Else those that are stored for training are resized once more, which blurs them; results say so."""
-    sigmas: tuple[Sigma, ...] = Field((0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0), min_length=1)
-    """Blur levels, in pixels at the reference resolution."""
+    sigmas: tuple[Sigma, ...] = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+    """Gaussian blur levels, in pixels at the reference resolution; 0: sharp."""
+    blurs: tuple[AnyBlur, ...] = ()
+    """Levels of any other kind beside them, e.g. [disk-4, shake]."""
     batch_size: int = Field(256, ge=1)
     drop_last: bool = False
     """Leave the last, partial batch out, as the study did by accident; n is then the number of images measured."""
+
+    @model_validator(mode="after")
+    def _has_a_level(self) -> "Evaluation":
+        if not self.sigmas and not self.blurs:
+            raise ValueError("give at least one level, as sigmas or as blurs")
+        return self
 
 
 class Loader(Section):

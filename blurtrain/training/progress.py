@@ -6,7 +6,7 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,7 +38,7 @@ class Progress:
         self._began: tuple[float, float] | None = None  # when, and at which epoch
         self._over, self._failure = threading.Event(), list[Exception]()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
-        self._shown_sigma: float | None = None
+        self._shown_blur: Mapping[str, Any] | None = None
         self._wants_tensorboard = bool(attempt and settings.logging.tensorboard)
         self._tensorboard: Any = None
         self._bar: Any = None
@@ -104,14 +104,14 @@ class Progress:
                 self._failure.append(error)  # told by the next tick, in the thread that can stop
                 return
 
-    def steps(self, at: int, epoch: float, **values: float) -> None:
+    def steps(self, at: int, epoch: float, **values: Any) -> None:
         """What was measured over the last steps, up to step `at` of the run."""
         self._state["images_per_second"] = values["images_per_second"]
         if self.attempt:
             self.attempt.record("step", at=at, epoch=round(epoch, 4), **values)
             self._scalars("step", at, values)
 
-    def epoch(self, at: int, epoch: int, **values: float) -> None:
+    def epoch(self, at: int, epoch: int, **values: Any) -> None:
         """`epoch` epochs are done; `values` is what was measured in the last of them."""
         self._state["images_per_second"] = values["images_per_second"]
         if not self.attempt:
@@ -119,22 +119,24 @@ class Progress:
         self.attempt.record("epoch", at=at, epoch=epoch, **values)
         self._scalars("epoch", at, values)
         summary = (
-            "loss {loss:.3f}, top-1 {top1:.1f} %, sigma {sigma:g}, {images_per_second:.0f} images/s, "
+            "loss {loss:.3f}, top-1 {top1:.1f} %, {blur}, {images_per_second:.0f} images/s, "
             "{waited:.0f} % waiting for data"
-        ).format(**{**values, "waited": 100 * values["data_wait"]})
+        ).format(**values, blur=_in_words(values), waited=100 * values["data_wait"])
         if self._bar is not None:
             self._bar.set_postfix_str(summary)
         log.log(logging.INFO if self._bar is None else logging.DEBUG, "epoch %d/%d: %s", epoch, self.epochs, summary)
 
-    def _scalars(self, kind: str, at: int, values: dict[str, float]) -> None:
-        if self._tensorboard:
-            for name, value in values.items():
+    def _scalars(self, kind: str, at: int, values: Mapping[str, Any]) -> None:
+        for name, value in values.items() if self._tensorboard else ():
+            if isinstance(value, Mapping):
+                self._scalars(f"{kind}/{name}", at, value)
+            else:
                 self._tensorboard.add_scalar(f"{kind}/{name}", value, at)
 
-    def show(self, images: Tensor, transform: Transform, network: nn.Module, at: int, sigma: float) -> None:
+    def show(self, images: Tensor, transform: Transform, network: nn.Module, at: int, blur: Mapping[str, Any]) -> None:
         """Some images as the network sees them, and its first filters, whenever the blur has changed."""
-        if self._tensorboard and sigma != self._shown_sigma:
-            self._shown_sigma = sigma
+        if self._tensorboard and blur != self._shown_blur:
+            self._shown_blur = blur
             mean, sd = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in (transform.mean, transform.sd))
             pixels = (images[:16].float() * sd + mean).clamp(0, 1).cpu()
             self._tensorboard.add_images("as the network sees them", pixels, at)
@@ -163,6 +165,13 @@ class Progress:
                 # TensorBoard draws against whole numbers alone: thousandths keep levels such as 0 and 0.5 apart.
                 step = round(1000 * level["sigma"])
                 self._tensorboard.add_scalar("test/top1 against sigma in thousandths", 100 * level["top1"] / n, step)
+
+
+def _in_words(values: Mapping[str, Any]) -> str:
+    """The blur of an epoch."""
+    if "blurs" not in values:
+        return f"sigma {values['sigma']:g}"
+    return ", ".join(f"{label} {100 * share:.0f} %" for label, share in values["blurs"].items() if share)
 
 
 class Stopwatch:

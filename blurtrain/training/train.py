@@ -13,8 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blurtrain.blur.curricula import shortfall
-from blurtrain.blur.curriculum import feature_sigma, feature_sigma_at_test, scaled
 from blurtrain.data.augment import Transform
 from blurtrain.data.dataset import Dataset, open_dataset
 from blurtrain.data.draws import step_seed
@@ -23,8 +21,8 @@ from blurtrain.data.loader import (
     Loader,
     open_loader,
     part_of_rank,
+    training_assignment,
     training_order,
-    training_sigmas,
 )
 from blurtrain.distributed import Group, SharedFlags, process_group
 from blurtrain.errors import DataError, Stopped, TrainingError
@@ -146,6 +144,8 @@ def check_settings(settings: Settings, dataset: Dataset) -> None:
             f"dataset {dataset.name!r} is stored at {dataset.manifest['stored_size']} px, less than data.resolution="
             f"{resolution}: prepare it with --resolution {resolution}, or set data.resolution"
         )
+    for blur in (*settings.curriculum.used(), *settings.levels):
+        blur.check(resolution)
     images = dataset.evaluation_images(settings.evaluation.split, resolution)
     measured(len(images.indices), settings.evaluation)
     training_order(dataset.split("train")[0], settings.seed, 0, settings.optimisation.batch_size)  # one whole batch
@@ -204,7 +204,7 @@ def _log_start(training: Training, position: Position) -> None:
         attempt.record("start", at=at, epoch=position.epoch, **origin, threads=torch.get_num_threads(), **precision)
         place = f"epoch {position.epoch} of {training.settings.optimisation.epochs}, step {position.step}"
         log.info("%s: attempt %d goes on from %s", training.run.path, attempt.number, place)
-        if missing := shortfall(training.settings.curriculum, training.settings.optimisation.epochs):
+        if missing := training.settings.curriculum.shortfall(training.settings.optimisation.epochs):
             log.warning("%s", missing)
         split, resolution = training.settings.evaluation.split, training.settings.data.resolution
         if training.dataset.evaluation_images(split, resolution).pixels == "stored":
@@ -237,36 +237,33 @@ def _train_epoch(training: Training, position: Position) -> None:
     settings, group, epoch = training.settings, training.group, position.epoch
     o, steps = settings.optimisation, training.steps
     global_order = training_order(training.dataset.split("train")[0], settings.seed, epoch, o.batch_size)
-    blurs = training_sigmas(settings.curriculum, settings.seed, epoch, o.epochs, global_order, o.batch_size)
-    # Of whole batches, so that every process blurs its share in the same way.
-    varied, blur = bool(np.ptp(blurs, axis=1).any()), blurs.reshape(-1)
-    mean_sigma = float(blur.mean())
+    assignment = training_assignment(settings.curriculum, settings.seed, epoch, o.epochs, global_order, o.batch_size)
+    blur = assignment.summary()
     share, first = o.batch_size // group.world, position.step
     # Each pass is a slice of the batch, of which every process has its share.
     slice_size = o.batch_size // o.accumulate
-    order, blur = (part_of_rank(x, slice_size, group.rank, group.world)[first * share :] for x in (global_order, blur))
-    training.smoothing.sigma = feature_sigma(settings.curriculum, epoch)
+    own = part_of_rank(np.arange(len(global_order)), slice_size, group.rank, group.world)[first * share :]
+    order, assignment = global_order[own], assignment.reshape(-1)[own]
+    training.smoothing.sigma = settings.curriculum.feature_sigma(epoch)
     training.learner.model.train()
     watch, told = Stopwatch(group.device), position.sums.clone()
     with contextlib.closing(training.loader.epoch(order, share)) as batches:
         for k, batch in enumerate(watch.waiting(batches)):
             at = epoch * steps + position.step
-            sigma = scaled(blur[k * share :][:share], settings.data.resolution, settings.blur.reference_resolution)
-            images = training.transform.train(batch.images, batch.indices, epoch, sigma if varied else float(sigma[0]))
+            mine = assignment[k * share :][:share]
+            images = training.transform.train(batch.images, batch.indices, epoch, mine)
             if k == 0:
-                training.progress.show(images, training.transform, training.learner.network, at, mean_sigma)
+                training.progress.show(images, training.transform, training.learner.network, at, blur)
             torch.manual_seed(step_seed(settings.seed, epoch, position.step, group.rank))
             rate = learning_rate(at, steps, o)
             position.sums += training.learner.step(images, batch.labels, rate, at)
             position.step += 1
             watch.passed(o.batch_size)
-            training.progress.tick(epoch=epoch + position.step / steps, sigma=mean_sigma)
+            training.progress.tick(epoch=epoch + position.step / steps, **blur)
             if (at + 1) % settings.logging.every_steps == 0:
                 values = _measured(training, position.sums - told, global_order, epoch) | watch.lap()
                 told = position.sums.clone()
-                training.progress.steps(
-                    at + 1, epoch + position.step / steps, learning_rate=rate, sigma=mean_sigma, **values
-                )
+                training.progress.steps(at + 1, epoch + position.step / steps, learning_rate=rate, **blur, **values)
             _stop_or_save(training, position, global_order)
     values = _measured(training, position.sums, global_order, epoch) | watch.total()
     if not values["n"]:
@@ -275,7 +272,7 @@ def _train_epoch(training: Training, position: Position) -> None:
             "optimisation.learning_rate"
         )
     rate = learning_rate((epoch + 1) * steps - 1, steps, o)
-    training.progress.epoch((epoch + 1) * steps, epoch + 1, learning_rate=rate, sigma=mean_sigma, **values)
+    training.progress.epoch((epoch + 1) * steps, epoch + 1, learning_rate=rate, **blur, **values)
 
 
 def _measured(training: Training, sums: Tensor, global_order: NDArray[np.int64], epoch: int) -> dict[str, float]:
@@ -335,7 +332,7 @@ def _finish(training: Training) -> None:
     epochs = settings.optimisation.epochs
     _check_weights(training)
     network = training.learner.trained()
-    if sigma := feature_sigma_at_test(settings.curriculum, epochs):
+    if sigma := settings.curriculum.feature_sigma_at_test(epochs):
         log.info(
             "evaluated with feature maps smoothed by sigma %.3g: the weights alone are not the whole network", sigma
         )
