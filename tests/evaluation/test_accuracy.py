@@ -149,8 +149,6 @@ def test_right_images_are_counted_by_object(prepared: Dataset, tiny: Callable[..
             image = transform.resized(torch.from_numpy(images.store.read(np.array([index]))).permute(0, 3, 1, 2))
             blur = Gaussian(sigma=level["sigma"]) if level["sigma"] else Sharp()
             blurred = transform.blurred(image, blur, np.array([index]))
-                image, Gaussian(sigma=level["sigma"]) if level["sigma"] else Sharp(), np.zeros(1, np.int64)
-            )
             right[shown] += int(model(blurred).argmax()) == label
         assert level["top1_by_object"] == right.tolist()
         assert level["top1"] == right.sum()
