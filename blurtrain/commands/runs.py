@@ -107,6 +107,8 @@ def add(commands: Any) -> None:
     p.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. optimisation.epochs=10")
     runs_option(p)
     data_option(p, None)
+    # Jobs say what they were submitted as, and refuse to train anything else.
+    p.add_argument("--run-id", help=argparse.SUPPRESS)
 
     p = command(commands, "evaluate", _evaluate, "measure the accuracy of trained runs against blur")
     p.add_argument("runs", nargs="+", metavar="RUN", help="run directories, or folders of them, and ...")
