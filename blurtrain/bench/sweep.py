@@ -31,8 +31,7 @@ def bench_sweep(device: torch.device, bench: Bench, split: str = "test", levels:
         measured = dataset.evaluation_images(split, bench.resolution)
         loader, transform = open_loader(settings.loader, measured, device), Transform.of(settings, dataset)
         resized = [transform.resized(batch.images) for batch in loader.epoch(measured.indices, bench.batch)]
-        ready = [transform.blurred(images, 0.0) for images in resized]
-        sigmas = [s * bench.resolution / settings.blur.reference_resolution for s in settings.evaluation.sigmas]
+        ready = [transform.normalise(images) for images in resized]
 
         @torch.inference_mode()
         def bare() -> None:
@@ -43,8 +42,8 @@ def bench_sweep(device: torch.device, bench: Bench, split: str = "test", levels:
         @torch.inference_mode()
         def blurs() -> None:
             for images in resized:
-                for sigma in sigmas:
-                    transform.blurred(images, sigma)
+                for blur in settings.levels:
+                    transform.blurred(images, blur, measured.indices[: len(images)])
 
         functions = {
             f"{levels} bare forward passes": bare,

@@ -8,11 +8,19 @@ but for what these two resamplings themselves blur.
 
 import functools
 import math
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blurtrain.blur.point_spread import check_number, check_side
+
+Sigma = TypeVar("Sigma", float, NDArray[np.float64])
+
+
+def scaled(sigma: Sigma, resolution: int, reference_resolution: int) -> Sigma:
+    """Sigma at `reference_resolution` (one, or an array) in pixels at `resolution`: the same share of the image."""
+    return sigma * resolution / reference_resolution
 
 
 def resampled(kernel: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
@@ -45,10 +53,11 @@ def _spread(side: int, scale: float) -> NDArray[np.float64]:
     weights = _cubic(np.abs(distance) / width) / width
     # Stretched by what is no whole number, its moments are a little off: set right by a parabola for each tap.
     powers = np.stack([np.ones_like(distance), distance, distance**2])  # [3, new, old]
-    moments = np.einsum("pno,qno,no->opq", powers, powers, np.abs(weights))
+    around = np.clip(1 - np.abs(distance) / (2 * width), 0, None) ** 2
+    moments = np.einsum("pno,qno,no->opq", powers, powers, around)
     missing = np.array([1.0, 0.0, 0.0]) - np.einsum("pno,no->op", powers, weights)
     change = np.linalg.solve(moments, missing[..., None])[..., 0]
-    return weights + np.einsum("op,pno,no->no", change, powers, np.abs(weights))
+    return weights + np.einsum("op,pno,no->no", change, powers, around)
 
 
 def _cubic(distance: NDArray[np.float64]) -> NDArray[np.float64]:

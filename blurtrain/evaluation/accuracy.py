@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from blurtrain.blur.curriculum import feature_sigma_at_test, scaled
 from blurtrain.data.augment import Transform
 from blurtrain.data.dataset import Dataset, EvaluationImages
 from blurtrain.data.loader import Loader
@@ -22,7 +21,7 @@ def cache_key(settings: Settings, images: EvaluationImages, epoch: int) -> str:
     """Hash of everything that the outcome of `accuracy` depends on, beside the run's weights."""
     e = settings.evaluation
     parts: list[Any] = [3, e.split, list(e.sigmas), epoch, settings.blur.model_dump(), settings.data.resolution]
-    if feature_sigma_at_test(settings.curriculum, epoch):
+    if settings.curriculum.feature_sigma_at_test(epoch):
         parts.append(settings.curriculum.model_dump())
     if e.drop_last:
         parts.append({"drop_last": e.batch_size})
@@ -85,11 +84,10 @@ def accuracy(
     device = weights.device
     batches = [indices[k : k + e.batch_size] for k in range(0, len(indices), e.batch_size)]
     order = np.concatenate([*batches[rank::world], indices[:0]])
-    sigmas = [scaled(s, settings.data.resolution, settings.blur.reference_resolution) for s in e.sigmas]
     # A row a level (top-1, top-5), and a last one for the images themselves (how many, a sum that tells them apart);
     # then a column an object.
     columns = 2 + (0 if objects is None else int(objects.max()) + 1)
-    counts = torch.zeros(len(sigmas) + 1, columns, dtype=torch.int64, device=device)
+    counts = torch.zeros(len(e.sigmas) + 1, columns, dtype=torch.int64, device=device)
     training = model.training
     model.eval()
     for batch in loader.epoch(order, e.batch_size) if len(order) else ():
@@ -98,8 +96,8 @@ def accuracy(
         shown = (
             None if objects is None else torch.from_numpy(objects[np.searchsorted(indices, batch.indices)]).to(device)
         )
-        for row, sigma in enumerate(sigmas):
-            logits = model(transform.blurred(resized, sigma).to(weights.dtype))
+        for row, blur in enumerate(settings.levels[: len(e.sigmas)]):
+            logits = model(transform.blurred(resized, blur, batch.indices).to(weights.dtype))
             best = logits.topk(min(5, logits.shape[1]), dim=1).indices == batch.labels[:, None]
             counts[row, 0] += best[:, 0].sum()
             counts[row, 1] += best.any(1).sum()

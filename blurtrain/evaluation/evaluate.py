@@ -8,7 +8,6 @@ import safetensors
 import safetensors.torch
 import torch
 
-from blurtrain.blur.curriculum import feature_sigma_at_test
 from blurtrain.data.augment import Transform
 from blurtrain.data.dataset import open_dataset
 from blurtrain.data.loader import open_loader
@@ -32,7 +31,7 @@ def evaluate(folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     run = Run(folder.resolve())
     settings = validate(merge(run.settings.model_dump(), parse_overrides(overrides)), "evaluate", Settings)
     if overrides:
-        check_levels(settings.evaluation, "evaluate")
+        check_levels(settings, "evaluate")
     if not run.weights.exists():
         raise RunError(f"{folder}: has no {run.weights.name}: the run has not been trained to its end")
     dataset = open_dataset(Path(settings.data.root), settings.dataset)
@@ -53,7 +52,7 @@ def evaluate(folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     except (safetensors.SafetensorError, RuntimeError) as error:
         cause = str(error).splitlines()[0]
         raise RunError(f"{run.weights}: cannot be read: {cause}; remove the run, and train it again") from None
-    sigma = feature_sigma_at_test(settings.curriculum, settings.optimisation.epochs)
+    sigma = settings.curriculum.feature_sigma_at_test(settings.optimisation.epochs)
     Smoothing(model, settings.curriculum).sigma = sigma
     loader = open_loader(settings.loader, images, device)
     outcome = accuracy(

@@ -17,7 +17,7 @@ from blurtrain.errors import SettingsError, nearest
 from blurtrain.parts import look_beside
 from blurtrain.schema import NAME, validate
 from blurtrain.settings.run import Settings
-from blurtrain.settings.sections import DEFAULT_MODEL, Evaluation
+from blurtrain.settings.sections import DEFAULT_MODEL
 
 PRESETS = next(
     (p for p in (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs") if p.is_dir()),
@@ -48,7 +48,7 @@ def compose(document: Mapping[str, Any], where: str) -> Settings:
         for kind, name in (("models", model), ("datasets", dataset), ("regimes", regime))
     ]
     settings: Settings = validate(functools.reduce(merge, [*layers, document]), where, Settings)
-    check_levels(settings.evaluation, where)
+    check_levels(settings, where)
     return settings
 
 
@@ -65,12 +65,15 @@ def model_name(architecture: str) -> str:
     return architecture.replace("/", "-").replace(":", "-")
 
 
-def check_levels(evaluation: Evaluation, where: str) -> None:
+def check_levels(settings: Settings, where: str) -> None:
     """Raise SettingsError where a level is given twice. (Not in the section itself: older runs that were evaluated so
     must still be read.)"""
-    names = [f"{sigma:g}" for sigma in evaluation.sigmas]
+    names = [f"sigma {sigma:g}" for sigma in settings.evaluation.sigmas]
     if twice := [name for k, name in enumerate(names) if name in names[:k]]:
-        raise SettingsError(f"{where}: evaluation.sigmas: sigma {twice[0]} is given twice; leave one of them out")
+        raise SettingsError(f"{where}: evaluation.sigmas: {twice[0]} is given twice; leave one of them out")
+    labels = [blur.label for blur in settings.levels]
+    if twice := [label for k, label in enumerate(labels) if label in labels[:k]]:
+        raise SettingsError(f"{where}: evaluation: {twice[0]} is given twice, by sigma or by label; leave one out")
 
 
 def load(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) -> Settings:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from blurtrain.blur.blurs import Gaussian, Sharp
 from blurtrain.data.augment import Transform
 from blurtrain.data.dataset import Dataset
 from blurtrain.data.loader import Loader, ResidentLoader
@@ -50,11 +51,11 @@ def test_every_test_image_is_counted_once_whatever_the_batch(
     # The same, one image at a time and without any of the suite's batching.
     model, transform = MeanColour(len(prepared.classes)), Transform.of(settings, prepared)
     for level in found["levels"]:
-        sigma = level["sigma"] * settings.data.resolution / 224
+        blur = Gaussian(sigma=level["sigma"]) if level["sigma"] else Sharp()
         right = 0
         for index, label in zip(images.indices, images.labels, strict=True):
             image = torch.from_numpy(images.store.read(np.array([index]))).permute(0, 3, 1, 2)
-            right += int(model(transform.blurred(transform.resized(image), sigma)).argmax()) == label
+            right += int(model(transform.blurred(transform.resized(image), blur, index[None])).argmax()) == label
         assert level["top1"] == right
         assert level["top1"] <= level["top5"] <= found["n"]
     assert found["largest_class"] == np.bincount(images.labels).max()
@@ -146,7 +147,8 @@ def test_right_images_are_counted_by_object(prepared: Dataset, tiny: Callable[..
         right = np.zeros(4, int)
         for index, label, shown in zip(images.indices, images.labels, toys.objects("test"), strict=True):
             image = transform.resized(torch.from_numpy(images.store.read(np.array([index]))).permute(0, 3, 1, 2))
-            blurred = transform.blurred(image, level["sigma"] * settings.data.resolution / 224)
+            blur = Gaussian(sigma=level["sigma"]) if level["sigma"] else Sharp()
+            blurred = transform.blurred(image, blur, np.array([index]))
             right[shown] += int(model(blurred).argmax()) == label
         assert level["top1_by_object"] == right.tolist()
         assert level["top1"] == right.sum()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from blurtrain.blur import gaussian_blur
-from blurtrain.blur.curricula import ConstantBlur, Curriculum, FeatureSmoothing, GeometricBlur, MixBlur, StepwiseBlur
+from blurtrain.blur.curricula import Constant, Curriculum, FeatureSmoothing, Geometric, Mix, Stepwise
 from blurtrain.data.augment import Transform
 from blurtrain.data.dataset import Dataset
 from blurtrain.errors import Stopped
@@ -104,7 +104,7 @@ def test_every_convolution_is_smoothed_and_sigma_0_is_the_plain_network(architec
     assert list(model.state_dict()) == list(build(architecture, 3).state_dict())
 
 
-@pytest.mark.parametrize("curriculum", [ConstantBlur(sigma=8), StepwiseBlur(), GeometricBlur(), MixBlur()], ids=str)
+@pytest.mark.parametrize("curriculum", [Constant(sigma=8), Stepwise(), Geometric(), Mix()], ids=str)
 def test_other_curricula_leave_the_network_alone(curriculum: Curriculum) -> None:
     model = layer()
     plain = model(images())

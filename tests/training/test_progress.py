@@ -28,7 +28,7 @@ from blurtrain.data.augment import Transform
 from blurtrain.errors import BlurtrainError, RunError, Superseded, TrainingError
 from blurtrain.files import read_json
 from blurtrain.run import Attempt, Run
-from blurtrain.settings import Augmentation, Blur, Optimisation, Settings
+from blurtrain.settings import Augmentation, BlurUnits, Optimisation, Settings
 from blurtrain.training import progress as module
 from blurtrain.training.progress import Progress, Stopwatch
 from blurtrain.training.train import train
@@ -281,13 +281,13 @@ def test_tensorboard_shows_images_and_filters_whenever_the_blur_changes(trained:
 
 def test_images_are_shown_as_they_are_and_filters_stretched_to_the_full_range(attempt: Attempt) -> None:
     mean, sd = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
-    transform = Transform(Augmentation(), 12, mean, sd, Blur(), 0)
+    transform = Transform(Augmentation(), 12, mean, sd, BlurUnits(), 0)
     pixels = torch.arange(2 * 3 * 12 * 12).view(2, 3, 12, 12) % 256
     network = nn.Sequential(nn.Conv2d(3, 1, 5), nn.Conv2d(1, 1, 3))
     with Progress(EPOCHS, attempt, tensorboard=True) as progress:
         progress.begin(0.0, 0)
         for at, sigma in ((0, 8.0), (5, 8.0), (9, 4.0)):
-            progress.show(transform.normalise(pixels.float()), transform, network, at, sigma)
+            progress.show(transform.normalise(pixels.float()), transform, network, at, {"sigma": sigma})
         progress.filters(nn.Conv2d(1, 4, 3), 11)  # not of colours
         progress.filters(nn.Linear(2, 2), 12)
     told = board(attempt.run.path)
