@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blurtrain.blur.curricula import Curriculum, DevelopmentalBlur, FeatureSmoothing, UniformBlur
-from blurtrain.blur.curriculum import feature_sigma, feature_sigma_at_test, scaled, sigmas
+from blurtrain.blur.assignment import Assignment
+from blurtrain.blur.curricula import Curriculum
+from blurtrain.blur.resampling import scaled
 from blurtrain.errors import SettingsError
 from blurtrain.settings import Settings
 
@@ -35,32 +36,38 @@ _PER_EPOCH = 40  # points of a curve that falls within epochs too
 
 
 def curriculum_figure(settings: Settings) -> "Figure":
-    """Sigma over the epochs of a run.
+    """Sigma, or the shares of other blurs, over the epochs of a run.
 
     Line: the mean over the images. Where a level is drawn: bars as high as the share of the images (or batches, where
     these share a draw) at each of a few levels, or bands that hold the middle 50 % and 90 % of the blurred ones, and in
-    words the share that is sharp. Right: pixels at the run's own resolution.
+    words the share that is sharp. Right: pixels at the run's own resolution. Blurs that are not given by sigma have a
+    row each, with bars alone.
     """
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     curriculum, epochs = settings.curriculum, settings.optimisation.epochs
-    drawn, edges = _drawn(curriculum, epochs)
+    drawn, edges, labels = _drawn(curriculum, epochs)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(5.6, 3.4), layout="constrained")
         axes = figure.add_subplot()
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-        lowest, highest = 0.0, float(drawn.max()) or (1.0 if isinstance(curriculum, FeatureSmoothing) else 8.0)
-        by_chance = bool(np.ptp(drawn, axis=1).any())
-        if by_chance and len(levels := np.unique(drawn)) <= _FEW:
-            height = _bars(axes, levels, drawn, edges, _what_draws(curriculum))
-            lowest, highest = lowest - height / 2, highest + height / 2
+        lowest, highest = 0.0, float(drawn.max()) or (1.0 if _smooths_features(curriculum, epochs) else 8.0)
+        by_chance = bool(labels) or bool(np.ptp(drawn, axis=1).any())
+        levels = np.arange(float(len(labels))) if labels else np.unique(drawn)
+        if by_chance and len(levels) <= max(_FEW, len(labels)):
+            at = "this blur" if labels else "this sigma"
+            height = _bars(axes, levels, drawn, edges, f"{_what_draws(curriculum)} at {at}")
+            lowest, highest = lowest - height / 2, float(levels.max()) + height / 2
         elif by_chance:
             _bands(axes, drawn, edges, curriculum)
-        look: dict[str, Any] = {"color": INK, "linestyle": (0, (4, 1.5))} if by_chance else {"color": COLOUR}
-        axes.stairs(drawn.mean(axis=1), edges, baseline=None, linewidth=1.6, label="mean of the images", **look)
+        if labels:
+            axes.set_yticks(levels, labels)
+        else:
+            look: dict[str, Any] = {"color": INK, "linestyle": (0, (4, 1.5))} if by_chance else {"color": COLOUR}
+            axes.stairs(drawn.mean(axis=1), edges, baseline=None, linewidth=1.6, label="mean of the images", **look)
         if by_chance:
             axes.legend(
                 loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False, fontsize=7.5, borderaxespad=0.2
@@ -86,19 +93,34 @@ def save(settings: Settings, path: Path) -> None:
         curriculum_figure(settings).savefig(path, dpi=160, metadata=kinds[path.suffix.lower()])
 
 
-def _drawn(curriculum: Curriculum, epochs: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sigma by time and chance [times, draws], and the epochs between which each of the times lies [times + 1]."""
-    if isinstance(curriculum, FeatureSmoothing):
-        return np.array([[feature_sigma(curriculum, epoch)] for epoch in range(epochs)]), np.arange(epochs + 1.0)
-    within, images, batches = np.zeros((1, 1)), _DRAWS, _OTHERS
-    if isinstance(curriculum, DevelopmentalBlur) and curriculum.ageing == "batch":  # where nothing is drawn
-        within, images, batches = (np.arange(_PER_EPOCH)[:, None] + 0.5) / _PER_EPOCH, images[:1], batches[:1]
-    by_epoch = [sigmas(curriculum, k, epochs, within=within, images=images, batches=batches) for k in range(epochs)]
-    return np.concatenate(by_epoch), np.linspace(0, epochs, epochs * len(within) + 1)
+def _drawn(curriculum: Curriculum, epochs: int) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
+    """Sigma by time and chance [times, draws], the epochs between which each of the times lies [times + 1], and no
+    labels; of blurs that are not given by sigma, their rows and labels (the first at the top)."""
+    if _smooths_features(curriculum, epochs):
+        return np.array([[curriculum.feature_sigma(k)] for k in range(epochs)]), np.arange(epochs + 1.0), []
+
+    def assigned(epoch: int, within: NDArray[np.float64], draws: slice) -> Assignment:
+        return curriculum.assign(epoch, epochs, within=within, images=_DRAWS[draws], batches=_OTHERS[draws])
+
+    times, draws = np.zeros((1, 1)), slice(None)
+    parts = (np.arange(_PER_EPOCH)[:, None] + 0.5) / _PER_EPOCH
+    if np.ptp(assigned(0, parts, slice(1)).sigmas):  # it changes within epochs, too
+        times, draws = parts, slice(None, None, 10)
+    by_epoch = [assigned(epoch, times, draws) for epoch in range(epochs)]
+    edges = np.linspace(0, epochs, epochs * len(times) + 1)
+    if by_epoch[0].which is None:
+        return np.concatenate([a.sigmas for a in by_epoch]), edges, []
+    labels = list(dict.fromkeys(blur.label for a in by_epoch for blur in reversed(a.blurs)))
+    rows = [np.array([float(labels.index(blur.label)) for blur in a.blurs])[a.which] for a in by_epoch]
+    return np.concatenate(rows), edges, labels
+
+
+def _smooths_features(curriculum: Curriculum, epochs: int) -> bool:
+    return any(curriculum.feature_sigma(epoch) for epoch in range(epochs))
 
 
 def _what_draws(curriculum: Curriculum) -> str:
-    return "batches" if getattr(curriculum, "draw", "image") == "batch" else "images"
+    return "batches" if curriculum.one_draw_a_batch else "images"
 
 
 def _bars(
@@ -109,9 +131,9 @@ def _bars(
     The highest fills four fifths of the distance between the nearest levels, or a quarter of the whole range.
     """
     shares = np.stack([(drawn == level).mean(axis=1) for level in levels])  # [level, epoch]
-    height = min(0.8 * float(np.diff(levels).min()), 0.25 * float(np.ptp(levels)))
+    most = min(0.8 * float(np.diff(levels).min()), 0.25 * float(np.ptp(levels))) if len(levels) > 1 else 0.8
     for k, (level, share) in enumerate(zip(levels, shares, strict=True)):
-        half = np.append(share, share[-1]) / shares.max() * height / 2
+        half = np.append(share, share[-1]) / shares.max() * most / 2
         axes.fill_between(
             edges,
             level - half,
@@ -121,7 +143,7 @@ def _bars(
             facecolor=BAR,
             edgecolor=BAR,
             linewidth=0.8,  # so that a share of one in a thousand is still seen
-            label="" if k else f"height: share of the {what} at this sigma",
+            label="" if k else f"height: share of the {what}",
         )
         ends = [(0, share[0], "left", 5)] if np.ptp(share) else []
         for x, value, side, indent in [*ends, (edges[-1], share[-1], "right", -5)]:
@@ -138,11 +160,11 @@ def _bars(
                     bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
                 )
     axes.set_yticks(levels)
-    return height
+    return most
 
 
 def _bands(axes: "Axes", drawn: NDArray[np.float64], edges: NDArray[np.float64], curriculum: Curriculum) -> None:
-    share = curriculum.share if isinstance(curriculum, UniformBlur) else 1.0
+    share = float((drawn > 0).mean())
     what = _what_draws(curriculum) if share == 1 else "blurred"
     if share < 1:
         drawn = np.sort(drawn, axis=1)[:, -round(share * drawn.shape[1]) :]
@@ -176,9 +198,9 @@ def _furnish(axes: "Axes", settings: Settings) -> None:
     axes.grid(axis="y", color="#e2e2e2", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines["right"].set_visible(False)
-    if isinstance(curriculum, FeatureSmoothing):
+    if _smooths_features(curriculum, epochs):
         axes.set_ylabel("sigma of the feature maps (feature pixels)")
-    else:
+    elif not curriculum.used():
         axes.set_ylabel(f"sigma (pixels at {reference})")
         if resolution != reference:
             share = scaled(1.0, resolution, reference)
@@ -190,6 +212,6 @@ def _furnish(axes: "Axes", settings: Settings) -> None:
     parts = [named, f"{epochs} epoch{'s' * (epochs != 1)}"]
     if _what_draws(curriculum) == "batches":
         parts.append("one draw a batch")
-    if at_test := feature_sigma_at_test(curriculum, epochs):
+    if at_test := curriculum.feature_sigma_at_test(epochs):
         parts.append(f"at test {at_test:.2g}")
     axes.figure.suptitle(" · ".join(parts), fontsize=10)

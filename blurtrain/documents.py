@@ -1,6 +1,7 @@
 """YAML documents: read strictly and safely, merged, overridden by `key=value`."""
 
 import contextlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -101,3 +102,16 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
             here = here[section]
         here[last] = parse_yaml(text, f"override {override!r}")
     return document
+
+
+def shown(value: Any) -> str:
+    """A setting's value as one would give it: `0.001`, `[8, 4]`, `none`; what has a label by that."""
+    if value is None:
+        return "none"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(shown(item) for item in value)}]"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(label := getattr(value, "label", None), str):
+        return label
+    return value if isinstance(value, str) else json.dumps(value)

@@ -19,7 +19,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from blurtrain.blur.curricula import shortfall
 from blurtrain.data.dataset import Dataset, datasets, open_dataset
 from blurtrain.data.preparation import Recipe
 from blurtrain.documents import merge, read_yaml
@@ -137,7 +136,7 @@ def shortfalls(members: Sequence[Member]) -> list[str]:
     found = Counter(
         f"{m.settings.regime}: {missing}"
         for m in members
-        if (missing := shortfall(m.settings.curriculum, m.settings.optimisation.epochs))
+        if (missing := m.settings.curriculum.shortfall(m.settings.optimisation.epochs))
     )
     return [f"{line} ({runs} run{'s' * (runs != 1)})" for line, runs in found.items()]
 

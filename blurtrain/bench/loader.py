@@ -19,6 +19,7 @@ from torch import Tensor
 
 from blurtrain.bench import medians
 from blurtrain.bench.original import original_blur, original_loader
+from blurtrain.blur.assignment import Assignment
 from blurtrain.blur.cores import image_by_image
 from blurtrain.blur.kernels import gaussian_radius
 from blurtrain.blur.operators import by_image
@@ -31,7 +32,7 @@ from blurtrain.data.loader import Loader, open_loader
 from blurtrain.data.preparation import Recipe, prepare, tree
 from blurtrain.device import cores
 from blurtrain.errors import DataError
-from blurtrain.settings import Augmentation, Blur
+from blurtrain.settings import Augmentation, BlurUnits
 from blurtrain.settings import Loader as LoaderSettings
 
 SIGMA = 8.0  # at 224 px
@@ -133,7 +134,7 @@ def _measured(
         for a, dtype, level in itertools.product(AUGMENTATIONS, DTYPES, (0, 1)):
             transform = _transform(a, bench, dataset, dtype)
             about = {"dtype": dtype, "colour": a.colour, "erasing": a.erasing, "sigma": SIGMA * (level > 0)}
-            add(partial(_ours, loader, order, bench.batch, transform, level * sigma), "ours", loader=kind, **about)
+            add(partial(_ours, loader, order, bench.batch, transform, level * SIGMA), "ours", loader=kind, **about)
     for what, about, function in _stages(dataset, device, bench, order, sigma):
         add(function, what, **about)
     speeds = dict(zip(functions, rows, strict=True))
@@ -155,7 +156,7 @@ def _loaders(dataset: Dataset, device: torch.device) -> dict[str, Loader]:
 
 def _transform(augmentation: Augmentation, bench: Bench, dataset: Dataset, dtype: str) -> Transform:
     mean, sd = dataset.manifest["mean"], dataset.manifest["sd"]
-    return Transform(augmentation, bench.resolution, mean, sd, Blur(), 0, DTYPES[dtype])
+    return Transform(augmentation, bench.resolution, mean, sd, BlurUnits(), 0, DTYPES[dtype])
 
 
 def _taps(sigma: float) -> tuple[int, int]:
@@ -175,7 +176,7 @@ def _read(loader: Loader, order: NDArray[np.int64], batch: int) -> None:
 
 def _ours(loader: Loader, order: NDArray[np.int64], batch: int, transform: Transform, sigma: float) -> None:
     for images, _, indices in loader.epoch(order, batch):
-        transform.train(images, indices, 0, sigma)
+        transform.train(images, indices, 0, Assignment.gaussian(np.full(len(indices), sigma)))
 
 
 def _stages(
@@ -201,7 +202,8 @@ def _stages(
     for dtype in DTYPES:
         transform = _transform(bare, bench, dataset, dtype)
         for level in (0.0, SIGMA):
-            function = often(partial(transform.train, stored, indices, 0, level / SIGMA * sigma))
+            same = Assignment.gaussian(np.full(len(indices), level))
+            function = often(partial(transform.train, stored, indices, 0, same))
             about = {"dtype": dtype, "colour": bare.colour, "erasing": bare.erasing, "sigma": level}
             yield "crop, blur, normalisation alone", about, function
     if by_image(stored):

@@ -13,7 +13,6 @@ from blurtrain.device import ask_for_determinism, cores
 from blurtrain.distributed import Group
 from blurtrain.evaluation.accuracy import Accuracy
 from blurtrain.evaluation.images import Images
-from blurtrain.evaluation.levels import levels as levels_of
 from blurtrain.evaluation.measure import Subject
 from blurtrain.models import build
 from blurtrain.models.trained import trained
@@ -37,9 +36,8 @@ def bench_sweep(device: torch.device, bench: Bench, split: str = "test", levels:
         images = Images.of(dataset, evaluation, bench.resolution)
         loader, transform = open_loader(settings.loader, images.source, device), Transform.of(settings, dataset)
         resized = [transform.resized(batch.images) for batch in loader.epoch(images.indices, bench.batch)]
-        ready = [transform.blurred(pixels, 0.0) for pixels in resized]
-        sigmas = [s * bench.resolution / settings.blur.reference_resolution for s in evaluation.sigmas]
-        blurs = levels_of(evaluation, settings.blur.reference_resolution)
+        ready = [transform.normalise(pixels) for pixels in resized]
+        blurs = evaluation.levels(settings.blur.reference_resolution)
         subject = Subject(network, images, loader, transform, Group(0, 1, device))
 
         @torch.inference_mode()
@@ -51,8 +49,8 @@ def bench_sweep(device: torch.device, bench: Bench, split: str = "test", levels:
         @torch.inference_mode()
         def blurred() -> None:
             for pixels in resized:
-                for sigma in sigmas:
-                    transform.blurred(pixels, sigma)
+                for blur in blurs:
+                    transform.blurred(pixels, blur, images.indices[: len(pixels)])
 
         functions = {
             f"{levels} bare forward passes": bare,

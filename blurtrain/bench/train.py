@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from blurtrain.bench import medians
+from blurtrain.blur.assignment import Assignment
 from blurtrain.data.augment import Transform
 from blurtrain.data.batches import Batch
 from blurtrain.data.dataset import Dataset
@@ -96,8 +97,6 @@ class Pipeline:
         group = Group(0, 1, device)
         self.device, self.learner = device, Learner(network, settings.optimisation, settings.precision, group)
         self.transform = Transform.of(settings, dataset)
-        self.sigma = SIGMA * settings.data.resolution / settings.blur.reference_resolution
-        """Sigma 8 in pixels of the network's input."""
         self.source = self._endless(settings, dataset)
 
     def _endless(self, settings: Settings, dataset: Dataset) -> Iterator[tuple[int, Batch]]:
@@ -112,7 +111,8 @@ class Pipeline:
             epoch = epochs.stop
 
     def augmented(self, batch: Batch, epoch: int, sigma: float) -> Tensor:
-        return self.transform.train(batch.images, batch.indices, epoch, sigma)
+        same = Assignment.gaussian(np.full(len(batch.indices), sigma))
+        return self.transform.train(batch.images, batch.indices, epoch, same)
 
     def learn(self, images: Tensor, labels: Tensor) -> None:
         self.learner.step(images, labels, 1e-4, 0)
@@ -125,7 +125,7 @@ class Pipeline:
 
 def _measured(pipeline: Pipeline, bench: Bench) -> list[dict[str, Any]]:
     _, fixed = next(pipeline.source)
-    shown, sigma = pipeline.augmented(fixed, 0, 0.0), pipeline.sigma
+    shown, sigma = pipeline.augmented(fixed, 0, 0.0), SIGMA
     once = {
         "one fixed batch in memory": lambda: pipeline.learn(shown, fixed.labels),
         "whole pipeline, clear": lambda: pipeline.step(0.0),

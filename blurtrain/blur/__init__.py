@@ -10,9 +10,11 @@ if TYPE_CHECKING:
     from blurtrain.blur import kernels
     from blurtrain.blur.convolution import convolve
     from blurtrain.blur.operators import box_blur, gaussian_blur, resized_crop_blur
+    from blurtrain.blur.random_blur import RandomBlur
 
-__all__ = ["box_blur", "convolve", "gaussian_blur", "kernels", "resized_crop_blur"]
+__all__ = ["RandomBlur", "box_blur", "convolve", "gaussian_blur", "kernels", "resized_crop_blur"]
 _WHERE = {
+    "RandomBlur": "random_blur",
     "convolve": "convolution",
     "box_blur": "operators",
     "gaussian_blur": "operators",

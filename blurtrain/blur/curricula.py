@@ -1,62 +1,96 @@
-"""The blur curricula that a run can be told to follow; `blurtrain.blur.curriculum` says what each means.
-
-Sigmas are in pixels at the reference resolution (224 unless `blur.reference_resolution` says otherwise).
-"""
+"""The curricula there are, by what their sources say. Sigmas are in pixels at the reference resolution (224 unless
+`blur.reference_resolution` says otherwise)."""
 
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from blurtrain.schema import Probability, Section, Sigma, added_later
+from blurtrain.blur.assignment import Assignment
+from blurtrain.blur.curriculum import AnyCurriculum, Curriculum, Draw, Moment
+from blurtrain.blur.levels import Levels, OneBlur
+from blurtrain.schema import Probability, Sigma, added_later
 
-Draw = Literal["image", "batch"]
-"""What has a draw of its own: each image, or each batch, whose blurred images then are all alike."""
+__all__ = ["AnyCurriculum", "Curriculum"]
+
 Length = Annotated[float, Field(gt=0)]
+Sigmas = NDArray[np.float64]
 
 
-class ConstantBlur(Section):
-    """The same sigma throughout."""
+class Constant(OneBlur):
+    """The same blur throughout."""
 
     schedule: Literal["constant"] = "constant"
     sigma: Sigma = 0.0
 
+    def decide(self, at: Moment) -> Assignment:
+        """See `Curriculum.decide`."""
+        if self.blur:
+            return Assignment.of((self.blur,), np.zeros(at.images.shape, np.int64))
+        return Assignment.gaussian(np.full(at.images.shape, self.sigma))
 
-class StepwiseBlur(Section):
+
+class Stepwise(Levels):
     """One level after the other, as in the blurry-to-clear study (Jenkins et al. 2025); two levels are a single step,
     and rising levels the reversed order."""
 
     schedule: Literal["stepwise"] = "stepwise"
-    sigmas: tuple[Sigma, ...] = Field((8.0, 4.0, 2.0, 1.0, 0.0), min_length=1)
     epochs_per_level: float | None = added_later(None, gt=0)
     """None: the levels share the run equally. A number: so long each, and the last to the end of the run."""
 
+    def decide(self, at: Moment) -> Assignment:
+        """See `Curriculum.decide`."""
+        return self.at_levels(np.full(at.images.shape, self.level(at.epoch, at.epochs)))
+
     def level(self, epoch: int, epochs: int) -> int:
-        """Which of `sigmas` the 0-based `epoch` out of `epochs` has: that which it begins with."""
+        """The place of the level that the 0-based `epoch` out of `epochs` has: that which it begins with."""
+        count = len(self.names())
         if self.epochs_per_level is None:
-            return _stage([1.0] * len(self.sigmas), epoch, epochs)
-        return min(int(epoch // self.epochs_per_level), len(self.sigmas) - 1)
+            return _stage([1.0] * count, epoch, epochs)
+        return min(int(epoch // self.epochs_per_level), count - 1)
+
+    def lacking(self, epochs: int) -> str:
+        """See `Curriculum.lacking`."""
+        return self.never({self.level(epoch, epochs) for epoch in range(epochs)})
 
 
-class LinearBlur(Section):
+class Between(Curriculum):
+    """A schedule from one sigma to another."""
+
+    start: Sigma = 8.0
+    end: Sigma = 0.0
+
+    def lacking(self, epochs: int) -> str:
+        """See `Curriculum.lacking`."""
+        return f"sigma {self.end:g}" if epochs == 1 and self.start != self.end else ""
+
+
+class Linear(Between):
     """From `start` to `end` in equal steps, one an epoch."""
 
     schedule: Literal["linear"] = "linear"
-    start: Sigma = 8.0
-    end: Sigma = 0.0
+
+    def sigma_at(self, at: Moment) -> float:
+        """See `Curriculum.sigma_at`."""
+        return self.start + (self.end - self.start) * at.progress
 
 
-class CosineBlur(Section):
+class Cosine(Between):
     """From `start` to `end` along half a cosine: slow at both ends."""
 
     schedule: Literal["cosine"] = "cosine"
-    start: Sigma = 8.0
-    end: Sigma = 0.0
+
+    def sigma_at(self, at: Moment) -> float:
+        """See `Curriculum.sigma_at`."""
+        fallen = 0.5 * (1 - np.cos(np.pi * at.progress))
+        return float(self.start + (self.end - self.start) * fallen)
 
 
-class GeometricBlur(Section):
+class Geometric(Curriculum):
     """`start`, times `factor` every `every_epochs` (Yoshihara et al. 2023: x 0.9 every 5)."""
 
     schedule: Literal["geometric"] = "geometric"
@@ -64,25 +98,38 @@ class GeometricBlur(Section):
     factor: float = Field(0.9, gt=0, le=1)
     every_epochs: float = Field(5.0, gt=0)
 
+    def sigma_at(self, at: Moment) -> float:
+        """See `Curriculum.sigma_at`."""
+        return float(self.start * self.factor ** (at.epoch // self.every_epochs))
 
-class MixBlur(Section):
+    def lacking(self, epochs: int) -> str:
+        """See `Curriculum.lacking`."""
+        return _second_sigma(self.factor, self.every_epochs, epochs)
+
+
+class Mix(Levels):
     """Levels that are drawn with these probabilities (Jang & Tong 2024: strong and weak blur)."""
 
     schedule: Literal["mix"] = "mix"
-    sigmas: tuple[Sigma, ...] = Field((0.0, 1.0, 2.0, 4.0, 8.0), min_length=1)
+    sigmas: tuple[Sigma, ...] = (0.0, 1.0, 2.0, 4.0, 8.0)
     probabilities: tuple[Probability, ...] = (0.2, 0.2, 0.2, 0.2, 0.2)
     draw: Draw = added_later("image")
 
     @model_validator(mode="after")
-    def _is_a_distribution(self) -> "MixBlur":
-        if len(self.sigmas) != len(self.probabilities):
-            raise ValueError(f"{len(self.sigmas)} sigmas but {len(self.probabilities)} probabilities")
+    def _is_a_distribution(self) -> Self:
+        if len(self.names()) != len(self.probabilities):
+            what = "blurs" if self.blurs else "sigmas"
+            raise ValueError(f"{len(self.names())} {what} but {len(self.probabilities)} probabilities")
         if not math.isclose(sum(self.probabilities), 1, abs_tol=1e-6):
             raise ValueError(f"probabilities add up to {sum(self.probabilities):g}, not to 1")
         return self
 
+    def decide(self, at: Moment) -> Assignment:
+        """See `Curriculum.decide`."""
+        return self.at_levels(self.drawn(self.probabilities, at.drawn(self.draw)))
 
-class UniformBlur(Section):
+
+class Uniform(Curriculum):
     """Sigma uniform in low..high (Yoshihara et al. 2023: 0..5, of one half of each batch)."""
 
     schedule: Literal["uniform"] = "uniform"
@@ -94,62 +141,81 @@ class UniformBlur(Section):
     draw: Draw = added_later("image")
 
     @model_validator(mode="after")
-    def _is_an_interval(self) -> "UniformBlur":
+    def _is_an_interval(self) -> Self:
         if self.low > self.high:
             raise ValueError(f"low={self.low:g} is more than high={self.high:g}")
         return self
 
+    def sigma_at(self, at: Moment) -> Sigmas:
+        """See `Curriculum.sigma_at`."""
+        # Of the images' draws that are below `share`, each is as likely as any other.
+        part = at.batches if self.draw == "batch" else at.images / self.share
+        blurred = self.high + (self.low - self.high) * part
+        return np.where(at.images < self.share, blurred, 0.0)
 
-class HalfBatchBlur(Section):
-    """One half of each batch at `sigma`, the other sharp (Yoshihara et al. 2023: blurred-and-sharp mix)."""
+
+class HalfBatch(OneBlur):
+    """One half of each batch blurred, the other sharp (Yoshihara et al. 2023: blurred-and-sharp mix)."""
 
     schedule: Literal["half-batch"] = "half-batch"
-    sigma: Sigma = 4.0
+
+    def decide(self, at: Moment) -> Assignment:
+        """See `Curriculum.decide`."""
+        return self.where(at.images < 0.5)
 
 
-class ReplayBlur(Section):
+class Replay(Levels):
     """Levels in each of which the earlier ones come again (Visual Acuity Curriculum, 2025).
 
     At level k, level j <= k is drawn with a probability proportional to the epochs up to the end of level j.
     """
 
     schedule: Literal["replay"] = "replay"
-    sigmas: tuple[Sigma, ...] = Field((8.0, 4.0, 2.0, 1.0, 0.0), min_length=1)
     durations: tuple[Length, ...] | None = added_later(None)
     """Relative lengths of the levels, scaled to the run, so that [13, 27, 160] are epochs in a run of 200 and the same
     shares of any other. None: all equally long."""
     draw: Draw = added_later("image")
 
     @model_validator(mode="after")
-    def _one_duration_a_level(self) -> "ReplayBlur":
-        if self.durations is not None and len(self.durations) != len(self.sigmas):
-            raise ValueError(f"{len(self.sigmas)} sigmas but {len(self.durations)} durations")
+    def _one_duration_a_level(self) -> Self:
+        if self.durations is not None and len(self.durations) != len(self.names()):
+            what = "blurs" if self.blurs else "sigmas"
+            raise ValueError(f"{len(self.names())} {what} but {len(self.durations)} durations")
         return self
 
+    def decide(self, at: Moment) -> Assignment:
+        """See `Curriculum.decide`."""
+        level = self.level(at.epoch, at.epochs)
+        weights = list(itertools.accumulate(self._lengths()))[: level + 1]
+        return self.at_levels(self.drawn(weights, at.drawn(self.draw)))
+
     def level(self, epoch: int, epochs: int) -> int:
-        """How many of `sigmas` came before the one that the 0-based `epoch` out of `epochs` begins with."""
+        """The place of the newest level in the 0-based `epoch` out of `epochs`: that which it begins with."""
         return _stage(self._lengths(), epoch, epochs)
 
-    def weights(self, level: int) -> list[float]:
-        """What the probabilities of the levels 0..`level` are proportional to, while `level` is the newest."""
-        return list(itertools.accumulate(self._lengths()))[: level + 1]
+    def lacking(self, epochs: int) -> str:
+        """See `Curriculum.lacking`; a level that was passed over comes again with the next."""
+        return self.never(set(range(self.level(epochs - 1, epochs) + 1)))
 
     def _lengths(self) -> Sequence[float]:
-        return self.durations or [1.0] * len(self.sigmas)
+        return self.durations or [1.0] * len(self.names())
 
 
-class FadingBlur(Section):
-    """`sigma` with probability a * exp(-rate * epoch), else sharp (Visual Acuity Curriculum, 2025, continuous)."""
+class Fading(OneBlur):
+    """Blurred with probability a * exp(-rate * epoch), else sharp (Visual Acuity Curriculum, 2025, continuous)."""
 
     schedule: Literal["fading"] = "fading"
-    sigma: Sigma = 4.0
     a: Probability = 1.0
     rate: float = Field(0.05, ge=0)
     """Per epoch."""
     draw: Draw = added_later("image")
 
+    def decide(self, at: Moment) -> Assignment:
+        """See `Curriculum.decide`."""
+        return self.where(at.drawn(self.draw) < self.a * np.exp(-self.rate * at.epoch))
 
-class DevelopmentalBlur(Section):
+
+class Developmental(Curriculum):
     """Visual acuity by age: 18.06 exp(-0.79 m) + 1.60 exp(-0.027 m) pixels at 224, m in months (Developmental Visual
     Diet, 2026; of it the acuity alone, without contrast and colour). The authors' code has two digits more: 18.036,
     0.7934, 1.6012, 0.02705."""
@@ -159,8 +225,15 @@ class DevelopmentalBlur(Section):
     ageing: Literal["epoch", "batch"] = added_later("epoch")
     """What the age grows with: `batch`, as in the source; `epoch`: all of an epoch has the age that it begins with."""
 
+    def sigma_at(self, at: Moment) -> Sigmas:
+        """See `Curriculum.sigma_at`."""
+        age = at.epoch + at.within if self.ageing == "batch" else np.asarray(float(at.epoch))
+        months = age * self.months_per_epoch
+        sigma: Sigmas = 18.06 * np.exp(-0.79 * months) + 1.60 * np.exp(-0.027 * months)
+        return sigma
 
-class FeatureSmoothing(Section):
+
+class FeatureSmoothing(Curriculum):
     """Blur of feature maps, not of images: after convolutions a Gaussian of `sigma` feature pixels, times `factor`
     every `every_epochs` (Curriculum by Smoothing, Sinha et al. 2020). Images stay sharp."""
 
@@ -170,7 +243,7 @@ class FeatureSmoothing(Section):
     every_epochs: float = Field(5.0, gt=0)
     kernel_size: int = Field(3, ge=3, le=15)
     border: Literal["reflect", "zero"] = added_later("reflect")
-    """What a kernel meets beyond the border of a feature map; the authors' code has zeros."""
+    """What lies beyond the border of a feature map; the authors' code has zeros."""
     convolutions: Literal["all", "as-published"] = added_later("all")
     """After which convolutions. as-published: none of size 1 x 1 (in the authors' ResNets these are the shortcuts), and
     in a chain with poolings, as VGG is, only the last before each pooling."""
@@ -179,50 +252,33 @@ class FeatureSmoothing(Section):
     not the whole network."""
 
     @model_validator(mode="after")
-    def _is_odd(self) -> "FeatureSmoothing":
+    def _is_odd(self) -> Self:
         if self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size={self.kernel_size} must be odd")
         return self
 
+    def sigma_at(self, at: Moment) -> float:
+        """See `Curriculum.sigma_at`."""
+        return 0.0
 
-Curriculum = Annotated[
-    ConstantBlur
-    | StepwiseBlur
-    | LinearBlur
-    | CosineBlur
-    | GeometricBlur
-    | MixBlur
-    | UniformBlur
-    | HalfBatchBlur
-    | ReplayBlur
-    | FadingBlur
-    | DevelopmentalBlur
-    | FeatureSmoothing,
-    Field(discriminator="schedule"),
-]
+    def feature_sigma(self, epoch: int) -> float:
+        """See `Curriculum.feature_sigma`."""
+        return float(self.sigma * self.factor ** (epoch // self.every_epochs))
+
+    def feature_sigma_at_test(self, epochs: int) -> float:
+        """That of the last epoch where `at_test` says so: the authors' code tests after each epoch with its kernels."""
+        return self.feature_sigma(epochs - 1) if self.at_test else 0.0
+
+    def lacking(self, epochs: int) -> str:
+        """See `Curriculum.lacking`."""
+        return _second_sigma(self.factor, self.every_epochs, epochs)
 
 
-def shortfall(curriculum: Curriculum, epochs: int) -> str:
-    """What of `curriculum` is missing from a run of `epochs` epochs, as too few, in a line; empty: nothing."""
-    missing = ""
-    match curriculum:
-        case StepwiseBlur() | ReplayBlur():
-            seen = {curriculum.level(epoch, epochs) for epoch in range(epochs)}
-            if isinstance(curriculum, ReplayBlur):
-                seen = set(range(max(seen) + 1))  # a level that was passed over comes again with the next
-            levels = enumerate(curriculum.sigmas)
-            missing = ", ".join(f"level {k + 1} (sigma {sigma:g})" for k, sigma in levels if k not in seen)
-        case LinearBlur() | CosineBlur():
-            if epochs == 1 and curriculum.start != curriculum.end:
-                missing = f"sigma {curriculum.end:g}"
-        case GeometricBlur() | FeatureSmoothing():
-            if epochs <= curriculum.every_epochs and curriculum.factor < 1:
-                missing = f"any sigma below the first (the next begins after epoch {curriculum.every_epochs:g})"
-        case _:
-            pass
-    if not missing:
+def _second_sigma(factor: float, every_epochs: float, epochs: int) -> str:
+    """What a sigma that falls by `factor` every `every_epochs` never gets to in a run of `epochs`."""
+    if epochs > every_epochs or factor == 1:
         return ""
-    return f"too few epochs ({epochs}) for the {curriculum.schedule} curriculum, which never gets to {missing}"
+    return f"any sigma below the first (the next begins after epoch {every_epochs:g})"
 
 
 def _stage(lengths: Sequence[float], epoch: int, epochs: int) -> int:
@@ -230,3 +286,22 @@ def _stage(lengths: Sequence[float], epoch: int, epochs: int) -> int:
     ends = list(itertools.accumulate(lengths))
     # A billionth of an epoch, because lengths like 0.1 and 0.2 do not add up to 0.3.
     return sum(epoch >= epochs * end / ends[-1] - 1e-9 for end in ends[:-1])
+
+
+Curriculum.kinds = {
+    str(kind.model_fields["schedule"].default): kind
+    for kind in (
+        Constant,
+        Stepwise,
+        Linear,
+        Cosine,
+        Geometric,
+        Mix,
+        Uniform,
+        HalfBatch,
+        Replay,
+        Fading,
+        Developmental,
+        FeatureSmoothing,
+    )
+}

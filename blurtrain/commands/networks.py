@@ -68,13 +68,13 @@ def _others(
     from blurtrain.errors import SettingsError
     from blurtrain.evaluation.networks import evaluate_network
     from blurtrain.schema import validate
-    from blurtrain.settings import Evaluation, check_levels
+    from blurtrain.settings import BlurUnits, Evaluation, check_levels
 
     if options.out is None:
         raise SettingsError("evaluate: --dataset measures networks that are no runs: say where to by --out FOLDER")
     document = parse_overrides(overrides)
     evaluation: Evaluation = validate(document.get("evaluation", {}), "evaluate: evaluation", Evaluation)
-    check_levels(evaluation, "evaluate")
+    check_levels(evaluation, BlurUnits(), "evaluate")
     dataset = open_dataset(options.data or Path("data"), options.dataset)
     for name in named:
         network = _network(name, overrides, None, options.data)

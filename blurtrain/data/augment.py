@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blurtrain.blur import gaussian_blur, resized_crop_blur
+from blurtrain.blur.assignment import Assignment
+from blurtrain.blur.blur import Blur
 from blurtrain.blur.cores import image_by_image, keep_freed_memory
 from blurtrain.blur.light import linear_light, srgb
 from blurtrain.blur.operators import blur_image, by_image, crop_image
+from blurtrain.blur.resampling import scaled
 from blurtrain.blur.shared import NO_BOX
 from blurtrain.data import affine, erasing, hsv
 from blurtrain.data.affine import Warps, warp
@@ -21,7 +24,7 @@ from blurtrain.data.dataset import Dataset
 from blurtrain.data.draws import uniform
 from blurtrain.data.erasing import Rectangles, erase
 from blurtrain.data.hsv import Gains
-from blurtrain.settings import Augmentation, Blur, Settings
+from blurtrain.settings import Augmentation, BlurUnits, Settings
 
 _ATTEMPTS = 10  # at a crop that fits into the image, before the whole image is taken (as torchvision does)
 _GEOMETRY = 4 * _ATTEMPTS + 1
@@ -40,7 +43,7 @@ class Transform:
     resolution: int
     mean: Sequence[float]
     sd: Sequence[float]
-    blur: Blur
+    blur: BlurUnits
     seed: int
     arithmetic: torch.dtype = torch.float32
     """Of the training images, float32 or bfloat16; evaluation is in float32 always."""
@@ -54,15 +57,33 @@ class Transform:
         return cls(settings.augmentation, settings.data.resolution, mean, sd, settings.blur, settings.seed, arithmetic)
 
     def train(
-        self, images: Tensor, indices: NDArray[np.integer], epoch: int, sigma: float | NDArray[np.float64]
+        self, images: Tensor, indices: NDArray[np.integer], epoch: int, assignment: Assignment | None = None
     ) -> Tensor:
-        """Random resized crop and flip, affine warp, HSV jitter, colour operations, erasing, blur (`sigma` in pixels of
-        the input, one or [N]), normalisation.
+        """Random resized crop and flip, affine warp, HSV jitter, colour operations, erasing, blur, normalisation.
 
-        What is erased gets the normalisation mean, not rounded to 8 bits: 0 in the end, and before a blur in linear
-        light the light of that colour. Returns [N, 3, resolution, resolution], in the dtype of `arithmetic`. An image
-        comes out the same whatever batch it is in, on a processor also for any number of threads.
+        assignment: the blur of each image [N]; none: all stay sharp. What is erased gets the normalisation mean, not
+        rounded to 8 bits: 0 in the end, and before a blur in linear light the light of that colour. Returns [N, 3,
+        resolution, resolution], in the dtype of `arithmetic`. An image comes out the same whatever batch it is in, on a
+        processor also for any number of threads.
         """
+        if assignment is not None and assignment.which is not None:
+            sharp = replace(self, arithmetic=torch.float32)._gaussian(images, indices, epoch, 0.0, normal=False)
+            return self._each_its_own(sharp, indices, epoch, assignment).to(self.arithmetic)
+        sigma: float | NDArray[np.float64] = 0.0
+        if assignment is not None:
+            own = scaled(assignment.sigmas, self.resolution, self.blur.reference_resolution)
+            sigma = own if assignment.varied else float(own[0])
+        return self._gaussian(images, indices, epoch, sigma)
+
+    def _gaussian(
+        self,
+        images: Tensor,
+        indices: NDArray[np.integer],
+        epoch: int,
+        sigma: float | NDArray[np.float64],
+        normal: bool = True,
+    ) -> Tensor:
+        """`train` by `sigma` (pixels of the input, one or [N]); values in 0..255 where not `normal`, for float32."""
         a, size, truncate, device = self.augmentation, self.resolution, self.blur.truncate, images.device
         draws = uniform(self.seed, epoch, indices, _BEFORE_AFFINE)
         crops = random_crops(draws[:, :_GEOMETRY], images.shape[-1], a)
@@ -74,7 +95,7 @@ class Transform:
         if device.type == "cpu":
             keep_freed_memory()
         if by_image(images):
-            return self._image_by_image(images, crops, operations, erased, sigma, warps, gains)
+            return self._image_by_image(images, crops, operations, erased, sigma, warps, gains, normal)
         blur = sigma if isinstance(sigma, float) else torch.from_numpy(sigma)
         # Crop and blur are one operator if nothing stands between them.
         in_one = not (self._eight_bit or a.erasing or a.warps)
@@ -85,20 +106,38 @@ class Transform:
         cropped = resized_crop_blur(
             images, top, left, height, width, size, flip, first, a.interpolation, truncate, compute=work
         )
+        least, _ = _normalisation(tuple(self.mean), tuple(self.sd), device)
         if in_one:
-            return self.normalise(cropped).to(self.arithmetic)
+            return self.normalise(cropped).to(self.arithmetic) if normal else cropped
         if warps is not None:
             cropped = warp(cropped, warps, a.interpolation)
         if self._eight_bit:
             cropped = cropped.clamp_(0, 255).round_()
             cropped = colour(cropped if gains is None else hsv.jitter(cropped, gains), operations)
+        if not normal:
+            return erase(cropped, erased, least) if a.erasing else cropped
         if not a.erasing or self.blur.linear_light:
-            least, _ = _normalisation(tuple(self.mean), tuple(self.sd), device)
             shown = erase(cropped, erased, least) if a.erasing else cropped
-            return self.blurred(shown, blur, self.arithmetic)
+            light = linear_light(shown) if self.blur.linear_light else shown
+            light = gaussian_blur(light, blur, truncate, compute=self.arithmetic)
+            return self.normalise(srgb(light) if self.blur.linear_light else light).to(self.arithmetic)
         # The blur commutes with the normalisation, and after it what is erased is exactly 0 in any arithmetic.
         shown = erase(self.normalise(cropped), erased, torch.zeros((), device=device))
         return gaussian_blur(shown, blur, truncate, compute=self.arithmetic).to(self.arithmetic)
+
+    def _each_its_own(self, sharp: Tensor, indices: NDArray[np.integer], epoch: int, assignment: Assignment) -> Tensor:
+        """Images of 0..255, each blurred by the blur it is assigned, and normalised."""
+        light = linear_light(sharp) if self.blur.linear_light else sharp
+        blurred = assignment.applied(
+            light,
+            indices,
+            resolution=self.resolution,
+            seed=self.seed,
+            epoch=epoch,
+            training=True,
+            truncate=self.blur.truncate,
+        )
+        return self.normalise(srgb(blurred) if self.blur.linear_light else blurred)
 
     def _image_by_image(
         self,
@@ -109,14 +148,15 @@ class Transform:
         sigma: float | NDArray[np.float64],
         warps: Warps | None,
         gains: Gains | None,
+        normal: bool,
     ) -> Tensor:
-        """`train` on a processor."""
+        """`_gaussian` on a processor."""
         size, truncate, interpolation = self.resolution, self.blur.truncate, self.augmentation.interpolation
         places, work = list(zip(*(g.tolist() for g in crops), strict=True)), self.arithmetic
         sigmas = np.broadcast_to(sigma, len(images)).tolist()
         rectangles = list(zip(*(side.tolist() for side in erased), strict=True))
         # All in one operator, but where that would be too many to keep.
-        at_once = not self._eight_bit and warps is None and isinstance(sigma, float)
+        at_once = normal and not self._eight_bit and warps is None and isinstance(sigma, float)
         softening = [0.0] * len(images) if warps is None else warps.softening().tolist()
         least, factor = _normalisation(tuple(self.mean), tuple(self.sd), images.device)
         normalising = (-least * factor, factor)
@@ -138,7 +178,9 @@ class Transform:
                 image = image if gains is None else hsv.jitter(image[None], gains.of(k))[0]
                 image = colour_image(image, k, operations)
             image[:, top : top + height, left : left + width] = least
-            if self.blur.linear_light:
+            if not normal:
+                out[k] = image
+            elif self.blur.linear_light:
                 blur_image(linear_light(image), sigmas[k], truncate, work, image)
                 torch.addcmul(normalising[0], srgb(image), factor, out=out[k])
             else:
@@ -168,11 +210,11 @@ class Transform:
             .round_()
         )
 
-    def blurred(self, images: Tensor, sigma: float | Tensor, arithmetic: torch.dtype = torch.float32) -> Tensor:
-        """Images in 0..255, blurred by `sigma` (pixels of the input, one or [N]) and normalised."""
+    def blurred(self, images: Tensor, blur: Blur, indices: NDArray[np.integer]) -> Tensor:
+        """Images in 0..255 at the resolution, as `resized` gives them, blurred for evaluation and normalised."""
         light = linear_light(images) if self.blur.linear_light else images
-        light = gaussian_blur(light, sigma, self.blur.truncate, compute=arithmetic)
-        return self.normalise(srgb(light) if self.blur.linear_light else light).to(arithmetic)
+        light = blur.blurred(light, indices, resolution=self.resolution, truncate=self.blur.truncate)
+        return self.normalise(srgb(light) if self.blur.linear_light else light)
 
     def normalise(self, images: Tensor) -> Tensor:
         """(pixel / 255 - mean) / sd, per channel; commutes with unit-sum blur."""

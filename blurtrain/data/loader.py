@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from blurtrain.blur.curricula import Curriculum
-from blurtrain.blur.curriculum import sigmas
+from blurtrain.blur.assignment import Assignment
+from blurtrain.blur.curriculum import Curriculum
 from blurtrain.data.batches import Batch, on_device
 from blurtrain.data.draws import batch_draws, curriculum_draws, shuffled
 from blurtrain.data.reader import Reader
@@ -55,17 +55,16 @@ def training_order(indices: NDArray[np.int64], seed: int, epoch: int, batch_size
     return shuffled(seed, epoch, indices)[: steps * batch_size]
 
 
-def training_sigmas(
+def training_assignment(
     curriculum: Curriculum, seed: int, epoch: int, epochs: int, order: NDArray[np.int64], batch_size: int
-) -> NDArray[np.float64]:
-    """Blur of the images of an epoch in their global `order`, pixels at the reference resolution: [steps, batch_size].
+) -> Assignment:
+    """Blur of the images of an epoch in their global `order`: [steps, batch_size].
 
     A function of the seed, the epoch and the place in `order` alone: how many processes or micro-batches share a
-    batch, and where a run is resumed, do not change an image's sigma.
+    batch, and where a run is resumed, do not change an image's blur.
     """
     steps = len(order) // batch_size
-    return sigmas(
-        curriculum,
+    return curriculum.assign(
         epoch,
         epochs,
         within=np.arange(steps)[:, None] / steps,

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blurtrain.blur.curricula import Curriculum
-from blurtrain.blur.curriculum import scaled
 from blurtrain.data.augment import Transform
 from blurtrain.data.batches import Batch
-from blurtrain.data.loader import Loader, part_of_rank, training_order, training_sigmas
+from blurtrain.data.loader import Loader, part_of_rank, training_assignment, training_order
 
 Timed = Callable[[Iterable[Batch]], Iterator[Batch]]
 
@@ -38,22 +37,18 @@ class Epoch:
         self.epoch, self.first = epoch, first
         self.global_order = training_order(b.indices, b.seed, epoch, b.batch_size)
         """Places of all images of the epoch, of all processes, batch after batch."""
-        self._sigmas = training_sigmas(b.curriculum, b.seed, epoch, b.epochs, self.global_order, b.batch_size)
-        self.mean_sigma = float(self._sigmas.mean())
-        """Pixels at the reference resolution."""
+        self.assignment = training_assignment(b.curriculum, b.seed, epoch, b.epochs, self.global_order, b.batch_size)
+        """The blur of each image, [steps, batch size], of all processes."""
 
     def read(self, timed: Timed = iter) -> Generator[TrainingBatch]:
         """The batches that are left; may be left early by closing it. `timed` is given the batches as they are read."""
         b = self._batches
-        # Of whole batches, so that every process blurs its part in the same way.
-        varied = bool(np.ptp(self._sigmas, axis=1).any())
-        start = self.first * b.per_rank
-        order, sigmas = b.own(self.global_order)[start:], b.own(self._sigmas.ravel())[start:]
+        own = b.own(np.arange(len(self.global_order)))[self.first * b.per_rank :]
+        order, assignment = self.global_order[own], self.assignment.reshape(-1)[own]
         with closing(b.loader.epoch(order, b.per_rank)) as source:
             for k, batch in enumerate(timed(source)):
-                sigma = scaled(sigmas[k * b.per_rank :][: b.per_rank], b.transform.resolution, b.reference_resolution)
-                blur = sigma if varied else float(sigma[0])
-                images = b.transform.train(batch.images, batch.indices, self.epoch, blur)
+                mine = assignment[k * b.per_rank :][: b.per_rank]
+                images = b.transform.train(batch.images, batch.indices, self.epoch, mine)
                 yield TrainingBatch(images, batch.labels, self.first + k)
 
 
@@ -81,7 +76,6 @@ class TrainingBatches:
         self.loader, self.transform, self.curriculum, self.indices = loader, transform, curriculum, indices
         self.seed, self.batch_size, self.epochs, self.micro_batches = seed, batch_size, epochs, micro_batches
         self.rank, self.world, self.per_rank = rank, world, batch_size // world
-        self.reference_resolution = transform.blur.reference_resolution
 
     @property
     def steps(self) -> int:

@@ -127,7 +127,7 @@ def first_look(
     with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
         torch.manual_seed(transform.seed)
         network = build(settings.architecture, len(dataset.classes), settings.arguments).to(device).eval()
-        images = [transform.blurred(transform.resized(p.to(device)), 0.0).cpu() for p in pixels.split(AT_A_TIME)]
+        images = [transform.normalise(transform.resized(p.to(device))).cpu() for p in pixels.split(AT_A_TIME)]
         drawn, _ = _through(network, images, device)
         kept = not load_pretrained(network, settings.pretrained)
         loaded, logits = _through(network, images, device)

@@ -9,10 +9,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from blurtrain.blur.curriculum import feature_sigma_at_test
+from blurtrain.blur.blurs import Gaussian
 from blurtrain.data.dataset import EvaluationImages
 from blurtrain.errors import RunError
-from blurtrain.evaluation.levels import of_sigma
 from blurtrain.evaluation.measure import Row
 from blurtrain.files import read_json
 from blurtrain.run import Run
@@ -42,7 +41,7 @@ def former_key(settings: Settings, images: EvaluationImages, epoch: int, sigmas:
     e, blur = settings.evaluation, settings.blur
     rules = {name: getattr(blur, name) for name in ("reference_resolution", "truncate", "linear_light")}
     parts: list[Any] = [3, e.split, sigmas, epoch, rules, settings.data.resolution]
-    if feature_sigma_at_test(settings.curriculum, epoch):
+    if settings.curriculum.feature_sigma_at_test(epoch):
         parts.append(settings.curriculum.model_dump())
     if e.drop_last:
         parts.append({"drop_last": e.batch_size})
@@ -52,7 +51,8 @@ def former_key(settings: Settings, images: EvaluationImages, epoch: int, sigmas:
 
 
 def _rows(document: Mapping[str, Any], level: Mapping[str, Any], reference: int, epoch: int) -> list[Row]:
-    about = {"blur": of_sigma(level["sigma"], reference).label, "sigma": level["sigma"]}
+    sigma = level["sigma"]
+    about = {"blur": Gaussian(sigma=sigma, at=reference).label if sigma else "sharp", "sigma": sigma}
     of = {"split": document["split"], "epoch": epoch, "n": document["n"]}
     by_object = {"by_object": level["top1_by_object"]} if "top1_by_object" in level else {}
     return [

@@ -13,7 +13,7 @@ from blurtrain.evaluation.runs import alone, evaluate_run
 from blurtrain.models.published import network_named
 from blurtrain.models.trained import TrainedNetwork
 from blurtrain.schema import validate
-from blurtrain.settings import Evaluation, check_levels
+from blurtrain.settings import BlurUnits, Evaluation, check_levels
 
 Level = Blur | str | float
 
@@ -43,7 +43,7 @@ def evaluate_any(
         documents = evaluate_run(Path(network), overrides, epoch=epoch)
     else:
         evaluation: Evaluation = validate(wanted, "evaluate", Evaluation)
-        check_levels(evaluation, "evaluate")
+        check_levels(evaluation, BlurUnits(), "evaluate")
         if dataset is None or out is None:
             raise SettingsError("evaluate: a network that is no run needs dataset=NAME and out=FOLDER")
         trained = network if isinstance(network, TrainedNetwork) else network_named(str(network))

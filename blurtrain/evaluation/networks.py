@@ -1,6 +1,5 @@
 """Measure a network that is no run: on a prepared dataset, with the network's own preprocessing."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,11 @@ from blurtrain.distributed import Group
 from blurtrain.errors import DataError
 from blurtrain.evaluation.cached import about, conditions, measure_named, measured, together
 from blurtrain.evaluation.images import Images
-from blurtrain.evaluation.levels import levels
 from blurtrain.evaluation.measure import Subject
 from blurtrain.evaluation.outcomes import Outcomes
 from blurtrain.evaluation.progress import ticking
 from blurtrain.models.trained import TrainedNetwork
-from blurtrain.settings import Augmentation, Blur, Evaluation, Loader
+from blurtrain.settings import Augmentation, BlurUnits, Evaluation, Loader
 
 
 def evaluate_network(
@@ -29,7 +27,7 @@ def evaluate_network(
     class that the network does not know, or is stored smaller than the network's input.
     """
     network = together(group, lambda: network.restricted(dataset.classes))
-    p, rules = network.preprocessing, Blur()
+    p, rules = network.preprocessing, BlurUnits()
     images = together(group, lambda: Images.of(dataset, evaluation, p.resize))
     if images.source.store.size < p.crop:
         raise DataError(
@@ -46,7 +44,7 @@ def evaluate_network(
         return ticking(Subject(network, images, loader, transform, group), f"{network.origin}: {name}")
 
     found = []
-    blurs: Sequence[Any] = levels(evaluation, rules.reference_resolution)
+    blurs = evaluation.levels(rules.reference_resolution)
     for name in evaluation.measures:
         kind, source = together(group, lambda name=name: measure_named(name))  # type: ignore[misc]
         whole = {"measure": kind.name, **source, "network": digest, **depends}

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from blurtrain.blur.curriculum import feature_sigma_at_test
 from blurtrain.data.augment import Transform
 from blurtrain.data.dataset import Dataset, open_dataset
 from blurtrain.data.loader import open_loader
@@ -18,7 +17,6 @@ from blurtrain.evaluation.accuracy import Accuracy
 from blurtrain.evaluation.cached import about, conditions, measure_named, measured, together
 from blurtrain.evaluation.former import former_rows
 from blurtrain.evaluation.images import Images
-from blurtrain.evaluation.levels import levels
 from blurtrain.evaluation.measure import Subject
 from blurtrain.evaluation.outcomes import Outcomes
 from blurtrain.evaluation.progress import ticking
@@ -72,8 +70,7 @@ def measure_run(
 ) -> list[Document]:
     """All `measures` after `epoch` epochs, as `settings.evaluation` says; `opened` gives what is measured."""
     transform = Transform.of(settings, dataset)
-    blurs = levels(settings.evaluation, settings.blur.reference_resolution)
-    smoothed = feature_sigma_at_test(settings.curriculum, epoch)
+    smoothed = settings.curriculum.feature_sigma_at_test(epoch)
     found = []
     for name in measures:
         kind, source = together(group, lambda name=name: measure_named(name))  # type: ignore[misc]
@@ -82,7 +79,7 @@ def measure_run(
         document = measured(
             kind.of_run(settings),
             outcomes,
-            blurs,
+            settings.levels,
             settings.evaluation.per_image,
             group,
             lambda name=name: opened(name),  # type: ignore[misc]
@@ -99,7 +96,7 @@ def _opened(run: Run, folder: Path, overrides: Sequence[str], epoch: int | None)
         raise RunError(f"{folder}: has no {run.weights.name}: the run has not been trained to its end{cure}")
     settings = validate(merge(run.settings.model_dump(), parse_overrides(overrides)), "evaluate", Settings)
     if overrides:
-        check_levels(settings.evaluation, "evaluate")
+        check_levels(settings.evaluation, settings.blur, "evaluate")
     dataset = open_dataset(Path(settings.data.root), settings.dataset)
     if run_id(settings, dataset.data_id) != run.id:
         raise RunError(

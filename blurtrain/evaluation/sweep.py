@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blurtrain.blur.blurs import Blur
+from blurtrain.blur.blurs import Blur, Gaussian, Sharp
 from blurtrain.data.batches import Batch
 from blurtrain.device import tf32
-from blurtrain.evaluation.levels import blurred, sigma_of
 from blurtrain.evaluation.measure import Found, LogitsMeasure, Records, Row, Subject
 
 
@@ -34,7 +33,7 @@ def sweep(measure: LogitsMeasure, subject: Subject, blurs: Sequence[Blur], per_i
             resized = subject.transform.resized(batch.images)
             objects = _on(images.object_of(batch.indices), group.device)
             for level, blur in enumerate(blurs):
-                logits = network.logits(blurred(subject.transform, resized, blur, batch.indices))
+                logits = network.logits(subject.transform.blurred(resized, blur, batch.indices))
                 finite = torch.isfinite(logits).all(1)
                 values = {
                     name: value & finite if value.dtype == torch.bool else value
@@ -106,6 +105,13 @@ class _Sums:
                 row["by_object"] = self.of_objects[level, self.by_object.index(name)].tolist()
             rows.append(row | ({"not_finite": bad} if bad else {}))
         return rows
+
+
+def sigma_of(blur: Blur, reference: int) -> float | None:
+    """Sigma of a Gaussian in pixels at `reference`, 0 where nothing is blurred; None for other kernels."""
+    if isinstance(blur, Sharp):
+        return 0.0
+    return blur.sigma * reference / blur.at if isinstance(blur, Gaussian) else None
 
 
 def _on(values: Any, device: torch.device) -> Tensor | None:

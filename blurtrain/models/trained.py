@@ -13,7 +13,6 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from blurtrain.blur.curriculum import feature_sigma_at_test
 from blurtrain.data.dataset import Dataset, open_dataset
 from blurtrain.errors import DataError, RunError, nearest
 from blurtrain.models import build
@@ -145,7 +144,7 @@ def load_run(run: Run, settings: Settings, dataset: Dataset, epoch: int | None =
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise RunError(f"{run.path}: its weights do not fit its settings: {_first_line(error)}") from None
-    Smoothing(model, settings.curriculum).sigma = feature_sigma_at_test(settings.curriculum, epoch or epochs)
+    Smoothing(model, settings.curriculum).sigma = settings.curriculum.feature_sigma_at_test(epoch or epochs)
     return trained(model, settings, dataset, run.id if epoch in (None, epochs) else f"{run.id} after {epoch} epochs")
 
 

@@ -29,10 +29,16 @@ def identity_of(section: BaseModel) -> dict[str, Any]:
     kept = {}
     for name, neutral in _identifying(type(section)):
         value = getattr(section, name)
-        part = identity_of(value) if isinstance(value, BaseModel) else value
-        if neutral is ... or part != (identity_of(neutral) if isinstance(neutral, BaseModel) else neutral):
+        part = _plain(value)
+        if neutral is ... or part != _plain(neutral):
             kept[name] = part
     return kept
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return identity_of(value)
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def run_id(settings: Settings, data_id: str) -> str:
@@ -84,6 +90,3 @@ def identifying(section: BaseModel, within: str = "") -> dict[str, Any]:
         value = getattr(section, name)
         values |= identifying(value, f"{within}{name}.") if isinstance(value, BaseModel) else {within + name: value}
     return values
-
-
-# --- composition ----------------------------------------------------------------------------------------------------

@@ -5,13 +5,15 @@ a run is called what it is; its id keeps the names that it was given.
 """
 
 import functools
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from blurtrain.blur.curricula import Curriculum
+from blurtrain.blur.curriculum import Curriculum
+from blurtrain.documents import shown
 from blurtrain.settings import PRESETS, Settings, compose, identifying, model_name
+
+__all__ = ["NAMES", "differences", "model_label", "regime_label", "shown"]
 
 NAMES = ("dataset", "regime", "model", "seed")
 """What a run is called, and which repetition it is: columns of every table."""
@@ -31,14 +33,7 @@ def regime_label(settings: Settings) -> str:
     presets, curriculum = _curricula(), settings.curriculum
     if presets.get(settings.regime, curriculum) == curriculum:
         return settings.regime
-    return next((name for name, preset in presets.items() if preset == curriculum), None) or _spelled_out(curriculum)
-
-
-def _spelled_out(curriculum: Curriculum) -> str:
-    """The schedule, and in what it differs from that schedule's defaults."""
-    fields = type(curriculum).model_fields
-    values = {name: value for name in fields if (value := getattr(curriculum, name)) != fields[name].default}
-    return " ".join([curriculum.schedule, *(f"{name}={shown(value)}" for name, value in values.items())])
+    return next((name for name, preset in presets.items() if preset == curriculum), None) or curriculum.describe()
 
 
 @functools.cache
@@ -61,17 +56,6 @@ def _architectures() -> dict[str, str]:
 
 def _names(kind: str) -> list[str]:
     return sorted(path.stem for path in (PRESETS / kind).glob("*.yaml"))
-
-
-def shown(value: Any) -> str:
-    """A setting's value as one would give it: `0.001`, `[8, 4]`, `none`."""
-    if value is None:
-        return "none"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(shown(item) for item in value)}]"
-    if isinstance(value, float):
-        return f"{value:g}"
-    return value if isinstance(value, str) else json.dumps(value, default=lambda s: s.model_dump(exclude_defaults=True))
 
 
 def differences(runs: Sequence[Settings]) -> dict[str, list[Any]]:

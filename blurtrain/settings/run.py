@@ -2,13 +2,14 @@
 
 from pydantic import Field, SerializeAsAny, model_validator
 
-from blurtrain.blur.curricula import ConstantBlur, Curriculum
+from blurtrain.blur.blurs import Blur
+from blurtrain.blur.curricula import AnyCurriculum, Constant
 from blurtrain.errors import nearest
 from blurtrain.schema import Name, Section, added_later, outside_identity
 from blurtrain.settings.sections import (
     DEFAULT_MODEL,
     Augmentation,
-    Blur,
+    BlurUnits,
     Checkpoints,
     Data,
     EarlyStopping,
@@ -32,8 +33,8 @@ class Settings(Section):
     seed: int = Field(0, ge=0, lt=2**32)
     data: Data = Data()
     network: Network = Network()
-    curriculum: Curriculum = ConstantBlur()
-    blur: Blur = Blur()
+    curriculum: AnyCurriculum = Constant()
+    blur: BlurUnits = BlurUnits()
     augmentation: Augmentation = Augmentation()
     optimisation: Optimisation = Optimisation()
     precision: Precision = added_later(Precision())
@@ -45,6 +46,11 @@ class Settings(Section):
     loader: Loader = outside_identity(Loader())
     checkpoints: Checkpoints = outside_identity(Checkpoints())
     logging: Logging = outside_identity(Logging())
+
+    @property
+    def levels(self) -> tuple[Blur, ...]:
+        """The blurs of the evaluation: those given by sigma, and the others."""
+        return self.evaluation.levels(self.blur.reference_resolution)
 
     @model_validator(mode="after")
     def _metrics_of_the_task(self) -> "Settings":

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from blurtrain.blur.blurs import AnyBlur
+from blurtrain.blur.blurs import AnyBlur, Blur, Gaussian, Sharp
 from blurtrain.errors import nearest
 from blurtrain.parts import FORM, is_part_name
 from blurtrain.schema import Probability, Section, Sigma, added_later, outside_identity
@@ -105,8 +105,8 @@ class Precision(Section):
     """Compile the network by torch.compile: fewer, larger kernels, after a minute or so."""
 
 
-class Blur(Section):
-    """How sigma is to be read, in training and in evaluation alike."""
+class BlurUnits(Section):
+    """How blur is meant, in training and in evaluation alike."""
 
     reference_resolution: int = Field(224, ge=8)
     """Sigmas are given in pixels at this resolution, and scaled with the network's input."""
@@ -275,9 +275,9 @@ class Evaluation(Section):
     """Of val and test there are images resized straight from their source, at the resolution that the dataset was
     prepared for. Else those that are stored for training are resized once more, which blurs them; results say so."""
     sigmas: tuple[Sigma, ...] = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-    """Gaussian blur levels, in pixels at the reference resolution ..."""
+    """Gaussian blur levels, in pixels at the reference resolution; 0: sharp."""
     blurs: tuple[AnyBlur, ...] = ()
-    """... and levels of any other kernel, such as disk-4 or {kernel: disk, radius: 4}."""
+    """Levels of any other kind beside them, e.g. [disk-4, shake]."""
     measures: tuple[str, ...] = Field(("accuracy",), min_length=1)
     """What is measured: accuracy, or a measure of your own as package.module:Name; at the end of training, accuracy is
     always among them."""
@@ -287,10 +287,15 @@ class Evaluation(Section):
     drop_last: bool = False
     """Leave the last, partial batch out, as the study did by accident; n is then the number of images measured."""
 
+    def levels(self, reference_resolution: int) -> tuple[Blur, ...]:
+        """All levels: those given by sigma, in pixels at `reference_resolution`, then the others."""
+        gaussian = (Gaussian(sigma=s, at=reference_resolution) if s else Sharp() for s in self.sigmas)
+        return (*gaussian, *self.blurs)
+
     @model_validator(mode="after")
-    def _some_level(self) -> "Evaluation":
+    def _has_a_level(self) -> "Evaluation":
         if not self.sigmas and not self.blurs:
-            raise ValueError("sigmas and blurs are both empty: name at least one level of blur")
+            raise ValueError("give at least one level, as sigmas or as blurs")
         return self
 
 
@@ -300,8 +305,8 @@ class Validation(Section):
 
     every_epochs: int = Field(0, ge=0)
     """After so many epochs each, and after the last; 0: never."""
-    sigmas: tuple[Sigma, ...] = Field((0.0,), min_length=1)
-    """Blur levels, in pixels at the reference resolution."""
+    blurs: tuple[AnyBlur, ...] = Field((Sharp(),), min_length=1)
+    """At which to look, as labels (sharp, gaussian-8, disk-4) or mappings."""
     keep_best: str | None = None
     """The metric (loss, top1) by whose mean over the levels the best epoch is kept, as best.safetensors beside the
     weights of the last; none: only the last is kept."""
@@ -324,8 +329,8 @@ class EarlyStopping(Section):
     """Epochs from one look to the next."""
     metric: str = "loss"
     """loss, or a metric of the task (top1)."""
-    sigmas: tuple[Sigma, ...] = Field((0.0,), min_length=1)
-    """Blur levels over which the metric is averaged, in pixels at the reference resolution."""
+    blurs: tuple[AnyBlur, ...] = Field((Sharp(),), min_length=1)
+    """Over which the metric is averaged."""
 
 
 class Loader(Section):

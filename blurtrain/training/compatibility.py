@@ -24,6 +24,7 @@ def check_settings(settings: Settings, dataset: Dataset) -> None:
     """Raise DataError (or another BlurtrainError) where settings, network and data, each fine by itself, do not fit
     together."""
     resolution, network = settings.data.resolution, settings.network
+    stopping = settings.early_stopping.blurs if settings.early_stopping else ()
     check_input(network.architecture, len(dataset.classes), resolution, network.arguments)
     if settings.optimisation.batch_norm == "frozen":
         with torch.device("meta"):
@@ -38,6 +39,8 @@ def check_settings(settings: Settings, dataset: Dataset) -> None:
             f"dataset {dataset.name!r} is stored at {dataset.manifest['stored_size']} px, less than data.resolution="
             f"{resolution}: prepare it with --resolution {resolution}, or set data.resolution"
         )
+    for blur in (*settings.curriculum.used(), *settings.levels, *settings.validation.blurs, *stopping):
+        blur.check(resolution)
     Images.of(dataset, settings.evaluation, resolution)
     training_order(dataset.split("train")[0], settings.seed, 0, settings.optimisation.batch_size)  # one whole batch
     if settings.early_stopping or settings.validation.every_epochs:

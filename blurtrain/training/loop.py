@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from blurtrain.blur.curriculum import feature_sigma, feature_sigma_at_test
 from blurtrain.data.dataset import Dataset
 from blurtrain.data.draws import step_seed
 from blurtrain.data.loader import Labelled, Loader
@@ -89,26 +88,26 @@ def _train_epoch(training: Training, position: Position) -> None:
     settings, group, o = training.settings, training.group, training.settings.optimisation
     steps, learner, progress = training.batches.steps, training.learner, training.progress
     epoch = training.batches.epoch(position.epoch, position.step)
-    sigma, global_order = epoch.mean_sigma, epoch.global_order
-    training.smoothing.sigma = feature_sigma(settings.curriculum, position.epoch)
+    blur, global_order = epoch.assignment.summary(), epoch.global_order
+    training.smoothing.sigma = settings.curriculum.feature_sigma(position.epoch)
     learner.model.train()
     watch, before = Stopwatch(group.device), position.sums.clone()
     with contextlib.closing(epoch.read(watch.waiting)) as batches:
         for images, targets, step in batches:
             at = position.epoch * steps + step
             if step == epoch.first:
-                progress.show(images, training.batches.transform, learner.network, at, sigma)
+                progress.show(images, training.batches.transform, learner.network, at, blur)
             torch.manual_seed(step_seed(settings.seed, position.epoch, step, group.rank))
             rate = learning_rate(at, steps, o)
             position.sums += learner.step(images, targets, rate, at)
             position.step = step + 1
             done = position.epoch + position.step / steps
             watch.passed(o.batch_size)
-            progress.tick(epoch=done, sigma=sigma)
+            progress.tick(epoch=done, **blur)
             if (at + 1) % settings.logging.every_steps == 0:
                 values = _means(training, position.sums - before, position.epoch, global_order) | watch.lap()
                 before = position.sums.clone()
-                progress.steps(at + 1, done, learning_rate=rate, sigma=sigma, **values)
+                progress.steps(at + 1, done, learning_rate=rate, **blur, **values)
             stop_or_save(training, position, global_order)
     values = _means(training, position.sums, position.epoch, global_order) | watch.total()
     if not values["n"]:
@@ -118,7 +117,7 @@ def _train_epoch(training: Training, position: Position) -> None:
         )
     at = (position.epoch + 1) * steps
     rate, metrics = learning_rate(at - 1, steps, o), learner.task.summary(values)
-    progress.epoch(at, position.epoch + 1, metrics, learning_rate=rate, sigma=sigma, **values)
+    progress.epoch(at, position.epoch + 1, metrics, learning_rate=rate, **blur, **values)
 
 
 def _after_epoch(training: Training, position: Position) -> None:
@@ -126,17 +125,17 @@ def _after_epoch(training: Training, position: Position) -> None:
     settings, epoch = training.settings, position.epoch
     if epoch in settings.checkpoints.keep_epochs:
         _publish_weights(training, training.run.stage(epoch))
-    if not (sigmas := training.validator.due(epoch)):
+    if not (blurs := training.validator.due(epoch)):
         return
     images = training.dataset.evaluation_images("val", settings.data.resolution)
     if training.val_loader is None:
         own = training.batches.loader
         training.val_loader = own if own.store == images.store else training.open_loader(images)
     training.progress.tick(doing="validating")
-    training.smoothing.sigma = feature_sigma_at_test(settings.curriculum, epoch)
+    training.smoothing.sigma = settings.curriculum.feature_sigma_at_test(epoch)
     learner, size = training.learner, settings.evaluation.batch_size
     network, transform, tick = learner.trained(), training.batches.transform, training.progress.tick
-    look_at = (network, images, training.val_loader, transform, sigmas)
+    look_at = (network, images, training.val_loader, transform, blurs)
     levels, n = look(*look_at, learner.task, learner.loss, training.group, size, tick)
     training.progress.validated(epoch * training.batches.steps, epoch, levels, n, images.pixels)
     if training.validator.take(epoch, levels):

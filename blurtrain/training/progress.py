@@ -6,7 +6,7 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from blurtrain.blur.blur import Blur
 from blurtrain.data.augment import Transform
 from blurtrain.errors import BlurtrainError
 from blurtrain.evaluation.accuracy import called
@@ -23,6 +24,12 @@ from blurtrain.run import Attempt
 log = logging.getLogger(__name__)
 BEAT_SECONDS = 5.0
 T = TypeVar("T")
+
+
+def mean_metrics(levels: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """The mean over blurs of each metric."""
+    levels = list(levels)
+    return {name: sum(level[name] for level in levels) / len(levels) for name in levels[0]}
 
 
 class Progress:
@@ -38,7 +45,7 @@ class Progress:
         self._began: tuple[float, float] | None = None  # when, and at which epoch
         self._over, self._failure = threading.Event(), list[Exception]()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
-        self._shown_sigma: float | None = None
+        self._shown_blur: Mapping[str, Any] | None = None
         self._wants_tensorboard = bool(attempt and tensorboard)
         self._tensorboard: Any = None
         self._bar: Any = None
@@ -104,14 +111,14 @@ class Progress:
                 self._failure.append(error)  # told by the next tick, in the thread that can stop
                 return
 
-    def steps(self, at: int, epoch: float, **values: float) -> None:
+    def steps(self, at: int, epoch: float, **values: Any) -> None:
         """What was measured over the last steps, up to step `at` of the run."""
         self._state["images_per_second"] = values["images_per_second"]
         if self.attempt:
             self.attempt.record("step", at=at, epoch=round(epoch, 4), **values)
             self._scalars("step", at, values)
 
-    def epoch(self, at: int, epoch: int, metrics: str, **values: float) -> None:
+    def epoch(self, at: int, epoch: int, metrics: str, **values: Any) -> None:
         """`epoch` epochs are done; `values` is what was measured in the last of them, `metrics` the task's in words."""
         self._state["images_per_second"] = values["images_per_second"]
         if not self.attempt:
@@ -119,34 +126,34 @@ class Progress:
         self.attempt.record("epoch", at=at, epoch=epoch, **values)
         self._scalars("epoch", at, values)
         speed = f"{values['images_per_second']:.0f} images/s, {100 * values['data_wait']:.0f} % waiting for data"
-        summary = f"loss {values['loss']:.3f}, {metrics}, sigma {values['sigma']:g}, {speed}"
+        summary = f"loss {values['loss']:.3f}, {metrics}, {_in_words(values)}, {speed}"
         if self._bar is not None:
             self._bar.set_postfix_str(summary)
         log.log(logging.INFO if self._bar is None else logging.DEBUG, "epoch %d/%d: %s", epoch, self.epochs, summary)
 
-    def validated(self, at: int, epoch: int, levels: Mapping[float, Mapping[str, float]], n: int, pixels: str) -> None:
-        """What the val split gave after `epoch` epochs: metrics at each sigma, and their means over these."""
-        names = list(next(iter(levels.values())))
-        means = {name: sum(level[name] for level in levels.values()) / len(levels) for name in names}
+    def validated(self, at: int, epoch: int, levels: Mapping[Blur, Mapping[str, float]], n: int, pixels: str) -> None:
+        """What the val split gave after `epoch` epochs: metrics at each blur, and their means over these."""
         if not self.attempt:
             return
-        rows = [{"sigma": sigma, **metrics} for sigma, metrics in levels.items()]
+        means = mean_metrics(levels.values())
+        rows = [{"blur": blur.label, **metrics} for blur, metrics in levels.items()]
         self.attempt.record("validation", at=at, epoch=epoch, split="val", n=n, pixels=pixels, **means, levels=rows)
-        self._scalars("validation", at, means)
-        for sigma, metrics in levels.items() if len(levels) > 1 else ():
-            self._scalars(f"validation at sigma {sigma:g}", at, metrics)
+        several = {blur.label: metrics for blur, metrics in levels.items() if len(levels) > 1}
+        self._scalars("validation", at, {**means, **several})
         shown = ", ".join(f"{name} {value:.4g}" for name, value in means.items())
         log.info("epoch %d/%d: val split (n = %d): %s", epoch, self.epochs, n, shown)
 
-    def _scalars(self, kind: str, at: int, values: Mapping[str, float]) -> None:
-        if self._tensorboard:
-            for name, value in values.items():
+    def _scalars(self, kind: str, at: int, values: Mapping[str, Any]) -> None:
+        for name, value in values.items() if self._tensorboard else ():
+            if isinstance(value, Mapping):
+                self._scalars(f"{kind}/{name}", at, value)
+            else:
                 self._tensorboard.add_scalar(f"{kind}/{name}", value, at)
 
-    def show(self, images: Tensor, transform: Transform, network: nn.Module, at: int, sigma: float) -> None:
+    def show(self, images: Tensor, transform: Transform, network: nn.Module, at: int, blur: Mapping[str, Any]) -> None:
         """Some images as the network sees them, and its first filters, whenever the blur has changed."""
-        if self._tensorboard and sigma != self._shown_sigma:
-            self._shown_sigma = sigma
+        if self._tensorboard and blur != self._shown_blur:
+            self._shown_blur = blur
             mean, sd = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in (transform.mean, transform.sd))
             pixels = (images[:16].float() * sd + mean).clamp(0, 1).cpu()
             self._tensorboard.add_images("as the network sees them", pixels, at)
@@ -174,12 +181,20 @@ class Progress:
                 self._tensorboard.add_scalar(f"test/top1 at {row['blur']}", top1, 0)
 
 
+def _in_words(values: Mapping[str, Any]) -> str:
+    """The blur of an epoch."""
+    if "blurs" not in values:
+        return f"sigma {values['sigma']:g}"
+    return ", ".join(f"{label} {100 * share:.0f} %" for label, share in values["blurs"].items() if share)
+
+
 class Stopwatch:
     """How fast images go through, and what share of the time is spent waiting for them: of an epoch, and lap by lap."""
 
-    def __init__(self, device: torch.device):
-        self._device, self._waited, self._images = device, 0.0, 0
-        self._began = time.monotonic()
+    def __init__(self, device: torch.device, clock: Callable[[], float] = time.monotonic):
+        """`clock`: seconds since whenever."""
+        self._device, self._clock, self._waited, self._images = device, clock, 0.0, 0
+        self._began = clock()
         self._lap = (self._began, 0.0, 0)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
@@ -188,9 +203,9 @@ class Stopwatch:
         """The items; the time that each takes to come counts as waited."""
         source = iter(items)
         while True:
-            began = time.monotonic()
+            began = self._clock()
             item = next(source, None)
-            self._waited += time.monotonic() - began
+            self._waited += self._clock() - began
             if item is None:
                 return
             yield item
@@ -201,12 +216,12 @@ class Stopwatch:
 
     def lap(self) -> dict[str, float]:
         """As `total`, since the last lap."""
-        since, self._lap = self._lap, (time.monotonic(), self._waited, self._images)
+        since, self._lap = self._lap, (self._clock(), self._waited, self._images)
         return self._speed(*(now - then for now, then in zip(self._lap, since, strict=True)))
 
     def total(self) -> dict[str, float]:
         """images_per_second, data_wait (0..1), memory_gib (resident), and on a GPU gpu_memory_gib (peak)."""
-        return self._speed(time.monotonic() - self._began, self._waited, self._images)
+        return self._speed(self._clock() - self._began, self._waited, self._images)
 
     def _speed(self, seconds: float, waited: float, images: float) -> dict[str, float]:
         pages = int(Path("/proc/self/statm").read_text().split()[1])

@@ -2,7 +2,6 @@
 
 import logging
 
-from blurtrain.blur.curriculum import feature_sigma_at_test
 from blurtrain.evaluation.accuracy import Accuracy, headline
 from blurtrain.evaluation.images import Images
 from blurtrain.evaluation.measure import Subject
@@ -19,7 +18,7 @@ def publish_run(training: Training, epochs: int) -> None:
     settings, run, group, attempt = training.settings, training.run, training.group, training.attempt
     check_weights(training)
     network = training.learner.trained()
-    if sigma := feature_sigma_at_test(settings.curriculum, epochs):
+    if sigma := settings.curriculum.feature_sigma_at_test(epochs):
         log.info(
             "evaluated with feature maps smoothed by sigma %.3g: the weights alone are not the whole network", sigma
         )

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from blurtrain.blur.curricula import shortfall
 from blurtrain.data.augment import Transform
 from blurtrain.data.dataset import Dataset, open_dataset
 from blurtrain.data.loader import Labelled, Loader, open_loader
@@ -158,7 +157,7 @@ def _log_start(training: Training, position: Position) -> None:
             log.warning(
                 "%s: the source of %s has changed since the last attempt", training.run.path, ", ".join(changed)
             )
-        if missing := shortfall(training.settings.curriculum, training.settings.optimisation.epochs):
+        if missing := training.settings.curriculum.shortfall(training.settings.optimisation.epochs):
             log.warning("%s", missing)
         split, resolution = training.settings.evaluation.split, training.settings.data.resolution
         if training.dataset.evaluation_images(split, resolution).pixels == "stored":

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from blurtrain.blur.curriculum import scaled
+from blurtrain.blur.blur import Blur
 from blurtrain.data.augment import Transform
 from blurtrain.data.batches import Batch
 from blurtrain.data.dataset import EvaluationImages
@@ -18,6 +18,7 @@ from blurtrain.device import tf32
 from blurtrain.distributed import Group
 from blurtrain.settings import EarlyStopping, Validation
 from blurtrain.tasks import Loss, Task
+from blurtrain.training.progress import mean_metrics
 
 Metrics = dict[str, float]
 
@@ -49,14 +50,11 @@ class Validator:
         self.validation, self.stopping, self.epochs, self.task, self.loss = validation, stopping, epochs, task, loss
         self.kept, self.stop = Best(), Best()
 
-    def due(self, epoch: int) -> tuple[float, ...]:
-        """The levels to look at after `epoch` epochs, in ascending order."""
-        levels = set[float]()
-        if self._validates(epoch):
-            levels |= set(self.validation.sigmas)
-        if self._may_stop(epoch) and self.stopping:
-            levels |= set(self.stopping.sigmas)
-        return tuple(sorted(levels))
+    def due(self, epoch: int) -> tuple[Blur, ...]:
+        """The blurs to look at after `epoch` epochs, each once."""
+        own = self.validation.blurs if self._validates(epoch) else ()
+        stopping = self.stopping.blurs if self.stopping and self._may_stop(epoch) else ()
+        return tuple(dict.fromkeys((*own, *stopping)))
 
     def _validates(self, epoch: int) -> bool:
         every = self.validation.every_epochs
@@ -65,18 +63,17 @@ class Validator:
     def _may_stop(self, epoch: int) -> bool:
         return self.stopping is not None and epoch % self.stopping.every_epochs == 0
 
-    def take(self, epoch: int, levels: Mapping[float, Metrics]) -> bool:
+    def take(self, epoch: int, levels: Mapping[Blur, Metrics]) -> bool:
         """Take note of what was measured after `epoch` epochs; whether it was the best so far, and is to be kept."""
         if self.stopping and self._may_stop(epoch):
-            self._see(self.stop, self.stopping.metric, epoch, [levels[s] for s in self.stopping.sigmas])
+            self._see(self.stop, self.stopping.metric, epoch, [levels[blur] for blur in self.stopping.blurs])
         metric = self.validation.keep_best
         if metric is None or not self._validates(epoch):
             return False
-        return self._see(self.kept, metric, epoch, [levels[s] for s in self.validation.sigmas])
+        return self._see(self.kept, metric, epoch, [levels[blur] for blur in self.validation.blurs])
 
     def _see(self, best: Best, metric: str, epoch: int, levels: Sequence[Metrics]) -> bool:
-        value = sum(level[metric] for level in levels) / len(levels)
-        return best.seen(value, epoch, metric in self.task.higher_is_better)
+        return best.seen(mean_metrics(levels)[metric], epoch, metric in self.task.higher_is_better)
 
     @property
     def stops(self) -> bool:
@@ -100,37 +97,36 @@ def look(
     images: EvaluationImages,
     loader: Loader,
     transform: Transform,
-    sigmas: Sequence[float],
+    blurs: Sequence[Blur],
     task: Task,
     loss: Loss,
     group: Group,
     batch_size: int,
     tick: Callable[[], None],
-) -> tuple[dict[float, Metrics], int]:
-    """Loss (without label smoothing) and metrics of `network`, in evaluation mode and its own arithmetic, at each blur
-    level, and the number of images. Each process takes every so many-th batch; each image is decoded once."""
+) -> tuple[dict[Blur, Metrics], int]:
+    """Loss (without label smoothing) and metrics of `network`, in evaluation mode and its own arithmetic, at each of
+    `blurs`, and the number of images. Each process takes every so many-th batch; each image is decoded once."""
     weights = next(network.parameters())
 
     def forward(shown: Tensor) -> Tensor:
         return network(shown.to(weights.dtype))
 
-    sums = torch.zeros(len(sigmas), 2 + len(task.metrics), dtype=torch.float64, device=group.device)
+    sums = torch.zeros(len(blurs), 2 + len(task.metrics), dtype=torch.float64, device=group.device)
     training = network.training
     network.eval()
     for batch in _own(images, loader, batch_size, group):
         resized = transform.resized(batch.images)
-        for row, sigma in enumerate(sigmas):
-            pixels = scaled(sigma, transform.resolution, transform.blur.reference_resolution)
-            value, outputs = loss(forward, transform.blurred(resized, pixels), batch.labels)
+        for row, blur in enumerate(blurs):
+            value, outputs = loss(forward, transform.blurred(resized, blur, batch.indices), batch.labels)
             parts = [value.double() * len(batch.labels), *(part.double() for part in task.sums(outputs, batch.labels))]
             sums[row] += torch.stack([*parts, torch.full_like(parts[0], len(batch.labels))])
         tick()
     network.train(training)
-    found: dict[float, Metrics] = {}
+    found: dict[Blur, Metrics] = {}
     n = 0
-    for sigma, (total, *metrics, count) in zip(sigmas, group.sum(sums).tolist(), strict=True):
+    for blur, (total, *metrics, count) in zip(blurs, group.sum(sums).tolist(), strict=True):
         n = round(count)
-        found[sigma] = {"loss": total / n, **task.means(dict(zip(task.metrics, metrics, strict=True)), n)}
+        found[blur] = {"loss": total / n, **task.means(dict(zip(task.metrics, metrics, strict=True)), n)}
     return found, n
 
 

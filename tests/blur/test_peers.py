@@ -11,30 +11,29 @@ from pydantic import ValidationError
 
 from blurtrain.blur.curricula import (
     Curriculum,
-    DevelopmentalBlur,
-    FadingBlur,
+    Developmental,
+    Fading,
     FeatureSmoothing,
-    MixBlur,
-    ReplayBlur,
-    StepwiseBlur,
-    UniformBlur,
+    Mix,
+    Replay,
+    Stepwise,
+    Uniform,
 )
-from blurtrain.blur.curriculum import feature_sigma, feature_sigma_at_test, sigmas
-from blurtrain.data.loader import training_sigmas
+from blurtrain.data.loader import training_assignment
 from blurtrain.settings import PRESETS, compose
 
-EVERYONE = np.linspace(0, 1, 30_000, endpoint=False)
+EVERY_DRAW = np.linspace(0, 1, 30_000, endpoint=False)
 """Draws at equal distances, so that shares are exact (to 1/30,000)."""
 
 
 def own(curriculum: Curriculum, epoch: int, epochs: int, draws: Any) -> NDArray[np.float64]:
     """Sigma at the beginning of an epoch, for images with these draws of their own."""
-    return sigmas(curriculum, epoch, epochs, within=0, images=draws, batches=0.3)
+    return curriculum.assign(epoch, epochs, within=0, images=draws, batches=0.3).sigmas
 
 
 def shared(curriculum: Curriculum, epoch: int, epochs: int, draws: Any) -> NDArray[np.float64]:
     """The same for images of batches with these draws."""
-    return sigmas(curriculum, epoch, epochs, within=0, images=0.1, batches=draws)
+    return curriculum.assign(epoch, epochs, within=0, images=0.1, batches=draws).sigmas
 
 
 def shares(drawn: NDArray[np.float64]) -> dict[float, float]:
@@ -61,45 +60,45 @@ def vac(epoch: int) -> dict[float, float]:
 
 
 def test_replay_has_the_authors_unequal_stages() -> None:
-    curriculum = ReplayBlur(sigmas=(2, 1, 0), durations=(13, 27, 160), draw="batch")
+    curriculum = Replay(sigmas=(2, 1, 0), durations=(13, 27, 160), draw="batch")
     for epoch in (0, 12, 13, 39, 40, 199):
-        assert shares(shared(curriculum, epoch, 200, EVERYONE)) == near(vac(epoch))
+        assert shares(shared(curriculum, epoch, 200, EVERY_DRAW)) == near(vac(epoch))
     assert vac(199) == pytest.approx({2: 0.05, 1: 0.16, 0: 0.79}, abs=0.005)
     assert vac(199) == pytest.approx({2: 13 / 253, 1: 40 / 253, 0: 200 / 253})
-    sharp = np.mean([(shared(curriculum, epoch, 200, EVERYONE) == 0).mean() for epoch in range(200)])
+    sharp = np.mean([(shared(curriculum, epoch, 200, EVERY_DRAW) == 0).mean() for epoch in range(200)])
     assert sharp == pytest.approx(0.8 * 200 / 253, abs=1e-4) == pytest.approx(0.63, abs=0.005)
 
 
 def test_durations_are_shares_of_a_run_of_any_length() -> None:
-    curriculum = ReplayBlur(sigmas=(4, 2, 0), durations=(0.1, 0.2, 0.7))
+    curriculum = Replay(sigmas=(4, 2, 0), durations=(0.1, 0.2, 0.7))
     newest = [own(curriculum, epoch, 10, 0.9999).item() for epoch in range(10)]
     assert newest == [4, 2, 2, 0, 0, 0, 0, 0, 0, 0]
-    assert shares(own(curriculum, 9, 10, EVERYONE)) == near({4: 0.1 / 1.4, 2: 0.3 / 1.4, 0: 1 / 1.4})
-    equal, plain = ReplayBlur(durations=(3, 3, 3, 3, 3)), ReplayBlur()
+    assert shares(own(curriculum, 9, 10, EVERY_DRAW)) == near({4: 0.1 / 1.4, 2: 0.3 / 1.4, 0: 1 / 1.4})
+    equal, plain = Replay(durations=(3, 3, 3, 3, 3)), Replay()
     for epochs in (1, 3, 7, 50):
         for epoch in range(epochs):
-            assert np.array_equal(own(equal, epoch, epochs, EVERYONE), own(plain, epoch, epochs, EVERYONE))
+            assert np.array_equal(own(equal, epoch, epochs, EVERY_DRAW), own(plain, epoch, epochs, EVERY_DRAW))
 
 
 @pytest.mark.parametrize("durations", [(1, 2), (0, 1, 1, 1, 1), (1, 1, 1, 1, -1)])
 def test_durations_that_do_not_fit_are_refused(durations: tuple[float, ...]) -> None:
     with pytest.raises(ValidationError, match=r"5 sigmas but 2 durations|greater than 0"):
-        ReplayBlur(durations=durations)
+        Replay(durations=durations)
 
 
 @pytest.mark.parametrize(
     "curriculum",
-    [MixBlur(draw="batch"), ReplayBlur(draw="batch"), FadingBlur(draw="batch"),
-     ReplayBlur(sigmas=(2, 1, 0), durations=(1, 2, 3), draw="batch")],
+    [Mix(draw="batch"), Replay(draw="batch"), Fading(draw="batch"),
+     Replay(sigmas=(2, 1, 0), durations=(1, 2, 3), draw="batch")],
     ids=str,
 )  # fmt: skip
 def test_all_images_of_a_batch_share_its_draw(curriculum: Curriculum) -> None:
     order = np.random.default_rng(0).permutation(4000)
-    epoch = training_sigmas(curriculum, 3, 15, 20, order, 8)
+    epoch = training_assignment(curriculum, 3, 15, 20, order, 8).sigmas
     assert not np.ptp(epoch, axis=1).any()
     assert len(np.unique(epoch)) > 1
     # Levels come as often as for images with draws of their own: 500 batches, five standard errors.
-    alone = shares(own(curriculum.model_copy(update={"draw": "image"}), 15, 20, EVERYONE))
+    alone = shares(own(curriculum.model_copy(update={"draw": "image"}), 15, 20, EVERY_DRAW))
     drawn = shares(epoch[:, 0])
     for level, p in alone.items():
         assert drawn.get(level, 0) == pytest.approx(p, abs=5 * math.sqrt(p * (1 - p) / 500) + 1e-9)
@@ -107,7 +106,7 @@ def test_all_images_of_a_batch_share_its_draw(curriculum: Curriculum) -> None:
 
 def test_a_share_of_each_batch_has_the_sigma_that_the_batch_draws() -> None:
     order = np.random.default_rng(0).permutation(4000)
-    epoch = training_sigmas(UniformBlur(low=1, high=3, share=0.5, draw="batch"), 3, 3, 20, order, 8)
+    epoch = training_assignment(Uniform(low=1, high=3, share=0.5, draw="batch"), 3, 3, 20, order, 8).sigmas
     assert ((epoch > 0).sum(axis=1) == 4).all()
     assert all(len(np.unique(batch)) == 2 for batch in epoch)
     drawn = epoch.max(axis=1)
@@ -119,7 +118,7 @@ def test_a_share_of_each_batch_has_the_sigma_that_the_batch_draws() -> None:
 def test_random_mix_blurs_one_half_of_each_batch_by_sigmas_of_their_own(batch: int) -> None:
     """Of odd batches, whose halves are not equal, one image more or less, in turn."""
     order = np.random.default_rng(0).permutation(500 * batch)
-    epoch = training_sigmas(UniformBlur(share=0.5), 3, 0, 20, order, batch)
+    epoch = training_assignment(Uniform(share=0.5), 3, 0, 20, order, batch).sigmas
     blurred = (epoch > 0).sum(axis=1)
     assert set(blurred.tolist()) == {batch // 2, (batch + 1) // 2}
     assert blurred.sum() == 250 * batch
@@ -131,7 +130,7 @@ def test_random_mix_blurs_one_half_of_each_batch_by_sigmas_of_their_own(batch: i
 def test_other_shares_hold_on_average() -> None:
     order = np.random.default_rng(0).permutation(64_000)
     for share in (0.1, 0.8):
-        epoch = training_sigmas(UniformBlur(low=2, high=4, share=share), 3, 0, 20, order, 64)
+        epoch = training_assignment(Uniform(low=2, high=4, share=share), 3, 0, 20, order, 64).sigmas
         # Half of the images have a certain outcome, as draws are stratified.
         assert (epoch > 0).mean() == pytest.approx(share, abs=5 * 0.5 / math.sqrt(64_000))
         assert epoch[epoch > 0].mean() == pytest.approx(3, abs=0.05)
@@ -139,15 +138,15 @@ def test_other_shares_hold_on_average() -> None:
 
 def test_the_developmental_diet_ages_with_every_batch() -> None:
     steps = 1000
-    first = training_sigmas(DevelopmentalBlur(ageing="batch"), 0, 0, 100, np.arange(4 * steps), 4)
+    first = training_assignment(Developmental(ageing="batch"), 0, 0, 100, np.arange(4 * steps), 4).sigmas
     assert not np.ptp(first, axis=1).any()
     assert first[0, 0] == 18.06 + 1.60
     assert first[500, 0] == pytest.approx(18.06 * math.exp(-0.79) + 1.60 * math.exp(-0.027))
     # The integral over two months; the authors' coefficients of more digits give 10.60.
     mean = 18.06 * (1 - math.exp(-1.58)) / 1.58 + 1.60 * (1 - math.exp(-0.054)) / 0.054
     assert first.mean() == pytest.approx(mean, abs=0.01) == pytest.approx(10.6, abs=0.05)
-    second = training_sigmas(DevelopmentalBlur(ageing="batch"), 0, 1, 100, np.arange(4 * steps), 4)
-    assert second[0, 0] == own(DevelopmentalBlur(), 1, 100, 0.5) < first[-1, 0]
+    second = training_assignment(Developmental(ageing="batch"), 0, 1, 100, np.arange(4 * steps), 4).sigmas
+    assert second[0, 0] == own(Developmental(), 1, 100, 0.5) < first[-1, 0]
 
 
 # --- every preset by its source's definition ------------------------------------------------------------------------
@@ -158,7 +157,7 @@ def table(*rows: tuple[int, float, float, float, float]) -> Callable[[Curriculum
 
     def check(curriculum: Curriculum, epochs: int) -> None:
         for epoch, within, image, batch, sigma in rows:
-            found = sigmas(curriculum, epoch, epochs, within=within, images=image, batches=batch)
+            found = curriculum.assign(epoch, epochs, within=within, images=image, batches=batch).sigmas
             assert float(found) == pytest.approx(sigma, rel=1e-9, abs=1e-12), (epoch, within, image, batch)
 
     return check
@@ -233,9 +232,9 @@ def test_a_preset_is_what_its_source_defines(regime: str) -> None:
 
 def test_the_preset_of_feature_smoothing_is_what_its_authors_code_has() -> None:
     curriculum = compose({"dataset": "any", "regime": "feature-smoothing"}, "test").curriculum
-    assert [feature_sigma(curriculum, epoch) for epoch in (0, 4, 5, 199)] == pytest.approx([1, 1, 0.9, 0.9**39])
+    assert [curriculum.feature_sigma(epoch) for epoch in (0, 4, 5, 199)] == pytest.approx([1, 1, 0.9, 0.9**39])
     # Tested after each epoch with the kernels of that epoch.
-    assert [feature_sigma_at_test(curriculum, epochs) for epochs in (1, 5, 6, 200)] == pytest.approx(
+    assert [curriculum.feature_sigma_at_test(epochs) for epochs in (1, 5, 6, 200)] == pytest.approx(
         [1, 1, 0.9, 0.9**39]
     )
-    assert feature_sigma_at_test(FeatureSmoothing(), 6) == feature_sigma_at_test(StepwiseBlur(), 6) == 0
+    assert FeatureSmoothing().feature_sigma_at_test(6) == Stepwise().feature_sigma_at_test(6) == 0

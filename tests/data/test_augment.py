@@ -11,19 +11,28 @@ import torch
 from scipy import ndimage
 
 from blurtrain.blur import operators
+from blurtrain.blur.assignment import Assignment
+from blurtrain.blur.blurs import Blur, Gaussian, Sharp
 from blurtrain.data import augment, erasing
 from blurtrain.data.augment import Transform, random_crops
 from blurtrain.data.dataset import Dataset
 from blurtrain.data.draws import uniform
 from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision)
-from blurtrain.settings import Augmentation, Blur, Settings
+from blurtrain.settings import Augmentation, BlurUnits, Settings
 from torchvision.transforms import RandomErasing
 
 MEAN, SD = (0.5, 0.4, 0.3), (0.2, 0.2, 0.25)
 
 
 def transform(resolution: int = 64, arithmetic: torch.dtype = torch.float32, **augmentation: object) -> Transform:
-    return Transform(Augmentation(**augmentation), resolution, MEAN, SD, Blur(), 5, arithmetic)
+    return Transform(
+        Augmentation(**augmentation), resolution, MEAN, SD, BlurUnits(reference_resolution=resolution), 5, arithmetic
+    )
+
+
+def gaussians(sigmas: float | np.ndarray, n: int) -> Assignment:
+    """Of n images, each its own, or all the same."""
+    return Assignment.gaussian(np.broadcast_to(np.asarray(sigmas, np.float64), n).copy())
 
 
 def pixels(n: int, side: int = 73) -> torch.Tensor:
@@ -49,7 +58,7 @@ def test_an_image_looks_the_same_in_every_batch(
     sigmas = np.linspace(0, 9, n) if sigma == "varied" else float(sigma)
 
     def shown(places: np.ndarray) -> torch.Tensor:
-        own = sigmas if isinstance(sigmas, float) else sigmas[places]
+        own = gaussians(sigmas, n)[places]
         result = t.train(images[torch.from_numpy(places)], indices[places], 3, own)
         assert result.dtype == arithmetic and result.shape == (len(places), 3, resolution, resolution)
         return result
@@ -69,7 +78,9 @@ def test_large_images_look_the_same_with_any_number_of_threads(arithmetic: torch
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
             for colour in (0.0, 0.5):
-                seen.append(hashes(transform(112, arithmetic, colour=colour).train(images, indices, 0, 5.0)))
+                seen.append(
+                    hashes(transform(112, arithmetic, colour=colour).train(images, indices, 0, gaussians(5.0, 5)))
+                )
     finally:
         torch.set_num_threads(before)
     assert seen[:2] == seen[2:4] == seen[4:]
@@ -86,13 +97,23 @@ def test_image_by_image_is_what_all_at_once_is(
     sigmas = np.linspace(0, 9, 4) if sigma == "varied" else float(sigma)
     results = []
     for arithmetic in (torch.float32, torch.bfloat16):
-        t = Transform(Augmentation(colour=colour), 112, MEAN, SD, Blur(linear_light=light), 5, arithmetic)
-        results.append(t.train(images, indices, 0, sigmas).float())
+        t = Transform(
+            Augmentation(colour=colour),
+            112,
+            MEAN,
+            SD,
+            BlurUnits(reference_resolution=112, linear_light=light),
+            5,
+            arithmetic,
+        )
+        results.append(t.train(images, indices, 0, gaussians(sigmas, 4)).float())
     exact = results[0]
     monkeypatch.setattr(augment, "by_image", lambda _: False)
     monkeypatch.setattr(operators, "by_image", lambda _: False)
-    t = Transform(Augmentation(colour=colour), 112, MEAN, SD, Blur(linear_light=light), 5)
-    difference = (t.train(images, indices, 0, sigmas) - exact).abs()
+    t = Transform(
+        Augmentation(colour=colour), 112, MEAN, SD, BlurUnits(reference_resolution=112, linear_light=light), 5
+    )
+    difference = (t.train(images, indices, 0, gaussians(sigmas, 4)) - exact).abs()
     assert (difference > 1e-4).float().mean() < 1e-3 and difference.max() < 0.03
     assert (results[1] - exact).abs().max() < (0.06 if light else 0.03)  # of standard deviations of 50 grey levels
 
@@ -113,24 +134,24 @@ def test_evaluation_is_in_float32_whatever_training_is_in(resolution: int) -> No
     seen = []
     for arithmetic in (torch.float32, torch.bfloat16):
         t = transform(resolution, arithmetic)
-        seen.append(t.blurred(t.resized(images), 4.0))
+        seen.append(t.blurred(t.resized(images), Gaussian(sigma=4), np.arange(3)))
     assert seen[0].dtype == torch.float32 and torch.equal(*seen)
 
 
 def test_epochs_and_seeds_differ() -> None:
     images, indices = pixels(4), np.arange(4)
-    first = transform().train(images, indices, 0, 0.0)
-    assert not torch.equal(first, transform().train(images, indices, 1, 0.0))
-    other = Transform(Augmentation(), 64, MEAN, SD, Blur(), seed=6)
-    assert not torch.equal(first, other.train(images, indices, 0, 0.0))
+    first = transform().train(images, indices, 0)
+    assert not torch.equal(first, transform().train(images, indices, 1))
+    other = Transform(Augmentation(), 64, MEAN, SD, BlurUnits(), seed=6)
+    assert not torch.equal(first, other.train(images, indices, 0))
 
 
 def test_normalisation_and_evaluation_without_blur() -> None:
     t = transform()
     images = torch.full((1, 3, 73, 73), 127, dtype=torch.uint8)
     expected = (127 / 255 - torch.tensor([0.5, 0.4, 0.3])) / torch.tensor([0.2, 0.2, 0.25])
-    for sigma in (0.0, 3.0):
-        seen = t.blurred(t.resized(images), sigma)
+    for blur in (Sharp(), Gaussian(sigma=3), Blur.parse("disk-5"), Blur.parse("zoom-2")):
+        seen = t.blurred(t.resized(images), blur, np.arange(1))
         assert seen.shape == (1, 3, 64, 64)
         assert torch.allclose(seen, expected.view(1, 3, 1, 1).expand_as(seen), atol=1e-5)
 
@@ -209,8 +230,8 @@ def test_a_rectangle_is_erased_after_normalisation_and_before_the_blur(
 
     def shown(erasing: float, sigma: float | np.ndarray, arithmetic: torch.dtype) -> np.ndarray:
         a = Augmentation(colour=colour, erasing=erasing)
-        t = Transform(a, side, MEAN, SD, Blur(linear_light=light), 5, arithmetic)
-        return t.train(images, indices, 3, sigma).double().numpy()
+        t = Transform(a, side, MEAN, SD, BlurUnits(reference_resolution=side, linear_light=light), 5, arithmetic)
+        return t.train(images, indices, 3, gaussians(sigma, 6)).double().numpy()
 
     whole = [bottom > top for top, _, bottom, _ in (erased_by_definition(k, side) for k in indices.tolist())]
     assert any(whole) and not all(whole)
@@ -228,9 +249,9 @@ def test_what_is_erased_is_the_mean_itself_and_not_its_nearest_grey_level(
     monkeypatch.setattr(augment, "by_image", lambda _: by_image)
     monkeypatch.setattr(operators, "by_image", lambda _: by_image)
     a = Augmentation(erasing=1.0, erasing_area=(0.9, 0.9), erasing_ratio=(1.0, 1.0))
-    t = Transform(a, 112, (0.5199, 0.4374, 0.3499), (0.1775, 0.1894, 0.1623), Blur(), 5, arithmetic)
+    t = Transform(a, 112, (0.5199, 0.4374, 0.3499), (0.1775, 0.1894, 0.1623), BlurUnits(), 5, arithmetic)
     for sigma in (0.0, 1.0, 4.0):
-        inside = t.train(pixels(2, 128), np.arange(2), 0, sigma)[:, :, 40:72, 40:72]
+        inside = t.train(pixels(2, 128), np.arange(2), 0, gaussians(2 * sigma, 2))[:, :, 40:72, 40:72]
         assert inside.abs().max() < (1e-6 if arithmetic == torch.float32 else 2e-3)  # half a grey level is 0.01
 
 
@@ -243,7 +264,7 @@ def test_erased_images_look_the_same_in_every_batch(resolution: int, arithmetic:
     for sigmas in (np.full(n, 4.0), np.linspace(0, 9, n)):
 
         def shown(places: np.ndarray, sigmas: np.ndarray = sigmas) -> list[str]:
-            own = sigmas[places] if np.ptp(sigmas) else float(sigmas[0])
+            own = gaussians(sigmas, n)[places]
             return hashes(t.train(images[torch.from_numpy(places)], indices[places], 3, own))
 
         whole = shown(np.arange(n))
@@ -256,7 +277,7 @@ def test_erased_images_look_the_same_in_every_batch(resolution: int, arithmetic:
 def test_erasing_moves_no_other_draw_and_touches_no_other_pixel() -> None:
     images, indices = pixels(6, 128), np.arange(40, 46)
     for colour in (0.0, 0.5):
-        without, erased = (transform(112, colour=colour, erasing=p).train(images, indices, 3, 0.0) for p in (0.0, 0.5))
+        without, erased = (transform(112, colour=colour, erasing=p).train(images, indices, 3) for p in (0.0, 0.5))
         for index, before, after in zip(indices.tolist(), without, erased, strict=True):
             top, left, bottom, right = erased_by_definition(index, 112)
             before[:, top:bottom, left:right] = 0

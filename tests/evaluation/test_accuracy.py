@@ -19,7 +19,6 @@ from blurtrain.distributed import Group
 from blurtrain.errors import DataError
 from blurtrain.evaluation.accuracy import Accuracy, headline
 from blurtrain.evaluation.images import Images
-from blurtrain.evaluation.levels import levels
 from blurtrain.evaluation.measure import Found, LogitsMeasure, Subject
 from blurtrain.models.trained import trained
 from blurtrain.settings import Settings
@@ -54,7 +53,7 @@ def subject(
 def found(
     dataset: Dataset, settings: Settings, measure: LogitsMeasure | None = None, per_image: bool = False, **more: Any
 ) -> Found:
-    blurs = levels(settings.evaluation, settings.blur.reference_resolution)
+    blurs = settings.levels
     return (measure or Accuracy()).measure(subject(dataset, settings, **more), blurs, per_image)
 
 
@@ -77,7 +76,7 @@ def one_by_one(dataset: Dataset, settings: Settings, blur: Blur) -> tuple[Tensor
 def test_every_test_image_is_counted_once_whatever_the_batch(prepared: Dataset, tiny: Tiny, batch_size: int) -> None:
     settings = tiny(evaluation={"sigmas": [0, 2, 8], "blurs": ["disk-4", "shake"], "batch_size": batch_size})
     outcome = found(prepared, settings, Accuracy(label_smoothing=0.1))
-    blurs = levels(settings.evaluation, 224)
+    blurs = settings.levels
     assert [row["blur"] for row in outcome.rows[::5]] == ["sharp", "gaussian-2", "gaussian-8", "disk-4", "shake"]
     assert [row["sigma"] for row in outcome.rows[::5]] == [0.0, 2.0, 8.0, None, None]
     assert {row["n"] for row in outcome.rows} == {9}
@@ -122,7 +121,7 @@ def test_records_of_each_image_add_up_to_the_rows(prepared: Dataset, tiny: Tiny)
     images = prepared.evaluation_images("test", 64)
     assert list(outcome.records) == ["sharp", "gaussian-8"]
     for blur, right, loss in zip(
-        levels(settings.evaluation, 224), metric(outcome, "top1"), metric(outcome, "loss", "value"), strict=True
+        settings.levels, metric(outcome, "top1"), metric(outcome, "loss", "value"), strict=True
     ):
         own, (logits, labels) = outcome.records[blur.label], one_by_one(prepared, settings, blur)
         assert own["index"].tolist() == images.indices.tolist() and own["label"].tolist() == labels.tolist()
@@ -246,7 +245,7 @@ class Margin(LogitsMeasure):
 def test_a_measure_of_ones_own_says_what_follows_from_logits(prepared: Dataset, tiny: Tiny) -> None:
     settings = tiny(evaluation={"sigmas": [8]})
     outcome = found(prepared, settings, Margin())
-    logits, _ = one_by_one(prepared, settings, levels(settings.evaluation, 224)[0])
+    logits, _ = one_by_one(prepared, settings, settings.levels[0])
     best = logits.sort(dim=1, descending=True).values
     assert [row["metric"] for row in outcome.rows] == ["margin"]
     assert outcome.rows[0]["value"] == pytest.approx(float((best[:, 0] - best[:, 1]).mean()), rel=1e-5)

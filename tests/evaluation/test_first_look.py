@@ -176,7 +176,7 @@ def test_what_a_look_finds_is_what_the_network_does(tiny: Tiny, prepared: Datase
     indices, labels = sample(prepared)
     transform = Transform.of(settings, prepared)
     pixels = torch.from_numpy(prepared.store.read(indices)).permute(0, 3, 1, 2)
-    images = transform.blurred(transform.resized(pixels), 0.0)
+    images = transform.normalise(transform.resized(pixels))
     torch.manual_seed(3)
     model = build(RESNET, 3)
     own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -245,9 +245,7 @@ def test_a_last_layer_that_was_kept_is_tried(tiny: Tiny, prepared: Dataset, tmp_
     model = build(RESNET, 3).eval()
     model.load_state_dict(drawn(3))
     with torch.no_grad():
-        x = model.forward_head(
-            model.forward_features(transform.blurred(transform.resized(pixels), 0.0)), pre_logits=True
-        )
+        x = model.forward_head(model.forward_features(transform.normalise(transform.resized(pixels))), pre_logits=True)
     means = torch.stack([x[torch.from_numpy(labels == c)].mean(0) for c in range(3)])
     state = drawn(3) | {
         "fc.weight": 2 * means,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from blurtrain.blur import box_blur, convolve, gaussian_blur, kernels, resized_crop_blur
+from blurtrain.blur.assignment import Assignment
 from blurtrain.data.augment import Transform
 from blurtrain.data.dataset import Dataset
 from blurtrain.data.loader import open_loader
@@ -19,7 +20,7 @@ from blurtrain.models import (
     build,
     torchvision_ops,  # noqa: F401  (before torchvision)
 )
-from blurtrain.settings import Augmentation, Blur, Settings
+from blurtrain.settings import Augmentation, BlurUnits, Settings
 from blurtrain.settings import Loader as LoaderSettings
 from blurtrain.training.learner import Learner
 
@@ -135,8 +136,9 @@ def test_the_gradient_is_that_of_float64(device: torch.device) -> None:
 @pytest.mark.parametrize("colour", [0.0, 0.2])
 def test_the_transform_shows_what_a_processor_shows(device: torch.device, colour: float) -> None:
     mean, sd = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
-    transform = Transform(Augmentation(colour=colour), SIZE, mean, sd, Blur(), seed=3)
-    shown = [transform.train(noise().to(d), np.arange(BATCH), 0, SIGMAS.double().numpy()) for d in ("cpu", device)]
+    transform = Transform(Augmentation(colour=colour), SIZE, mean, sd, BlurUnits(reference_resolution=SIZE), seed=3)
+    assignment = Assignment.gaussian(SIGMAS.double().numpy())
+    shown = [transform.train(noise().to(d), np.arange(BATCH), 0, assignment) for d in ("cpu", device)]
     apart = (shown[1].cpu() - shown[0]).abs() * 255 * torch.tensor(sd).view(3, 1, 1)
     # A value between two of 8 bits may be rounded to either, which colour operations may then spread.
     assert apart.max() < 1e-2 if colour == 0 else (apart > 2).double().mean() < 0.01
@@ -231,13 +233,15 @@ def test_a_step_is_that_of_float64(device: torch.device, arithmetic: str) -> Non
 def test_nothing_in_a_step_waits_for_the_device(arithmetic: str, sigma: float | np.ndarray) -> None:
     """From pixels on the device to the optimiser; torch raises where something does wait."""
     device = torch.device("cuda", torch.cuda.current_device())
-    transform = Transform(Augmentation(), 64, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3), Blur(), seed=3)
+    units = BlurUnits(reference_resolution=64)
+    transform = Transform(Augmentation(), 64, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3), units, seed=3)
+    assignment = Assignment.gaussian(np.full(BATCH, sigma))
     trained, pixels, (_, labels) = learner(device, arithmetic), noise().to(device), batch(device)
     for k in range(3):
         if k == 2:  # by then all that is made once has been made
             torch.cuda.set_sync_debug_mode("error")
         try:
-            trained.step(transform.train(pixels, np.arange(BATCH), k, sigma), labels, 1e-3, k)
+            trained.step(transform.train(pixels, np.arange(BATCH), k, assignment), labels, 1e-3, k)
         finally:
             torch.cuda.set_sync_debug_mode("default")
 

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from torch import Tensor
 
+from blurtrain.blur.assignment import Assignment
 from blurtrain.data.augment import Transform
 from blurtrain.data.dataset import Dataset
 from blurtrain.data.draws import batch_draws, curriculum_draws
@@ -41,11 +42,10 @@ def watching() -> Iterator[Seen]:
     transformed = Transform.train
 
     def watched(
-        self: Transform, batch: Tensor, indices: NDArray[np.integer], epoch: int, sigma: float | NDArray[np.float64]
+        self: Transform, batch: Tensor, indices: NDArray[np.integer], epoch: int, assignment: Assignment
     ) -> Tensor:
-        each = np.broadcast_to(sigma, len(indices)) * 224 / 64
-        seen.update({(epoch, int(i)): float(s) for i, s in zip(indices, each, strict=True)})
-        return transformed(self, batch, indices, epoch, sigma)
+        seen.update({(epoch, int(i)): float(s) for i, s in zip(indices, assignment.sigmas, strict=True)})
+        return transformed(self, batch, indices, epoch, assignment)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Transform, "train", watched)

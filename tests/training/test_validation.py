@@ -9,6 +9,7 @@ import safetensors.torch
 import torch
 from torch.nn.functional import cross_entropy
 
+from blurtrain.blur.blurs import Blur, Gaussian, Sharp
 from blurtrain.data.augment import Transform
 from blurtrain.data.dataset import Dataset
 from blurtrain.errors import SettingsError
@@ -26,14 +27,14 @@ def looks(run: Run) -> list[dict[str, Any]]:
     return [event for event in run.journal() if event["event"] == "validation"]
 
 
-def metrics(weights: Path, settings: Settings, dataset: Dataset, sigma: float) -> tuple[float, float]:
+def metrics(weights: Path, settings: Settings, dataset: Dataset, blur: Blur) -> tuple[float, float]:
     """Loss and top-1 (percent) of stored weights on the val split, by torch alone."""
     network = build("alexnet-sup", len(dataset.classes)).eval()
     network.load_state_dict(safetensors.torch.load_file(weights))
     images = dataset.evaluation_images("val", settings.data.resolution)
     pixels = torch.from_numpy(images.store.read(images.indices)).permute(0, 3, 1, 2)
     transform = Transform.of(settings, dataset)
-    shown = transform.blurred(transform.resized(pixels), sigma * settings.data.resolution / 224)
+    shown = transform.blurred(transform.resized(pixels), blur, images.indices)
     logits, labels = network(shown), torch.from_numpy(images.labels)
     return cross_entropy(logits, labels).item(), 100 * float((logits.argmax(1) == labels).double().mean())
 
@@ -55,13 +56,15 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, settings: Settings, runs: Path,
 def test_what_validation_logs_is_what_the_kept_weights_give(tiny: Tiny, prepared: Dataset, tmp_path: Path) -> None:
     settings = tiny(
         optimisation={"epochs": EPOCHS},
-        validation={"every_epochs": 3, "sigmas": [0, 8]},
+        validation={"every_epochs": 3, "blurs": ["sharp", "gaussian-8"]},
         checkpoints={"keep_epochs": [3, EPOCHS]},
     )
     run = train(settings, tmp_path)
     assert [(e["epoch"], e["n"], e["split"]) for e in looks(run)] == [(3, 3, "val"), (EPOCHS, 3, "val")]
     for event in looks(run):
-        expected = [metrics(run.stage(event["epoch"]), settings, prepared, sigma) for sigma in (0, 8)]
+        expected = [
+            metrics(run.stage(event["epoch"]), settings, prepared, blur) for blur in (Sharp(), Gaussian(sigma=8))
+        ]
         found = [(level["loss"], level["top1"]) for level in event["levels"]]
         assert found == [(pytest.approx(loss, rel=1e-5), top1) for loss, top1 in expected]
         assert event["loss"] == pytest.approx(sum(loss for loss, _ in expected) / 2, rel=1e-5)
