@@ -6,7 +6,7 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -193,9 +193,10 @@ def _in_words(values: Mapping[str, Any]) -> str:
 class Stopwatch:
     """How fast images go through, and what share of the time is spent waiting for them: of an epoch, and lap by lap."""
 
-    def __init__(self, device: torch.device):
-        self._device, self._waited, self._images = device, 0.0, 0
-        self._began = time.monotonic()
+    def __init__(self, device: torch.device, clock: Callable[[], float] = time.monotonic):
+        """`clock`: seconds since whenever."""
+        self._device, self._clock, self._waited, self._images = device, clock, 0.0, 0
+        self._began = clock()
         self._lap = (self._began, 0.0, 0)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
@@ -204,9 +205,9 @@ class Stopwatch:
         """The items; the time that each takes to come counts as waited."""
         source = iter(items)
         while True:
-            began = time.monotonic()
+            began = self._clock()
             item = next(source, None)
-            self._waited += time.monotonic() - began
+            self._waited += self._clock() - began
             if item is None:
                 return
             yield item
@@ -217,12 +218,12 @@ class Stopwatch:
 
     def lap(self) -> dict[str, float]:
         """As `total`, since the last lap."""
-        since, self._lap = self._lap, (time.monotonic(), self._waited, self._images)
+        since, self._lap = self._lap, (self._clock(), self._waited, self._images)
         return self._speed(*(now - then for now, then in zip(self._lap, since, strict=True)))
 
     def total(self) -> dict[str, float]:
         """images_per_second, data_wait (0..1), memory_gib (resident), and on a GPU gpu_memory_gib (peak)."""
-        return self._speed(time.monotonic() - self._began, self._waited, self._images)
+        return self._speed(self._clock() - self._began, self._waited, self._images)
 
     def _speed(self, seconds: float, waited: float, images: float) -> dict[str, float]:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
