@@ -75,7 +75,85 @@ def test_the_heart_stops_with_the_training_and_says_so(
 ) -> None:
     original = attempt.beat
 
-    class Clock:
+    def slow(**progress: Any) -> None:
+        original(**progress)
+        if threading.current_thread() is not threading.main_thread():
+            time.sleep(0.2)  # so that the training ends in the midst of a beat
+
+    monkeypatch.setattr(attempt, "beat", slow)
+    with pytest.raises(ArithmeticError), Progress(EPOCHS, attempt) as progress:
+        progress.tick(doing="training", epoch=0.5)
+        until(lambda: "unmoved_seconds" in beat(attempt))
+        assert hearts()
+        raise ArithmeticError
+    assert not hearts()
+    last = beat(attempt)
+    time.sleep(0.1)
+    assert beat(attempt) == last
+    attempt.close()
+    ended = beat(attempt)
+    assert ended.pop("ended") is True and ended.pop("sequence") == last.pop("sequence") + 1
+    assert ended == last and ended["epoch"] == 0.5
+    assert not attempt.run.beats()
+
+
+def test_a_newer_attempt_ends_the_older_one_at_its_next_tick(fast_heart: None, attempt: Attempt) -> None:
+    with Progress(EPOCHS, attempt) as progress:
+        newer = attempt.run.new_attempt(SETTINGS, "data")
+        until(lambda: not hearts())
+        last = beat(attempt)
+        with pytest.raises(Superseded, match="attempt 2 has taken over from attempt 1"):
+            progress.tick(epoch=1.0)
+    assert beat(attempt) == last
+    attempt.close()
+    assert beat(attempt) == last, "it writes no more, not even that it has ended"
+    newer.close()
+
+
+def test_a_heartbeat_that_cannot_be_written_ends_the_training(fast_heart: None, attempt: Attempt) -> None:
+    heartbeat = attempt.path / "heartbeat.json"
+
+    def blocked() -> bool:
+        heartbeat.unlink(missing_ok=True)
+        try:
+            heartbeat.mkdir()
+        except FileExistsError:  # it has beaten in between
+            return False
+        return True
+
+    with Progress(EPOCHS, attempt) as progress:
+        until(blocked)
+        until(lambda: not hearts())
+        with pytest.raises(RunError, match=r"heartbeat\.json: cannot be written") as refusal:
+            progress.tick(epoch=1.0)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_run_folder_that_is_gone_ends_the_training(fast_heart: None, attempt: Attempt) -> None:
+    attempts, gone = attempt.path.parent, attempt.run.path / "gone"
+    with Progress(EPOCHS, attempt) as progress:
+        attempts.rename(gone)
+        until(lambda: not hearts())
+        gone.rename(attempts)
+        with pytest.raises(BlurtrainError):
+            progress.tick(epoch=1.0)
+
+
+def test_processes_that_do_not_lead_have_no_heart_and_write_nothing(tmp_path: Path) -> None:
+    with Progress(EPOCHS, None) as progress:
+        assert not hearts()
+        progress.begin(0.0, 0)
+        progress.tick(epoch=1.0)
+        progress.steps(1, 1.0, **VALUES)
+        progress.epoch(1, 1, METRICS, **VALUES)
+        progress.filters(nn.Conv2d(3, 2, 3), 1)
+    assert not list(tmp_path.iterdir())
+
+
+# --- stopwatch ------------------------------------------------------------------------------------------------------
+
+
+class Clock:
     """Goes on as it is told to."""
 
     now = 100.0
