@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import blurtrain
-import jobs
 from blurtrain.errors import JobError
 from blurtrain.parts import source_files, source_folder
 from blurtrain.settings import PRESETS
@@ -48,8 +47,8 @@ def environment(code: Path) -> dict[str, str]:
 
 def own_packages() -> Files:
     """Ours, with the presets."""
-    assert blurtrain.__file__ and jobs.__file__
-    top = {"blurtrain": Path(blurtrain.__file__).parent, "jobs": Path(jobs.__file__).parent, "configs": PRESETS}
+    assert blurtrain.__file__
+    top = {"blurtrain": Path(blurtrain.__file__).parent, "jobs": Path(__file__).parent, "configs": PRESETS}
     top["analysis"] = top["jobs"].parent / "analysis"
     return {
         f"{name}/{path.relative_to(folder)}": path
