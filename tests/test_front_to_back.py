@@ -49,7 +49,7 @@ def test_images_to_report(tree: Path, capsys: pytest.CaptureFixture[str]) -> Non
         headline = json.loads((run / "result.json").read_text())["headline"]
         row = table.loc[run.name]
         assert (row["dataset"], row["regime"]) == ("textures", run.name.split("-")[1])
-        assert row["top1@0"] == pytest.approx(headline["top1@0"], abs=0.01)
+        assert f"{row['top1@0']:.1f} %" in headline
         assert row["top1@0"] * 9 / 100 == pytest.approx(round(row["top1@0"] * 9 / 100), abs=0.01)  # of nine images
     assert table["top1@4"].notna().tolist() == [name == runs[0].name for name in table.index]
-    assert ("textures" in page and "blurry" in page and "data:image/png;base64" in page) or "<svg" in page
+    assert all(word in page for word in ("textures", "clear", "blurry", "timm-resnet18"))
