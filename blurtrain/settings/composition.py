@@ -25,9 +25,14 @@ PRESETS = next(
 )
 
 
-@functools.cache
 def _presets(kind: str) -> dict[str, dict[str, Any]]:
-    return {path.stem: read_yaml(path) for path in sorted((PRESETS / kind).glob("*.yaml"))}
+    return _documents(PRESETS / kind)
+
+
+@functools.cache
+def _documents(folder: Path) -> dict[str, dict[str, Any]]:
+    """The YAML files of a folder, by name; read once."""
+    return {path.stem: read_yaml(path) for path in sorted(folder.glob("*.yaml"))}
 
 
 def compose(document: Mapping[str, Any], where: str) -> Settings:
