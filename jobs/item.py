@@ -1,6 +1,5 @@
 """What waits in a queue: a command of blurtrain for one run, or for several."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,12 +53,12 @@ def training(member: Member, runs: Path) -> Item:
 
 def part_names(settings: Settings) -> tuple[str, ...]:
     """The parts that settings name by import, anywhere in them."""
-    return tuple(sorted({text for text in _texts(json.loads(settings.model_dump_json())) if is_part_name(text)}))
+    return tuple(sorted({text for text in _texts(settings.model_dump()) if is_part_name(text)}))
 
 
 def _texts(document: Any) -> Iterator[str]:
     if isinstance(document, str):
         yield document
-    elif isinstance(document, dict | list):
+    elif isinstance(document, dict | list | tuple):
         for value in document.values() if isinstance(document, dict) else document:
             yield from _texts(value)

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+import jobs
+from blurtrain.data.dataset import Dataset
 from blurtrain.errors import JobError
-from blurtrain.settings import Settings
+from blurtrain.settings import Settings, run_id
+from jobs.grid import Member
 from jobs.item import part_names
 from jobs.snapshot import environment, own_packages, snapshot, source_of
 
@@ -32,7 +35,7 @@ def own_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "mine" / "other.py").write_text("AGE = 'as submitted'\n")
     (folder / "mine" / "parts.py").write_text("from mine.other import AGE\n\n\nclass Thing:\n    age = AGE\n")
     monkeypatch.chdir(folder)
-    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     return folder
 
 
@@ -63,8 +66,34 @@ def test_a_part_that_would_hide_ours_is_refused(own_code: Path) -> None:
 
 
 def test_parts_are_found_anywhere_in_settings(tiny: Callable[..., Settings]) -> None:
-    settings = tiny()
-    assert part_names(settings) == ()
-    network = settings.network.model_copy(update={"architecture": "mine.parts:Thing"})
-    named = settings.model_copy(update={"network": network})
+    assert part_names(tiny()) == ()
+    named = tiny(model="mine", network={"architecture": "mine.parts:Thing"})
     assert part_names(named) == ("mine.parts:Thing",)
+
+
+NETWORK = """
+from torch import nn
+from sizes import WIDTH
+
+
+class Net(nn.Sequential):
+    def __init__(self, classes: int):
+        super().__init__(nn.Conv2d(3, WIDTH, 8, 8), nn.ReLU(), nn.Flatten(), nn.Linear(WIDTH * 64, classes))
+"""
+
+
+@pytest.mark.slow
+def test_runs_of_a_local_grid_train_users_own_code_as_submitted(
+    own_code: Path, prepared: Dataset, tiny: Callable[..., Settings]
+) -> None:
+    (own_code / "sizes.py").write_text("WIDTH = 4\n")
+    (own_code / "nets.py").write_text(NETWORK)
+    short = {"epochs": 1, "warmup_epochs": 0.5}
+    settings = [
+        tiny(seed=seed, model="mine", network={"architecture": "nets.py:Net"}, optimisation=short) for seed in (0, 1)
+    ]
+    members = [Member(run_id(s, prepared.data_id), s) for s in settings]
+    assert len(jobs.submit(members, at_a_time=1)) == 2
+    (own_code / "sizes.py").write_text("raise RuntimeError('edited')\n")
+    rows = jobs.wait(members, report=print)
+    assert [row["state"] for row in rows] == ["done", "done"], rows

@@ -131,6 +131,32 @@ def test_a_grid_is_evaluated_as_jobs(quiet: Cluster, prepared: Dataset, tmp_path
     assert [line for line in done.stderr.splitlines() if line.startswith("blurtrain: ") and broken in line]
 
 
+NETWORK = """
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, classes: int):
+        super().__init__(nn.Conv2d(3, 4, 8, 8), nn.ReLU(), nn.Flatten(), nn.Linear(256, classes))
+"""
+
+
+def test_users_own_code_travels_with_the_jobs(quiet: Cluster, prepared: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "nets.py").write_text(NETWORK)
+    own = {"model": "mine", "network": {"architecture": "nets.py:Net"}}
+    grid = SmallGrid.write(
+        quiet, tmp_path, prepared, regimes=["clear"], epochs=2, where=[{"match": {}, "settings": own}]
+    )
+    planned = grid.rows()
+    assert grid.submit() == 1
+    (tmp_path / "nets.py").write_text("raise RuntimeError('edited since')")
+    (job,) = planned
+    wait("the result", lambda: (grid.runs / job["run_id"] / "result.json").exists(), 120)
+    (code,) = (grid.runs / ".slurm" / "code").iterdir()
+    assert (code / "nets.py").read_text() == NETWORK
+    evaluated = grid.call("evaluate", "evaluation.sigmas=[0,4]", "--wait")
+    assert evaluated.returncode == 1 and "edited since" in evaluated.stderr  # a new submission, of code as it is now
+
+
 # --- nodes --------------------------------------------------------------------------------------------------------
 
 
