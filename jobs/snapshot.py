@@ -48,14 +48,9 @@ def environment(code: Path) -> dict[str, str]:
 def own_packages() -> Files:
     """Ours, with the presets."""
     assert blurtrain.__file__
-<<<<<<< HEAD
-    top = {"blurtrain": Path(blurtrain.__file__).parent, "jobs": Path(__file__).parent, "configs": PRESETS}
-    top["analysis"] = top["jobs"].parent / "analysis"
-=======
     here = Path(__file__).parent
     top = {"blurtrain": Path(blurtrain.__file__).parent, "jobs": here, "analysis": here.parent / "analysis",
            "configs": PRESETS}  # fmt: skip
->>>>>>> jobs
     return {
         f"{name}/{path.relative_to(folder)}": path
         for name, folder in top.items()
