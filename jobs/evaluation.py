@@ -1,6 +1,6 @@
 """Evaluations as jobs: `blurtrain evaluate` for the done runs of a grid, many runs a job.
 
-<runs>/.evaluations/<item>.json      the runs and options of each job, for as long as it waits or runs
+<runs>/.evaluations/<item>.json      the runs and options of each job
 """
 
 import hashlib
@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from blurtrain.documents import parse_overrides
 from blurtrain.errors import JobError
 from blurtrain.files import read_json, write_json
-from blurtrain.parts import is_part_name
 from blurtrain.run import Run
 from jobs.backend import Backend, backends
 from jobs.backend import submit as submit_items
@@ -33,23 +33,22 @@ def submit(
     measures: Sequence[str] = (),
     data: Path | None = None,
 ) -> list[str]:
-    """Start what evaluates those members that are done; returns the ids of all jobs that are at it, also of those that
-    were on their way before. Raises JobError where no run is done."""
+    """Start what evaluates those members that are done; returns the ids of all jobs that do, also of those that were on
+    their way before. Raises JobError where no run is done, SettingsError for what is no override."""
     runs = backend.runs
     done = [m for m in members if Run(runs / m.run_id).result() is not None]
     if not done:
         raise JobError(f"{runs}: none of these {len(members)} runs is done, so none can be evaluated")
-    options = [*(word for name in measures for word in ("--measure", name)), *overrides]
-    if data is not None:
-        options.append(f"data.root={json.dumps(str(data.resolve()))}")
+    options = [] if data is None else [f"data.root={json.dumps(str(data.resolve()))}"]
+    options = [*options, *overrides, *(word for name in measures for word in ("--measure", name))]
     before = {item: found["runs"] for item, found in under_way(runs).items() if found["options"] == options}
     taken = {run_id for ids in before.values() for run_id in ids}
-    parts = {name for name in measures if is_part_name(name)}
+    parts = set(part_names([*measures, parse_overrides(overrides)]))
     items = []
     for resources, some in _groups([m for m in done if m.run_id not in taken], backend.jobs_at_a_time(cluster)):
         command = ("evaluate", *(str(runs.resolve() / m.run_id) for m in some), *options)
         digest = hashlib.sha256("\0".join(command).encode()).hexdigest()[:12]
-        names = parts.union(*(part_names(m.settings) for m in some))
+        names = parts.union(*(part_names(m.settings.model_dump()) for m in some))
         items.append(Item(f"evaluate-{digest}", command, resources, parts=tuple(sorted(names))))
         (runs / ".evaluations").mkdir(exist_ok=True)
         content = {"runs": [m.run_id for m in some], "options": options}
