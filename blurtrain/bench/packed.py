@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from blurtrain.bench import synchronise
-from blurtrain.bench.train import Bench, Pipeline, opened
+from blurtrain.bench.train import SIGMA, Bench, Pipeline, opened
 from blurtrain.data.dataset import Dataset
 from blurtrain.errors import BlurtrainError
 from blurtrain.settings import Settings
@@ -93,14 +93,14 @@ def _train(pipe: Connection, settings: Settings, dataset: Dataset, device: torch
     try:
         pipeline = Pipeline(settings, dataset, device, deterministic)
         for _ in range(WARM_UP_STEPS):
-            pipeline.step(pipeline.sigma)
+            pipeline.step(SIGMA)
         synchronise(device)
         pipe.send(0.0)
         while True:
             seconds, images = pipe.recv(), 0
             began = time.perf_counter()
             while time.perf_counter() - began < seconds:
-                pipeline.step(pipeline.sigma)
+                pipeline.step(SIGMA)
                 images += settings.optimisation.batch_size
             synchronise(device)  # some steps may still be queued; their time counts
             pipe.send(images / (time.perf_counter() - began))
