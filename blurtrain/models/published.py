@@ -125,9 +125,8 @@ def _publisher(architecture: str) -> Publisher:
 
 
 def _of_torchvision(architecture: str) -> Publisher:
+    from blurtrain.models import torchvision_ops  # noqa: F401, I001  (before torchvision)
     from torchvision.models import get_model_weights, list_models
-
-    from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision)
 
     name = architecture.removeprefix("torchvision/").replace("-", "")
     if name not in list_models():
