@@ -97,7 +97,7 @@ def _train(training: Training, environment: dict[str, str], log: Path) -> None:
 
 
 def _arm(point: str, n: int, number: int) -> None:
-    """Let this process signal itself before the n-th call of what stands at `point`."""
+    """Let this process signal itself before the n-th call of what stands at `point` (at "saved": after it)."""
     from blurtrain.data.augment import Transform
     from blurtrain.run import Run
     from blurtrain.training import checkpoint
@@ -113,7 +113,7 @@ def _arm(point: str, n: int, number: int) -> None:
     points: dict[str, tuple[Any, str, Callable[..., None]]] = {
         "step": (Learner, "step", die),
         "save": (checkpoint, "publish", half_a_file),
-        "saved": (checkpoint, "_newest_first", die),  # the first time as it looks for one to go on from
+        "saved": (checkpoint, "publish", die),
         "evaluation": (Transform, "resized", die),
         "result": (Run, "finish", die),
     }
@@ -122,9 +122,12 @@ def _arm(point: str, n: int, number: int) -> None:
 
     def watched(*arguments: Any, **named: Any) -> Any:
         calls[0] += 1
-        if calls[0] == n:
+        if calls[0] == n and point != "saved":
             act(*arguments)
-        return original(*arguments, **named)
+        outcome = original(*arguments, **named)
+        if calls[0] == n and point == "saved":
+            act(*arguments)
+        return outcome
 
     setattr(owner, name, watched)
 

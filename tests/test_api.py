@@ -17,6 +17,7 @@ from blurtrain.data.dataset import Dataset
 from blurtrain.errors import DataError, SettingsError, TrainingError
 from blurtrain.settings import Settings, dump
 
+ROOT = Path(__file__).parents[1]
 SHORT = {"epochs": 1, "warmup_epochs": 0}
 HEAVY = {"torch", "numpy", "pydantic", "yaml", "scipy", "pandas", "matplotlib"}
 
@@ -58,6 +59,15 @@ def test_prepare(tree: Path, prepared: Dataset, tmp_path: Path) -> None:
         blurtrain.prepare(tree, "mine", tmp_path, resolutoin=64)
     with pytest.raises(DataError):
         blurtrain.prepare(tmp_path / "nothing", "mine", tmp_path)
+
+
+def test_a_script_needs_no_main_guard(tree: Path, tmp_path: Path) -> None:
+    """The processes that decode images do not run it again."""
+    script = tmp_path / "script.py"
+    script.write_text("import sys, blurtrain\nprint(blurtrain.prepare(*sys.argv[1:], resolution=64).name, __file__)\n")
+    command = [sys.executable, script, tree, "mine", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)})
+    assert done.stdout == f"mine {script}\n", done.stderr
 
 
 def test_the_same_run_from_a_file_a_mapping_and_settings(tiny: Callable[..., Settings], tmp_path: Path) -> None:

@@ -80,13 +80,18 @@ class PixelStore:
     def encoding(self) -> Encoding:
         return "raw" if self._tables[0]["image"]["mode"][0] == MODES["raw"] else "jpg"
 
+    @property
+    def extents(self) -> NDArray[np.void]:
+        """Where in the file each image lies: its number `sample`, the first byte `pointer`, and how many `bytes`."""
+        return self._tables[1]
+
     def __len__(self) -> int:
         return len(self._tables[0])
 
     def read(self, indices: NDArray[np.integer], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """Pixels [len(indices), size, size, 3], read without FFCV, and into `out` (contiguous) where that is given."""
         pixels = np.empty((len(indices), self.size, self.size, 3), np.uint8) if out is None else out
-        extents, raw = self._tables[1], self.encoding == "raw"
+        extents, raw = self.extents, self.encoding == "raw"
         with self.beton.open("rb", buffering=0) as file:
             for index, row in zip(indices, pixels, strict=True):
                 _, start, length = extents[index].tolist()

@@ -302,7 +302,7 @@ def flip(path: Path, offset: int) -> None:
 
 @pytest.mark.parametrize("image", [0, 17, 41])
 def test_one_flipped_bit_of_a_pixel_is_found(copy: Dataset, image: int) -> None:
-    pointer = int(copy.store._tables[0]["image"]["pointer"][image])
+    pointer = int(copy.store.extents["pointer"][image])
     flip(copy.store.beton, pointer + 73 * 73 * 3 - 1)
     path = copy.store.rows[image]["path"]
     with pytest.raises(DataError, match=rf"pixels of image {image} \({path}\) are damaged"):
@@ -320,7 +320,7 @@ def test_a_damaged_table_of_images_is_found(copy: Dataset, field: str) -> None:
 
 def test_a_store_cut_short_is_found(copy: Dataset) -> None:
     whole = copy.store.beton.stat().st_size
-    for length in (whole - 1, int(copy.store._tables[0]["image"]["pointer"].max()) + 100, 3000, 10, 0):
+    for length in (whole - 1, int(copy.store.extents["pointer"].max()) + 100, 3000, 10, 0):
         os.truncate(copy.store.beton, length)
         with pytest.raises(DataError, match=r"pixels\.beton: cannot be read: .*; prepare the dataset again"):
             open_dataset(copy.folder.parent, copy.name).check()

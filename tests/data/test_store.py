@@ -180,7 +180,7 @@ def changed(dataset: Dataset, content: bytes, offset: int) -> PixelStore:
 
 @pytest.mark.parametrize("image", [0, 41])
 def test_a_damaged_jpeg_is_found(copy: Dataset, image: int) -> None:
-    _, start, length = copy.store._tables[1][image].tolist()
+    _, start, length = copy.store.extents[image].tolist()
     path = copy.store.rows[image]["path"]
     whole = copy.store.beton.read_bytes()[start : start + length]
     store = changed(copy, bytes([whole[length // 2] ^ 0x55]), start + length // 2)
@@ -192,7 +192,7 @@ def test_a_damaged_jpeg_is_found(copy: Dataset, image: int) -> None:
 
 
 def test_extents_that_do_not_fit_are_found_before_anyone_follows_them(copy: Dataset) -> None:
-    extents, whole = copy.store._tables[1], copy.store.beton.read_bytes()
+    extents, whole = copy.store.extents, copy.store.beton.read_bytes()
     place = whole.index(extents[:1].tobytes())
     for value in (2**40, 2**63):
         store = changed(copy, int(value).to_bytes(8, "little"), place + 16)

@@ -69,7 +69,7 @@ def saved_steps(run: Run) -> list[int]:
         ("step", 1),  # before anything is saved
         ("step", STEPS + 2),  # inside an epoch
         ("save", STEPS + 1),  # half of a checkpoint is written
-        ("saved", STEPS + 1),  # a checkpoint is whole, the older ones are not removed yet
+        ("saved", STEPS),  # a checkpoint is whole, the older ones are not removed yet
         ("evaluation", 2),
         ("result", 1),  # all is measured, nothing is published
     ],

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from blurtrain.data import jpeg
 from blurtrain.data.beton import BetonWriter, Encoding
 from blurtrain.data.preparation.decode import read
+from blurtrain.data.preparation.pool import without_script
 from blurtrain.data.store import PixelStore, checksum
 from blurtrain.errors import DataError
 
@@ -122,7 +123,8 @@ def _encoded(
     done = 0
     with ProcessPoolExecutor(workers, multiprocessing.get_context("forkserver")) as pool:
         encode = partial(_encode, size=size, jpeg_quality=jpeg_quality)
-        work = pool.map(encode, [source / p for p in paths], chunksize=16)
+        with without_script():
+            work = pool.map(encode, [source / p for p in paths], chunksize=16)
         try:
             for image in tqdm(work, total=len(paths), desc="decoding", unit="img", disable=None):
                 done += 1

@@ -1,0 +1,21 @@
+"""Processes that share the work of preparing."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def without_script() -> Iterator[None]:
+    """Processes that are started in here do not run the user's script again.
+
+    multiprocessing imports it anew in each, for what may be defined there. Nothing of ours is, and a script of a few
+    lines, `blurtrain.prepare(...)` among them, has no `if __name__ == "__main__":`.
+    """
+    main = sys.modules["__main__"]
+    kept = {name: main.__dict__.pop(name) for name in ("__file__", "__spec__") if name in main.__dict__}
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        main.__dict__.update(kept)
