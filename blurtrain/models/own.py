@@ -69,7 +69,7 @@ def _model(parameters: list[inspect.Parameter], any_other: bool) -> type[BaseMod
         warnings.simplefilter("ignore", UserWarning)  # of names that pydantic's own methods have, too
         try:
             fields: Any = {name: (types[name], defaults[name]) for name in types}
-            arguments = create_model("Arguments", __base__=base, **fields)
+            arguments: Any = create_model("Arguments", __base__=base, **fields)
             arguments.model_rebuild()
         except (PydanticUserError, NameError):
             fields = {name: (Any, defaults[name]) for name in types if not name.startswith("_")}
