@@ -20,9 +20,31 @@ def cores() -> set[int]:
 
 def ask_for_determinism() -> None:
     """Ask torch for algorithms that give the same bits each time, where it has them, for the whole process."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be deterministic
+    os.environ.setdefault(_WORKSPACE, ":4096:8")  # what cuBLAS needs to be deterministic
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False
+
+
+@contextlib.contextmanager
+def state_kept() -> Iterator[None]:
+    """Put back afterwards what a training or an evaluation changes in torch for the whole process: deterministic
+    algorithms, the number of threads, and the random state."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark, threads, workspace = torch.backends.cudnn.benchmark, torch.get_num_threads(), os.environ.get(_WORKSPACE)
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    try:
+        with torch.random.fork_rng(gpus):
+            yield
+    finally:
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.backends.cudnn.benchmark = benchmark
+        torch.set_num_threads(threads)
+        if workspace is None:
+            os.environ.pop(_WORKSPACE, None)
+
+
+_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
 
 def claim_device(local_rank: int = 0) -> torch.device:

@@ -22,7 +22,6 @@ from blurtrain.device import claim_device, cores
 from blurtrain.errors import TrainingError
 from blurtrain.files import publish, read_json
 from blurtrain.run import RENDEZVOUS
-from blurtrain.settings import Settings
 
 PATIENCE = timedelta(minutes=10)
 """How long one process waits for the others before it gives the run up."""
@@ -98,7 +97,7 @@ class Group:
 
 
 @contextlib.contextmanager
-def process_group(settings: Settings, runs: Path, threads: int = 0) -> Iterator[Group]:
+def process_group(runs: Path, threads: int = 0) -> Iterator[Group]:
     """Join the peers that the environment names (nccl on GPUs, gloo else), and leave them at the end.
 
     `threads`: torch's own, 0: as many as this process has cores. Where the launcher names no address (SLURM), the
@@ -187,7 +186,7 @@ def _leave() -> None:
 
 
 class SharedFlags:
-    """Wishes of single processes that all come to know at the same call, without any waiting for the others.
+    """Flags of single processes that all come to know at the same call, without any waiting for the others.
 
     They travel beside the training step, on the processors, and are known one call later.
     """
@@ -198,7 +197,7 @@ class SharedFlags:
         self._pending: tuple[dist.Work, Tensor] | None = None
 
     def __call__(self, *flags: bool) -> list[bool]:
-        """What any process raised at the call before (alone: at this one). A wish that came true is not passed on."""
+        """What any process raised at the call before (alone: at this one). A flag that is known is not passed on."""
         if self._peers is None:
             return list(flags)
         known = self.drain()
@@ -207,7 +206,7 @@ class SharedFlags:
         return known
 
     def drain(self) -> list[bool]:
-        """What was raised at the last call, if nobody has been told yet; leaves nothing on its way."""
+        """What was raised at the last call, if nobody knows it yet; leaves nothing on its way."""
         if self._pending is None:
             return self._none
         work, wanted = self._pending

@@ -7,6 +7,7 @@
         checkpoints/              see blurtrain.training.checkpoint
         evaluations/              <measure>-<hash>.json, also the cache of measures
         weights.safetensors       the final epoch
+        best.safetensors          the best one on the val split, where asked for
         result.json               published last; its presence means done
         tensorboard/
 
@@ -20,7 +21,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,9 @@ from typing import Any
 from blurtrain import __version__
 from blurtrain.errors import BlurtrainError, RunError, Stopped, Superseded
 from blurtrain.files import publish, publish_once, read_json, unwritable, write_json
-from blurtrain.settings import DEFAULT_MODEL, Settings, dump, load_resolved
+from blurtrain.log_file import LogFile
+from blurtrain.parts import source_hash
+from blurtrain.settings import DEFAULT_MODEL, Settings, dump, load_resolved, part_names
 
 STALE_SECONDS = 60.0
 """A heartbeat older than this means that its process is gone or stuck."""
@@ -55,6 +58,15 @@ class Run:
     @property
     def weights(self) -> Path:
         return self.path / "weights.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """Weights of the epoch that was the best on the val split, where `validation.keep_best` asks for them."""
+        return self.path / "best.safetensors"
+
+    def stage(self, epoch: int) -> Path:
+        """Weights after so many epochs, of those that `checkpoints.keep_epochs` names."""
+        return self.checkpoints / f"epoch-{epoch:04d}.safetensors"
 
     @property
     def settings(self) -> Settings:
@@ -170,11 +182,28 @@ def runs_at(path: Path) -> list[Path]:
     raise RunError(f"{path}: is no run directory, and holds none")
 
 
+def existing(runs: Path) -> set[str]:
+    """The names of what lies in the folder of runs; nothing where there is no such folder."""
+    try:
+        return {path.name for path in runs.iterdir()}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+
+
 def former_id(run_id: str, settings: Settings) -> str:
     """The id that this run had before models took their name from a network that is given alone: all such runs were
     called by the default's name. The hash, and so the run, is the same."""
     names, digest = run_id.rsplit(f"-{settings.model}-s{settings.seed}-", 1)
     return f"{names}-{DEFAULT_MODEL}-s{settings.seed}-{digest}"
+
+
+def as_begun(run_id: str, settings: Settings, names: Container[str]) -> tuple[str, Settings]:
+    """The id and settings under which this run was begun, where `names` lie in its folder of runs (see `existing`): the
+    former ones (see `former_id`) if only those are there."""
+    former = former_id(run_id, settings)
+    if run_id in names or former not in names:
+        return run_id, settings
+    return former, settings.model_copy(update={"model": DEFAULT_MODEL})
 
 
 RENDEZVOUS = "BLURTRAIN_RENDEZVOUS"
@@ -206,12 +235,7 @@ class Attempt:
         self.path = run.path / "attempts" / f"{number:04d}"
         self._sequence, self._progress = 0, dict[str, Any]()
         self._journal = (self.path / "journal.jsonl").open("a")
-        self._log = logging.FileHandler(self.path / "log.txt")
-        self._log.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk: not worth a traceback
-        self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logger = logging.getLogger("blurtrain")
-        logger.addHandler(self._log)
-        logger.setLevel(min(logger.level or logging.INFO, logging.INFO))
+        self._log = LogFile(self.path / "log.txt")
         publish(self.path / "settings.yaml", dump(settings))
         write_json(
             self.path / "origin.json",
@@ -221,9 +245,18 @@ class Attempt:
                 "job": slurm_job(),
                 "data_id": data_id,
                 "version": __version__,
+                "sources": {name: source_hash(name) for name in part_names(settings)},
                 "command": sys.argv,
             },
         )
+
+    def changed_sources(self) -> list[str]:
+        """The user's own parts whose source is another than in the attempt before."""
+        before = [folder for folder in self.run.attempts() if int(folder.name) < self.number]
+        if not before:
+            return []
+        then, now = ((read_json(f / "origin.json") or {}).get("sources", {}) for f in (before[-1], self.path))
+        return [name for name in now if then.get(name, now[name]) != now[name]]
 
     def check(self) -> None:
         """Raise Superseded if a newer attempt has begun, RunError if the run has been removed."""
@@ -266,7 +299,6 @@ class Attempt:
         """Close the journal and the log, and let the heartbeat say that it was the last."""
         with contextlib.suppress(OSError, BlurtrainError):
             self.beat(**{**self._progress, "ended": True})
-        logging.getLogger("blurtrain").removeHandler(self._log)
         for file in (self._log, self._journal):
             with contextlib.suppress(OSError):  # what a full disk has not taken
                 file.close()

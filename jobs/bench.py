@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from blurtrain.errors import JobError
+from jobs.backend import submit
 from jobs.cluster import read_cluster
-from jobs.grid import expand, read_grid
+from jobs.grid import declared
+from jobs.item import training
 from jobs.scheduler import last_line, queue
-from jobs.slurm import submit
+from jobs.slurm import Slurm
 from jobs.submissions import submissions
 
 SUBMIT = "import sys; from jobs.bench import submit_true; submit_true(*sys.argv[1:])"
@@ -28,7 +30,7 @@ def bench_grid(cluster: str, runs: Path, count: int, max_array: int, repeats: in
 
     `max_array`: tasks of one array, 0: as many as the cluster takes. Leaves neither jobs nor files. Raises JobError.
     """
-    read_cluster(cluster)  # a mistake is told before anything is written
+    read_cluster(cluster)  # a mistake is reported before anything is written
     runs.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=runs.resolve()) as name:
         folder = Path(name)
@@ -77,9 +79,10 @@ def submit_true(grid: str, runs: str, cluster: str, max_array: str) -> None:
     """Submit all runs of a grid, with `true` in the place of Python; prints how many jobs, in how many arrays."""
     profile = read_cluster(cluster)
     profile = profile.model_copy(update={"max_array": int(max_array) or profile.max_array})
-    members = submit(expand(read_grid(Path(grid)), grid), Path(runs), profile, python="true")
+    slurm = Slurm(Path(runs), python="true")
+    items = submit([training(m, slurm.runs) for m in declared(Path(grid), slurm.runs)], slurm, profile)
     (jobs,) = Path(runs).glob(".slurm/*/jobs.json")
-    print(f"{len(members)} jobs in {len(json.loads(jobs.read_text()))} arrays")
+    print(f"{len(items)} jobs in {len(json.loads(jobs.read_text()))} arrays")
 
 
 def _call(*command: str) -> str:

@@ -67,7 +67,7 @@ class Cluster(Section):
     """As `sbatch --mem-per-gpu` takes it, e.g. 100G; None: what the cluster gives."""
     minutes: int = Field(24 * 60, ge=1)
     signal_seconds: int = Field(120, ge=1)
-    """So long before the time limit a run is told to save and stop; it then waits in the queue for its next turn."""
+    """So long before the time limit a run is asked to save and stop; it then waits in the queue to go on."""
     start_seconds: int = Field(300, ge=10)
     """So long the processes of a job may take to be started on its nodes; then it goes back into the queue."""
     at_a_time: int = Field(0, ge=0)
@@ -100,13 +100,13 @@ class Cluster(Section):
         return wanted.model_copy(update={k: v for k, v in open_.items() if getattr(wanted, k) is None})
 
 
-def check_resources(wanted: Resources, batch_size: int, cluster: Cluster, where: str) -> None:
+def check_resources(wanted: Resources, batch_size: int | None, cluster: Cluster, where: str) -> None:
     """Raise JobError where a run asks for what the cluster does not have, or for what does not fit together."""
     if wanted.gpus > cluster.gpus_per_node:
         raise JobError(f"{where}: resources.gpus={wanted.gpus} a node, but the cluster's have {cluster.gpus_per_node}")
     if wanted.pack > 1 and (wanted.nodes, wanted.gpus) != (1, 1):
         raise JobError(f"{where}: resources.pack={wanted.pack} is for runs of 1 node and 1 GPU only")
-    if batch_size % wanted.world:
+    if batch_size is not None and batch_size % wanted.world:
         raise JobError(
             f"{where}: optimisation.batch_size={batch_size} cannot be shared evenly by {wanted.world} processes "
             f"({wanted.nodes} nodes x {wanted.tasks}); change resources.nodes or resources.gpus"

@@ -19,7 +19,7 @@ LOOKED_AT = 5
 
 @dataclass(frozen=True)
 class Cost:
-    """`gpu_hours` of training for `known` runs; of `unknown` ones nobody can tell."""
+    """`gpu_hours` of training for `known` runs; of `unknown` ones the cost is not known."""
 
     gpu_hours: float
     known: int

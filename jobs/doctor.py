@@ -12,8 +12,8 @@ from blurtrain.errors import JobError
 from blurtrain.files import read_json
 from jobs import probe, scheduler
 from jobs.cluster import Cluster, Resources
-from jobs.slurm import refused_words, sbatch_parameters
-from jobs.snapshot import snapshot
+from jobs.sbatch import parameters, refusals_in_one_line
+from jobs.snapshot import own_packages, snapshot
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def examine(cluster: Cluster, runs: Path, data: Path, seconds: float) -> Iterato
     yield Check("SLURM", True, f"{version}, partition {cluster.partition or 'by default'}")
     try:
         scheduler.ask("sacct", "--allocations", "--noheader", "--starttime=now-1minutes", seconds=30)
-        yield Check("accounting", True, "sacct answers: failed and cancelled jobs can be told apart")
+        yield Check("accounting", True, "sacct answers: failed and cancelled jobs can be distinguished")
     except JobError as error:
         yield Check("accounting", False, f"{error}; status knows only what runs wrote themselves")
     try:
@@ -75,9 +75,9 @@ def _submit(folder: Path, wanted: Resources, runs: Path, data: Path, cluster: Cl
     from submitit import SlurmExecutor
 
     executor = SlurmExecutor(folder / "job")
-    code = snapshot(runs / ".slurm" / "code")
-    executor.update_parameters(**sbatch_parameters(f"blurtrain{folder.name}", wanted, 1, runs, cluster, code))
-    with refused_words(cluster):
+    code = snapshot(runs / ".slurm" / "code", own_packages())
+    executor.update_parameters(**parameters(f"blurtrain{folder.name}", wanted, 1, runs, cluster, code))
+    with refusals_in_one_line(cluster):
         return str(executor.submit(probe.job, folder, wanted.nodes, wanted.gpus, runs, data).job_id)
 
 
@@ -105,7 +105,7 @@ def _await(folder: Path, job: str, nodes: int, seconds: float) -> tuple[list[Any
 
 def _judge(found: list[Any], nodes: int, data: Path) -> Iterator[Check]:
     problems = [f"{f['node']}: {p}" for f in found for p in f["problems"]]
-    yield Check("nodes (GPUs, room, clock)", not problems, "; ".join(problems))
+    yield Check("nodes (GPUs, free space, clock)", not problems, "; ".join(problems))
     errors = [f"{f['node']}: {f['error']}" for f in found if "error" in f]
     files = [f["files"] for f in found if "files" in f]
     alike = len(files) == nodes and all(f["seen"] for f in files)

@@ -23,9 +23,10 @@ from blurtrain.data.dataset import Dataset, datasets, open_dataset
 from blurtrain.data.preparation import Recipe
 from blurtrain.documents import merge, read_yaml
 from blurtrain.errors import SettingsError, nearest
-from blurtrain.run import former_id
+from blurtrain.parts import look_beside
+from blurtrain.run import as_begun, existing
 from blurtrain.schema import validate
-from blurtrain.settings import DEFAULT_MODEL, Settings, compose, run_ids
+from blurtrain.settings import Settings, compose, run_ids
 from jobs.cluster import DEFAULT, Resources
 
 
@@ -66,8 +67,9 @@ class Member:
 
 
 def read_grid(path: Path) -> Grid:
-    """Read a grid file; raises SettingsError for anything unknown or mistyped."""
-    grid: Grid = validate(_laid_over_its_base(path), str(path), Grid)
+    """Read a grid file; raises SettingsError for anything unknown or mistyped. Users' own code is found beside it."""
+    grid: Grid = validate(_merged_with_base(path), str(path), Grid)
+    look_beside(path)
     for axis, values in grid.axes.items():
         if not values:
             raise SettingsError(f"{path}: axes.{axis}: has no values")
@@ -80,14 +82,14 @@ def read_grid(path: Path) -> Grid:
     return grid
 
 
-def _laid_over_its_base(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+def _merged_with_base(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     document = read_yaml(path)
     base = document.pop("extends", None)
     if base is None:
         return document
     if not isinstance(base, str) or path in above:
         raise SettingsError(f"{path}: extends: must name another grid file, which does not extend this one")
-    below = _laid_over_its_base(path.parent / base, (*above, path))
+    below = _merged_with_base(path.parent / base, (*above, path))
     first, then = below.get("where"), document.get("where")
     if isinstance(first, list) and isinstance(then, list):
         document["where"] = first + then
@@ -139,17 +141,14 @@ def shortfalls(members: Sequence[Member]) -> list[str]:
     return [f"{line} ({runs} run{'s' * (runs != 1)})" for line, runs in found.items()]
 
 
-def as_begun(members: Sequence[Member], runs: Path) -> list[Member]:
-    """The members, each by the id under which it was begun in this folder of runs (see `run.former_id`)."""
-    here = {path.name for path in runs.iterdir()} if runs.is_dir() else set[str]()
-    begun = []
-    for member in members:
-        former = former_id(member.run_id, member.settings)
-        if member.run_id not in here and former in here:
-            settings = member.settings.model_copy(update={"model": DEFAULT_MODEL})
-            member = Member(former, settings, member.resources)
-        begun.append(member)
-    return begun
+def declared(path: Path, runs: Path, data: Path | None = None) -> list[Member]:
+    """The runs that a grid file declares, each by the id under which it was begun in this folder of runs.
+
+    Raises what `read_grid` and `expand` do.
+    """
+    names = existing(runs)
+    members = expand(read_grid(path), str(path), data)
+    return [Member(*as_begun(m.run_id, m.settings, names), m.resources) for m in members]
 
 
 def _compose(

@@ -1,8 +1,8 @@
-"""A node's look at itself before a run is started on it: `python -m jobs.node GPUS RUNS`, once on each node of a job.
+"""A node's check of itself before a run is started on it: `python -m jobs.node GPUS RUNS`, once on each node of a job.
 
 Prints a line for whatever makes the node unfit; the job then goes elsewhere, and for a day the node is named in
-<runs>/.slurm/nodes/ and left out by new jobs, unless somebody removes its file. What is wrong with the folder of runs
-itself would be so on any node: that is printed by another name, and counts as a failure of the run.
+<runs>/.slurm/nodes/ and excluded from new jobs, unless its file is removed. What is wrong with the folder of runs
+itself would be so on any node: that is printed with another mark, and counts as a failure of the run.
 """
 
 import errno
@@ -18,7 +18,7 @@ from typing import Any
 from blurtrain.files import read_json, write_json
 
 NODE, FOLDER = "unfit node", "unfit folder"
-ROOM, LOCAL_ROOM = 2**30, 2**26
+FREE_BYTES, LOCAL_FREE_BYTES = 2**30, 2**26
 """Bytes that must be free in the folder of runs, and in the node's own one for temporary files."""
 CLOCK_SECONDS = 300.0
 """Clocks that differ by more break certificates, SLURM's credentials, and the reading of logs."""
@@ -27,9 +27,9 @@ TRUSTED_AGAIN_SECONDS = 24 * 3600.0
 
 def problems(gpus: int, runs: Path) -> list[tuple[str, str]]:
     """What is wrong here for a run that wants so many GPUs on this node: NODE or FOLDER, and what it is."""
-    found = [(NODE, _missing_gpus(gpus)), (NODE, _full(Path(tempfile.gettempdir()), LOCAL_ROOM))]
+    found = [(NODE, _missing_gpus(gpus)), (NODE, _full(Path(tempfile.gettempdir()), LOCAL_FREE_BYTES))]
     try:
-        found.append((FOLDER, _full(runs, ROOM)))
+        found.append((FOLDER, _full(runs, FREE_BYTES)))
         found.append((NODE, _wrong_clock(runs)))
     except OSError as error:
         whose = FOLDER if error.errno in (errno.ENOSPC, errno.EDQUOT) else NODE
@@ -52,10 +52,10 @@ def _missing_gpus(gpus: int) -> str:
     return ""
 
 
-def _full(folder: Path, room: int) -> str:
+def _full(folder: Path, wanted: int) -> str:
     system = os.statvfs(folder)
     free = system.f_bavail * system.f_frsize
-    return f"{free / 2**20:.0f} MiB are free in {folder}" if free < room else ""
+    return f"{free / 2**20:.0f} MiB are free in {folder}" if free < wanted else ""
 
 
 def _wrong_clock(runs: Path) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from blurtrain.files import publish, publish_once, write_json
 from jobs import node
 from jobs.cluster import Resources
-from jobs.work import srun
+from jobs.slurm_task import srun
 
 PACKAGES = ("blurtrain", "torch", "numpy", "submitit", "pydantic")
 SHARED_SECONDS = 30.0
@@ -60,9 +60,8 @@ def all_reduce(runs: Path, world: int) -> dict[str, Any]:
     import torch
 
     from blurtrain.distributed import process_group
-    from blurtrain.settings import Settings
 
-    with process_group(Settings(dataset="probe", regime="probe"), runs) as group:
+    with process_group(runs) as group:
         total = group.sum(torch.full((1,), float(group.rank + 1), device=group.device))
         right = total.item() == world * (world + 1) / 2
         backend = "nccl" if group.device.type == "cuda" else "gloo"

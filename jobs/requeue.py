@@ -1,4 +1,4 @@
-"""A job and its own place in SLURM's queue: its time limit, and how it goes back to wait for another turn."""
+"""A job and its own place in SLURM's queue: its time limit, and how it requeues itself."""
 
 import math
 import os
@@ -29,7 +29,7 @@ def time_limit() -> float | None:
 
 
 def requeue_job(why: str, without: Sequence[str] = ()) -> str:
-    """Put this job back into the queue, unless it is no longer ours to say; not on the nodes `without`.
+    """Put this job back into the queue, unless SLURM has done something else with it; not on the nodes `without`.
 
     Returns `why`, and how it went. Raises JobError where SLURM does not answer for minutes.
     """

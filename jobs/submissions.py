@@ -1,17 +1,16 @@
 """What was submitted to SLURM from a folder of runs, as it stands on disk: enough to find every job again, whatever
 happened to whoever submitted it.
 
-    <runs>/.slurm/lock                      held (flock) while somebody submits
     <runs>/.slurm/code/<hash>/              copies of the code, see jobs.snapshot
     <runs>/.slurm/nodes/<node>.json         nodes that failed a job's check of them, see jobs.node
     <runs>/.slurm/<stamp>/                  one submission
-        plan.json                           its arrays, by name, and the runs of each task; written before any sbatch
+        plan.json                           its arrays, by name, and the items of each task; written before any sbatch
         jobs.json                           the job id of each array; written once SLURM has them all, on hold
-        released                            written once they were let go
-        abandoned                           instead of the last two: cut short, or refused; none of its jobs may begin
-        cancelled/<run id>                  by `grid cancel`
-        failures/<run id>.json              how often the run failed, moved, was cut short since it last came forward
-        settings/, logs/<run id>.log        what the jobs write, submitit's files in <array name>/
+        released                            written once they were released
+        abandoned                           instead of the last two: interrupted, or refused; none of its jobs may begin
+        cancelled/<item>                    by `grid cancel`
+        failures/<item>.json                how often it failed, moved, reached its time limit since its last progress
+        settings/, logs/<item>.log          what the jobs write, submitit's files in <array name>/
 """
 
 import json
@@ -33,7 +32,7 @@ class Array:
     name: str
     resources: Resources
     tasks: tuple[tuple[str, ...], ...]
-    """The run ids of each task: one, or as many as share a GPU."""
+    """The items of each task: one, or as many as share a GPU."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Submission:
     released: bool = False
     abandoned: bool = False
     cancelled: frozenset[str] = frozenset()
-    """Runs that were cancelled by `grid cancel`."""
+    """Items that were cancelled by `grid cancel`."""
 
     @classmethod
     def begin(

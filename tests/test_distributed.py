@@ -87,7 +87,7 @@ def test_half_an_environment_is_refused_in_one_line(
 def test_alone_nobody_is_waited_for(tmp_path: Path) -> None:
     before = torch.get_num_threads()
     try:
-        with process_group(SETTINGS, tmp_path, threads=1) as group:
+        with process_group(tmp_path, threads=1) as group:
             assert (group.rank, group.world, group.is_main, torch.get_num_threads()) == (0, 1, True, 1)
             assert group.cores == len(os.sched_getaffinity(0))
             assert group.sum(torch.tensor([2.5])).tolist() == [2.5]
@@ -95,7 +95,7 @@ def test_alone_nobody_is_waited_for(tmp_path: Path) -> None:
             flags = SharedFlags(group, flags=2)
             assert [flags(True, False), flags(False, False)] == [[True, False], [False, False]]
             assert flags.drain() == [False, False]
-        with process_group(SETTINGS, tmp_path):
+        with process_group(tmp_path):
             assert torch.get_num_threads() == len(os.sched_getaffinity(0))
     finally:
         torch.set_num_threads(before)
@@ -152,7 +152,7 @@ def two_tasks() -> list[dict[str, str]]:
 
 
 def conversation(runs: Path, rank: int) -> dict[str, Any]:
-    with process_group(SETTINGS, runs) as group:
+    with process_group(runs) as group:
         assert group.rank == rank
         mine = torch.tensor([rank + 1.0, 10.0], dtype=torch.float64)
         return {
@@ -215,7 +215,7 @@ def shares(runs: Path, rank: int) -> list[list[int]]:
 
     def join() -> None:
         os.environ["SLURM_STEP_ID"] = str(len(told))
-        with process_group(SETTINGS, runs) as group:
+        with process_group(runs) as group:
             told.append([group.cores, torch.get_num_threads()])
 
     join()
@@ -238,7 +238,7 @@ def test_cores_are_shared_by_those_that_may_use_the_same_ones(tmp_path: Path) ->
 
 
 def join(runs: Path, rank: int) -> None:
-    with process_group(SETTINGS, runs):
+    with process_group(runs):
         pass
 
 

@@ -14,19 +14,19 @@ def medians(
     device: torch.device,
     repeats: int = 5,
     enough: float = 4.0,
-    tell: Callable[[str], object] = lambda _: None,
+    report: Callable[[str], object] = lambda _: None,
 ) -> dict[str, float]:
     """Median milliseconds of each function, after one warm-up, all taking turns; synchronised on a GPU.
 
-    A function that has taken more than `enough` seconds by itself drops out of the later rounds. `tell` is told what
+    A function that has taken more than `enough` seconds by itself drops out of the later rounds. `report` gets what
     is going on.
     """
     times: dict[str, list[float]] = {name: [] for name in functions}
     for name, function in functions.items():
-        tell(f"warming up: {name}")
+        report(f"warming up: {name}")
         function()
     for turn in range(repeats):
-        tell(f"round {turn + 1} of {repeats}")
+        report(f"round {turn + 1} of {repeats}")
         for name, function in functions.items():
             if sum(times[name]) > 1000 * enough:
                 continue

@@ -158,10 +158,10 @@ def _per_image(device: torch.device, size: int, batch: int, radius: int, repeats
         functions["kornia"] = lambda: kornia.filters.filter2d(images, single, border_type="reflect")
     if (cv2 := _opencv()) is not None and device.type == "cpu":
         pictures = list(images.permute(0, 2, 3, 1).contiguous().numpy())
-        turned = [np.ascontiguousarray(k[::-1, ::-1]) for k in stack]
+        flipped = [np.ascontiguousarray(k[::-1, ::-1]) for k in stack]
         border = cv2.BORDER_REFLECT_101
         functions["opencv"] = lambda: [
-            cv2.filter2D(p, -1, k, borderType=border) for p, k in zip(pictures, turned, strict=True)
+            cv2.filter2D(p, -1, k, borderType=border) for p, k in zip(pictures, flipped, strict=True)
         ]
     exact = np.stack([ndimage.convolve(c, stack[0], mode="mirror") for c in images[0].double().cpu().numpy()])
     row = _row(f"{kind}, a kernel an image", device, "float32", size, batch, radius)

@@ -61,17 +61,17 @@ class Bench:
 
 
 def bench_loader(
-    device: torch.device, bench: Bench, tell: Callable[[str], None] = lambda _: None
+    device: torch.device, bench: Bench, report: Callable[[str], None] = lambda _: None
 ) -> list[dict[str, Any]]:
     """Rows of {what, loader, dtype, colour, erasing, sigma, taps, images_per_second, of_original}.
 
     `of_original` is how many times as fast as the original's way, with the same augmentation and, where there is blur,
     its own kernel. Rows named "... alone" are stages by themselves, of one batch after the other that is already
-    in memory. `tell` is told what is being measured. Raises DataError for images that cannot be used.
+    in memory. `report` gets what is being measured. Raises DataError for images that cannot be used.
     """
     with tempfile.TemporaryDirectory(prefix="blurtrain-bench-") as folder:
         images = Path(folder) / "images"
-        tell(f"{bench.count} images")
+        report(f"{bench.count} images")
         if bench.images:
             _linked(bench.images, images, bench.count)
         else:
@@ -79,7 +79,7 @@ def bench_loader(
         recipe = Recipe(images=str(images), resolution=bench.resolution, val=0, test=0)
         dataset, _ = prepare(Path(folder) / "data", "bench", recipe)
         torch.set_num_threads(len(cores()))
-        return _measured(images, dataset, device, bench, tell)
+        return _measured(images, dataset, device, bench, report)
 
 
 def _linked(source: Path, folder: Path, count: int) -> None:
@@ -108,7 +108,7 @@ def _photographs(folder: Path, count: int) -> None:
 
 
 def _measured(
-    images: Path, dataset: Dataset, device: torch.device, bench: Bench, tell: Callable[[str], None]
+    images: Path, dataset: Dataset, device: torch.device, bench: Bench, report: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     functions: dict[str, Callable[[], object]] = {}
@@ -138,7 +138,7 @@ def _measured(
     for what, about, function in _stages(dataset, device, bench, order, sigma):
         add(function, what, **about)
     speeds = dict(zip(functions, rows, strict=True))
-    for name, milliseconds in medians(functions, device, bench.repeats, enough=60, tell=tell).items():
+    for name, milliseconds in medians(functions, device, bench.repeats, enough=60, report=report).items():
         speeds[name]["images_per_second"] = round(1000 * len(order) / milliseconds, 1)
     return [{**row, "of_original": _of_original(row, rows)} for row in rows]
 

@@ -94,7 +94,8 @@ class Pipeline:
             ask_for_determinism()
         torch.set_num_threads(len(cores()))
         network = build(settings.network.architecture, len(dataset.classes))
-        self.device, self.learner = device, Learner(network, settings, Group(0, 1, device))
+        group = Group(0, 1, device)
+        self.device, self.learner = device, Learner(network, settings.optimisation, settings.precision, group)
         self.transform = Transform.of(settings, dataset)
         self.source = self._endless(settings, dataset)
 

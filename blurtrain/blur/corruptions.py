@@ -149,13 +149,13 @@ def glass_map(height: int, width: int, severity: int, seed: int, index: int) -> 
     second half of each swap (in NumPy both sides are views): values are copied, which is what is done here.
     ValueError for a severity not in 1..5, or a seed or index that is negative.
     """
-    _, reach, passes = GLASS[_level(severity)]
+    _, reach, iterations = GLASS[_level(severity)]
     draws = _draws(_GLASS_DRAWS, seed, index)
     shape = max(height - 2 * reach, 0), max(width - 2 * reach, 0)
     pixels = np.arange(height * width)
     place = pixels.reshape(height, width)[reach + 1 :, reach + 1 :][: shape[0], : shape[1]].ravel()
     shown = pixels
-    for _ in range(passes):
+    for _ in range(iterations):
         offsets = np.floor(draws.random((len(place), 2)) * 2 * reach).astype(np.int64) - reach
         taken = pixels.copy()
         taken[place] += offsets[:, 0] * width + offsets[:, 1]

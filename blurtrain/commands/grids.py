@@ -11,9 +11,9 @@ from blurtrain.errors import SettingsError
 
 
 def _members(options: argparse.Namespace) -> Any:
-    from jobs.grid import as_begun, expand, read_grid
+    from jobs.grid import declared
 
-    return as_begun(expand(read_grid(options.grid), str(options.grid), options.data), options.runs)
+    return declared(options.grid, options.runs, options.data)
 
 
 def _warn(members: Any) -> None:
@@ -23,9 +23,14 @@ def _warn(members: Any) -> None:
         print(f"warning: {line}", file=sys.stderr)
 
 
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 def _plan(options: argparse.Namespace) -> int:
     from jobs.costs import cost
-    from jobs.status import INTENTS, differing, intent, states, undeclared
+    from jobs.states import INTENTS, intent, states, undeclared
+    from jobs.table import differing
 
     if options.images_per_second is not None and options.images_per_second <= 0:
         raise SettingsError("grid plan: --images-per-second must be more than 0")
@@ -48,7 +53,8 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from jobs.status import pause, states, table
+    from jobs.states import pause, states
+    from jobs.table import table
 
     members = _members(options)
     while True:
@@ -61,84 +67,79 @@ def _status(options: argparse.Namespace) -> int:
     return 0
 
 
-def _cluster(options: argparse.Namespace) -> Any:
-    """The profile that --cluster names, with --at-a-time; raises SettingsError before anything is done."""
-    from jobs.cluster import read_cluster
-    from jobs.submissions import submissions
-
-    if options.at_a_time < 0:
-        raise SettingsError(f"--at-a-time {options.at_a_time}: must be 1 or more, or 0 for the profile's")
-    if options.cluster is None and submissions(options.runs):
-        raise SettingsError(f"{options.runs}: was submitted to SLURM before; say --cluster PROFILE, or --cluster local")
-    cluster = read_cluster(options.cluster or "local")
-    return cluster.model_copy(update={"at_a_time": options.at_a_time}) if options.at_a_time else cluster
-
-
-def _start(cluster: Any, members: Any, runs: Path) -> Any:
-    """Submit these runs to this cluster; those that were."""
-    from jobs import local, scheduler, slurm
-
-    if cluster.scheduler == "slurm":
-        return slurm.submit(members, runs, cluster)
-    if scheduler.installed():  # what waits or runs there is not to be trained here as well
-        members = slurm.missing(members, runs)
-    return local.submit(members, runs, cluster.at_a_time)
-
-
 def _submit(options: argparse.Namespace) -> int:
-    from jobs.status import wait
+    import jobs
 
-    members, cluster = _members(options), _cluster(options)
+    members = _members(options)
     _warn(members)
-    submitted = _start(cluster, members, options.runs)
-    print(f"{len(submitted)} of {len(members)} runs submitted; the others are done or on their way", file=sys.stderr)
+    submitted = jobs.submit(members, runs=options.runs, cluster=options.cluster, at_a_time=options.at_a_time)
+    _to_stderr(f"{len(submitted)} of {len(members)} runs submitted; the others are done or on their way")
     if options.wait:
-        return 0 if wait(members, options.runs, lambda line: print(line, file=sys.stderr)) else 1
+        rows = jobs.wait(members, runs=options.runs, report=_to_stderr)
+        return 0 if all(row["state"] == "done" for row in rows) else 1
     return 0
 
 
 def _retry(options: argparse.Namespace) -> int:
-    from jobs.slurm import cancel
-    from jobs.status import states
+    import jobs
 
-    members, cluster = _members(options), _cluster(options)
-    rows = {row["run_id"]: row for row in states(members, options.runs, must_know=True)}
-    again = set()
-    if options.failed or not options.stale:
-        again |= {run_id for run_id, row in rows.items() if row["state"] == "failed" and not row["submitted"]}
-    if options.stale or not options.failed:
-        again |= {run_id for run_id, row in rows.items() if row["state"] in ("stale", "held")}
-    stuck = {rows[run_id]["job_id"] for run_id in again if rows[run_id]["submitted"]}
-    if stuck:
-        # What shares a GPU with a run that hangs is cancelled with it, and goes on with it.
-        again |= {run_id for run_id, row in rows.items() if row["submitted"] and row["job_id"] in stuck}
-        cancel([m for m in members if rows[m.run_id]["job_id"] in stuck], options.runs, wait=True)
-    submitted = _start(cluster, [m for m in members if m.run_id in again], options.runs) if again else []
-    for member in submitted:
-        print(member.run_id)
-    print(f"{len(submitted)} runs submitted again", file=sys.stderr)
+    submitted = jobs.retry(
+        options.grid,
+        runs=options.runs,
+        data=options.data,
+        cluster=options.cluster,
+        at_a_time=options.at_a_time,
+        failed=options.failed or not options.stale,
+        stale=options.stale or not options.failed,
+    )
+    for run_id in submitted:
+        print(run_id)
+    _to_stderr(f"{len(submitted)} runs submitted again")
     return 0
 
 
+def _evaluate(options: argparse.Namespace) -> int:
+    import jobs
+    from jobs import evaluation
+
+    started = jobs.evaluate(
+        options.grid,
+        options.overrides,
+        measures=options.measure,
+        runs=options.runs,
+        data=options.data,
+        cluster=options.cluster,
+        at_a_time=options.at_a_time,
+    )
+    for job in started:
+        print(job)
+    _to_stderr(f"{len(started)} jobs evaluate the done runs; `blurtrain grid logs JOB` shows what one prints")
+    if not options.wait:
+        return 0
+    failed = evaluation.wait(started, options.runs, _to_stderr)
+    for line in (line for lines in failed.values() for line in lines):
+        _to_stderr(f"blurtrain: {line}")
+    return 1 if failed else 0
+
+
 def _logs(options: argparse.Namespace) -> int:
-    from jobs.logs import find, follow, read
+    from jobs.output import find, follow, read
 
     run_id = find(options.runs, options.run)
     shown = None
     for log, part in follow(options.runs, run_id) if options.follow else [read(options.runs, run_id)]:
         if log != shown:
-            print(f"==> {log} <==", file=sys.stderr, flush=True)
+            _to_stderr(f"==> {log} <==")
             shown = log
         print(part, end="", flush=True)
     return 0
 
 
 def _cancel(options: argparse.Namespace) -> int:
-    from jobs import local, slurm
+    import jobs
 
-    members = _members(options) if options.grid else None
-    for run_id in [*local.cancel(options.runs, members), *slurm.cancel(members, options.runs)]:
-        print(run_id)
+    for item in jobs.cancel(options.grid, runs=options.runs, data=options.data):
+        print(item)
     return 0
 
 
@@ -163,19 +164,20 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def add(commands: Any) -> None:
-    """Tell the parser of these commands."""
+    """Add these commands to the parser."""
     grid = group(commands, "grid", "many runs: plan, submit, watch")
     for name, function, text in (
         ("plan", _plan, "show what submitting would do"),
         ("status", _status, "show how each run of the grid stands"),
         ("submit", _submit, "start what is missing, and return"),
-        ("retry", _retry, "start again what failed, or has given no sign of life"),
+        ("retry", _retry, "start again what failed, or has no heartbeat"),
+        ("evaluate", _evaluate, "evaluate the done runs of the grid as jobs, many runs a job; prints the jobs"),
     ):
         p = command(grid, name, function, text)
         p.add_argument("grid", type=Path, help="grid file (YAML)")
         runs_option(p)
         data_option(p, None)
-        if name in ("submit", "retry"):
+        if name in ("submit", "retry", "evaluate"):
             p.add_argument(
                 "--cluster",
                 help="profile in configs/clusters, or a file of one's own (default: local)",
@@ -186,13 +188,14 @@ def add(commands: Any) -> None:
                 default=0,
                 help="runs at the same time; on SLURM: jobs of each array (default: the profile's; local: one a core)",
             )
-        if name == "submit":
-            p.add_argument(
-                "--wait", action="store_true", help="stay, show progress, and exit with 0 if all runs are done"
-            )
+        if name in ("submit", "evaluate"):
+            p.add_argument("--wait", action="store_true", help="stay, show progress, and exit with 0 if all went well")
+        if name == "evaluate":
+            p.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. evaluation.sigmas=[0,8]")
+            p.add_argument("--measure", action="append", default=[], metavar="NAME", help="as `blurtrain evaluate` has")
         if name == "retry":
             p.add_argument("--failed", action="store_true", help="those that failed only")
-            p.add_argument("--stale", action="store_true", help="those without a sign of life, or on hold, only")
+            p.add_argument("--stale", action="store_true", help="those without a heartbeat, or on hold, only")
         if name in ("plan", "status"):
             json_option(p)
         if name == "plan":

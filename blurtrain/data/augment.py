@@ -17,16 +17,20 @@ from blurtrain.blur.light import linear_light, srgb
 from blurtrain.blur.operators import blur_image, by_image, crop_image
 from blurtrain.blur.resampling import scaled
 from blurtrain.blur.shared import NO_BOX
-from blurtrain.data import erasing
+from blurtrain.data import affine, erasing, hsv
+from blurtrain.data.affine import Warps, warp
 from blurtrain.data.colour import DRAWS, Operations, colour, colour_image, drawn
 from blurtrain.data.dataset import Dataset
 from blurtrain.data.draws import uniform
 from blurtrain.data.erasing import Rectangles, erase
+from blurtrain.data.hsv import Gains
 from blurtrain.settings import Augmentation, BlurUnits, Settings
 
 _ATTEMPTS = 10  # at a crop that fits into the image, before the whole image is taken (as torchvision does)
 _GEOMETRY = 4 * _ATTEMPTS + 1
 _BEFORE_ERASING = _GEOMETRY + DRAWS
+_BEFORE_AFFINE = _BEFORE_ERASING + erasing.DRAWS
+_BEFORE_HSV = _BEFORE_AFFINE + affine.DRAWS
 # Of n images: top, left, height, width (pixels) and flip.
 Crops = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]
 
@@ -55,7 +59,7 @@ class Transform:
     def train(
         self, images: Tensor, indices: NDArray[np.integer], epoch: int, assignment: Assignment | None = None
     ) -> Tensor:
-        """Random resized crop and flip, colour, erasing, blur, normalisation.
+        """Random resized crop and flip, affine warp, HSV jitter, colour operations, erasing, blur, normalisation.
 
         assignment: the blur of each image [N]; none: all stay sharp. What is erased gets the normalisation mean, not
         rounded to 8 bits: 0 in the end, and before a blur in linear light the light of that colour. Returns [N, 3,
@@ -81,17 +85,23 @@ class Transform:
     ) -> Tensor:
         """`train` by `sigma` (pixels of the input, one or [N]); values in 0..255 where not `normal`, for float32."""
         a, size, truncate, device = self.augmentation, self.resolution, self.blur.truncate, images.device
-        draws = uniform(self.seed, epoch, indices, _BEFORE_ERASING + erasing.DRAWS)
+        draws = uniform(self.seed, epoch, indices, _BEFORE_AFFINE)
         crops = random_crops(draws[:, :_GEOMETRY], images.shape[-1], a)
         operations = drawn(draws[:, _GEOMETRY:_BEFORE_ERASING], a.colour, a.jitter)
         erased = erasing.drawn(draws[:, _BEFORE_ERASING:], size, a)
+        draw = functools.partial(uniform, self.seed, epoch, indices)
+        warps = affine.drawn(draw(affine.DRAWS, first=_BEFORE_AFFINE), a) if a.warps else None
+        gains = hsv.drawn(draw(hsv.DRAWS, first=_BEFORE_HSV), a) if a.jitters_hsv else None
         if device.type == "cpu":
             keep_freed_memory()
         if by_image(images):
-            return self._image_by_image(images, crops, operations, erased, sigma, normal)
+            return self._image_by_image(images, crops, operations, erased, sigma, warps, gains, normal)
         blur = sigma if isinstance(sigma, float) else torch.from_numpy(sigma)
-        in_one = not (self._eight_bit or a.erasing)  # crop and blur are one operator if nothing stands between them
+        # Crop and blur are one operator if nothing stands between them.
+        in_one = not (self._eight_bit or a.erasing or a.warps)
         first, work = (blur, self.arithmetic) if in_one else (0.0, torch.float32)
+        if warps is not None:
+            first = torch.from_numpy(warps.softening())
         top, left, height, width, flip = (torch.from_numpy(g) for g in crops)
         cropped = resized_crop_blur(
             images, top, left, height, width, size, flip, first, a.interpolation, truncate, compute=work
@@ -99,8 +109,11 @@ class Transform:
         least, _ = _normalisation(tuple(self.mean), tuple(self.sd), device)
         if in_one:
             return self.normalise(cropped).to(self.arithmetic) if normal else cropped
+        if warps is not None:
+            cropped = warp(cropped, warps, a.interpolation)
         if self._eight_bit:
-            cropped = colour(cropped.clamp_(0, 255).round_(), operations)
+            cropped = cropped.clamp_(0, 255).round_()
+            cropped = colour(cropped if gains is None else hsv.jitter(cropped, gains), operations)
         if not normal:
             return erase(cropped, erased, least) if a.erasing else cropped
         if not a.erasing or self.blur.linear_light:
@@ -133,6 +146,8 @@ class Transform:
         operations: Operations,
         erased: Rectangles,
         sigma: float | NDArray[np.float64],
+        warps: Warps | None,
+        gains: Gains | None,
         normal: bool,
     ) -> Tensor:
         """`_gaussian` on a processor."""
@@ -140,29 +155,36 @@ class Transform:
         places, work = list(zip(*(g.tolist() for g in crops), strict=True)), self.arithmetic
         sigmas = np.broadcast_to(sigma, len(images)).tolist()
         rectangles = list(zip(*(side.tolist() for side in erased), strict=True))
-        # Else there are too many operators to keep.
-        at_once = normal and not self._eight_bit and isinstance(sigma, float)
+        # All in one operator, but where that would be too many to keep.
+        at_once = normal and not self._eight_bit and warps is None and isinstance(sigma, float)
+        softening = [0.0] * len(images) if warps is None else warps.softening().tolist()
         least, factor = _normalisation(tuple(self.mean), tuple(self.sd), images.device)
-        affine = (-least * factor, factor)
+        normalising = (-least * factor, factor)
         out = torch.empty(len(images), 3, size, size, dtype=work)
 
         def augment(k: int) -> None:
             top, left, height, width = rectangles[k]
             if at_once and not height:
-                crop_image(images[k], places[k], sigmas[k], interpolation, truncate, NO_BOX, work, out[k], affine)
+                crop_image(images[k], places[k], sigmas[k], interpolation, truncate, NO_BOX, work, out[k], normalising)
                 return
             image = torch.empty(3, size, size)
             crop_image(images[k], places[k], 0.0, interpolation, truncate, NO_BOX, torch.float32, image)
+            if warps is not None:
+                if softening[k]:
+                    blur_image(image, softening[k], truncate, torch.float32, image)
+                image = warp(image[None], warps.of(k), interpolation)[0]
             if self._eight_bit:
-                image = colour_image(image.clamp_(0, 255).round_(), k, operations)
+                image = image.clamp_(0, 255).round_()
+                image = image if gains is None else hsv.jitter(image[None], gains.of(k))[0]
+                image = colour_image(image, k, operations)
             image[:, top : top + height, left : left + width] = least
             if not normal:
                 out[k] = image
             elif self.blur.linear_light:
                 blur_image(linear_light(image), sigmas[k], truncate, work, image)
-                torch.addcmul(affine[0], srgb(image), factor, out=out[k])
+                torch.addcmul(normalising[0], srgb(image), factor, out=out[k])
             else:
-                blur_image(image, sigmas[k], truncate, work, out[k], affine)
+                blur_image(image, sigmas[k], truncate, work, out[k], normalising)
 
         image_by_image(augment, len(images))
         return out
@@ -171,7 +193,7 @@ class Transform:
     def _eight_bit(self) -> bool:
         """Whether the crop is rounded to 8 bits: colour operations are defined on those, and linear light is not linear
         in them."""
-        return self.augmentation.colour > 0 or self.blur.linear_light
+        return self.augmentation.colour > 0 or self.augmentation.jitters_hsv or self.blur.linear_light
 
     def resized(self, images: Tensor) -> Tensor:
         """The whole image at the network's resolution, as 8-bit values in float32: the start of every evaluation.

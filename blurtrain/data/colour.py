@@ -80,8 +80,9 @@ def contrast(images: Tensor, factor: Strength) -> Tensor:
     return torch.lerp(mean, images, factor)
 
 
-def hue(images: Tensor, turn: Strength) -> Tensor:
-    """Rotate the hue of HSV by `turn` (a full circle is 1), keeping saturation and value."""
+def hexcone(images: Tensor, turn: Strength) -> tuple[Tensor, Tensor, Tensor]:
+    """Images as value and chroma [n, 1, H, W] of HSV (0..255) and `away` [n, 3, H, W], how far the hue, turned by
+    `turn` (a full circle is 1), is from that of each channel (0..1): channels are value - chroma * away."""
     red, green, blue = images.split(1, 1)
     value = red.maximum(green).maximum(blue)
     chroma = value - red.minimum(green).minimum(blue)
@@ -93,7 +94,13 @@ def hue(images: Tensor, turn: Strength) -> Tensor:
     ahead = ahead - 6 * torch.ceil((ahead + 2) / 6)  # so that sixth + ahead is between -9 and 3
     away = (sixth + (ahead + 3)).abs_().sub_(3).abs_()
     # A channel has its full value up to a sixth away from its own hue, and the least of the three from two sixths on.
-    return torch.addcmul(value, chroma, away.sub_(1).clamp_(0, 1), value=-1)
+    return value, chroma, away.sub_(1).clamp_(0, 1)
+
+
+def hue(images: Tensor, turn: Strength) -> Tensor:
+    """Rotate the hue of HSV by `turn` (a full circle is 1), keeping saturation and value."""
+    value, chroma, away = hexcone(images, turn)
+    return torch.addcmul(value, chroma, away, value=-1)
 
 
 def equalise(images: Tensor, _: Strength) -> Tensor:

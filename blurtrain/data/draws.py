@@ -25,9 +25,14 @@ def _hash(*counters: int | NDArray[np.integer]) -> NDArray[np.uint64]:
     return state
 
 
-def uniform(seed: int, epoch: int, indices: NDArray[np.integer], streams: int) -> NDArray[np.float64]:
-    """Numbers in [0, 1), shape [len(indices), streams]: the row of a sample is the same wherever it is asked for."""
-    bits = _hash(seed, epoch, indices[:, None], np.arange(streams)[None, :])
+def uniform(
+    seed: int, epoch: int, indices: NDArray[np.integer], streams: int, *, first: int = 0
+) -> NDArray[np.float64]:
+    """Numbers in [0, 1), shape [len(indices), streams]: the row of a sample is the same wherever it is asked for.
+
+    first: the first of the streams, for what draws apart from the others.
+    """
+    bits = _hash(seed, epoch, indices[:, None], np.arange(first, first + streams)[None, :])
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 

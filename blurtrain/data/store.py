@@ -114,8 +114,8 @@ class PixelStore:
         if batches is None:
             batches = (self.read(np.array([index])) for index in range(len(self)))
         images = (image for batch in batches for image in batch)
-        told = tqdm(self.rows, desc="checking pixels", unit="img", disable=None)
-        for index, (row, image) in enumerate(zip(told, images, strict=True)):
+        shown = tqdm(self.rows, desc="checking pixels", unit="img", disable=None)
+        for index, (row, image) in enumerate(zip(shown, images, strict=True)):
             if checksum(image) != row["crc32"]:
                 raise DataError(f"{self.beton}: pixels of image {index} ({row['path']}) are damaged; prepare again")
 

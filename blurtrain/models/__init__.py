@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from blurtrain.errors import DataError, SettingsError, nearest
+from blurtrain.parts import is_part_name
 
 
 def build(
@@ -23,10 +24,14 @@ def build(
 ) -> nn.Module:
     """A freshly initialised network, drawn from torch's random state: images [N, 3, H, W] to logits [N, classes].
 
-    `architecture` is one of `settings.ARCHITECTURES`, or timm/NAME; `arguments` go to timm's create_model or
-    torchvision's get_model; `bias` is of alexnet-sup alone (see `AlexNetSup`). Raises SettingsError where timm has no
-    such NAME, or they do not take the arguments.
+    `architecture` is one of `settings.ARCHITECTURES`, timm/NAME, or the user's own (see `build_own`); `arguments` go to
+    torchvision's get_model, to timm's create_model, or to the user's class or function; `bias` is of alexnet-sup alone
+    (see `AlexNetSup`). Raises SettingsError where there is no such network, or it does not take the arguments.
     """
+    if is_part_name(architecture):
+        from blurtrain.models.own import build_own
+
+        return build_own(architecture, classes, arguments)
     if architecture == "alexnet-sup":
         from blurtrain.models.alexnet import AlexNetSup
 
@@ -38,7 +43,10 @@ def build(
     else:
         from torchvision.models import get_model
 
-        make, reserved = functools.partial(get_model, architecture.replace("-", "")), {"weights", "progress"}
+        make, reserved = (
+            functools.partial(get_model, architecture.removeprefix("torchvision/").replace("-", "")),
+            {"weights", "progress"},
+        )
     for name in arguments:
         if _is_reserved(name, reserved):
             raise SettingsError(
@@ -105,27 +113,35 @@ def check_input(
     """Raise DataError where the network cannot take images of `resolution` pixels a side, or gives no logits.
 
     Found out by sending two through on torch's meta device, which follows shapes without computing: some tenths of a
-    second, no memory, and no draw from the random state.
+    second, no memory, and no draw from the random state. A user's own network, which may compute what that device
+    cannot follow, gets two black images on the processor.
     """
-    with torch.device("meta"):
-        network = build(architecture, classes, arguments).train()
-    if refusal := _refusal(network, resolution):
-        sides = sorted(range(32, 513, 32), key=lambda side: abs(side - resolution))
-        fitting = next((side for side in sides if not _refusal(network, side)), None)
-        cure = f"the nearest multiple of 32 that it takes is {fitting}" if fitting else "choose another of either"
-        cure += ", or leave out network.arguments" * bool(arguments)
-        raise DataError(f"{architecture} cannot take data.resolution={resolution} ({refusal}): {cure}")
-    if arguments:
-        outcome = network(torch.empty(2, 3, resolution, resolution, device="meta"))
-        if not isinstance(outcome, Tensor) or outcome.shape != (2, classes):
-            raise SettingsError(f"network.arguments={dict(arguments)}: {architecture} then gives no longer one logit a "
-                                "class; leave out what changes its outcome")  # fmt: skip
+    own = is_part_name(architecture)
+    device = torch.device("cpu" if own else "meta")
+    with torch.random.fork_rng(devices=[]):
+        with device:
+            network = build(architecture, classes, arguments).train()
+        if refusal := _refusal(network, resolution, device):
+            sides = sorted(range(32, 513, 32), key=lambda side: abs(side - resolution))
+            fitting = next((side for side in sides if not _refusal(network, side, device)), None)
+            cure = f"the nearest multiple of 32 that it takes is {fitting}" if fitting else "choose another of either"
+            cure += ", or leave out network.arguments" * bool(arguments)
+            raise DataError(f"{architecture} cannot take data.resolution={resolution} ({refusal}): {cure}")
+        if not arguments and not own:
+            return
+        outcome = network(torch.zeros(2, 3, resolution, resolution, device=device))
+    if not isinstance(outcome, Tensor) or outcome.shape != (2, classes):
+        if own:
+            gave = f"a {type(outcome).__name__}" if not isinstance(outcome, Tensor) else f"{list(outcome.shape)}"
+            raise SettingsError(f"network {architecture}: gave {gave} for two images, not logits [2, {classes}]")
+        raise SettingsError(f"network.arguments={dict(arguments)}: {architecture} then gives no longer one logit a "
+                            "class; leave out what changes its outcome")  # fmt: skip
 
 
-def _refusal(network: nn.Module, side: int) -> str:
+def _refusal(network: nn.Module, side: int, device: torch.device) -> str:
     try:
         with torch.no_grad():
-            network(torch.empty(2, 3, side, side, device="meta"))
+            network(torch.zeros(2, 3, side, side, device=device))
     except Exception as error:  # each network has its own way to refuse
         return str(error).split("\n")[0].rstrip(". ") or type(error).__name__
     return ""

@@ -2,6 +2,7 @@
 
 from blurtrain.settings.composition import PRESETS, check_levels, compose, dump, load, load_resolved, model_name
 from blurtrain.settings.identity import identifying, run_id, run_ids, settings_id
+from blurtrain.settings.own import part_names
 from blurtrain.settings.run import Settings
 from blurtrain.settings.sections import (
     ARCHITECTURES,
@@ -10,13 +11,16 @@ from blurtrain.settings.sections import (
     BlurUnits,
     Checkpoints,
     Data,
+    EarlyStopping,
     Evaluation,
     Loader,
     Logging,
     Network,
     Optimisation,
+    ParameterGroup,
     Precision,
     Pretrained,
+    Validation,
 )
 
 __all__ = [
@@ -27,14 +31,17 @@ __all__ = [
     "BlurUnits",
     "Checkpoints",
     "Data",
+    "EarlyStopping",
     "Evaluation",
     "Loader",
     "Logging",
     "Network",
     "Optimisation",
+    "ParameterGroup",
     "Precision",
     "Pretrained",
     "Settings",
+    "Validation",
     "check_levels",
     "compose",
     "dump",
@@ -42,6 +49,7 @@ __all__ = [
     "load",
     "load_resolved",
     "model_name",
+    "part_names",
     "run_id",
     "run_ids",
     "settings_id",

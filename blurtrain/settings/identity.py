@@ -29,8 +29,9 @@ def identity_of(section: BaseModel) -> dict[str, Any]:
     kept = {}
     for name, neutral in _identifying(type(section)):
         value = getattr(section, name)
-        if neutral is ... or value != neutral:
-            kept[name] = _plain(value)
+        part = _plain(value)
+        if neutral is ... or part != _plain(neutral):
+            kept[name] = part
     return kept
 
 
@@ -52,7 +53,7 @@ def run_ids(settings: Settings, data_id: str) -> Callable[[int], str]:
     """The run id by the seed, of runs that differ in nothing else."""
     identity = identity_of(settings) | {"seed": _ANY_SEED}
     label = "-".join([identity.pop("dataset"), identity.pop("regime"), identity.pop("model")])
-    canonical = json.dumps({"schema": SCHEMA, "data_id": data_id, **identity}, sort_keys=True, separators=(",", ":"))
+    canonical = _canonical({"schema": SCHEMA, "data_id": data_id, **identity})
     before, after = canonical.encode().split(b'"seed":%d' % _ANY_SEED)
     begun = hashlib.sha256(before)
 
@@ -64,6 +65,11 @@ def run_ids(settings: Settings, data_id: str) -> Callable[[int], str]:
     return of
 
 
+def _canonical(identity: dict[str, Any]) -> str:
+    """As JSON; sections that stand in a list are written as those that stand alone."""
+    return json.dumps(identity, sort_keys=True, separators=(",", ":"), default=identity_of)
+
+
 _ANY_SEED = -314159265358979323  # no setting has this value, so that its place can be found
 
 
@@ -73,7 +79,7 @@ def settings_id(settings: Settings, data_id: str) -> str:
     It covers what the run id's hash covers, but the seed; names do not count, for they only say it again.
     """
     identity = {k: v for k, v in identity_of(settings).items() if k not in ("dataset", "regime", "model", "seed")}
-    canonical = json.dumps({"schema": SCHEMA, "data_id": data_id, **identity}, sort_keys=True, separators=(",", ":"))
+    canonical = _canonical({"schema": SCHEMA, "data_id": data_id, **identity})
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 

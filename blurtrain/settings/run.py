@@ -1,9 +1,10 @@
 """One run, whole, as frozen, typed, documented settings."""
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializeAsAny, model_validator
 
-from blurtrain.blur.blurs import Blur, Gaussian, Sharp
+from blurtrain.blur.blurs import Blur
 from blurtrain.blur.curricula import AnyCurriculum, Constant
+from blurtrain.errors import nearest
 from blurtrain.schema import Name, Section, added_later, outside_identity
 from blurtrain.settings.sections import (
     DEFAULT_MODEL,
@@ -11,13 +12,16 @@ from blurtrain.settings.sections import (
     BlurUnits,
     Checkpoints,
     Data,
+    EarlyStopping,
     Evaluation,
     Loader,
     Logging,
     Network,
     Optimisation,
     Precision,
+    Validation,
 )
+from blurtrain.tasks import Classification, CrossEntropy, Loss, Task
 
 
 class Settings(Section):
@@ -34,6 +38,10 @@ class Settings(Section):
     augmentation: Augmentation = Augmentation()
     optimisation: Optimisation = Optimisation()
     precision: Precision = added_later(Precision())
+    task: SerializeAsAny[Task] = added_later(Classification())
+    loss: SerializeAsAny[Loss] = added_later(CrossEntropy())
+    early_stopping: EarlyStopping | None = added_later(None)
+    validation: Validation = outside_identity(Validation())
     evaluation: Evaluation = outside_identity(Evaluation())
     loader: Loader = outside_identity(Loader())
     checkpoints: Checkpoints = outside_identity(Checkpoints())
@@ -42,8 +50,23 @@ class Settings(Section):
     @property
     def levels(self) -> tuple[Blur, ...]:
         """The blurs of the evaluation: those given by sigma, and the others."""
-        at = self.blur.reference_resolution
-        return (*(Gaussian(sigma=s, at=at) if s else Sharp() for s in self.evaluation.sigmas), *self.evaluation.blurs)
+        return self.evaluation.levels(self.blur.reference_resolution)
+
+    @model_validator(mode="after")
+    def _metrics_of_the_task(self) -> "Settings":
+        stopping = self.early_stopping.metric if self.early_stopping else None
+        for where, metric in (("early_stopping.metric", stopping), ("validation.keep_best", self.validation.keep_best)):
+            if metric is not None and metric not in (known := ("loss", *self.task.metrics)):
+                raise ValueError(f"{where}={metric} is unknown; {nearest(metric, known)}")
+        return self
+
+    @model_validator(mode="after")
+    def _stages_of_this_run(self) -> "Settings":
+        if late := [epoch for epoch in self.checkpoints.keep_epochs if not 1 <= epoch <= self.optimisation.epochs]:
+            raise ValueError(
+                f"checkpoints.keep_epochs names epoch {late[0]}, but the run has {self.optimisation.epochs}, from 1 on"
+            )
+        return self
 
     @model_validator(mode="after")
     def _frozen_statistics_of_something(self) -> "Settings":

@@ -2,12 +2,13 @@
 
 import math
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from blurtrain.blur.blurs import AnyBlur
+from blurtrain.blur.blurs import AnyBlur, Blur, Gaussian, Sharp
 from blurtrain.errors import nearest
+from blurtrain.parts import FORM, is_part_name
 from blurtrain.schema import Probability, Section, Sigma, added_later, outside_identity
 
 
@@ -26,7 +27,7 @@ class Data(Section):
 
 DEFAULT_MODEL = "alexnet-sup"
 ARCHITECTURES = ("alexnet-sup", "alexnet", "vgg-16", "resnet-18", "resnet-50")
-"""Networks by name; any other is named timm/NAME."""
+"""Networks by name; any other is named timm/NAME, or is the user's own."""
 
 
 class Pretrained(Section):
@@ -57,25 +58,30 @@ class Network(Section):
 
     architecture: str = "alexnet-sup"
     arguments: dict[str, Any] = added_later({})
-    """Further arguments of timm or torchvision for the network, e.g. {pad_type: same}: plain values or lists."""
+    """Further arguments of timm, torchvision or one's own network, e.g. {pad_type: same}: plain values or lists."""
     pretrained: Pretrained | None = added_later(None)
     """None: freshly drawn by `seed`."""
     bias: Literal["zero", "uniform"] = added_later("zero")
     """Biases that alexnet-sup begins with: zero, or uniform in +/- 1 / sqrt(fan in), as PyTorch draws them and the
     study has them. All other networks begin as their own definition says."""
 
+    dropout: float = added_later(0.0, ge=0, lt=1)
+    """Probability that a feature which the last layer is given is set to zero in training (and the others are scaled
+    up), beside what the network drops by its own definition."""
+
     @field_validator("arguments")
     @classmethod
     def _plain(cls, arguments: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         if arguments and info.data.get("architecture") == "alexnet-sup":
-            raise ValueError("alexnet-sup takes none; networks of timm and torchvision do")
+            raise ValueError("alexnet-sup takes none; other networks do")
         return {name: _plain_argument(name, value) for name, value in arguments.items()}
 
     @field_validator("architecture")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name not in ARCHITECTURES and not re.fullmatch(r"timm/[A-Za-z0-9_.]+", name):
-            raise ValueError(f"{nearest(name, ARCHITECTURES)}, or any network of timm as timm/NAME")
+        if name not in ARCHITECTURES and not re.fullmatch(r"timm/[A-Za-z0-9_.]+", name) and not is_part_name(name):
+            own = f"one of your own must be {FORM}" if ":" in name else nearest(name, ARCHITECTURES)
+            raise ValueError(f"{own}, or any network of timm as timm/NAME, or one of your own as package.module:Name")
         return name
 
     @model_validator(mode="after")
@@ -111,7 +117,8 @@ class BlurUnits(Section):
 
 
 class Augmentation(Section):
-    """The training transform: random resized crop, colour operations, flip, erasing; before the blur."""
+    """The training transform: random resized crop and flip, affine warp, HSV jitter, colour operations, erasing; before
+    the blur."""
 
     crop_scale: tuple[float, float] = (0.5, 1.0)
     """Smallest and largest area of the crop, as a share of the image's."""
@@ -130,6 +137,28 @@ class Augmentation(Section):
     """Smallest and largest area of the rectangle, as a share of the network's input."""
     erasing_ratio: tuple[float, float] = added_later((0.3, 3.3))
     """Smallest and largest aspect ratio (height to width) of the rectangle."""
+    rotation: float = added_later(0.0, ge=0, le=180)
+    """Largest turn either way, in degrees, about the centre of the crop."""
+    translation: float = added_later(0.0, ge=0, le=1)
+    """Largest shift along each axis, as a share of the network's input."""
+    zoom: float = added_later(0.0, ge=0, le=0.9)
+    """Scale of the crop is 1 +/- zoom, alike along both axes; below 1 it is mirrored around."""
+    hsv_hue: float = added_later(0.0, ge=0, le=0.5)
+    """Largest turn of the hue either way, of a full circle."""
+    hsv_saturation: float = added_later(0.0, ge=0, le=1)
+    """Saturation is multiplied by 1 +/- hsv_saturation, for each image."""
+    hsv_value: float = added_later(0.0, ge=0, le=1)
+    """Value (the largest channel of a pixel) is multiplied by 1 +/- hsv_value, for each image."""
+
+    @property
+    def warps(self) -> bool:
+        """Whether images are rotated, shifted or zoomed."""
+        return self.rotation > 0 or self.translation > 0 or self.zoom > 0
+
+    @property
+    def jitters_hsv(self) -> bool:
+        """Whether hue, saturation or value change."""
+        return self.hsv_hue > 0 or self.hsv_saturation > 0 or self.hsv_value > 0
 
     @model_validator(mode="after")
     def _ordered(self) -> "Augmentation":
@@ -142,6 +171,26 @@ class Augmentation(Section):
             low, high = getattr(self, name)
             if not 0 < low <= high or (share and high > 1):
                 raise ValueError(f"{name} must be [low, high] with 0 < low <= high{' <= 1' * share}")
+        return self
+
+
+class ParameterGroup(Section):
+    """Parameters that are trained in a way of their own."""
+
+    match: str = Field(min_length=1)
+    """Glob pattern of their names in the state dict, e.g. `features.*`: * is any characters, dots too."""
+    learning_rate_factor: float = Field(1.0, ge=0)
+    """Their learning rate, as a multiple of that of the others, at every step of the schedule."""
+    weight_decay: float | None = Field(None, ge=0)
+    """None: optimisation.weight_decay."""
+    frozen: bool = False
+    """They stay as they are, without gradient and weight decay. Statistics of batch norm are no parameters: whether
+    those change is for optimisation.batch_norm."""
+
+    @model_validator(mode="after")
+    def _frozen_is_all(self) -> "ParameterGroup":
+        if self.frozen and (self.learning_rate_factor != 1 or self.weight_decay is not None):
+            raise ValueError("frozen parameters have no learning_rate_factor and no weight_decay; leave them out")
         return self
 
 
@@ -162,8 +211,17 @@ class Optimisation(Section):
     """Linear warm-up, stepped per batch; 0: none."""
     warmup_factor: float = Field(0.01, ge=0, le=1)
     """Learning rate at the first step, as a share of the peak."""
-    learning_rate_schedule: Literal["cosine", "constant"] = added_later("cosine")
-    """After the warm-up: half a cosine from the peak to zero, stepped per batch, or the peak to the end."""
+    learning_rate_schedule: Literal["cosine", "constant", "step"] = added_later("cosine")
+    """After the warm-up: half a cosine from the peak to the floor, stepped per batch; the peak to the end; or in
+    steps."""
+    learning_rate_floor: float = added_later(0.0, ge=0, le=1)
+    """Where the cosine ends, as a share of the peak."""
+    learning_rate_steps: tuple[Annotated[float, Field(gt=0)], ...] = added_later(())
+    """After how many epochs a rate in steps is multiplied by learning_rate_step_factor, each time."""
+    learning_rate_step_factor: float = added_later(0.1, gt=0, le=1)
+    groups: tuple[ParameterGroup, ...] = added_later(())
+    """Parameters with a learning rate or weight decay of their own, or frozen; of several that match, the first counts,
+    and all that none matches are trained as the settings above say."""
     label_smoothing: float = added_later(0.0, ge=0, lt=1)
     """Share of each label that is spread evenly over all classes."""
     ema: float = added_later(0.0, ge=0, lt=1)
@@ -175,7 +233,7 @@ class Optimisation(Section):
     """batch: training normalises by the statistics of its images, and keeps running ones for evaluation; frozen: by the
     running statistics that pretrained weights bring, which never change. Scale and shift are trained either way."""
     non_finite: Literal["stop", "skip"] = added_later("stop")
-    """At a loss or gradient that is NaN or infinite: end the run, or leave out that step, and count it."""
+    """At a loss or gradient that is NaN or infinite: end the run, or skip that step, and count it."""
     accumulate: int = outside_identity(1, ge=1)
     """Micro-batches that a process cuts its part of a batch into, for want of memory: still one step a batch."""
 
@@ -183,6 +241,21 @@ class Optimisation(Section):
     def _warm_up_ends(self) -> "Optimisation":
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs={self.warmup_epochs:g} must be less than epochs={self.epochs}")
+        return self
+
+    @model_validator(mode="after")
+    def _of_its_own_schedule(self) -> "Optimisation":
+        schedule, steps = self.learning_rate_schedule, self.learning_rate_steps
+        if self.learning_rate_floor and schedule != "cosine":
+            raise ValueError(f"learning_rate_floor goes with learning_rate_schedule=cosine, not {schedule}")
+        if (steps or self.learning_rate_step_factor != 0.1) and schedule != "step":
+            given = "learning_rate_steps" if steps else "learning_rate_step_factor"
+            raise ValueError(f"{given} goes with learning_rate_schedule=step, not {schedule}")
+        if schedule == "step" and not (steps and list(steps) == sorted(set(steps)) and steps[-1] < self.epochs):
+            raise ValueError(
+                f"learning_rate_schedule=step needs learning_rate_steps, rising and below epochs={self.epochs}, "
+                "e.g. [30, 60]"
+            )
         return self
 
     @model_validator(mode="after")
@@ -205,15 +278,59 @@ class Evaluation(Section):
     """Gaussian blur levels, in pixels at the reference resolution; 0: sharp."""
     blurs: tuple[AnyBlur, ...] = ()
     """Levels of any other kind beside them, e.g. [disk-4, shake]."""
+    measures: tuple[str, ...] = Field(("accuracy",), min_length=1)
+    """What is measured: accuracy, or a measure of your own as package.module:Name; at the end of training, accuracy is
+    always among them."""
+    per_image: bool = False
+    """Keep the prediction, confidence and values of each image, too, as Parquet."""
     batch_size: int = Field(256, ge=1)
     drop_last: bool = False
     """Leave the last, partial batch out, as the study did by accident; n is then the number of images measured."""
+
+    def levels(self, reference_resolution: int) -> tuple[Blur, ...]:
+        """All levels: those given by sigma, in pixels at `reference_resolution`, then the others."""
+        gaussian = (Gaussian(sigma=s, at=reference_resolution) if s else Sharp() for s in self.sigmas)
+        return (*gaussian, *self.blurs)
 
     @model_validator(mode="after")
     def _has_a_level(self) -> "Evaluation":
         if not self.sigmas and not self.blurs:
             raise ValueError("give at least one level, as sigmas or as blurs")
         return self
+
+
+class Validation(Section):
+    """A look at the val split while training, in evaluation mode: the loss and the task's metrics, at each blur and as
+    their mean. It never changes the weights."""
+
+    every_epochs: int = Field(0, ge=0)
+    """After so many epochs each, and after the last; 0: never."""
+    blurs: tuple[AnyBlur, ...] = Field((Sharp(),), min_length=1)
+    """At which to look, as labels (sharp, gaussian-8, disk-4) or mappings."""
+    keep_best: str | None = None
+    """The metric (loss, top1) by whose mean over the levels the best epoch is kept, as best.safetensors beside the
+    weights of the last; none: only the last is kept."""
+
+    @model_validator(mode="after")
+    def _looks_at_something(self) -> "Validation":
+        if self.keep_best and not self.every_epochs:
+            raise ValueError(
+                f"keep_best={self.keep_best} needs every_epochs of 1 or more: the best epoch is one that was looked at"
+            )
+        return self
+
+
+class EarlyStopping(Section):
+    """End the run once the val split gets no better. The same epochs wherever the run is interrupted."""
+
+    patience: int = Field(ge=1)
+    """Looks without a better one, after which training ends."""
+    every_epochs: int = Field(1, ge=1)
+    """Epochs from one look to the next."""
+    metric: str = "loss"
+    """loss, or a metric of the task (top1)."""
+    blurs: tuple[AnyBlur, ...] = Field((Sharp(),), min_length=1)
+    """Over which the metric is averaged."""
 
 
 class Loader(Section):
@@ -238,6 +355,9 @@ class Checkpoints(Section):
     """As soon as the last one is so old, also inside an epoch; 0: after every step."""
     keep: int = Field(2, ge=2)
     """So many of the newest stay, so that a damaged one loses little."""
+    keep_epochs: tuple[int, ...] = ()
+    """Weights after these epochs (1: the first) are kept for good, as checkpoints/epoch-0020.safetensors; the study
+    looks at 20, 40, 60, 80 and 100."""
 
 
 class Logging(Section):

@@ -45,9 +45,9 @@ def share_statistics(model: nn.Module, images: int, at_a_time: int, group: Group
     """
     if not _layers(model):
         return model
-    everyone = group.world * at_a_time
-    if not _fits(images, at_a_time, everyone):
-        possible = ", ".join(str(n) for n in range(1, everyone + 1) if _fits(n, at_a_time, everyone))
+    global_batch = group.world * at_a_time
+    if not _fits(images, at_a_time, global_batch):
+        possible = ", ".join(str(n) for n in range(1, global_batch + 1) if _fits(n, at_a_time, global_batch))
         raise TrainingError(
             f"optimisation.batch_norm_images={images} (0: the whole batch) does not fit {group.world} process(es) "
             f"with {at_a_time} images a pass: set it to one of {possible}, or change optimisation.accumulate or the "
@@ -93,10 +93,10 @@ def _replace(model: nn.Module, replacement: Callable[[_BatchNorm], _BatchNorm]) 
     return model
 
 
-def _fits(images: int, at_a_time: int, everyone: int) -> bool:
+def _fits(images: int, at_a_time: int, global_batch: int) -> bool:
     if images <= at_a_time:
         return at_a_time % images == 0
-    return images % at_a_time == 0 and everyone % images == 0
+    return images % at_a_time == 0 and global_batch % images == 0
 
 
 @torch.no_grad()
@@ -216,9 +216,9 @@ class _AcrossProcesses(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         axes = [axis for axis in range(x.ndim) if axis != 1]
         own = torch.stack(torch.var_mean(x.to(_precise(x)), axes, correction=0))
-        everyone = [torch.empty_like(own) for _ in range(sharing.ranks)]
-        dist.all_gather(everyone, own, group=sharing.peers)
-        variances, means = torch.stack(everyone).unbind(1)
+        every_rank = [torch.empty_like(own) for _ in range(sharing.ranks)]
+        dist.all_gather(every_rank, own, group=sharing.peers)
+        variances, means = torch.stack(every_rank).unbind(1)
         # All have equally many values: Chan, Golub & LeVeque (1983), without differences of large sums.
         mean, variance = means.mean(0), variances.mean(0) + means.var(0, correction=0)
         ctx.save_for_backward(x, weight, mean, variance)

@@ -6,30 +6,41 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
 from blurtrain.device import tf32
 from blurtrain.distributed import Group
 from blurtrain.errors import TrainingError
-from blurtrain.settings import Settings
+from blurtrain.settings import Optimisation, Precision
+from blurtrain.tasks import Classification, CrossEntropy, Loss, Task
 from blurtrain.training.batch_norm import freeze_statistics, share_statistics, update_running
 from blurtrain.training.optimiser import build_optimiser
+from blurtrain.training.parameter_groups import freeze, set_learning_rate
 
 HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+CLASSIFICATION, CROSS_ENTROPY = Classification(), CrossEntropy()
 
 
 class Learner:
     """A network, its optimiser, and all else that a step changes."""
 
-    def __init__(self, network: nn.Module, settings: Settings, group: Group):
+    def __init__(
+        self,
+        network: nn.Module,
+        optimisation: Optimisation,
+        precision: Precision,
+        group: Group,
+        task: Task = CLASSIFICATION,
+        loss: Loss = CROSS_ENTROPY,
+    ):
         """`network`: with its first weights, the same on all processes. Raises TrainingError where the settings and the
         number of processes do not fit together."""
-        o, p = settings.optimisation, settings.precision
-        self.settings, self.group, self.device = o, group, group.device
+        o, p = optimisation, precision
+        self.settings, self.group, self.device, self.task, self.loss = o, group, group.device, task, loss
         self.micro_batches, self.tf32, self.half = o.accumulate, p.tf32, HALF.get(p.arithmetic)
         self.dtype = torch.float64 if p.arithmetic == "float64" else torch.float32
         self.network = self._with_batch_norm(network.to(self.device, self.dtype, memory_format=torch.channels_last))
+        freeze(self.network, o)
         self.ema = copy.deepcopy(self.network).requires_grad_(False) if o.ema else None
         self.distributed = None
         if group.world > 1:
@@ -41,7 +52,7 @@ class Learner:
         self.optimiser = build_optimiser(self.network, o)
         self.scaler = torch.amp.GradScaler(self.device.type) if self.half == torch.float16 else None
         self.first_bad = torch.full((), -1, dtype=torch.int64, device=self.device)
-        """The first step whose loss was no finite number; -1: none."""
+        """The first step whose loss was NaN or infinite; -1: none."""
 
     def _with_batch_norm(self, network: nn.Module) -> nn.Module:
         share, rest = divmod(self.settings.batch_size, self.group.world * self.micro_batches)
@@ -71,19 +82,19 @@ class Learner:
         self.optimiser.zero_grad(set_to_none=True)
         self.model.train()
 
-    def step(self, images: Tensor, labels: Tensor, rate: float, number: int) -> Tensor:
-        """Step `number` at learning rate `rate`; sums over this process's images: loss, correct, images, and left out.
+    def step(self, images: Tensor, targets: Tensor, rate: float, number: int) -> Tensor:
+        """Step `number` at learning rate `rate`; float64 sums over this process's images: the loss, the task's metrics,
+        how many images count, and how many were skipped.
 
         Nothing here waits for the device.
         """
-        for parameters in self.optimiser.param_groups:
-            parameters["lr"] = rate
+        set_learning_rate(self.optimiser, rate)
         images = images.to(self.dtype if self.half is None else images.dtype, memory_format=torch.channels_last)
         self.optimiser.zero_grad(set_to_none=True)
         with tf32(self.tf32):
-            micro_batches = list(zip(images.chunk(self.micro_batches), labels.chunk(self.micro_batches), strict=True))
-            parts = [self._micro_batch(*part, last=k == self.micro_batches - 1) for k, part in enumerate(micro_batches)]
-        sums = torch.stack(parts).sum(0)
+            parts = list(zip(images.chunk(self.micro_batches), targets.chunk(self.micro_batches), strict=True))
+            summed = [self._micro_batch(*part, last=k == self.micro_batches - 1) for k, part in enumerate(parts)]
+        sums = torch.stack(summed).sum(0)
         finite = torch.isfinite(sums[0])
         self.first_bad = torch.where((self.first_bad < 0) & ~finite, number, self.first_bad)
         good = self._update()
@@ -91,22 +102,24 @@ class Learner:
         self._update_ema(good)
         if good is None:
             return torch.cat([sums, torch.zeros_like(sums[:1])])
-        skipped = (~good).double() * len(labels)
+        skipped = (~good).double() * len(targets)
         return torch.cat([torch.where(good & finite, sums, 0.0), skipped[None]])
 
-    def _micro_batch(self, images: Tensor, labels: Tensor, *, last: bool) -> Tensor:
-        """Forward and backward; gradients are summed over the processes in the last pass of a step only."""
+    def _micro_batch(self, images: Tensor, targets: Tensor, *, last: bool) -> Tensor:
+        """Forward and backward; gradients are summed over the processes in the last micro-batch of a step only."""
         with self.distributed.no_sync() if self.distributed and not last else contextlib.nullcontext():
-            with self._arithmetic():
-                logits = self.model(images)
-            logits = logits.to(self.dtype)
-            loss = cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing)
-            (
-                loss / self.micro_batches if self.scaler is None else self.scaler.scale(loss / self.micro_batches)
-            ).backward()
-        correct = (logits.detach().argmax(1) == labels).sum()
-        n = torch.full_like(correct, len(labels))
-        return torch.stack([loss.detach().double() * n, correct.double(), n.double()])
+            loss, outputs = self.loss(self._forward, images, targets, self.settings.label_smoothing)
+            part = loss / self.micro_batches
+            (part if self.scaler is None else self.scaler.scale(part)).backward()
+        metrics = self.task.sums(outputs.detach(), targets)
+        n = torch.full((), len(targets), dtype=torch.float64, device=self.device)
+        return torch.stack([loss.detach().double() * n, *(metric.double() for metric in metrics), n])
+
+    def _forward(self, images: Tensor) -> Tensor:
+        """The model in the arithmetic of the run; its outputs in that of its weights."""
+        with self._arithmetic():
+            outputs = self.model(images)
+        return outputs.to(self.dtype)
 
     def _update(self) -> Tensor | None:
         """Let the optimiser act on the gradients; whether they were finite, None if nobody has to know."""

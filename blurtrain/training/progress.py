@@ -6,7 +6,7 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,14 +15,21 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from blurtrain.blur.blur import Blur
 from blurtrain.data.augment import Transform
 from blurtrain.errors import BlurtrainError
+from blurtrain.evaluation.accuracy import called
 from blurtrain.run import Attempt
-from blurtrain.settings import Settings
 
 log = logging.getLogger(__name__)
 BEAT_SECONDS = 5.0
 T = TypeVar("T")
+
+
+def mean_metrics(levels: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """The mean over blurs of each metric."""
+    levels = list(levels)
+    return {name: sum(level[name] for level in levels) / len(levels) for name in levels[0]}
 
 
 class Progress:
@@ -31,15 +38,15 @@ class Progress:
     As a context, it keeps the heartbeat going in a thread of its own, whatever the training is doing meanwhile.
     """
 
-    def __init__(self, settings: Settings, attempt: Attempt | None):
-        self.attempt, self.epochs = attempt, settings.optimisation.epochs
+    def __init__(self, epochs: int, attempt: Attempt | None, tensorboard: bool = False):
+        self.attempt, self.epochs = attempt, epochs
         self._state: dict[str, Any] = {"doing": "starting", "epoch": 0.0, "epochs": self.epochs}
         self._moved = time.monotonic()
         self._began: tuple[float, float] | None = None  # when, and at which epoch
         self._over, self._failure = threading.Event(), list[Exception]()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._shown_blur: Mapping[str, Any] | None = None
-        self._wants_tensorboard = bool(attempt and settings.logging.tensorboard)
+        self._wants_tensorboard = bool(attempt and tensorboard)
         self._tensorboard: Any = None
         self._bar: Any = None
         self._redirect: Any = None
@@ -111,20 +118,30 @@ class Progress:
             self.attempt.record("step", at=at, epoch=round(epoch, 4), **values)
             self._scalars("step", at, values)
 
-    def epoch(self, at: int, epoch: int, **values: Any) -> None:
-        """`epoch` epochs are done; `values` is what was measured in the last of them."""
+    def epoch(self, at: int, epoch: int, metrics: str, **values: Any) -> None:
+        """`epoch` epochs are done; `values` is what was measured in the last of them, `metrics` the task's in words."""
         self._state["images_per_second"] = values["images_per_second"]
         if not self.attempt:
             return
         self.attempt.record("epoch", at=at, epoch=epoch, **values)
         self._scalars("epoch", at, values)
-        summary = (
-            "loss {loss:.3f}, top-1 {top1:.1f} %, {blur}, {images_per_second:.0f} images/s, "
-            "{waited:.0f} % waiting for data"
-        ).format(**values, blur=_in_words(values), waited=100 * values["data_wait"])
+        speed = f"{values['images_per_second']:.0f} images/s, {100 * values['data_wait']:.0f} % waiting for data"
+        summary = f"loss {values['loss']:.3f}, {metrics}, {_in_words(values)}, {speed}"
         if self._bar is not None:
             self._bar.set_postfix_str(summary)
         log.log(logging.INFO if self._bar is None else logging.DEBUG, "epoch %d/%d: %s", epoch, self.epochs, summary)
+
+    def validated(self, at: int, epoch: int, levels: Mapping[Blur, Mapping[str, float]], n: int, pixels: str) -> None:
+        """What the val split gave after `epoch` epochs: metrics at each blur, and their means over these."""
+        if not self.attempt:
+            return
+        means = mean_metrics(levels.values())
+        rows = [{"blur": blur.label, **metrics} for blur, metrics in levels.items()]
+        self.attempt.record("validation", at=at, epoch=epoch, split="val", n=n, pixels=pixels, **means, levels=rows)
+        several = {blur.label: metrics for blur, metrics in levels.items() if len(levels) > 1}
+        self._scalars("validation", at, {**means, **several})
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in means.items())
+        log.info("epoch %d/%d: val split (n = %d): %s", epoch, self.epochs, n, shown)
 
     def _scalars(self, kind: str, at: int, values: Mapping[str, Any]) -> None:
         for name, value in values.items() if self._tensorboard else ():
@@ -152,19 +169,16 @@ class Progress:
 
     def measured(self, outcome: dict[str, Any]) -> None:
         """The final evaluation."""
-        n = outcome["n"]
-        for level in outcome["levels"]:
-            log.info(
-                "sigma %4g: top-1 %5.1f %%, top-5 %5.1f %% of %d",
-                level["sigma"],
-                100 * level["top1"] / n,
-                100 * level["top5"] / n,
-                n,
-            )
-            if self._tensorboard:
+        rows = {(row["blur"], row["metric"]): row for row in outcome["rows"]}
+        for row in (row for (_, metric), row in rows.items() if metric == "top1"):
+            top1, top5 = (100 * rows[row["blur"], name]["count"] / row["n"] for name in ("top1", "top5"))
+            log.info("%-10s top-1 %5.1f %%, top-5 %5.1f %% of %d", f"{called(row)}:", top1, top5, row["n"])
+            if self._tensorboard and row["sigma"] is not None:
                 # TensorBoard draws against whole numbers alone: thousandths keep levels such as 0 and 0.5 apart.
-                step = round(1000 * level["sigma"])
-                self._tensorboard.add_scalar("test/top1 against sigma in thousandths", 100 * level["top1"] / n, step)
+                step = round(1000 * row["sigma"])
+                self._tensorboard.add_scalar("test/top1 against sigma in thousandths", top1, step)
+            elif self._tensorboard:
+                self._tensorboard.add_scalar(f"test/top1 at {row['blur']}", top1, 0)
 
 
 def _in_words(values: Mapping[str, Any]) -> str:
@@ -177,9 +191,10 @@ def _in_words(values: Mapping[str, Any]) -> str:
 class Stopwatch:
     """How fast images go through, and what share of the time is spent waiting for them: of an epoch, and lap by lap."""
 
-    def __init__(self, device: torch.device):
-        self._device, self._waited, self._images = device, 0.0, 0
-        self._began = time.monotonic()
+    def __init__(self, device: torch.device, clock: Callable[[], float] = time.monotonic):
+        """`clock`: seconds since whenever."""
+        self._device, self._clock, self._waited, self._images = device, clock, 0.0, 0
+        self._began = clock()
         self._lap = (self._began, 0.0, 0)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
@@ -188,9 +203,9 @@ class Stopwatch:
         """The items; the time that each takes to come counts as waited."""
         source = iter(items)
         while True:
-            began = time.monotonic()
+            began = self._clock()
             item = next(source, None)
-            self._waited += time.monotonic() - began
+            self._waited += self._clock() - began
             if item is None:
                 return
             yield item
@@ -201,12 +216,12 @@ class Stopwatch:
 
     def lap(self) -> dict[str, float]:
         """As `total`, since the last lap."""
-        since, self._lap = self._lap, (time.monotonic(), self._waited, self._images)
+        since, self._lap = self._lap, (self._clock(), self._waited, self._images)
         return self._speed(*(now - then for now, then in zip(self._lap, since, strict=True)))
 
     def total(self) -> dict[str, float]:
         """images_per_second, data_wait (0..1), memory_gib (resident), and on a GPU gpu_memory_gib (peak)."""
-        return self._speed(time.monotonic() - self._began, self._waited, self._images)
+        return self._speed(self._clock() - self._began, self._waited, self._images)
 
     def _speed(self, seconds: float, waited: float, images: float) -> dict[str, float]:
         pages = int(Path("/proc/self/statm").read_text().split()[1])

@@ -127,7 +127,7 @@ class Cluster:
             shutil.rmtree(self.directory)
 
     def _clear(self) -> None:
-        """Make room for `up`: what an interrupted `up` or `down` left in the directory goes, a living cluster stays."""
+        """Make way for `up`: what an interrupted `up` or `down` left in the directory goes, a living cluster stays."""
         if self.is_up():
             raise SimulatorError(f"a simulator is up in {self.directory} already")
         self.controller.power_off()
@@ -151,7 +151,7 @@ class Cluster:
             node.run("slurmd", "-N", name, log=node.log)
 
     def node_kill(self, name: str) -> None:
-        """Power a node off: all its processes end at once, its network is gone, nobody is told."""
+        """Power a node off: all its processes end at once, its network is gone, no other machine is notified."""
         node = self.node(name)
         if node.pid() is None:
             raise SimulatorError(f"{name} is powered off already")
@@ -269,7 +269,7 @@ def remove_leftovers() -> None:
 def _claimed(directory: Path) -> Iterator[None]:
     """Hold the lock of a directory that is a simulator's, or is new, or empty; never touch any other."""
     if len(str(directory)) > 80:
-        raise SimulatorError(f"{directory}: too long, a socket's path has room for about 100 characters")
+        raise SimulatorError(f"{directory}: too long, a socket's path may have about 100 characters")
     lock = directory / LOCK
     if directory.exists() and not directory.is_dir():
         raise SimulatorError(f"{directory} is not a directory")

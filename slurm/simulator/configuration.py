@@ -19,7 +19,7 @@ TEMPLATES = Path(__file__).parent / "conf"
 
 
 class SimulatorError(Exception):
-    """What the user is told, in one line."""
+    """A user's mistake, or a failure, in one line."""
 
 
 def option(default: int, low: int, high: int, meaning: str) -> Any:
@@ -29,7 +29,7 @@ def option(default: int, low: int, high: int, meaning: str) -> Any:
 
 @dataclass(frozen=True)
 class Settings:
-    """What `up` can be told; each field is one of its options."""
+    """The options of `up`."""
 
     nodes: int = option(4, 1, 1000, "nodes, named node1, node2, ...")
     gpus: int = option(8, 1, 64, "pretend A100s in each node")
@@ -80,7 +80,7 @@ class Layout:
 
 
 def free_ports(count: int) -> int:
-    """The first of `count` consecutive ports that nobody listens on, below those that Linux hands out itself."""
+    """The first of `count` consecutive ports that are free, below those that Linux hands out itself."""
     for _ in range(100):
         first = random.randrange(20_000, 32_000 - count)
         if all(_is_free(port) for port in range(first, first + count)):

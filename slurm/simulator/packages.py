@@ -69,7 +69,7 @@ def install() -> None:
     try:
         apt = ("apt-get", "-oDPkg::Lock::Timeout=60", "install", "--yes", "--no-install-recommends", *PACKAGES)
         if not _apt(*apt) and not (_apt("apt-get", "update") and _apt(*apt)):
-            raise SimulatorError("apt-get could not install the packages (its own words are above)")
+            raise SimulatorError("apt-get could not install the packages (its own output is above)")
     finally:
         if own_policy:
             NO_SERVICES.unlink()

@@ -186,7 +186,8 @@ def learner(device: torch.device, arithmetic: str, **optimisation: object) -> Le
     }
     torch.manual_seed(0)
     network = build("resnet-18", 10) if device.type == "cuda" else small()
-    return Learner(network, Settings.model_validate(document), Group(0, 1, device))
+    chosen = Settings.model_validate(document)
+    return Learner(network, chosen.optimisation, chosen.precision, Group(0, 1, device))
 
 
 def batch(device: torch.device, poisoned: bool = False) -> tuple[Tensor, Tensor]:

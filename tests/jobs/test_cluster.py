@@ -1,4 +1,4 @@
-"""Profiles and resources: complete, strict, and told in one line where they do not fit."""
+"""Profiles and resources: complete, strict, and refused in one line where they do not fit."""
 
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ def test_what_a_run_leaves_open_comes_from_the_profile() -> None:
         ("sbatch: {exclusive: false}", "sbatch: exclusive: false: leave it out instead"),
     ],
 )
-def test_a_mistake_in_a_profile_is_told(tmp_path: Path, text: str, message: str) -> None:
+def test_a_mistake_in_a_profile_is_reported(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     with pytest.raises(BlurtrainError) as caught:
@@ -47,7 +47,7 @@ def test_a_mistake_in_a_profile_is_told(tmp_path: Path, text: str, message: str)
     assert str(caught.value).startswith(f"{path}: {message}")
 
 
-def test_an_unknown_profile_is_told_with_those_there_are() -> None:
+def test_an_unknown_profile_is_reported_with_those_there_are() -> None:
     with pytest.raises(BlurtrainError, match="--cluster simulater: no such profile; did you mean 'simulator'"):
         read_cluster("simulater")
 
@@ -60,7 +60,7 @@ def test_an_unknown_profile_is_told_with_those_there_are() -> None:
         ({"nodes": 2, "gpus": 4}, 12, "batch_size=12 cannot be shared evenly by 8 processes"),
     ],
 )
-def test_resources_that_do_not_fit_are_told(wanted: dict[str, Any], batch: int, message: str) -> None:
+def test_resources_that_do_not_fit_are_reported(wanted: dict[str, Any], batch: int, message: str) -> None:
     with pytest.raises(JobError, match=message):
         check_resources(Resources(**wanted), batch, Cluster(), "run x")
     check_resources(Resources(), batch, Cluster(), "run x")

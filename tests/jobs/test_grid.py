@@ -163,7 +163,7 @@ def test_an_axis_may_change_the_schedule(data: Path) -> None:
         ({"data": {"faces": {"label": 0}}}, ": data.faces.label: input should be greater than or equal to 1"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(data: Path, grid: dict[str, Any], message: str) -> None:
+def test_a_mistake_is_reported_in_one_line(data: Path, grid: dict[str, Any], message: str) -> None:
     with pytest.raises(BlurtrainError) as caught:
         expanded(data, grid)
     assert str(caught.value).startswith(f"{data.parent}/grid.yaml{message}")
@@ -175,7 +175,7 @@ def test_one_invalid_run_stops_the_whole_grid(data: Path) -> None:
         expanded(data, {"axes": {"dataset": ["faces"], "regime": ["clear"], "seed": [0, 1, -1]}})
 
 
-def test_a_dataset_that_is_not_prepared_is_told_with_the_command_to_give(data: Path) -> None:
+def test_a_dataset_that_is_not_prepared_is_reported_with_the_command_to_give(data: Path) -> None:
     axes = {"dataset": ["faces", "face"], "regime": ["clear"]}
     with pytest.raises(BlurtrainError) as caught:
         expanded(data, {"axes": axes, "data": {"face": {"standin": "faces"}}})
@@ -249,7 +249,7 @@ def test_the_studys_grid(tmp_path: Path) -> None:
     assert {m.run_id for m in members} <= {m.run_id for m in seeds}
 
 
-def test_curricula_that_runs_are_too_short_for_are_told_once_each(data: Path) -> None:
+def test_curricula_that_runs_are_too_short_for_are_reported_once_each(data: Path) -> None:
     axes = {"dataset": ["toys", "faces"], "regime": ["multi-step", "single-step"], "optimisation.epochs": [15, 60]}
     assert shortfalls(expanded(data, {"axes": axes})) == [
         "multi-step: too few epochs (15) for the stepwise curriculum, which never gets to level 3 (sigma 2), "

@@ -1,6 +1,7 @@
-"""Grids on this machine: runs are trained once, a failure stays alone, and each run's state is told."""
+"""Grids on this machine: runs are trained once, a failure stays alone, and each run's state is shown."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,13 +9,18 @@ from typing import Any
 
 import pytest
 
+import jobs
 from blurtrain.data.dataset import Dataset
+from blurtrain.data.preparation import Recipe, prepare
 from blurtrain.errors import JobError
+from blurtrain.files import held, is_held
 from blurtrain.run import Run
 from blurtrain.settings import Settings, run_id
+from jobs.backend import missing
 from jobs.grid import Member
-from jobs.local import cancel, held, is_held, queued, running, submit
-from jobs.status import STATES, states, summary, table, wait
+from jobs.item import training
+from jobs.states import STATES, states, summary
+from jobs.table import table
 
 KEYS = ["run_id", "dataset", "regime", "seed", "state", "epoch", "epochs", "job_id", "message", "submitted", "model"]
 SHORT = {"epochs": 1, "warmup_epochs": 0.5}
@@ -69,8 +75,8 @@ def test_a_held_lock_means_running(lone: Member, tmp_path: Path) -> None:
         assert state(lone, tmp_path) == ("running", "")
         with held(lock, patience=0.1) as second:
             assert not second
-        assert submit([lone], tmp_path) == []
-    assert not running(tmp_path, lone.run_id)
+        assert jobs.submit([lone], runs=tmp_path) == []
+    assert missing([training(lone, tmp_path)], tmp_path)
     assert state(lone, tmp_path) == ("planned", "")
 
 
@@ -79,23 +85,21 @@ def test_what_waits_for_a_living_worker_is_queued(lone: Member, tmp_path: Path) 
     for folder in ("taken", "workers"):
         (queue / folder).mkdir(parents=True)
     (queue / "queue.json").write_text(json.dumps([lone.run_id, "another"]))
-    assert queued(tmp_path) == {}
+    assert state(lone, tmp_path) == ("planned", "")
     with held(queue / "workers" / "0"):
-        assert queued(tmp_path) == {lone.run_id: queue.name, "another": queue.name}
         (row,) = states([lone], tmp_path)
         assert (row["state"], row["job_id"]) == ("queued", queue.name)
         (queue / "taken" / lone.run_id).mkdir()
-        assert queued(tmp_path) == {"another": queue.name}
-    assert state(lone, tmp_path) == ("planned", "")
+        assert state(lone, tmp_path) == ("planned", "")
 
 
-def test_what_nobody_works_on_is_stale_or_failed(lone: Member, tmp_path: Path) -> None:
+def test_what_no_process_works_on_is_stale_or_failed(lone: Member, tmp_path: Path) -> None:
     run = Run.begin(tmp_path, lone.run_id, lone.settings)
     attempt = run.new_attempt(lone.settings, "d")
     attempt.record("start", epoch=0)
     attempt.beat(epoch=0.256)
     attempt.close()
-    assert state(lone, tmp_path) == ("stale", "nobody is working on it; submit again to continue it")
+    assert state(lone, tmp_path) == ("stale", "no process works on it; submit again to continue it")
     assert states([lone], tmp_path)[0]["epoch"] == 0.26
     attempt = run.new_attempt(lone.settings, "d")
     attempt.fail(ValueError("the loss became nan"))
@@ -106,7 +110,7 @@ def test_what_nobody_works_on_is_stale_or_failed(lone: Member, tmp_path: Path) -
     assert states([lone], tmp_path)[0]["epoch"] == 1
 
 
-def test_table_and_summary_tell_the_same(member: Callable[..., Member], tmp_path: Path) -> None:
+def test_table_and_summary_show_the_same(member: Callable[..., Member], tmp_path: Path) -> None:
     members = [member(seed=k) for k in range(3)]
     Run.begin(tmp_path, members[1].run_id, members[1].settings).finish({"headline": "fine"})
     rows = states(members, tmp_path)
@@ -123,7 +127,7 @@ def test_table_and_summary_tell_the_same(member: Callable[..., Member], tmp_path
 def test_a_runs_folder_that_cannot_be_written_is_named(lone: Member, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(JobError, match=r"file: cannot be written: .*choose another --runs"):
-        submit([lone], tmp_path / "file")
+        jobs.submit([lone], runs=tmp_path / "file")
 
 
 # --- training -------------------------------------------------------------------------------------------------------
@@ -134,10 +138,11 @@ def finished(member: Callable[..., Member], tmp_path_factory: pytest.TempPathFac
     """Two runs, submitted to be trained at the same time, and waited for."""
     runs = tmp_path_factory.mktemp("grid") / "runs"
     members = [member(seed=seed, optimisation=SHORT) for seed in (0, 1)]
-    assert submit(members, runs, at_a_time=2) == members
-    told: list[str] = []
-    assert wait(members, runs, told.append), told
-    assert told[-1].startswith("[2/2] done")
+    assert jobs.submit(members, runs=runs, at_a_time=2) == [m.run_id for m in members]
+    reported: list[str] = []
+    rows = jobs.wait(members, runs=runs, report=reported.append)
+    assert [row["state"] for row in rows] == ["done"] * 2, reported
+    assert reported[-1].startswith("[2/2] done")
     # A run is done a moment before its process has ended and let go of its lock.
     locks = [*(runs / ".local" / "locks").iterdir(), *(runs / ".local").glob("queues/*/workers/*")]
     until(lambda: not any(is_held(lock) for lock in locks))
@@ -165,48 +170,67 @@ def test_submitted_runs_are_trained_to_their_end(finished: tuple[Path, list[Memb
     for member in members:
         assert Run(runs / member.run_id).weights.stat().st_size > 1e6
         assert len(Run(runs / member.run_id).attempts()) == 1
-    assert queued(runs) == {}
 
 
 @pytest.mark.slow
 def test_submitting_again_trains_nothing_again(finished: tuple[Path, list[Member]]) -> None:
     runs, members = finished
     before = written(runs)
-    assert submit(members, runs) == []
-    assert submit([*members, members[0]], runs, at_a_time=1) == []
-    assert wait(members, runs, print)
+    assert jobs.submit(members, runs=runs, wait=True) == []
+    assert jobs.submit([*members, members[0]], runs=runs, at_a_time=1) == []
     assert written(runs) == before
     assert len([*(runs / ".local" / "queues").iterdir()]) == 1
 
 
 @pytest.mark.slow
-def test_a_failing_run_is_told_and_leaves_the_others_alone(
+def test_a_failing_run_is_reported_and_leaves_the_others_alone(
     finished: tuple[Path, list[Member]], member: Callable[..., Member]
 ) -> None:
     runs, members = finished
     # Valid as settings, but the data has 30 training images only.
     failing = member(optimisation={**SHORT, "batch_size": 31})
     before = written(runs)
-    assert submit([failing, *members], runs) == [failing]
-    told: list[str] = []
-    assert not wait([failing, *members], runs, told.append)
-    rows = states([failing, *members], runs)
+    with pytest.raises(JobError, match=rf"1 of 3 runs are not done: {failing.run_id}: failed: .*batch_size=31"):
+        jobs.submit([failing, *members], runs=runs, wait=True)
+    rows = jobs.status([failing, *members], runs=runs)
     assert [row["state"] for row in rows] == ["failed", "done", "done"]
     assert rows[0]["message"].startswith("blurtrain: optimisation.batch_size=31 is more than the 30 training images")
-    assert any("failed" in line and "batch_size=31" in line for line in told)
+    assert "batch_size=31" in jobs.logs(failing.run_id, runs=str(runs))
     assert written(runs) == before
 
 
 @pytest.mark.slow
-def test_cancelled_runs_stop_and_can_be_submitted_again(member: Callable[..., Member], tmp_path: Path) -> None:
-    long = member(optimisation={"epochs": 10_000})
-    assert submit([long], tmp_path) == [long]
-    lock = tmp_path / ".local" / "locks" / long.run_id
-    until(lambda: is_held(lock))
+def test_cancelled_runs_stop_alone_and_can_be_submitted_again(member: Callable[..., Member], tmp_path: Path) -> None:
+    long, other = (member(seed=seed, optimisation={"epochs": 10_000}) for seed in (0, 1))
+    assert len(jobs.submit([long, other], runs=tmp_path, at_a_time=2)) == 2
+    locks = tmp_path / ".local" / "locks"
+    until(lambda: all(is_held(locks / m.run_id) for m in (long, other)))
     assert state(long, tmp_path)[0] == "running"
-    assert submit([long], tmp_path) == []
-    assert cancel(tmp_path) == [long.run_id]
-    assert not wait([long], tmp_path, print)
-    assert state(long, tmp_path)[0] == "cancelled"
-    assert not is_held(lock)
-    assert cancel(tmp_path) == []
+    assert jobs.submit([long], runs=tmp_path) == []
+    assert jobs.cancel([long], runs=tmp_path) == [long.run_id]
+    until(lambda: not is_held(locks / long.run_id))
+    assert [state(m, tmp_path)[0] for m in (long, other)] == ["cancelled", "running"]
+    assert jobs.cancel(runs=tmp_path) == [other.run_id]
+    jobs.wait([long, other], runs=tmp_path, report=print)
+    assert [state(m, tmp_path)[0] for m in (long, other)] == ["cancelled", "cancelled"]
+    assert jobs.cancel(runs=tmp_path) == []
+    assert jobs.submit([long], runs=tmp_path) == [long.run_id]
+    assert jobs.cancel(runs=tmp_path) == [long.run_id]
+    jobs.wait([long], runs=tmp_path, report=print)
+
+
+@pytest.mark.slow
+def test_a_job_refuses_data_that_were_prepared_anew(tree: Path, tiny: Callable[..., Settings], tmp_path: Path) -> None:
+    def prepared_at(resolution: int) -> Dataset:
+        shutil.rmtree(tmp_path / "data", ignore_errors=True)
+        return prepare(tmp_path / "data", "textures", Recipe(images=str(tree), resolution=resolution))[0]
+
+    settings = tiny(optimisation=SHORT, data={"root": str(tmp_path / "data")})
+    one = Member(run_id(settings, prepared_at(64).data_id), settings)
+    assert prepared_at(80).data_id  # between submission and start
+    jobs.submit([one], runs=tmp_path)
+    (row,) = jobs.wait([one], runs=tmp_path, report=print)
+    assert row["state"] == "failed"
+    assert row["message"].startswith("blurtrain: ")
+    assert one.run_id in row["message"] and "was prepared anew" in row["message"]
+    assert not list(tmp_path.glob("*/settings.yaml"))

@@ -1,4 +1,4 @@
-"""SLURM's answers, read; and its silence, told."""
+"""SLURM's answers, read; and its silence, reported."""
 
 import os
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def test_limits_and_partitions(answer: Answer) -> None:
         scheduler.check_partitions(["gpus"])
 
 
-def test_failure_and_absence_are_told_in_one_line(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_and_absence_are_reported_in_one_line(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
     answer("squeue", code=1, error="slurm_load_jobs error: Unable to contact slurm controller")
     with pytest.raises(JobError, match=r"SLURM's squeue failed: .*Unable to contact slurm controller"):
         scheduler.queue(["a"])

@@ -14,34 +14,40 @@ from blurtrain.cli import main
 from blurtrain.data.dataset import Dataset
 from blurtrain.errors import JobError
 from blurtrain.run import Run
-from jobs import slurm
+from jobs.backend import missing, submit
 from jobs.cluster import Cluster, Resources
 from jobs.grid import Member, expand, read_grid
-from jobs.snapshot import snapshot
+from jobs.item import training
+from jobs.sbatch import parameters, shared_folders_or_requeue
+from jobs.slurm import Slurm
 from jobs.submissions import Submission, submissions
 
 
 def grid_here(prepared: Dataset, axes: str) -> tuple[list[str], list[Member]]:
-    """A grid file in the folder that we work in: how commands are told of it, and its runs."""
+    """A grid file in the folder that we work in: its arguments on the command line, and its runs."""
     Path("grid.yaml").write_text(f"axes: {axes}")
     data = prepared.folder.parent
     return ["grid.yaml", "--data", str(data)], expand(read_grid(Path("grid.yaml")), "grid.yaml", data)
 
 
-def test_arrays_hold_what_asks_for_the_same(member: Callable[..., Member]) -> None:
+def test_arrays_hold_what_asks_for_the_same(answer: Answer, member: Callable[..., Member], tmp_path: Path) -> None:
     members = [member(0), member(1, nodes=2), member(2), member(3), member(4, pack=2), member(5, pack=2)]
     ids = [m.run_id for m in members]
-    arrays = list(slurm._arrays(members, Cluster(max_array=2)))
-    assert [tasks for _, tasks in arrays] == [
-        [(ids[0],), (ids[2],)], [(ids[3],)], [(ids[1],)], [(ids[4], ids[5])],
+    answer("sbatch", "Submitted batch job 13\n")
+    backend = Slurm(tmp_path)
+    assert len(submit([training(m, tmp_path) for m in members], backend, Cluster(max_array=2))) == 6
+    (submission,) = submissions(tmp_path)
+    assert [array.tasks for array in submission.arrays] == [
+        ((ids[0],), (ids[2],)), ((ids[3],),), ((ids[1],),), ((ids[4], ids[5]),),
     ]  # fmt: skip
-    assert [r.nodes for r, _ in arrays] == [1, 1, 2, 1]
+    assert [array.resources.nodes for array in submission.arrays] == [1, 1, 2, 1]
+    assert submission.released
 
 
 def test_options_reach_sbatch_as_values(tmp_path: Path) -> None:
     cluster = Cluster(sbatch={"account": "a; rm -rf /"}, minutes=1, at_a_time=3)
     wanted = cluster.complete(Resources(nodes=2, gpus=4))
-    given = slurm.sbatch_parameters("name", wanted, 9, tmp_path, cluster, tmp_path / "my code")
+    given = parameters("name", wanted, 9, tmp_path, cluster, tmp_path / "my code")
     assert given["additional_parameters"] == {"requeue": True, "account": "a; rm -rf /"}
     assert (given["nodes"], given["ntasks_per_node"], given["gpus_per_node"], given["array_parallelism"]) == (
         2,
@@ -50,7 +56,11 @@ def test_options_reach_sbatch_as_values(tmp_path: Path) -> None:
         3,
     )
     assert given["signal_delay_s"] == 30  # not the profile's 120 s: they would be over before the job began
-    assert f"export PYTHONPATH='{tmp_path}/my code'" in given["setup"]
+    assert f"export PYTHONPATH='{tmp_path}/my code'${{PYTHONPATH:+:$PYTHONPATH}}" in given["setup"]
+
+
+def absent(members: list[Member], runs: Path) -> list[str]:
+    return [item.id for item in missing([training(m, runs) for m in members], runs)]
 
 
 def test_what_is_missing(answer: Answer, member: Callable[..., Member], tmp_path: Path) -> None:
@@ -58,7 +68,7 @@ def test_what_is_missing(answer: Answer, member: Callable[..., Member], tmp_path
     submission = submitted(tmp_path, *members[:3])
     squeue(answer, submission, "12|0|RUNNING|0:10|node1|NAME|None", "12|1|PENDING|0:00||NAME|Priority")
     Run.begin(tmp_path, members[3].run_id, members[3].settings).finish({})
-    assert slurm.missing(members, tmp_path) == [members[2]]
+    assert absent(members, tmp_path) == [members[2].run_id]
 
 
 def test_what_waits_on_slurm_is_not_started_here(
@@ -89,58 +99,50 @@ def test_a_dead_jobs_heartbeat_does_not_count(
     submitted(tmp_path, one)
     run = Run.begin(tmp_path, one.run_id, one.settings)
     run.new_attempt(one.settings, "d").beat(epoch=1)
-    assert slurm.missing([one], tmp_path) == []  # somebody trains it by hand
+    assert absent([one], tmp_path) == []  # it is trained by hand
     monkeypatch.setenv("SLURM_JOB_ID", "12")
     run.new_attempt(one.settings, "d").beat(epoch=1)
-    assert slurm.missing([one], tmp_path) == [one]  # killed so hard that it could not say so
+    assert absent([one], tmp_path) == [one.run_id]  # killed so hard that it could not say so
 
 
 def test_what_was_submitted_in_part_is_abandoned(answer: Answer, member: Callable[..., Member], tmp_path: Path) -> None:
     submitted(tmp_path, member(), job="")
-    slurm._take_up(submissions(tmp_path))
+    Slurm(tmp_path).repair()
     (abandoned,) = submissions(tmp_path)
     assert abandoned.abandoned
-    assert slurm.places([abandoned], [member().run_id]) == {member().run_id: []}
+    assert absent([member()], tmp_path) == [member().run_id]
     assert not (tmp_path / "bin" / "scontrol.called").exists()
     assert abandoned.arrays[0].name in (tmp_path / "bin" / "squeue.called").read_text()  # whether SLURM has it
 
 
 @pytest.mark.parametrize("words", ["", "Invalid job id specified", "Job is no longer pending execution"])
-def test_what_was_submitted_and_not_let_go_is_let_go(
+def test_what_was_submitted_and_not_released_is_released(
     answer: Answer, member: Callable[..., Member], tmp_path: Path, words: str
 ) -> None:
     submitted(tmp_path, member(), released=False)
     answer("scontrol", code=1 if words else 0, error=words)
-    slurm._take_up(submissions(tmp_path))
-    slurm._take_up(submissions(tmp_path))
+    Slurm(tmp_path).repair()
+    Slurm(tmp_path).repair()
     assert (tmp_path / "bin" / "scontrol.called").read_text() == "release 12\n"
     (whole,) = submissions(tmp_path)
     assert (whole.released, whole.abandoned) == (True, False)
 
 
-def test_what_cannot_be_let_go_is_told_and_tried_again(
+def test_what_cannot_be_released_is_reported_and_tried_again(
     answer: Answer, member: Callable[..., Member], tmp_path: Path
 ) -> None:
     submitted(tmp_path, member(), released=False)
     answer("scontrol", code=1, error="Unable to contact slurm controller")
     with pytest.raises(JobError, match="Unable to contact"):
-        slurm._take_up(submissions(tmp_path))
+        Slurm(tmp_path).repair()
     assert not submissions(tmp_path)[0].released
-
-
-def test_the_copy_of_the_code_is_whole_and_made_once(tmp_path: Path) -> None:
-    copy = snapshot(tmp_path)
-    assert snapshot(tmp_path) == copy
-    assert [p.name for p in tmp_path.iterdir()] == [copy.name]
-    for file in ("blurtrain/cli.py", "jobs/work.py", "analysis/__init__.py", "configs/regimes/clear.yaml"):
-        assert (copy / file).is_file()
 
 
 @pytest.mark.parametrize(
     ("given", "job"),
     [({}, "12"), ({"SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "3"}, "12_3")],  # 12 is the whole array
 )
-def test_a_node_without_the_shared_folders_is_left_to_others(
+def test_a_node_without_the_shared_folders_is_excluded(
     answer: Answer, tmp_path: Path, given: dict[str, str], job: str
 ) -> None:
     here, nowhere, called = tmp_path, tmp_path / "none of this", tmp_path / "bin" / "scontrol.called"
@@ -152,7 +154,7 @@ def test_a_node_without_the_shared_folders_is_left_to_others(
         (nowhere, "9", "node[1-2]", 1, [f"requeue {job}", f"update JobId={job} ExcNodeList=node3,node[1-2]"]),
     ):
         answer("scontrol", f"JobId=12 NodeList=node3 ExcNodeList={before} Restarts=0\n")
-        line = slurm._node_has(sys.executable, code).replace("sleep 60", "true")
+        line = shared_folders_or_requeue(sys.executable, code).replace("sleep 60", "true")
         done = subprocess.run(["bash", "-c", line], env={**env, "SLURM_RESTART_COUNT": restarts}, text=True)
         assert done.returncode == status
         lines = called.read_text().splitlines() if called.exists() else []

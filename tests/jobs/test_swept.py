@@ -1,4 +1,4 @@
-"""What tells the runs of a grid apart is a column wherever they are listed."""
+"""What distinguishes the runs of a grid is a column wherever they are listed."""
 
 import json
 from pathlib import Path
@@ -10,8 +10,9 @@ import yaml
 from blurtrain.cli import main
 from blurtrain.data.dataset import Dataset
 from blurtrain.run import Run
-from jobs.grid import Member, as_begun, expand, read_grid
-from jobs.status import differing, states, table
+from jobs.grid import Member, declared, expand, read_grid
+from jobs.states import states
+from jobs.table import differing, table
 
 AXES: dict[str, list[Any]] = {"dataset": ["textures"], "regime": ["clear", "blurry"]}
 
@@ -89,7 +90,7 @@ def test_runs_that_were_begun_under_the_defaults_name_are_found(grid: Path, tmp_
     two = members(grid, AXES | {"network.architecture": ["resnet-18"]})
     former = two[0].run_id.replace("resnet-18", "alexnet-sup")
     Run.begin(tmp_path / "runs", former, two[0].settings.model_copy(update={"model": "alexnet-sup"}))
-    found = as_begun(two, tmp_path / "runs")
+    found = declared(grid, tmp_path / "runs")
     assert [member.run_id for member in found] == [former, two[1].run_id]
     assert [member.settings.model for member in found] == ["alexnet-sup", "resnet-18"]
-    assert as_begun(two, tmp_path / "none") == two
+    assert declared(grid, tmp_path / "none") == two

@@ -64,7 +64,7 @@ class SmallGrid:
     def command(self, *words: str) -> list[str]:
         """`blurtrain grid WORDS` on this grid."""
         where = [] if words[0] == "logs" else [str(self.folder / "grid.yaml")]
-        cluster = ["--cluster", str(self.folder / "profile.yaml")] if words[0] in ("submit", "retry") else []
+        cluster = ["--cluster", str(self.folder / "profile.yaml")] * (words[0] in ("submit", "retry", "evaluate"))
         return [
             *(sys.executable, "-m", "blurtrain", "grid", words[0], *where, *words[1:]),
             *("--runs", str(self.runs), *cluster),

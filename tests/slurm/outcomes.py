@@ -94,7 +94,7 @@ def check_end(grid: SmallGrid, undisturbed: Undisturbed, seconds: float = 300) -
     assert set(grid.states()) == {"done"}
     for run in runs.values():
         attempts = [events(attempt) for attempt in run.attempts()]
-        assert [e["event"] for told in attempts for e in told].count("done") == 1
+        assert [e["event"] for journal in attempts for e in journal].count("done") == 1
         assert attempts[-1][-1]["event"] == "done"
         assert_fenced(run)
     assert {run_id: Outcome.of(run) for run_id, run in runs.items()} == undisturbed(grid)
@@ -102,7 +102,7 @@ def check_end(grid: SmallGrid, undisturbed: Undisturbed, seconds: float = 300) -
 
 
 def assert_fenced(run: Run) -> None:
-    """No attempt has told or saved anything after the next one began; by the one clock of the file system."""
+    """No attempt has logged or saved anything after the next one began; by the one clock of the file system."""
     for older, newer in itertools.pairwise(run.attempts()):
         began = (newer / "settings.yaml").stat().st_mtime + RACE_SECONDS
         for file in ("journal.jsonl", "heartbeat.json"):

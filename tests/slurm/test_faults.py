@@ -140,7 +140,7 @@ def test_the_time_limit_is_reached(quiet: Cluster, prepared: Dataset, tmp_path: 
     await_training(grid)
     grid.send(
         signal.SIGSTOP
-    )  # SLURM wakes them when it tells them to stop; else their own jobs do so 15 s before the end
+    )  # SLURM wakes them when it asks them to stop; else their own jobs do so 15 s before the end
     runs = [Run(grid.runs / row["run_id"]) for row in grid.rows()]
 
     def stopped() -> bool:
@@ -181,7 +181,7 @@ def test_the_whole_study(quiet: Cluster, tree: Path, tmp_path: Path) -> None:
     assert grid.submit() == 15
     seen: dict[str, list[str]] = {row["run_id"]: [] for row in grid.rows()}
     deadline = time.monotonic() + 400
-    while {told[-1] for told in seen.values() if told} != {"done"}:
+    while {history[-1] for history in seen.values() if history} != {"done"}:
         assert time.monotonic() < deadline, explain(grid.rows(), grid.runs)
         results = {path.parent.name for path in grid.runs.glob("*/result.json")}
         for row in grid.rows():
@@ -190,10 +190,10 @@ def test_the_whole_study(quiet: Cluster, tree: Path, tmp_path: Path) -> None:
             assert row["state"] != "queued" or row["message"].startswith("waits in the queue: ")
             assert row["state"] != "running" or row["job_id"]
         time.sleep(1)
-    for told in seen.values():
-        assert set(told) <= set(order[1:])
-        assert sorted(told, key=order.index) == told
-    assert {state for told in seen.values() for state in told} == {"queued", "running", "done"}
+    for history in seen.values():
+        assert set(history) <= set(order[1:])
+        assert sorted(history, key=order.index) == history
+    assert {state for history in seen.values() for state in history} == {"queued", "running", "done"}
     assert all("top-1" in row["message"] and row["epoch"] == row["epochs"] for row in grid.rows())
     assert grid.attempts() == [1] * 15
     wait("no job to be left", lambda: not grid.jobs(), 30)

@@ -63,7 +63,7 @@ def test_cancelled_then_taken_up_again(quiet: Cluster, prepared: Dataset, tmp_pa
     assert all(start["at"] > 0 for start in starts)
 
 
-def test_a_failing_run_is_tried_again_and_then_told(quiet: Cluster, prepared: Dataset, tmp_path: Path) -> None:
+def test_a_failing_run_is_tried_again_and_then_reported(quiet: Cluster, prepared: Dataset, tmp_path: Path) -> None:
     settings = {"optimisation": {"batch_size": 31}}  # the data has 30 training images
     grid = SmallGrid.write(
         quiet,
@@ -101,12 +101,60 @@ def test_a_hung_run_is_stale_and_can_be_tried_again(quiet: Cluster, prepared: Da
     (row,) = grid.rows()
     grid.send(signal.SIGSTOP)
     grid.await_states("stale", seconds=120)
-    assert grid.rows()[0]["message"].startswith("no sign of life from node")
+    assert grid.rows()[0]["message"].startswith("no heartbeat from node")
     assert grid.submit() == 0
     assert grid.call("retry", "--failed").stdout == ""
     assert grid.call("retry", "--stale").stdout.split() == [row["run_id"]]
     grid.await_states("done")
     assert grid.attempts() == [2]
+
+
+def test_a_grid_is_evaluated_as_jobs(quiet: Cluster, prepared: Dataset, tmp_path: Path) -> None:
+    grid = SmallGrid.write(quiet, tmp_path, prepared, seeds=[0, 1], profile={"failures": 0})
+    assert "none of these 4 runs is done" in grid.call("evaluate", "evaluation.sigmas=[0,4]").stderr
+    grid.submit()
+    grid.await_states("done")
+    done = grid.call("evaluate", "evaluation.sigmas=[0,4]", "--wait")
+    assert done.returncode == 0, done.stderr
+    (job,) = done.stdout.split()
+    measured = [p for p in grid.runs.glob("*/evaluations/*.json") if '"sigma": 4' in p.read_text()]
+    assert len(measured) == 4
+    assert "4 of 4 runs evaluated" in grid.call("logs", job).stdout
+    assert set(grid.states()) == {"done"}
+    before = {path: path.stat().st_mtime_ns for path in measured}
+    assert grid.call("evaluate", "evaluation.sigmas=[0,4]", "--wait").returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in measured} == before
+    broken = grid.rows()[2]["run_id"]
+    (grid.runs / broken / "weights.safetensors").unlink()
+    done = grid.call("evaluate", "evaluation.sigmas=[0,5]", "--wait")
+    assert done.returncode == 1
+    assert [line for line in done.stderr.splitlines() if line.startswith("blurtrain: ") and broken in line]
+
+
+NETWORK = """
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, classes: int):
+        super().__init__(nn.Conv2d(3, 4, 8, 8), nn.ReLU(), nn.Flatten(), nn.Linear(256, classes))
+"""
+
+
+def test_users_own_code_travels_with_the_jobs(quiet: Cluster, prepared: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "nets.py").write_text(NETWORK)
+    own = {"model": "mine", "network": {"architecture": "nets.py:Net"}}
+    grid = SmallGrid.write(
+        quiet, tmp_path, prepared, regimes=["clear"], epochs=2, where=[{"match": {}, "settings": own}]
+    )
+    planned = grid.rows()
+    assert grid.submit() == 1
+    (tmp_path / "nets.py").write_text("raise RuntimeError('edited since')")
+    (job,) = planned
+    wait("the result", lambda: (grid.runs / job["run_id"] / "result.json").exists(), 120)
+    (code,) = (grid.runs / ".slurm" / "code").iterdir()
+    assert (code / "nets.py").read_text() == NETWORK
+    evaluated = grid.call("evaluate", "evaluation.sigmas=[0,4]", "--wait")
+    assert evaluated.returncode == 1 and "edited since" in evaluated.stderr  # a new submission, of code as it is now
 
 
 # --- nodes --------------------------------------------------------------------------------------------------------
@@ -140,7 +188,7 @@ def test_an_unfit_node_is_left(quiet: Cluster, prepared: Dataset, tmp_path: Path
         ({}, {"resources": {"gpus": 16}}, "run textures-clear-"),
     ],
 )
-def test_what_the_cluster_would_not_take_is_told_in_one_line(
+def test_what_the_cluster_would_not_take_is_refused_in_one_line(
     quiet: Cluster, prepared: Dataset, tmp_path: Path, profile: dict[str, Any], more: dict[str, Any], message: str
 ) -> None:
     grid = SmallGrid.write(quiet, tmp_path, prepared, profile=profile, **more)
@@ -171,7 +219,7 @@ def test_a_folder_of_runs_that_is_read_only(quiet: Cluster, prepared: Dataset, t
     grid = SmallGrid.write(quiet, tmp_path, prepared)
     (grid.runs / ".slurm" if used else grid.runs).mkdir(parents=True)
     if used:
-        (grid.runs / ".slurm" / "lock").touch()
+        (grid.runs / ".submitting").touch()
     quiet.run("mount", "--bind", grid.runs, grid.runs)
     try:
         quiet.run("mount", "-o", "remount,bind,ro", grid.runs)

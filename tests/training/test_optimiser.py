@@ -1,4 +1,5 @@
 import itertools
+import math
 
 import pytest
 import torch
@@ -60,6 +61,39 @@ def test_a_constant_rate_stays_at_the_peak() -> None:
     rates = [learning_rate(step, 10, warmed) for step in range(1000)]
     assert rates[:20] == [learning_rate(step, 10, STUDY) for step in range(20)]
     assert set(rates[20:]) == {1e-3}
+
+
+def test_a_cosine_with_a_floor_is_torchs_and_without_one_has_the_same_bits_as_before() -> None:
+    floored = STUDY.model_copy(update={"learning_rate_floor": 0.01, "warmup_epochs": 0.0})
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=100 * 7, eta_min=1e-5)
+    for step in range(100 * 7):
+        assert learning_rate(step, 7, floored) == pytest.approx(cosine.get_last_lr()[0], rel=1e-6)
+        optimiser.step()
+        cosine.step()
+    assert learning_rate(700, 7, floored) == pytest.approx(1e-5)
+    for peak, step in itertools.product((1e-3, 0.1, 3e-4), range(14, 700)):
+        before = peak * 0.5 * (1 + math.cos(math.pi * ((step - 14) / 686)))
+        assert learning_rate(step, 7, STUDY.model_copy(update={"learning_rate": peak})) == before
+
+
+def test_a_rate_in_steps_is_torchs_stepped_per_epoch_after_the_same_warm_up() -> None:
+    stepped = Optimisation(
+        learning_rate=0.1, epochs=20, learning_rate_schedule="step", learning_rate_steps=(5, 12), warmup_epochs=2
+    )
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    by_epoch = torch.optim.lr_scheduler.MultiStepLR(optimiser, [5, 12], gamma=0.1)
+    warmed = STUDY.model_copy(update={"learning_rate": 0.1})
+    for epoch in range(20):
+        rates = [learning_rate(7 * epoch + batch, 7, stepped) for batch in range(7)]
+        if epoch < 2:
+            assert rates == [learning_rate(7 * epoch + batch, 7, warmed) for batch in range(7)]
+        else:
+            assert rates == pytest.approx([by_epoch.get_last_lr()[0]] * 7)
+        optimiser.step()
+        by_epoch.step()
+    halved = stepped.model_copy(update={"learning_rate_steps": (2.5,), "learning_rate_step_factor": 0.5})
+    assert [learning_rate(step, 4, halved) for step in (9, 10, 79)] == [0.1, 0.05, 0.05]
 
 
 @pytest.mark.parametrize("name, kind", [("adam", torch.optim.Adam), ("sgd", torch.optim.SGD)])

@@ -67,7 +67,7 @@ def test_a_run_leaves_all_that_the_design_promises(tiny: Tiny, prepared: Dataset
     result = run.result()
     outcome = json.loads((run.evaluations / result["accuracy"]).read_text())
     assert outcome["n"] == len(prepared.split("test")[0])
-    assert [level["sigma"] for level in outcome["levels"]] == list(settings.evaluation.sigmas)
+    assert [row["sigma"] for row in outcome["rows"] if row["metric"] == "top1"] == list(settings.evaluation.sigmas)
 
 
 def test_a_done_run_is_left_alone(tiny: Tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -86,15 +86,14 @@ def test_a_run_interrupted_after_an_epoch_ends_with_the_same_bits(
     settings = tiny(optimisation={"epochs": 4}, checkpoints={"every_minutes": 0})
     whole = train(settings, tmp_path / "whole")
 
-    def stop(training: object, position: Any) -> None:
-        if position.epoch == after:
+    original = Learner.step
+
+    def stop(learner: Learner, *step: Any) -> torch.Tensor:
+        if step[-1] == 3 * after:
             raise KeyboardInterrupt
-        original(training, position)
+        return original(learner, *step)
 
-    from blurtrain.training import train as module
-
-    original = module._train_epoch
-    monkeypatch.setattr(module, "_train_epoch", stop)
+    monkeypatch.setattr(Learner, "step", stop)
     with pytest.raises(KeyboardInterrupt):
         train(settings, tmp_path / "parts")
     monkeypatch.undo()
@@ -194,7 +193,7 @@ def test_a_loss_that_is_no_number_any_more_ends_the_run(tiny: Tiny, tmp_path: Pa
     from blurtrain.errors import TrainingError
 
     settings = tiny(optimisation={"learning_rate": 1e30, "optimiser": "sgd", "epochs": 2, "warmup_epochs": 0})
-    with pytest.raises(TrainingError, match=r"no finite number any more in step \d of epoch 1, .* begins with .*png"):
+    with pytest.raises(TrainingError, match=r"NaN or infinite in step \d of epoch 1, .* begins with .*png"):
         train(settings, tmp_path)
     run = Run(next(tmp_path.glob("*-*")))
     assert run.result() is None
@@ -224,12 +223,10 @@ def test_the_log_of_a_failed_attempt_has_the_traceback_and_the_terminal_one_line
 def test_a_resumed_run_computes_with_the_threads_that_it_began_with(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from blurtrain.training import train as module
-
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "_train_epoch", stop)
+    monkeypatch.setattr(Learner, "step", stop)
     with pytest.raises(KeyboardInterrupt):
         train(tiny(loader={"threads": 1}), tmp_path)
     monkeypatch.undo()

@@ -1,0 +1,51 @@
+"""What a notebook or a script of one's own calls: `blurtrain.prepare`, `train`, `load_network` and `evaluate`.
+
+As a library blurtrain handles no signals, configures no logging, and leaves torch as it was: what a training switches
+for its whole process (deterministic algorithms, threads, the random state) is put back when it ends.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from blurtrain.documents import merge
+from blurtrain.run import Run
+from blurtrain.schema import validate
+from blurtrain.settings import Settings, compose, load
+
+if TYPE_CHECKING:
+    from blurtrain.data.dataset import Dataset
+
+
+def prepare(images: str | Path, name: str, data: str | Path = "data", **recipe: Any) -> "Dataset":
+    """Make a folder of images into the dataset `name` below `data`; returns it. Does nothing where it is there already.
+
+    recipe: further fields of `blurtrain.data.preparation.Recipe`, e.g. resolution=64. Raises DataError.
+    """
+    from blurtrain.data.preparation import Recipe, prepare
+
+    document = {**recipe, "images": str(Path(images).resolve())}
+    return prepare(Path(data), name, validate(document, "prepare", Recipe))[0]
+
+
+def train(settings: Settings | Mapping[str, Any] | str | Path, runs: str | Path = "runs", **overrides: Any) -> Run:
+    """Train one run below `runs`, or continue it; returns its run directory. A done one is left alone.
+
+    settings: a file, its content as a mapping, or a `Settings`. overrides: settings by section, over those, e.g.
+    seed=1, optimisation={"epochs": 10}. Raises SettingsError, DataError, RunError or TrainingError.
+    """
+    resolved = _settings(settings, overrides)  # before torch is imported, so that a mistake is answered at once
+    from blurtrain.device import state_kept
+    from blurtrain.training.train import train
+
+    with state_kept():
+        return train(resolved, Path(runs))
+
+
+def _settings(settings: Settings | Mapping[str, Any] | str | Path, overrides: Mapping[str, Any]) -> Settings:
+    if isinstance(settings, Settings):
+        whole: Settings = validate(merge(settings.model_dump(), overrides), "settings", Settings)
+        return whole
+    if isinstance(settings, Mapping):
+        return compose(merge(settings, overrides), "settings")
+    return load(settings, overrides)

@@ -1,0 +1,87 @@
+"""Whether the parts of a run fit together: settings, network and data, and the settings of its processes."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+
+from blurtrain.data.dataset import Dataset
+from blurtrain.data.loader import training_order
+from blurtrain.distributed import Group
+from blurtrain.errors import DataError, RunError, SettingsError, TrainingError
+from blurtrain.evaluation.images import Images
+from blurtrain.models import build, check_input
+from blurtrain.models.dropout import drop_features
+from blurtrain.settings import Settings
+from blurtrain.training.batch_norm import freeze_statistics
+from blurtrain.training.parameter_groups import freeze
+
+_OWN = ("data.root", "loader", "logging", "network.pretrained.file")
+"""Settings that may differ between the processes of a run: where things lie on their machine, and how they are read."""
+
+
+def check_settings(settings: Settings, dataset: Dataset) -> None:
+    """Raise DataError (or another BlurtrainError) where settings, network and data, each fine by itself, do not fit
+    together."""
+    resolution, network = settings.data.resolution, settings.network
+    stopping = settings.early_stopping.blurs if settings.early_stopping else ()
+    check_input(network.architecture, len(dataset.classes), resolution, network.arguments)
+    if settings.optimisation.batch_norm == "frozen":
+        with torch.device("meta"):
+            freeze_statistics(build(network.architecture, len(dataset.classes), network.arguments))
+    if settings.optimisation.groups or network.dropout:
+        with torch.device("meta"):
+            model = build(network.architecture, len(dataset.classes), network.arguments)
+        freeze(model, settings.optimisation)
+        drop_features(model, network.dropout)
+    if dataset.manifest["stored_size"] < resolution:
+        raise DataError(
+            f"dataset {dataset.name!r} is stored at {dataset.manifest['stored_size']} px, less than data.resolution="
+            f"{resolution}: prepare it with --resolution {resolution}, or set data.resolution"
+        )
+    for blur in (*settings.curriculum.used(), *settings.levels, *settings.validation.blurs, *stopping):
+        blur.check(resolution)
+    Images.of(dataset, settings.evaluation, resolution)
+    training_order(dataset.split("train")[0], settings.seed, 0, settings.optimisation.batch_size)  # one whole batch
+    if settings.early_stopping or settings.validation.every_epochs:
+        _check_validation(settings, dataset)
+
+
+def _check_validation(settings: Settings, dataset: Dataset) -> None:
+    try:
+        dataset.split("val")
+    except DataError as error:
+        which = "early_stopping" if settings.early_stopping else "validation.every_epochs"
+        raise SettingsError(f"{which}: looks at the val split: {error}") from None
+
+
+def check_expected(run_id: str, expected: str | None, settings: Settings, runs: Path) -> None:
+    """Raise RunError where a job was submitted for another run than settings and data give by now."""
+    if expected not in (None, run_id):
+        raise RunError(
+            f"{runs / str(expected)}: since this run was submitted, dataset {settings.dataset!r} in "
+            f"{settings.data.root} was prepared anew, or its settings changed: it would be {run_id}; submit again"
+        )
+
+
+def agree(group: Group, run_id: str, data_id: str, settings: Settings) -> None:
+    """Raise TrainingError, on every process, where they would not train the same run: nothing is written before."""
+    everywhere = group.gather((run_id, data_id, _digest(settings)))
+    for what, values in zip(("run", "data", "settings"), zip(*everywhere, strict=True), strict=True):
+        if len(set(values)) > 1:
+            other = next(rank for rank, value in enumerate(values) if value != values[0])
+            raise TrainingError(
+                f"the processes of this run have different {what}: rank 0 has {values[0]}, rank {other} has "
+                f"{values[other]}; start all with the same settings, on the same prepared data"
+            )
+
+
+def _digest(settings: Settings) -> str:
+    document = settings.model_dump(mode="json")
+    for name in _OWN:
+        *sections, last = name.split(".")
+        here = document
+        for section in sections:
+            here = here.get(section) or {}
+        here.pop(last, None)
+    return hashlib.sha256(repr(document).encode()).hexdigest()[:12]

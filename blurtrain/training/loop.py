@@ -1,0 +1,207 @@
+"""The training of one run, epoch by epoch, from wherever it stands."""
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from blurtrain.data.dataset import Dataset
+from blurtrain.data.draws import step_seed
+from blurtrain.data.loader import Labelled, Loader
+from blurtrain.data.training_batches import TrainingBatches
+from blurtrain.distributed import Group, SharedFlags
+from blurtrain.errors import Stopped, TrainingError
+from blurtrain.files import publish
+from blurtrain.models.smoothing import Smoothing
+from blurtrain.run import Attempt, Run
+from blurtrain.settings import Settings
+from blurtrain.training import checkpoint
+from blurtrain.training.learner import Learner
+from blurtrain.training.optimiser import learning_rate
+from blurtrain.training.progress import Progress, Stopwatch
+from blurtrain.training.stopping import StopRequest
+from blurtrain.training.validation import Validator, look
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Position:
+    """How far a run is: `step` steps into the 0-based `epoch`, with what was summed in it so far."""
+
+    epoch: int
+    step: int
+    sums: Tensor
+    """float64: the loss, the task's metrics, images and skipped images of the epoch; what other processes summed is not
+    in it."""
+
+
+@dataclass
+class Training:
+    """What one process holds while it works on a run."""
+
+    settings: Settings
+    run: Run
+    dataset: Dataset
+    group: Group
+    attempt: Attempt | None  # of the main process
+    stop: StopRequest
+    progress: Progress
+    batches: TrainingBatches
+    learner: Learner
+    smoothing: Smoothing
+    flags: SharedFlags
+    validator: Validator
+    open_loader: Callable[[Labelled], Loader]
+    val_loader: Loader | None = None
+    saved: float = field(default_factory=time.monotonic)
+
+    @property
+    def epochs(self) -> int:
+        return self.settings.optimisation.epochs
+
+    def position(self, epoch: int) -> Position:
+        """At the beginning of an epoch."""
+        sums = torch.zeros(3 + len(self.learner.task.metrics), dtype=torch.float64, device=self.group.device)
+        return Position(epoch, 0, sums)
+
+
+def train_epochs(training: Training, position: Position) -> int:
+    """All epochs that are left, or as many as early stopping lets; how many there were from the beginning on."""
+    while position.epoch < training.epochs and not training.validator.stops:
+        _train_epoch(training, position)
+        position = training.position(position.epoch + 1)
+        _after_epoch(training, position)
+    return position.epoch
+
+
+def _train_epoch(training: Training, position: Position) -> None:
+    """The rest of the epoch that the run is in; `position` keeps up with it."""
+    settings, group, o = training.settings, training.group, training.settings.optimisation
+    steps, learner, progress = training.batches.steps, training.learner, training.progress
+    epoch = training.batches.epoch(position.epoch, position.step)
+    blur, global_order = epoch.assignment.summary(), epoch.global_order
+    training.smoothing.sigma = settings.curriculum.feature_sigma(position.epoch)
+    learner.model.train()
+    watch, before = Stopwatch(group.device), position.sums.clone()
+    with contextlib.closing(epoch.read(watch.waiting)) as batches:
+        for images, targets, step in batches:
+            at = position.epoch * steps + step
+            if step == epoch.first:
+                progress.show(images, training.batches.transform, learner.network, at, blur)
+            torch.manual_seed(step_seed(settings.seed, position.epoch, step, group.rank))
+            rate = learning_rate(at, steps, o)
+            position.sums += learner.step(images, targets, rate, at)
+            position.step = step + 1
+            done = position.epoch + position.step / steps
+            watch.passed(o.batch_size)
+            progress.tick(epoch=done, **blur)
+            if (at + 1) % settings.logging.every_steps == 0:
+                values = _means(training, position.sums - before, position.epoch, global_order) | watch.lap()
+                before = position.sums.clone()
+                progress.steps(at + 1, done, learning_rate=rate, **blur, **values)
+            stop_or_save(training, position, global_order)
+    values = _means(training, position.sums, position.epoch, global_order) | watch.total()
+    if not values["n"]:
+        raise TrainingError(
+            f"all {steps} steps of epoch {position.epoch + 1} were skipped: none has a finite gradient; lower "
+            "optimisation.learning_rate"
+        )
+    at = (position.epoch + 1) * steps
+    rate, metrics = learning_rate(at - 1, steps, o), learner.task.summary(values)
+    progress.epoch(at, position.epoch + 1, metrics, learning_rate=rate, **blur, **values)
+
+
+def _after_epoch(training: Training, position: Position) -> None:
+    """Keep the weights where this is a named epoch, and look at the val split where that is due."""
+    settings, epoch = training.settings, position.epoch
+    if epoch in settings.checkpoints.keep_epochs:
+        _publish_weights(training, training.run.stage(epoch))
+    if not (blurs := training.validator.due(epoch)):
+        return
+    images = training.dataset.evaluation_images("val", settings.data.resolution)
+    if training.val_loader is None:
+        own = training.batches.loader
+        training.val_loader = own if own.store == images.store else training.open_loader(images)
+    training.progress.tick(doing="validating")
+    training.smoothing.sigma = settings.curriculum.feature_sigma_at_test(epoch)
+    learner, size = training.learner, settings.evaluation.batch_size
+    network, transform, tick = learner.trained(), training.batches.transform, training.progress.tick
+    look_at = (network, images, training.val_loader, transform, blurs)
+    levels, n = look(*look_at, learner.task, learner.loss, training.group, size, tick)
+    training.progress.validated(epoch * training.batches.steps, epoch, levels, n, images.pixels)
+    if training.validator.take(epoch, levels):
+        _publish_weights(training, training.run.best)
+    training.progress.tick(doing="training")
+
+
+def _publish_weights(training: Training, path: Path) -> None:
+    check_weights(training)
+    if training.attempt:
+        training.attempt.check()
+        publish(path, serialised(training.learner.trained()))
+
+
+def serialised(network: nn.Module) -> bytes:
+    """All parameters and buffers, as safetensors."""
+    return safetensors.torch.save({name: tensor.contiguous() for name, tensor in network.state_dict().items()})
+
+
+def _means(training: Training, sums: Tensor, epoch: int, global_order: NDArray[np.int64]) -> dict[str, float]:
+    """Loss and metrics of all processes from the sums of each; raises TrainingError where a loss is not finite."""
+    task, bad = training.learner.task, (training.learner.first_bad >= 0).double()[None]
+    loss, *metrics, n, skipped, lost = training.group.sum(torch.cat([sums, bad])).tolist()
+    o = training.settings.optimisation
+    if lost and o.non_finite == "stop":
+        first = min(step for step in training.group.gather(int(training.learner.first_bad)) if step >= 0)
+        step = first - epoch * training.batches.steps
+        rows = [training.dataset.store.rows[i]["path"] for i in global_order[step * o.batch_size :][:3]]
+        raise TrainingError(
+            f"the loss is NaN or infinite in step {step + 1} of epoch {epoch + 1}, whose batch of "
+            f"{o.batch_size} begins with {', '.join(rows)}; lower optimisation.learning_rate, "
+            "or skip such steps by optimisation.non_finite=skip"
+        )
+    means = {"loss": loss / n, **task.means(dict(zip(task.metrics, metrics, strict=True)), int(n))} if n else {}
+    return {**means, "n": int(n), "skipped": int(skipped)}
+
+
+def stop_or_save(training: Training, position: Position, global_order: NDArray[np.int64] | None = None) -> None:
+    """Save where all processes have come to know that it is time to, or that one was asked to stop; then stop."""
+    every = 60 * training.settings.checkpoints.every_minutes
+    due = training.group.is_main and global_order is not None and time.monotonic() - training.saved >= every
+    stop, save = training.flags(bool(training.stop), due)
+    if not stop and not save:
+        return
+    if global_order is not None:
+        _means(training, position.sums, position.epoch, global_order)  # a loss that is NaN must not be saved
+    check_weights(training)
+    total = training.group.sum(position.sums.clone()).tolist()
+    if training.attempt:
+        training.attempt.check()
+        progress = {"run": training.run.id, "epoch": position.epoch, "step": position.step, "sums": total}
+        at = position.epoch * training.batches.steps + position.step
+        state = progress | training.learner.state() | {"validation": training.validator.state()}
+        checkpoint.save(training.run.checkpoints, at, state, training.settings.checkpoints.keep)
+    training.saved = time.monotonic()
+    if stop:
+        cause = training.stop.signal.name if training.stop.signal else "a signal to another process"
+        ended = global_order is None
+        place = "the evaluation" if ended else f"epoch {position.epoch + 1} of {training.epochs}"
+        raise Stopped(f"{training.run.path}: stopped by {cause} in {place}; the same command goes on from there")
+
+
+def check_weights(training: Training) -> None:
+    """Raise TrainingError where weights are NaN or infinite: such are neither saved nor published."""
+    if not training.learner.is_finite():
+        raise TrainingError(
+            f"{training.run.path}: weights have become NaN or infinite, and are not saved; lower "
+            "optimisation.learning_rate"
+        )

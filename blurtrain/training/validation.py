@@ -1,0 +1,138 @@
+"""Looks at the val split while a run trains: what is logged, which epoch was the best, and when to stop early."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from blurtrain.blur.blur import Blur
+from blurtrain.data.augment import Transform
+from blurtrain.data.batches import Batch
+from blurtrain.data.dataset import EvaluationImages
+from blurtrain.data.loader import Loader
+from blurtrain.device import tf32
+from blurtrain.distributed import Group
+from blurtrain.settings import EarlyStopping, Validation
+from blurtrain.tasks import Loss, Task
+from blurtrain.training.progress import mean_metrics
+
+Metrics = dict[str, float]
+
+
+@dataclass
+class Best:
+    """The best look so far by one metric. It is part of every checkpoint."""
+
+    value: float | None = None
+    epoch: int = 0
+    """Epochs that were done then."""
+    looks_since: int = 0
+
+    def seen(self, value: float, epoch: int, higher_is_better: bool) -> bool:
+        """Take note of a look; whether it is better than all before. NaN never is."""
+        best = self.value
+        better = not math.isnan(value) and (best is None or (value > best if higher_is_better else value < best))
+        if better:
+            self.value, self.epoch, self.looks_since = value, epoch, 0
+        else:
+            self.looks_since += 1
+        return better
+
+
+class Validator:
+    """Validation and early stopping of one run."""
+
+    def __init__(self, validation: Validation, stopping: EarlyStopping | None, epochs: int, task: Task, loss: Loss):
+        self.validation, self.stopping, self.epochs, self.task, self.loss = validation, stopping, epochs, task, loss
+        self.kept, self.stop = Best(), Best()
+
+    def due(self, epoch: int) -> tuple[Blur, ...]:
+        """The blurs to look at after `epoch` epochs, each once."""
+        own = self.validation.blurs if self._validates(epoch) else ()
+        stopping = self.stopping.blurs if self.stopping and self._may_stop(epoch) else ()
+        return tuple(dict.fromkeys((*own, *stopping)))
+
+    def _validates(self, epoch: int) -> bool:
+        every = self.validation.every_epochs
+        return bool(every) and (epoch % every == 0 or epoch == self.epochs)
+
+    def _may_stop(self, epoch: int) -> bool:
+        return self.stopping is not None and epoch % self.stopping.every_epochs == 0
+
+    def take(self, epoch: int, levels: Mapping[Blur, Metrics]) -> bool:
+        """Take note of what was measured after `epoch` epochs; whether it was the best so far, and is to be kept."""
+        if self.stopping and self._may_stop(epoch):
+            self._see(self.stop, self.stopping.metric, epoch, [levels[blur] for blur in self.stopping.blurs])
+        metric = self.validation.keep_best
+        if metric is None or not self._validates(epoch):
+            return False
+        return self._see(self.kept, metric, epoch, [levels[blur] for blur in self.validation.blurs])
+
+    def _see(self, best: Best, metric: str, epoch: int, levels: Sequence[Metrics]) -> bool:
+        return best.seen(mean_metrics(levels)[metric], epoch, metric in self.task.higher_is_better)
+
+    @property
+    def stops(self) -> bool:
+        """Whether training is to end here."""
+        return self.stopping is not None and self.stop.looks_since >= self.stopping.patience
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"kept": asdict(self.kept), "stop": asdict(self.stop)}
+
+    def load(self, state: Mapping[str, Any] | None) -> None:
+        """Go on from what `state` gave; None: from the beginning."""
+        if state:
+            self.kept, self.stop = Best(**state["kept"]), Best(**state["stop"])
+
+
+@tf32(False)
+@torch.no_grad()
+def look(
+    network: nn.Module,
+    images: EvaluationImages,
+    loader: Loader,
+    transform: Transform,
+    blurs: Sequence[Blur],
+    task: Task,
+    loss: Loss,
+    group: Group,
+    batch_size: int,
+    tick: Callable[[], None],
+) -> tuple[dict[Blur, Metrics], int]:
+    """Loss (without label smoothing) and metrics of `network`, in evaluation mode and its own arithmetic, at each of
+    `blurs`, and the number of images. Each process takes every so many-th batch; each image is decoded once."""
+    weights = next(network.parameters())
+
+    def forward(shown: Tensor) -> Tensor:
+        return network(shown.to(weights.dtype))
+
+    sums = torch.zeros(len(blurs), 2 + len(task.metrics), dtype=torch.float64, device=group.device)
+    training = network.training
+    network.eval()
+    for batch in _own(images, loader, batch_size, group):
+        resized = transform.resized(batch.images)
+        for row, blur in enumerate(blurs):
+            value, outputs = loss(forward, transform.blurred(resized, blur, batch.indices), batch.labels)
+            parts = [value.double() * len(batch.labels), *(part.double() for part in task.sums(outputs, batch.labels))]
+            sums[row] += torch.stack([*parts, torch.full_like(parts[0], len(batch.labels))])
+        tick()
+    network.train(training)
+    found: dict[Blur, Metrics] = {}
+    n = 0
+    for blur, (total, *metrics, count) in zip(blurs, group.sum(sums).tolist(), strict=True):
+        n = round(count)
+        found[blur] = {"loss": total / n, **task.means(dict(zip(task.metrics, metrics, strict=True)), n)}
+    return found, n
+
+
+def _own(images: EvaluationImages, loader: Loader, batch_size: int, group: Group) -> Iterator[Batch]:
+    """This process's batches; they are cut alike for any number of processes."""
+    batches = [images.indices[k : k + batch_size] for k in range(0, len(images.indices), batch_size)]
+    own = batches[group.rank :: group.world]
+    if own:
+        yield from loader.epoch(np.concatenate(own), batch_size)

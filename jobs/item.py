@@ -1,0 +1,63 @@
+"""What waits in a queue: a command of blurtrain for one run, or for several."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blurtrain.files import publish
+from blurtrain.parts import is_part_name
+from jobs.cluster import DEFAULT, Resources
+from jobs.grid import Member
+
+SETTINGS = "{settings}"
+"""Stands in a command for the path of its settings file."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """`blurtrain COMMAND` as a job runs it."""
+
+    id: str
+    """Names its lock, its log, and what is counted of it. A training has its run's id."""
+    command: tuple[str, ...]
+    resources: Resources = DEFAULT
+    settings: str = ""
+    """Content of the file that SETTINGS stands for."""
+    parts: tuple[str, ...] = ()
+    """Names of users' own code that the command imports; it travels with the job."""
+    batch_size: int | None = None
+    """What its processes have to share evenly; None where that does not matter."""
+
+    def words(self, folder: Path) -> list[str]:
+        """The command for `python -m`, with its settings file written into `folder`."""
+        file = folder / f"{self.id}.yaml"
+        if self.settings:
+            publish(file, self.settings)
+        return ["blurtrain", *(str(file) if word == SETTINGS else word for word in self.command)]
+
+
+def training(member: Member, runs: Path) -> Item:
+    """`blurtrain train` for a run of a grid, which refuses to train anything else under its name."""
+    settings = member.settings
+    return Item(
+        member.run_id,
+        ("train", SETTINGS, "--runs", str(runs), "--run-id", member.run_id),
+        member.resources,
+        settings.model_dump_json(),  # JSON is YAML
+        part_names(settings.model_dump()),
+        settings.optimisation.batch_size,
+    )
+
+
+def part_names(document: Any) -> tuple[str, ...]:
+    """The parts that a document, such as dumped settings, names by import, anywhere in it."""
+    return tuple(sorted({text for text in _texts(document) if is_part_name(text)}))
+
+
+def _texts(document: Any) -> Iterator[str]:
+    if isinstance(document, str):
+        yield document
+    elif isinstance(document, dict | list | tuple):
+        for value in document.values() if isinstance(document, dict) else document:
+            yield from _texts(value)
