@@ -281,7 +281,7 @@ def test_a_measure_of_ones_own_is_measured_and_read(
     [
         (["--measure", "acuracy"], "measure 'acuracy' is unknown; did you mean 'accuracy'?"),
         (["--measure", "no_such_module:Margin"], "measure no_such_module:Margin"),
-        (["evaluation.blurs=[disk-4,disk-4]"], "evaluation.blurs: disk-4 is given twice"),
+        (["evaluation.blurs=[disk-4,disk-4]"], "evaluation: disk-4 is given twice"),
         (["evaluation.blurs=[dusk-4]"], "dusk-4"),
         (["evaluation.sigmas=[]"], "at least one level"),
         (["--out", "elsewhere"], "--out goes with --dataset"),
