@@ -1,7 +1,8 @@
 # Two commands, each complete on a fresh machine:
 #   make demo    set up, draw stand-in data, train fifteen small models, write demo/report/index.html
 #   make test    set up, lint, type-check, run all tests but those that need a cluster
-# And: make test-slurm (as root: brings up a SLURM of its own), make quick, make soak; and before a release or a change
+# And: make test-slurm (as root: brings up a SLURM of its own), make test-long (what takes minutes and need not run at every
+# change, notebooks too), make quick, make soak; and before a release or a change
 # of dependencies, as root: make test-fresh (both commands in bare trees of Debian, from nothing).
 # On a machine with a GPU, where nothing need be installed: make gpu (see tests/gpu/README.md; DEVICE=cpu rehearses it).
 BLURTRAIN := .venv/bin/blurtrain
@@ -10,17 +11,20 @@ DEMO := configs/grids/demo.yaml
 PYTHON ?= $(shell [ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)
 DEVICE ?= cuda
 
-.PHONY: demo test test-slurm test-fresh quick soak gpu gpu-wheels install lint
+.PHONY: demo test test-slurm test-long test-fresh quick soak gpu gpu-wheels install lint
 demo: install
 	$(BLURTRAIN) data prepare --grid $(DEMO) --data demo/data
 	$(BLURTRAIN) grid submit $(DEMO) --data demo/data --runs demo/runs --wait
 	$(BLURTRAIN) report demo/runs --out demo/report
 
 test: lint
-	.venv/bin/python -m pytest -q -m "not slurm"
+	.venv/bin/python -m pytest -q -m "not slurm and not long"
 
 test-slurm: install
 	.venv/bin/python -m pytest -q -m slurm tests/slurm
+
+test-long: install
+	.venv/bin/python -m pytest -q -m long
 
 test-fresh:
 	tests/fresh/fresh.sh
@@ -36,7 +40,7 @@ gpu-wheels:
 	$(PYTHON) tests/gpu/wheels.py
 
 quick: lint
-	.venv/bin/python -m pytest -q -m "not slow and not slurm"
+	.venv/bin/python -m pytest -q -m "not slow and not slurm and not long"
 
 lint: install
 	.venv/bin/ruff check .

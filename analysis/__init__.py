@@ -1,14 +1,14 @@
 """From run directories to a result table, statistics, figures and a report. Never needs torch.
 
 import analysis
-frame = analysis.load("runs")  # one row per (done run, conditions, sigma)
+frame = analysis.load("runs")  # one row per (done run, conditions, level of blur)
 analysis.report("runs", "report")  # results.csv, index.html, figures/
 """
 
 from analysis.intervals import clustered, clustered_ratio, katz, wilson
 from analysis.literature import published, published_names
 from analysis.page import report
-from analysis.runs import load, results, unfinished
+from analysis.runs import load, metrics, results, unfinished
 from analysis.statistics import accuracy, accuracy_ratio
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "clustered_ratio",
     "katz",
     "load",
+    "metrics",
     "published",
     "published_names",
     "report",

@@ -35,7 +35,9 @@ def report(runs: str | Path, out: str | Path) -> Path:
     out = Path(out)
     collected = scan(runs)
     shown = panels(collected.frame)
-    drawn = {"accuracy": figures.accuracy_figure(shown), "ratio": figures.ratio_figure(shown)}
+    over_sigma = [panel for panel in shown if any(curve.points for curve in panel.curves)]
+    accuracy = figures.accuracy_figure(over_sigma) if over_sigma else None
+    drawn = {"accuracy": accuracy, "ratio": figures.ratio_figure(over_sigma)}
     files: dict[str, bytes | str] = {"results.csv": results_csv(collected.frame)}
     pictures = {}
     for name, figure in drawn.items():
@@ -60,7 +62,7 @@ def page(shown: Sequence[Panel], collected: Collected, pictures: dict[str, str])
     """`index.html` as text: `shown` are the panels of what was `collected`, `pictures` maps `accuracy` and `ratio` to
     URLs of images."""
     frame, missing = collected.frame, collected.missing
-    sigmas = sorted(frame["sigma"].unique())
+    sigmas = sorted(frame["sigma"].dropna().unique())
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -76,6 +78,7 @@ def page(shown: Sequence[Panel], collected: Collected, pictures: dict[str, str])
         panels=shown,
         columns=_columns(sigmas),
         all_sigmas=sigmas,
+        others=any(panel.others for panel in shown),
         done=done,
         missing=missing,
         total=done + len(missing),

@@ -1,16 +1,18 @@
 """What belongs together: runs that differ in regime and seed alone form a panel, its regimes are curves over sigma, and
-the seeds of a regime are repetitions. Figures and tables are both made from panels."""
+the seeds of a regime are repetitions. Levels of other kernels stand beside. Figures and tables are both
+made from panels."""
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from analysis.evaluations import CONDITIONS
+from analysis.documents import CONDITIONS
 from analysis.literature import CLEAR, DATASETS, study_order
-from analysis.runs import swept
+from analysis.runs import level_order, swept
 from analysis.statistics import Estimate, accuracy, accuracy_ratio
 from blurtrain.settings.labels import shown
 
@@ -42,21 +44,26 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Measured:
-    """One run: an estimate per sigma."""
+    """One run: an estimate per level of blur."""
 
     run_id: str
     seed: int
     points: dict[float, Estimate]
+    """By sigma."""
+    others: dict[str, Estimate]
+    """Of blurs that are no Gaussians, by their labels."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One regime: an estimate per sigma, each over the seeds that were measured there, and the runs it comes from."""
+    """One regime: an estimate per level of blur, each over the seeds that were measured there, and the runs it comes
+    from."""
 
     regime: str
     seeds: tuple[int, ...]
     runs: tuple[Measured, ...]
     points: dict[float, Estimate]
+    others: dict[str, Estimate]
 
     @property
     def whole(self) -> dict[float, Estimate]:
@@ -92,6 +99,12 @@ class Panel:
     @property
     def title(self) -> str:
         return f"{self.dataset} ({self.detail})" if self.detail else self.dataset
+
+    @property
+    def others(self) -> list[str]:
+        """Labels of the blurs that are no Gaussians."""
+        labels = {label for curve in self.curves for run in curve.runs for label in run.others}
+        return sorted(labels, key=lambda label: level_order(math.nan, label))
 
     @property
     def classes(self) -> int:
@@ -193,24 +206,34 @@ def _estimate(at: pd.DataFrame) -> Estimate:
     return accuracy(at["top1_count"].tolist(), at["n"].tolist(), [one["object_top1"]], one["object_n"])
 
 
-def _accuracies(rows: pd.DataFrame) -> dict[float, Estimate]:
-    return {float(sigma): _estimate(at) for (sigma,), at in sorted(_by(["sigma"], rows).items())}
+def _points(rows: pd.DataFrame, estimate: Callable[[pd.DataFrame], Estimate]) -> dict[float, Estimate]:
+    """An estimate per sigma."""
+    gaussian = rows[rows["sigma"].notna()]
+    return {float(sigma): estimate(at) for (sigma,), at in sorted(_by(["sigma"], gaussian).items())}
+
+
+def _others(rows: pd.DataFrame, estimate: Callable[[pd.DataFrame], Estimate]) -> dict[str, Estimate]:
+    """An estimate per blur that is no Gaussian."""
+    return {str(blur): estimate(at) for (blur,), at in _by(["blur"], rows[rows["sigma"].isna()]).items()}
 
 
 def _runs(rows: pd.DataFrame) -> tuple[Measured, ...]:
     by_run = sorted(_by(["seed", "run_id"], rows).items())
-    return tuple(Measured(run_id, int(seed), _accuracies(r)) for (seed, run_id), r in by_run)
+    return tuple(
+        Measured(run_id, int(seed), _points(r, _estimate), _others(r, _estimate)) for (seed, run_id), r in by_run
+    )
 
 
 def _accuracy_curve(regime: str, rows: pd.DataFrame) -> Curve:
-    return Curve(regime, tuple(sorted(set(rows["seed"]))), _runs(rows), _accuracies(rows))
+    seeds = tuple(sorted(set(rows["seed"])))
+    return Curve(regime, seeds, _runs(rows), _points(rows, _estimate), _others(rows, _estimate))
 
 
 def _ratio_curve(regime: str, rows: pd.DataFrame, clear: pd.DataFrame) -> Curve:
-    """Only seeds that both regimes have, and sigmas that both were measured at."""
-    pairs = rows.merge(clear, on=["sigma", "seed"], suffixes=("", "_clear"))
-    points = {float(sigma): _ratio(at) for (sigma,), at in sorted(_by(["sigma"], pairs).items())}
-    return Curve(regime, tuple(sorted(set(pairs["seed"]))), _runs(pairs), points)
+    """Only seeds that both regimes have, and levels that both were measured at."""
+    pairs = rows.merge(clear, on=["sigma", "blur", "seed"], suffixes=("", "_clear"))
+    seeds = tuple(sorted(set(pairs["seed"])))
+    return Curve(regime, seeds, _runs(pairs), _points(pairs, _ratio), _others(pairs, _ratio))
 
 
 def _ratio(at: pd.DataFrame) -> Estimate:

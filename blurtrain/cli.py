@@ -9,13 +9,13 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from blurtrain.commands import bench, data, grids, runs
+from blurtrain.commands import bench, data, grids, networks, runs
 from blurtrain.errors import REQUEUE, BlurtrainError, Stopped
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit."""
-    options = _parser().parse_args(arguments)
+    options = _parsed(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         sys.exit(options.command(options) or 0)
@@ -33,13 +33,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
 
 
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options; `key=value` may stand behind others, which argparse by itself does not take."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if not hasattr(options, "overrides") or any(word.startswith("-") or "=" not in word for word in rest):
+        return parser.parse_args(arguments)  # says what is unknown
+    options.overrides = [*options.overrides, *rest]
+    return options
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="blurtrain", description="Train, tune and compare vision networks under blur."
     )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for package in (data, runs, grids, bench):
+    for package in (data, runs, networks, grids, bench):
         package.add(commands)
     return parser
 

@@ -10,48 +10,56 @@ from blurtrain.bench.train import Bench, opened, peak_memory
 from blurtrain.data.augment import Transform
 from blurtrain.data.loader import open_loader
 from blurtrain.device import ask_for_determinism, cores
-from blurtrain.evaluation.accuracy import accuracy
+from blurtrain.distributed import Group
+from blurtrain.evaluation.accuracy import Accuracy
+from blurtrain.evaluation.images import Images
+from blurtrain.evaluation.measure import Subject
 from blurtrain.models import build
+from blurtrain.models.trained import trained
 
 
 def bench_sweep(device: torch.device, bench: Bench, split: str = "test", levels: int = 33) -> list[dict[str, Any]]:
     """Rows of {what, n, seconds, images_per_second, of_bare, gpu_memory_gib}: the ratio is to the bare passes' time.
 
     The sweep is `evaluate` at sigma 0, 1, 2, ... (so many `levels`): the n images of a split are read, resized, blurred
-    at each level and counted. The bare passes take the network through as many images that lie ready. Both in float32,
-    as accuracy always is; an image counts once a level.
+    at each level and counted, without and with records of each image. The bare passes take the network through as many
+    images that lie ready. All in float32, as accuracy always is; an image counts once a level.
     """
     if bench.deterministic:
         ask_for_determinism()
     torch.set_num_threads(len(cores()))
     with opened(bench) as (settings, dataset):
         wanted = {"split": split, "sigmas": tuple(map(float, range(levels))), "batch_size": bench.batch}
-        settings = settings.model_copy(update={"evaluation": settings.evaluation.model_copy(update=wanted)})
-        network = build(bench.architecture, len(dataset.classes)).to(device, memory_format=torch.channels_last).eval()
-        measured = dataset.evaluation_images(split, bench.resolution)
-        loader, transform = open_loader(settings.loader, measured, device), Transform.of(settings, dataset)
-        resized = [transform.resized(batch.images) for batch in loader.epoch(measured.indices, bench.batch)]
-        ready = [transform.normalise(images) for images in resized]
+        evaluation = settings.evaluation.model_copy(update=wanted)
+        module = build(bench.architecture, len(dataset.classes)).to(device, memory_format=torch.channels_last)
+        network = trained(module, settings, dataset, "of the bench")
+        images = Images.of(dataset, evaluation, bench.resolution)
+        loader, transform = open_loader(settings.loader, images.source, device), Transform.of(settings, dataset)
+        resized = [transform.resized(batch.images) for batch in loader.epoch(images.indices, bench.batch)]
+        ready = [transform.normalise(pixels) for pixels in resized]
+        blurs = evaluation.levels(settings.blur.reference_resolution)
+        subject = Subject(network, images, loader, transform, Group(0, 1, device))
 
         @torch.inference_mode()
         def bare() -> None:
-            for images in ready:
+            for pixels in ready:
                 for _ in range(levels):
-                    network(images)
+                    module(pixels)
 
         @torch.inference_mode()
-        def blurs() -> None:
-            for images in resized:
-                for blur in settings.levels:
-                    transform.blurred(images, blur, measured.indices[: len(images)])
+        def blurred() -> None:
+            for pixels in resized:
+                for blur in blurs:
+                    transform.blurred(pixels, blur, images.indices[: len(pixels)])
 
         functions = {
             f"{levels} bare forward passes": bare,
-            f"sweep of {levels} levels": lambda: accuracy(network, dataset, loader, transform, settings),
-            f"{levels} blurs alone": blurs,
+            f"sweep of {levels} levels": lambda: Accuracy().measure(subject, blurs, per_image=False),
+            "sweep with records": lambda: Accuracy().measure(subject, blurs, per_image=True),
+            f"{levels} blurs alone": blurred,
         }
         taken = medians(functions, device, bench.repeats, enough=20.0)
-        least, n = taken[f"{levels} bare forward passes"], len(measured.indices)
+        least, n = taken[f"{levels} bare forward passes"], images.n
         about = {"architecture": bench.architecture, "resolution": bench.resolution, "batch": bench.batch,
                  "device": str(device), "loader": bench.loader}  # fmt: skip
         return [

@@ -64,7 +64,7 @@ def convolve(
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def convolve_each(images: Tensor, kernels: Sequence[NDArray[np.floating]]) -> Tensor:
+def convolve_each(images: Tensor, kernels: Sequence[NDArray[np.float64]]) -> Tensor:
     """`convolve` each image [C, H, W] with its own kernel, of whichever side; same shape and dtype as the images.
 
     On a processor each on one core: what becomes of an image does not depend on the others, or on how many cores.

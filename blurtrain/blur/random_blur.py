@@ -1,7 +1,7 @@
 """The blurs of a run for anyone's own loop: a module that blurs an image, or a batch, as a curriculum says."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from blurtrain.schema import validate
 _DRAWS = 4  # apart from what else is drawn of a seed and an index, see blurs and corruptions
 
 
-Index = int | Sequence[int] | NDArray[np.integer] | Tensor
+Index: TypeAlias = int | Sequence[int] | NDArray[np.integer] | Tensor
 
 
 class RandomBlur(nn.Module):
@@ -61,8 +61,9 @@ class RandomBlur(nn.Module):
         self.curriculum, self.epochs = _curriculum(what), epochs
         self.resolution, self.reference_resolution = resolution, reference_resolution
         self.truncate, self.linear_light, self.seed, self.p = truncate, linear_light, seed, p
-        for blur in self.curriculum.used() if resolution else ():
-            blur.check(resolution)
+        if resolution:
+            for blur in self.curriculum.used():
+                blur.check(resolution)
         # Shared memory: persistent workers have a copy of this module from before the epoch was said.
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
 

@@ -1,14 +1,12 @@
-"""One run: `train`, `evaluate`, `curriculum`; and `report`, on what came of many."""
+"""One run: `train`, `curriculum`; and `report`, on what came of many."""
 
 import argparse
 import json
 import os
-import re
-import sys
 from pathlib import Path
 from typing import Any
 
-from blurtrain.commands.options import command, data_option, json_option, runs_option
+from blurtrain.commands.options import command, data_option, runs_option
 
 
 def _settings(options: argparse.Namespace) -> Any:
@@ -30,47 +28,6 @@ def _train(options: argparse.Namespace) -> int:
     if os.environ.get("RANK", "0") == "0":
         print(run.path)
     return 0
-
-
-def _evaluate(options: argparse.Namespace) -> int:
-    from blurtrain.errors import SettingsError
-    from blurtrain.run import runs_at
-
-    words = [*options.runs, *options.overrides]  # argparse cannot tell the two apart
-    overrides = [word for word in words if re.match(r"[A-Za-z_.]+=", word)]
-    named = [Path(word) for word in words if word not in overrides]
-    if not named:
-        raise SettingsError("evaluate: name run directories, or a folder of them")
-    folders = [folder for path in named for folder in runs_at(path)]
-    from blurtrain.evaluation.evaluate import evaluate, evaluate_each
-
-    if folders == named and len(named) == 1:
-        outcome = evaluate(named[0], overrides)
-        print(json.dumps(outcome)) if options.json else _print(named[0], outcome)
-        return 0
-    document, failed = [], 0
-    for folder, found in evaluate_each(folders, overrides):
-        failed += isinstance(found, str)
-        document.append({"run": str(folder), **({"error": found} if isinstance(found, str) else found)})
-        if isinstance(found, str):
-            where = "" if str(folder) in found else f"{folder}: "
-            print(f"blurtrain: {where}{found}", file=sys.stderr, flush=True)
-        elif not options.json:
-            _print(folder, found)
-    if options.json:
-        print(json.dumps(document))
-    print(f"{len(folders) - failed} of {len(folders)} runs evaluated", file=sys.stderr)
-    return 1 if failed else 0
-
-
-def _print(folder: Path, outcome: dict[str, Any]) -> None:
-    print(f"{folder}: {outcome['split']} split, n = {outcome['n']}, {outcome['pixels']} pixels")
-    for level in outcome["levels"]:
-        print(
-            f"sigma {level['sigma']:4g}: top-1 {100 * level['top1'] / outcome['n']:6.2f} %, "
-            f"top-5 {100 * level['top5'] / outcome['n']:6.2f} %",
-            flush=True,
-        )
 
 
 def _curriculum(options: argparse.Namespace) -> int:
@@ -109,13 +66,6 @@ def add(commands: Any) -> None:
     data_option(p, None)
     # Jobs say what they were submitted as, and refuse to train anything else.
     p.add_argument("--run-id", help=argparse.SUPPRESS)
-
-    p = command(commands, "evaluate", _evaluate, "measure the accuracy of trained runs against blur")
-    p.add_argument("runs", nargs="+", metavar="RUN", help="run directories, or folders of them, and ...")
-    p.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="e.g. evaluation.sigmas=[0,8] evaluation.split=val"
-    )
-    json_option(p)
 
     p = command(commands, "curriculum", _curriculum, "draw how blurred the images of each epoch are; prints the file")
     p.add_argument("settings", metavar="SETTINGS", help="settings file (YAML), or a regime, e.g. blurry-to-clear")

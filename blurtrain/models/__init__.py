@@ -43,7 +43,10 @@ def build(
     else:
         from torchvision.models import get_model
 
-        make, reserved = functools.partial(get_model, architecture.replace("-", "")), {"weights", "progress"}
+        make, reserved = (
+            functools.partial(get_model, architecture.removeprefix("torchvision/").replace("-", "")),
+            {"weights", "progress"},
+        )
     for name in arguments:
         if _is_reserved(name, reserved):
             raise SettingsError(

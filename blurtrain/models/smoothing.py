@@ -22,10 +22,12 @@ class Smoothing:
 
     def __init__(self, model: nn.Module, curriculum: Curriculum):
         self.sigma = 0.0
+        self.convolutions: list[nn.Conv2d] = []  # those that are smoothed
         if isinstance(curriculum, FeatureSmoothing):
             self.radius, self.at_test = curriculum.kernel_size // 2, curriculum.at_test
             self.zero_border = curriculum.border == "zero"
-            for module in _smoothed(model, curriculum.convolutions):
+            self.convolutions = list(_smoothed(model, curriculum.convolutions))
+            for module in self.convolutions:
                 module.register_forward_hook(self._smooth)
 
     def __deepcopy__(self, _: dict[int, Any]) -> "Smoothing":

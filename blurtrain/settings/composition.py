@@ -17,7 +17,7 @@ from blurtrain.errors import SettingsError, nearest
 from blurtrain.parts import look_beside
 from blurtrain.schema import NAME, validate
 from blurtrain.settings.run import Settings
-from blurtrain.settings.sections import DEFAULT_MODEL
+from blurtrain.settings.sections import DEFAULT_MODEL, BlurUnits, Evaluation
 
 PRESETS = next(
     (p for p in (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs") if p.is_dir()),
@@ -25,9 +25,14 @@ PRESETS = next(
 )
 
 
-@functools.cache
 def _presets(kind: str) -> dict[str, dict[str, Any]]:
-    return {path.stem: read_yaml(path) for path in sorted((PRESETS / kind).glob("*.yaml"))}
+    return _documents(PRESETS / kind)
+
+
+@functools.cache
+def _documents(folder: Path) -> dict[str, dict[str, Any]]:
+    """The YAML files of a folder, by name; read once."""
+    return {path.stem: read_yaml(path) for path in sorted(folder.glob("*.yaml"))}
 
 
 def compose(document: Mapping[str, Any], where: str) -> Settings:
@@ -48,7 +53,7 @@ def compose(document: Mapping[str, Any], where: str) -> Settings:
         for kind, name in (("models", model), ("datasets", dataset), ("regimes", regime))
     ]
     settings: Settings = validate(functools.reduce(merge, [*layers, document]), where, Settings)
-    check_levels(settings, where)
+    check_levels(settings.evaluation, settings.blur, where)
     return settings
 
 
@@ -65,13 +70,13 @@ def model_name(architecture: str) -> str:
     return architecture.replace("/", "-").replace(":", "-")
 
 
-def check_levels(settings: Settings, where: str) -> None:
+def check_levels(evaluation: Evaluation, units: BlurUnits, where: str) -> None:
     """Raise SettingsError where a level is given twice. (Not in the section itself: older runs that were evaluated so
     must still be read.)"""
-    names = [f"sigma {sigma:g}" for sigma in settings.evaluation.sigmas]
+    names = [f"sigma {sigma:g}" for sigma in evaluation.sigmas]
     if twice := [name for k, name in enumerate(names) if name in names[:k]]:
         raise SettingsError(f"{where}: evaluation.sigmas: {twice[0]} is given twice; leave one of them out")
-    labels = [blur.label for blur in settings.levels]
+    labels = [blur.label for blur in evaluation.levels(units.reference_resolution)]
     if twice := [label for k, label in enumerate(labels) if label in labels[:k]]:
         raise SettingsError(f"{where}: evaluation: {twice[0]} is given twice, by sigma or by label; leave one out")
 

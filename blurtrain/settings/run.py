@@ -2,7 +2,7 @@
 
 from pydantic import Field, SerializeAsAny, model_validator
 
-from blurtrain.blur.blurs import Blur, Gaussian, Sharp
+from blurtrain.blur.blurs import Blur
 from blurtrain.blur.curricula import AnyCurriculum, Constant
 from blurtrain.errors import nearest
 from blurtrain.schema import Name, Section, added_later, outside_identity
@@ -50,8 +50,7 @@ class Settings(Section):
     @property
     def levels(self) -> tuple[Blur, ...]:
         """The blurs of the evaluation: those given by sigma, and the others."""
-        at = self.blur.reference_resolution
-        return (*(Gaussian(sigma=s, at=at) if s else Sharp() for s in self.evaluation.sigmas), *self.evaluation.blurs)
+        return self.evaluation.levels(self.blur.reference_resolution)
 
     @model_validator(mode="after")
     def _metrics_of_the_task(self) -> "Settings":

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from blurtrain.blur.blurs import AnyBlur, Sharp
+from blurtrain.blur.blurs import AnyBlur, Blur, Gaussian, Sharp
 from blurtrain.errors import nearest
 from blurtrain.parts import FORM, is_part_name
 from blurtrain.schema import Probability, Section, Sigma, added_later, outside_identity
@@ -233,9 +233,9 @@ class Optimisation(Section):
     """batch: training normalises by the statistics of its images, and keeps running ones for evaluation; frozen: by the
     running statistics that pretrained weights bring, which never change. Scale and shift are trained either way."""
     non_finite: Literal["stop", "skip"] = added_later("stop")
-    """At a loss or gradient that is no finite number: end the run, or leave out that step, and count it."""
+    """At a loss or gradient that is NaN or infinite: end the run, or skip that step, and count it."""
     accumulate: int = outside_identity(1, ge=1)
-    """Passes that a process cuts its share of a batch into, for want of memory: still one step a batch."""
+    """Micro-batches that a process cuts its part of a batch into, for want of memory: still one step a batch."""
 
     @model_validator(mode="after")
     def _warm_up_ends(self) -> "Optimisation":
@@ -278,9 +278,19 @@ class Evaluation(Section):
     """Gaussian blur levels, in pixels at the reference resolution; 0: sharp."""
     blurs: tuple[AnyBlur, ...] = ()
     """Levels of any other kind beside them, e.g. [disk-4, shake]."""
+    measures: tuple[str, ...] = Field(("accuracy",), min_length=1)
+    """What is measured: accuracy, or a measure of your own as package.module:Name; at the end of training, accuracy is
+    always among them."""
+    per_image: bool = False
+    """Keep the prediction, confidence and values of each image, too, as Parquet."""
     batch_size: int = Field(256, ge=1)
     drop_last: bool = False
     """Leave the last, partial batch out, as the study did by accident; n is then the number of images measured."""
+
+    def levels(self, reference_resolution: int) -> tuple[Blur, ...]:
+        """All levels: those given by sigma, in pixels at `reference_resolution`, then the others."""
+        gaussian = (Gaussian(sigma=s, at=reference_resolution) if s else Sharp() for s in self.sigmas)
+        return (*gaussian, *self.blurs)
 
     @model_validator(mode="after")
     def _has_a_level(self) -> "Evaluation":

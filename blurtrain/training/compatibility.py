@@ -9,7 +9,7 @@ from blurtrain.data.dataset import Dataset
 from blurtrain.data.loader import training_order
 from blurtrain.distributed import Group
 from blurtrain.errors import DataError, RunError, SettingsError, TrainingError
-from blurtrain.evaluation.accuracy import measured
+from blurtrain.evaluation.images import Images
 from blurtrain.models import build, check_input
 from blurtrain.models.dropout import drop_features
 from blurtrain.settings import Settings
@@ -41,8 +41,7 @@ def check_settings(settings: Settings, dataset: Dataset) -> None:
         )
     for blur in (*settings.curriculum.used(), *settings.levels, *settings.validation.blurs, *stopping):
         blur.check(resolution)
-    images = dataset.evaluation_images(settings.evaluation.split, resolution)
-    measured(len(images.indices), settings.evaluation)
+    Images.of(dataset, settings.evaluation, resolution)
     training_order(dataset.split("train")[0], settings.seed, 0, settings.optimisation.batch_size)  # one whole batch
     if settings.early_stopping or settings.validation.every_epochs:
         _check_validation(settings, dataset)

@@ -6,7 +6,7 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from blurtrain.blur.blur import Blur
 from blurtrain.data.augment import Transform
 from blurtrain.errors import BlurtrainError
+from blurtrain.evaluation.accuracy import called
 from blurtrain.run import Attempt
 
 log = logging.getLogger(__name__)
@@ -168,19 +169,16 @@ class Progress:
 
     def measured(self, outcome: dict[str, Any]) -> None:
         """The final evaluation."""
-        n = outcome["n"]
-        for level in outcome["levels"]:
-            log.info(
-                "sigma %4g: top-1 %5.1f %%, top-5 %5.1f %% of %d",
-                level["sigma"],
-                100 * level["top1"] / n,
-                100 * level["top5"] / n,
-                n,
-            )
-            if self._tensorboard:
+        rows = {(row["blur"], row["metric"]): row for row in outcome["rows"]}
+        for row in (row for (_, metric), row in rows.items() if metric == "top1"):
+            top1, top5 = (100 * rows[row["blur"], name]["count"] / row["n"] for name in ("top1", "top5"))
+            log.info("%-10s top-1 %5.1f %%, top-5 %5.1f %% of %d", f"{called(row)}:", top1, top5, row["n"])
+            if self._tensorboard and row["sigma"] is not None:
                 # TensorBoard draws against whole numbers alone: thousandths keep levels such as 0 and 0.5 apart.
-                step = round(1000 * level["sigma"])
-                self._tensorboard.add_scalar("test/top1 against sigma in thousandths", 100 * level["top1"] / n, step)
+                step = round(1000 * row["sigma"])
+                self._tensorboard.add_scalar("test/top1 against sigma in thousandths", top1, step)
+            elif self._tensorboard:
+                self._tensorboard.add_scalar(f"test/top1 at {row['blur']}", top1, 0)
 
 
 def _in_words(values: Mapping[str, Any]) -> str:
@@ -193,9 +191,10 @@ def _in_words(values: Mapping[str, Any]) -> str:
 class Stopwatch:
     """How fast images go through, and what share of the time is spent waiting for them: of an epoch, and lap by lap."""
 
-    def __init__(self, device: torch.device):
-        self._device, self._waited, self._images = device, 0.0, 0
-        self._began = time.monotonic()
+    def __init__(self, device: torch.device, clock: Callable[[], float] = time.monotonic):
+        """`clock`: seconds since whenever."""
+        self._device, self._clock, self._waited, self._images = device, clock, 0.0, 0
+        self._began = clock()
         self._lap = (self._began, 0.0, 0)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
@@ -204,9 +203,9 @@ class Stopwatch:
         """The items; the time that each takes to come counts as waited."""
         source = iter(items)
         while True:
-            began = time.monotonic()
+            began = self._clock()
             item = next(source, None)
-            self._waited += time.monotonic() - began
+            self._waited += self._clock() - began
             if item is None:
                 return
             yield item
@@ -217,12 +216,12 @@ class Stopwatch:
 
     def lap(self) -> dict[str, float]:
         """As `total`, since the last lap."""
-        since, self._lap = self._lap, (time.monotonic(), self._waited, self._images)
+        since, self._lap = self._lap, (self._clock(), self._waited, self._images)
         return self._speed(*(now - then for now, then in zip(self._lap, since, strict=True)))
 
     def total(self) -> dict[str, float]:
         """images_per_second, data_wait (0..1), memory_gib (resident), and on a GPU gpu_memory_gib (peak)."""
-        return self._speed(time.monotonic() - self._began, self._waited, self._images)
+        return self._speed(self._clock() - self._began, self._waited, self._images)
 
     def _speed(self, seconds: float, waited: float, images: float) -> dict[str, float]:
         pages = int(Path("/proc/self/statm").read_text().split()[1])

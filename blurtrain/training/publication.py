@@ -2,8 +2,12 @@
 
 import logging
 
-from blurtrain.evaluation.accuracy import accuracy, cache_key, headline
-from blurtrain.files import publish, write_json
+from blurtrain.evaluation.accuracy import Accuracy, headline
+from blurtrain.evaluation.images import Images
+from blurtrain.evaluation.measure import Subject
+from blurtrain.evaluation.runs import measure_run
+from blurtrain.files import publish
+from blurtrain.models.trained import trained
 from blurtrain.training.loop import Training, check_weights, serialised, stop_or_save
 
 log = logging.getLogger(__name__)
@@ -30,27 +34,18 @@ def publish_run(training: Training, epochs: int) -> None:
     if attempt:
         attempt.check()
         publish(run.weights, serialised(network))
-    images = training.dataset.evaluation_images(settings.evaluation.split, settings.data.resolution)
+    images = Images.of(training.dataset, settings.evaluation, settings.data.resolution)
     loader, training.val_loader = training.batches.loader, None
-    if loader.store != images.store:
+    if loader.store != images.source.store:
         del training.batches.loader, loader  # first, as it may hold the training store in the device's memory
-        loader = training.open_loader(images)
-    outcome = accuracy(
-        network,
-        training.dataset,
-        loader,
-        training.batches.transform,
-        settings,
-        rank=group.rank,
-        world=group.world,
-        total=group.sum,
-        tick=tick,
-    )
+        loader = training.open_loader(images.source)
+    named = trained(network, settings, training.dataset, run.id)
+    subject = Subject(named, images, loader, training.batches.transform, group, tick)
+    measures = list(dict.fromkeys([Accuracy.name, *settings.evaluation.measures]))
+    outcome, *_ = measure_run(run, settings, training.dataset, images, epochs, measures, group, lambda _: subject)
     if not attempt:
         return
     attempt.check()
-    path = run.evaluation("accuracy", cache_key(settings, images, epochs))
-    write_json(path, {**outcome, "epoch": epochs})
     training.progress.measured(outcome)
     best, metric = training.validator.kept, settings.validation.keep_best
     stopped = f"; stopped early, after {epochs} of {training.epochs} epochs" if epochs < training.epochs else ""
@@ -63,7 +58,7 @@ def publish_run(training: Training, epochs: int) -> None:
             "seed": settings.seed,
             "data_id": training.dataset.data_id,
             "epochs": epochs,
-            "accuracy": path.name,
+            "accuracy": outcome["file"],
             "headline": headline(outcome) + stopped,
             **({"best": {"epoch": best.epoch, metric: best.value}} if metric else {}),
         }

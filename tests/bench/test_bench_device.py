@@ -69,7 +69,12 @@ def test_what_a_packed_training_dies_of_is_said(bench: Callable[..., Bench]) -> 
 @pytest.mark.slow
 def test_a_sweep_stands_beside_bare_passes(bench: Callable[..., Bench]) -> None:
     rows = bench_sweep(CPU, bench(), "test", levels=2)
-    assert [row["what"] for row in rows] == ["2 bare forward passes", "sweep of 2 levels", "2 blurs alone"]
+    assert [row["what"] for row in rows] == [
+        "2 bare forward passes",
+        "sweep of 2 levels",
+        "sweep with records",
+        "2 blurs alone",
+    ]
     for row in rows:
         assert row["n"] == 9 and row["of_bare"] > 0
         # The seconds are rounded to four digits, of which a fast machine needs few.

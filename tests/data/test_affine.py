@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from blurtrain.blur import gaussian_blur, operators
+from blurtrain.blur.assignment import Assignment
 from blurtrain.data import affine, augment
 from blurtrain.data.affine import Warps, warp
 from blurtrain.data.augment import Transform
 from blurtrain.data.draws import uniform
 from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision)
-from blurtrain.settings import Augmentation, Blur
+from blurtrain.settings import Augmentation, BlurUnits
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as tv
 
@@ -122,6 +123,12 @@ def test_warps_are_spread_as_torchvisions() -> None:
     assert np.abs(np.corrcoef(ours) - np.eye(4)).max() < 0.03
 
 
+def gaussians(sigma: float | NDArray[np.float64], side: int) -> Assignment:
+    """Of pixels of an input of `side` pixels."""
+    sigmas = np.full(8, sigma) if isinstance(sigma, float) else sigma
+    return Assignment.gaussian(sigmas * 224 / side)
+
+
 # --- in the transform -----------------------------------------------------------------------------------------------
 
 
@@ -139,7 +146,12 @@ def test_the_crop_is_softened_warped_and_then_blurred(sigma: float, interpolatio
     side, indices = 112, np.arange(40, 46)
     images = pixels(6, side)
     a = Augmentation(**CROP_NOTHING, rotation=90, translation=0.3, zoom=0.5, interpolation=interpolation)
-    got = Transform(a, side, MEAN, SD, Blur(), 5).train(images, indices, 3, sigma).double().numpy()
+    got = (
+        Transform(a, side, MEAN, SD, BlurUnits(), 5)
+        .train(images, indices, 3, gaussians(sigma, side)[:6])
+        .double()
+        .numpy()
+    )
     mean, sd = (np.array(v)[:, None, None] for v in (MEAN, SD))
     # The draws are those behind the 82 of geometry, colour and erasing.
     for image, seen, draw in zip(
@@ -158,8 +170,8 @@ def test_the_crop_is_softened_warped_and_then_blurred(sigma: float, interpolatio
 def test_a_warp_that_moves_nothing_leaves_crop_flip_colour_and_erasing_as_they_are(colour: float) -> None:
     images, indices = pixels(8, 128), np.arange(40, 48)
     plain, warped = (
-        Transform(Augmentation(colour=colour, erasing=0.5, **more), 112, MEAN, SD, Blur(), 5).train(
-            images, indices, 3, 2.0
+        Transform(Augmentation(colour=colour, erasing=0.5, **more), 112, MEAN, SD, BlurUnits(), 5).train(
+            images, indices, 3, gaussians(2.0, 112)
         )
         for more in ({}, {"rotation": 1e-9, "translation": 1e-9, "zoom": 1e-9})
     )
@@ -174,11 +186,12 @@ def test_an_image_looks_the_same_in_every_batch_and_with_any_number_of_threads(
     resolution: int, arithmetic: torch.dtype, colour: float
 ) -> None:
     a = Augmentation(colour=colour, erasing=0.5, **ALL)
-    t = Transform(a, resolution, MEAN, SD, Blur(), 5, arithmetic)
+    t = Transform(a, resolution, MEAN, SD, BlurUnits(), 5, arithmetic)
     images, indices, sigmas = pixels(8, resolution * 8 // 7), np.arange(100, 108), np.linspace(0, 9, 8)
 
     def shown(places: NDArray[np.int64]) -> list[str]:
-        seen = t.train(images[torch.from_numpy(places)], indices[places], 3, sigmas[places])
+        blur = gaussians(sigmas[places], resolution)
+        seen = t.train(images[torch.from_numpy(places)], indices[places], 3, blur)
         assert seen.dtype == arithmetic
         return [hashlib.sha256(image.contiguous().view(torch.uint8).numpy().tobytes()).hexdigest() for image in seen]
 

@@ -1,5 +1,6 @@
 """Test stores: images resized once, straight from their source, the right ones under every view, and never unnamed."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -17,14 +18,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from blurtrain.data.augment import Transform
-from blurtrain.data.dataset import Dataset, EvaluationImages, open_dataset
+from blurtrain.data.dataset import Dataset, EvaluationImages, datasets, open_dataset
 from blurtrain.data.loader import open_loader
 from blurtrain.data.preparation import Recipe, prepare
-from blurtrain.data.preparation import prepare as catalog
 from blurtrain.data.preparation.decode import decode
 from blurtrain.data.preparation.tree import SPLITS
 from blurtrain.errors import DataError
-from blurtrain.evaluation.evaluate import evaluate
+from blurtrain.evaluation.runs import evaluate_run
 from blurtrain.run import Run
 from blurtrain.settings import Loader, Settings
 from blurtrain.training import train as training
@@ -223,15 +223,17 @@ def test_a_run_is_the_same_run_with_either_and_its_measurements_are_told_apart(
 
     def measured(run: Run) -> dict[str, Any]:
         document = json.loads((run.evaluations / run.result()["accuracy"]).read_text())
-        assert evaluate(run.path, [f"data.root={root['root']}"]) == document, "found again"
+        (found,) = evaluate_run(run.path, [f"data.root={root['root']}"])
+        assert found == document | {"file": run.result()["accuracy"]}, "found again"
         return document
 
     assert (measured(old)["pixels"], measured(old)["store"]) == ("stored", copy.manifest["store"])
     prepare(copy.folder.parent, copy.name, Recipe(images=str(tree), resolution=64))
     assert (measured(new)["pixels"], measured(new)["store"]) == ("source", copy.manifest["test_store"])
-    assert len(list(old.evaluations.iterdir())) == 1
-    assert evaluate(old.path) == measured(new) | {"epoch": 2}, "of the same weights, beside the one of before"
-    assert len(list(old.evaluations.iterdir())) == 2
+    assert len(list(old.evaluations.glob("*.json"))) == 1
+    (again,) = evaluate_run(old.path)
+    assert again == measured(new) | {"file": again["file"]}, "of the same weights, beside the one of before"
+    assert len(list(old.evaluations.glob("*.json"))) == 2
 
 
 def test_the_training_store_leaves_memory_before_the_test_store_comes(
@@ -254,9 +256,16 @@ def test_measurements_of_before_are_found_and_named(copy: Dataset, tiny: Tiny, t
     as_before(copy)
     run = train(tiny(data={"root": str(copy.folder.parent)}), tmp_path / "runs")
     path = run.evaluations / run.result()["accuracy"]
-    document = {k: v for k, v in json.loads(path.read_text()).items() if k not in ("pixels", "store")}
-    path.write_text(json.dumps(document))
-    assert evaluate(run.path) == document | {"pixels": "stored"}
+    left_out = ("pixels", "store", "rows")
+    document = {k: v for k, v in json.loads(path.read_text()).items() if k not in left_out}
+    path.unlink()
+    rules = {"reference_resolution": 224, "truncate": 4.0, "linear_light": False}
+    key = hashlib.sha256(json.dumps([3, "test", [0.0, 8.0], 2, rules, 64]).encode()).hexdigest()[:12]
+    levels = [{"sigma": 0.0, "top1": 1, "top5": 9}, {"sigma": 8.0, "top1": 2, "top5": 9}]
+    (run.evaluations / f"accuracy-{key}.json").write_text(json.dumps(document | {"levels": levels}))
+    (found,) = evaluate_run(run.path)
+    assert found["pixels"] == "stored"
+    assert [row["count"] for row in found["rows"]] == [1, 9, 2, 9]
 
 
 # --- what may go wrong ----------------------------------------------------------------------------------------------
@@ -314,10 +323,11 @@ def test_images_that_changed_since_are_refused(copy: Dataset, tree: Path, tmp_pa
 
 KILLED = """
 import os, signal, sys
-from blurtrain.data import catalog
-from blurtrain.data.catalog import Recipe, prepare
+from pathlib import Path
+from blurtrain.data.preparation import Recipe, prepare
+from blurtrain.data.store import PixelStore
 
-check = catalog.PixelStore.check
+check = PixelStore.check
 
 def killed_in_the_second(store, *batches):  # all is written, and nothing published
     if store.size == 64:
@@ -325,8 +335,8 @@ def killed_in_the_second(store, *batches):  # all is written, and nothing publis
     check(store, *batches)
 
 if __name__ == "__main__":
-    catalog.PixelStore.check = killed_in_the_second
-    prepare(catalog.Path(sys.argv[1]), "textures", Recipe(images=sys.argv[2], resolution=64))
+    PixelStore.check = killed_in_the_second
+    prepare(Path(sys.argv[1]), "textures", Recipe(images=sys.argv[2], resolution=64))
 """
 
 
@@ -340,7 +350,7 @@ def test_a_preparation_killed_in_its_second_half_is_taken_up_again(
     killed = subprocess.run(command, capture_output=True, text=True)
     assert killed.returncode == -9, killed.stderr
     stores = [p for p in (root / ".stores").iterdir() if not p.name.startswith(".")]
-    assert [p.name for p in stores] == [prepared.manifest["store"]] and catalog.datasets(root) == []
+    assert [p.name for p in stores] == [prepared.manifest["store"]] and datasets(root) == []
     before = files(stores[0])
     dataset, _ = prepare(root, "textures", Recipe(images=str(tree), resolution=64))
     assert files(stores[0]) == before

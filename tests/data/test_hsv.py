@@ -12,7 +12,7 @@ from blurtrain.data import augment, hsv
 from blurtrain.data.augment import Transform
 from blurtrain.data.draws import uniform
 from blurtrain.data.hsv import Gains
-from blurtrain.settings import Augmentation, Blur
+from blurtrain.settings import Augmentation, BlurUnits
 
 MEAN, SD = (0.5, 0.4, 0.3), (0.2, 0.2, 0.25)
 
@@ -72,8 +72,8 @@ def test_the_transform_jitters_by_draws_of_their_own_before_all_else_that_is_don
     mean, sd = (np.array(v)[:, None, None] for v in (MEAN, SD))
 
     def shown(**more: float) -> NDArray[np.float64]:
-        t = Transform(Augmentation(colour=0, **more), side, MEAN, SD, Blur(), 5)
-        return 255 * (t.train(images, indices, 3, 0.0).double().numpy() * sd + mean)
+        t = Transform(Augmentation(colour=0, **more), side, MEAN, SD, BlurUnits(), 5)
+        return 255 * (t.train(images, indices, 3).double().numpy() * sd + mean)
 
     before, after = shown().clip(0, 255).round(), shown(hsv_hue=0.1, hsv_saturation=0.4, hsv_value=0.3)
     # The draws are those behind the 82 of geometry, colour and erasing, and the 4 of a warp.

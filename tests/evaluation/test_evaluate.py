@@ -39,9 +39,11 @@ def test_one_run_gives_one_outcome(trained: Path, capsys: pytest.CaptureFixture[
     first = done(trained)[0]
     assert evaluated(first, "evaluation.sigmas=[0,2]", "--json") == 0
     outcome = json.loads(capsys.readouterr().out)
-    assert [level["sigma"] for level in outcome["levels"]] == [0, 2]
+    assert [row["sigma"] for row in outcome["rows"] if row["metric"] == "top1"] == [0, 2]
     assert evaluated(first, "evaluation.sigmas=[0,2]") == 0
-    assert capsys.readouterr().out.startswith(f"{first}: test split, n = 9, source pixels\nsigma    0: top-1 ")
+    assert capsys.readouterr().out.startswith(
+        f"{first}: accuracy, test split, epoch 1, n = 9, source pixels\n   sigma 0: top-1 "
+    )
 
 
 def test_many_runs_are_evaluated_and_a_bad_one_loses_none(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from blurtrain.blur import gaussian_blur
 from blurtrain.blur.curricula import Constant, Curriculum, FeatureSmoothing, Geometric, Mix, Stepwise
 from blurtrain.data.augment import Transform
-from blurtrain.data.dataset import Dataset
 from blurtrain.errors import Stopped
-from blurtrain.evaluation.accuracy import cache_key
-from blurtrain.evaluation.evaluate import evaluate
+from blurtrain.evaluation.runs import evaluate_run
 from blurtrain.models import build
+from blurtrain.models import smoothing as module
 from blurtrain.models.smoothing import Smoothing
 from blurtrain.run import Run
 from blurtrain.settings import Settings
+from blurtrain.training.stopping import stop_signals
 from blurtrain.training.train import train
 
 Tiny = Callable[..., Settings]
@@ -66,8 +66,8 @@ def test_maps_of_one_pixel_have_nothing_to_be_smoothed_with() -> None:
 
 def smoothed_convolutions(architecture: str) -> list[str]:
     model = build(architecture, 3)
-    Smoothing(model, FeatureSmoothing(convolutions="as-published"))
-    return [name for name, module in model.named_modules() if module._forward_hooks]
+    smoothed = Smoothing(model, FeatureSmoothing(convolutions="as-published")).convolutions
+    return [name for name, module in model.named_modules() if module in smoothed]
 
 
 def test_as_published_the_last_convolution_of_each_block_and_no_shortcut_is_smoothed() -> None:
@@ -95,9 +95,8 @@ def test_every_convolution_is_smoothed_and_sigma_0_is_the_plain_network(architec
     model = build(architecture, 3).train()
     plain = model(batch)
     smoothing = Smoothing(model, FeatureSmoothing())
-    hooked = [m for m in model.modules() if m._forward_hooks]
-    assert hooked == [m for m in model.modules() if isinstance(m, nn.Conv2d)]
-    assert len(hooked) == {"alexnet-sup": 5, "resnet-18": 20}[architecture]
+    assert smoothing.convolutions == [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    assert len(smoothing.convolutions) == {"alexnet-sup": 5, "resnet-18": 20}[architecture]
     assert torch.equal(model(batch), plain)
     smoothing.sigma = 1.0
     assert not torch.allclose(model(batch), plain, rtol=1e-2)
@@ -108,8 +107,9 @@ def test_every_convolution_is_smoothed_and_sigma_0_is_the_plain_network(architec
 def test_other_curricula_leave_the_network_alone(curriculum: Curriculum) -> None:
     model = layer()
     plain = model(images())
-    Smoothing(model, curriculum).sigma = 1.0
-    assert not any(module._forward_hooks for module in model.modules())
+    smoothing = Smoothing(model, curriculum)
+    smoothing.sigma = 1.0
+    assert not smoothing.convolutions
     assert torch.equal(model(images()), plain)
 
 
@@ -156,18 +156,27 @@ def sigmas_of(run: Run) -> list[float]:
     return [event["sigma"] for event in run.journal() if event["event"] == "epoch"]
 
 
+def blurs_of_features(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, bool]]:
+    """The sigma of each blur of feature maps to come, and whether gradients are taken through it."""
+    seen, blur = list[tuple[float, bool]](), module.gaussian_blur
+
+    def watched(features: Tensor, sigma: float, **others: Any) -> Tensor:
+        seen.append((sigma, features.requires_grad))
+        return blur(features, sigma, **others)
+
+    monkeypatch.setattr(module, "gaussian_blur", watched)
+    return seen
+
+
+def in_evaluation(seen: list[tuple[float, bool]]) -> set[float]:
+    return {sigma for sigma, learns in seen if not learns}
+
+
 def test_a_run_with_feature_smoothing(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, smooth = [], Smoothing._smooth
-
-    def watched(self: Smoothing, module: nn.Module, *rest: Any) -> Tensor | None:
-        if module.training:
-            seen.append(self.sigma)
-        return smooth(self, module, *rest)
-
-    monkeypatch.setattr(Smoothing, "_smooth", watched)
+    seen = blurs_of_features(monkeypatch)
     curriculum = {"schedule": "feature-smoothing", "sigma": 1, "factor": 0.5, "every_epochs": 1}
     run = train(tiny(regime="smooth", curriculum=curriculum), tmp_path)
-    assert seen == [1] * 15 + [0.5] * 15  # three batches an epoch, five convolutions
+    assert seen == [(1, True)] * 15 + [(0.5, True)] * 15  # three batches an epoch, five convolutions
     assert sigmas_of(run) == [0, 0]  # of the images
     clear = train(tiny(), tmp_path)
     weights, plain = (safetensors.torch.load_file(r.weights) for r in (run, clear))
@@ -187,41 +196,27 @@ def test_a_run_that_is_smoothed_at_test_is_so_whenever_it_is_evaluated(
         regime="smooth", curriculum={**AT_TEST, "at_test": True}, optimisation={"ema": ema},
         checkpoints={"every_minutes": 0},
     )  # fmt: skip
-    seen, smooth = set(), Smoothing._smooth
-
-    def watched(self: Smoothing, module: nn.Module, *rest: Any) -> Tensor | None:
-        if not module.training and self.sigma:
-            seen.add(self.sigma)
-        return smooth(self, module, *rest)
+    seen = blurs_of_features(monkeypatch)
 
     def asked_to_stop(self: Transform, batch: Tensor) -> Tensor:
         os.kill(os.getpid(), signal.SIGTERM)
         return resized(self, batch)
 
-    monkeypatch.setattr(Smoothing, "_smooth", watched)
     with monkeypatch.context() as patch:
         resized = Transform.resized
         patch.setattr(Transform, "resized", asked_to_stop)
-        with pytest.raises(Stopped, match="in the evaluation"):
-            train(settings, tmp_path)
-    assert seen == {0.8}
+        with pytest.raises(Stopped, match="in the evaluation"), stop_signals() as stop:
+            train(settings, tmp_path, stop=stop)
+    assert in_evaluation(seen) == {0.8}
     seen.clear()
     run = train(settings, tmp_path)
-    assert len(run.attempts()) == 2 and seen == {0.8}
+    assert len(run.attempts()) == 2 and in_evaluation(seen) == {0.8}
     result = run.result()
     assert result
     at_the_end = run.evaluations / result["accuracy"]
     measured = json.loads(at_the_end.read_text())
     at_the_end.unlink()
     seen.clear()
-    assert evaluate(run.path) == measured and seen == {0.8}
-
-
-def test_evaluations_with_and_without_smoothing_have_different_keys(prepared: Dataset, tiny: Tiny) -> None:
-    images = prepared.evaluation_images("test", 64)
-
-    def key(epochs: int, **curriculum: Any) -> str:
-        return cache_key(tiny(regime="smooth", curriculum={**AT_TEST, **curriculum}), images, epochs)
-
-    assert key(2) == key(2, border="reflect", sigma=2) == cache_key(tiny(), images, 2)  # as evaluations of old have it
-    assert len({key(2), key(2, at_test=True), key(2, at_test=True, border="reflect"), key(3, at_test=True)}) == 4
+    (again,) = evaluate_run(run.path)
+    assert again["rows"] == measured["rows"] and in_evaluation(seen) == {0.8}
+    assert measured["smoothed"] == 0.8, "the file says so: the weights alone are not the whole network"

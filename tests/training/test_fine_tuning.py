@@ -15,7 +15,7 @@ from torch import Tensor
 
 from blurtrain.data.preparation import Recipe, prepare
 from blurtrain.errors import BlurtrainError, SettingsError, TrainingError
-from blurtrain.evaluation.evaluate import evaluate
+from blurtrain.evaluation.runs import evaluate_run
 from blurtrain.models import build
 from blurtrain.run import Run
 from blurtrain.settings import Settings, compose
@@ -88,10 +88,10 @@ def test_arguments_are_part_of_the_run_and_of_its_later_evaluation(
     tiny: Tiny, weights: dict[str, Any], tmp_path: Path
 ) -> None:
     same = train(fine_tuning(tiny, weights), tmp_path)
-    first = json.loads((same.evaluations / same.result()["accuracy"]).read_text())["levels"]  # type: ignore[index]
+    first = json.loads((same.evaluations / same.result()["accuracy"]).read_text())["rows"]  # type: ignore[index]
     for path in same.evaluations.glob("*.json"):
         path.unlink()
-    assert evaluate(same.path)["levels"] == first
+    assert evaluate_run(same.path)[0]["rows"] == first
     assert same.settings.network.arguments == ARGUMENTS
 
 
@@ -198,7 +198,7 @@ def test_one_and_two_processes_fine_tune_alike(
         assert codes(ended) == [0] * world, ended
         run = Run(next(p.parent for p in folder.glob("*/settings.yaml")))
         losses[world] = [event["loss"] for event in run.journal() if event["event"] == "step"]
-        measured[world] = json.loads(outcome(run)[1])["levels"]
+        measured[world] = [row.get("count") for row in json.loads(outcome(run)[1])["rows"]]
         after = safetensors.torch.load_file(run.weights)
         assert torch.equal(after["bn1.running_var"].float(), stored(weights)["bn1.running_var"])
         assert len(looks(run)) == 1, "the leading process alone looks"
@@ -227,4 +227,4 @@ def test_the_mobilenet_of_imagenet_is_fine_tuned(images_root: Path, tmp_path: Pa
     (look,) = looks(run)
     assert look["warnings"] == [] and look["loaded"] > 0.55
     measured = json.loads(outcome(run)[1])
-    assert measured["n"] == 500 and measured["levels"][0]["top1"] > 0.6 * 500
+    assert measured["n"] == 500 and measured["rows"][0]["count"] > 0.6 * 500

@@ -67,7 +67,7 @@ def test_a_run_leaves_all_that_the_design_promises(tiny: Tiny, prepared: Dataset
     result = run.result()
     outcome = json.loads((run.evaluations / result["accuracy"]).read_text())
     assert outcome["n"] == len(prepared.split("test")[0])
-    assert [level["sigma"] for level in outcome["levels"]] == list(settings.evaluation.sigmas)
+    assert [row["sigma"] for row in outcome["rows"] if row["metric"] == "top1"] == list(settings.evaluation.sigmas)
 
 
 def test_a_done_run_is_left_alone(tiny: Tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -13,10 +13,19 @@ from blurtrain.errors import DataError
 
 
 def decode(content: bytes, size: int) -> NDArray[np.uint8]:
-    """Decode, turn by EXIF orientation, convert to RGB, resize to size x size (aspect not kept, antialiased bilinear).
+    """Decode (see `opened`) and resize to size x size (aspect not kept, antialiased bilinear).
 
-    Grey, palette, CMYK and 16-bit images become 8-bit RGB; transparency is dropped, as torchvision does. Returns
-    uint8 [size, size, 3]. Raises DataError with the reason for anything that cannot be decoded to its last pixel.
+    Returns uint8 [size, size, 3]. Raises DataError with the reason for anything that cannot be decoded to its last
+    pixel.
+    """
+    return np.asarray(opened(content).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def opened(content: bytes) -> Image.Image:
+    """An image file as 8-bit RGB, turned by EXIF orientation.
+
+    Grey, palette, CMYK and 16-bit images become 8-bit RGB; transparency is dropped, as torchvision does. Raises
+    DataError with the reason for anything that cannot be decoded to its last pixel.
     """
     try:
         with warnings.catch_warnings():
@@ -26,7 +35,7 @@ def decode(content: bytes, size: int) -> NDArray[np.uint8]:
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I") or image.mode == "F":
             image = _eight_bits(image)
-        return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
+        return image.convert("RGB")
     except DataError:
         raise
     except UnidentifiedImageError:  # its own message names a place in memory

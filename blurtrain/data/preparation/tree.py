@@ -42,12 +42,7 @@ def scan(root: Path, level: int | None = None) -> list[Image]:
     Hidden files and files that are no images by name are passed over. Raises DataError where a folder is missing,
     holds no image, or an image has no folder at `level`.
     """
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder")
-    # Sorted by parts and not by string, so that the order is the same on every file system.
-    paths = sorted((p.relative_to(root) for p in _files(root)), key=lambda p: p.parts)
-    if not paths:
-        raise DataError(f"{root}: holds no images ({', '.join(sorted(_SUFFIXES))})")
+    paths = image_files(root)
     tops = {p.parts[0].lower() for p in paths}
     has_splits = tops <= set(_SPLIT_FOLDERS) and len(tops) > 1
     images = []
@@ -63,6 +58,17 @@ def scan(root: Path, level: int | None = None) -> list[Image]:
     if level is None:
         images = _unambiguous(images)
     return images
+
+
+def image_files(root: Path) -> list[Path]:
+    """Paths below `root` of all files that are images by name, but for hidden ones; raises DataError for none."""
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder")
+    # Sorted by parts and not by string, so that the order is the same on every file system.
+    paths = sorted((p.relative_to(root) for p in _files(root)), key=lambda p: p.parts)
+    if not paths:
+        raise DataError(f"{root}: holds no images ({', '.join(sorted(_SUFFIXES))})")
+    return paths
 
 
 def _files(root: Path) -> Iterator[Path]:

@@ -1,0 +1,203 @@
+"""What the files of a run say, checked: `result.json`, and outcomes of measures in their two forms.
+
+rows      one a level and metric: {metric, blur, sigma, n, value or count}
+levels    as older versions wrote them, of accuracy alone: {sigma, top1, top5}
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from blurtrain.errors import RunError, SettingsError
+from blurtrain.schema import validate
+
+REFERENCE = 224  # sigma is in pixels at this resolution, in every table and figure
+CONDITIONS = (
+    "split",
+    "resolution",
+    "truncate",
+    "light",
+    "pixels",
+    "drop_last",
+    "epoch",
+    "n",
+    "classes",
+    "largest_class",
+)
+"""Fields of an evaluation, and columns of every table: levels measured under the same conditions are merged, those
+measured under others are other rows."""
+
+
+class Document(BaseModel):
+    # Fields that training may add later are no reason to refuse a file.
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class Result(Document):
+    """`result.json`."""
+
+    run_id: str
+    accuracy: str = Field(pattern=r"^[^/]+$")  # a file in evaluations/, not a path out of it
+
+
+@dataclass(frozen=True)
+class Level:
+    """What was measured at one level of blur."""
+
+    blur: str
+    """Its label, with sigma in pixels at 224."""
+    sigma: float
+    """Pixels at 224; 0: sharp, NaN: no Gaussian."""
+    counts: Mapping[str, int]
+    values: Mapping[str, float]
+    """Means over the images; NaN where some image has no finite value."""
+    object_counts: Mapping[str, tuple[int, ...]]
+    object_n: tuple[int, ...] | None
+    """Images of each object; None: no object is known to be shown twice."""
+    objects: float
+    """How many objects; 0: no object is shown twice; NaN: nobody had looked yet."""
+
+
+class Outcome(Document):
+    """What both forms have in common."""
+
+    measure: str = Field(pattern=r"^\S+$")
+    split: str
+    epoch: int | None = None
+    """None: as many as the run has."""
+    n: int = Field(gt=0)
+    classes: int = Field(gt=0)
+    largest_class: int = Field(gt=0)
+    resolution: int = Field(gt=0)
+    reference_resolution: int = Field(gt=0)
+    truncate: float
+    light: Literal["sRGB", "linear"] = "sRGB"
+    pixels: Literal["source", "stored"] = "stored"
+    drop_last: bool = False
+    objects: tuple[int, ...] | None = None
+    """Images of each object; None: none is known to be shown twice, or, where it is missing, nobody had looked yet."""
+
+    @model_validator(mode="after")
+    def _possible_images(self) -> "Outcome":
+        if self.largest_class > self.n:
+            raise ValueError(f"largest_class is {self.largest_class} of only {self.n} images")
+        if self.objects is not None and (sum(self.objects) != self.n or min(self.objects, default=0) < 1):
+            raise ValueError(f"objects do not add up to n={self.n}")
+        return self
+
+    def conditions(self, epochs: int) -> dict[str, Any]:
+        """CONDITIONS by name, of a run of so many epochs."""
+        return self.model_dump(include=set(CONDITIONS)) | {"epoch": self.epoch or epochs}
+
+    def levels_measured(self) -> list[Level]:
+        raise NotImplementedError
+
+    def _level(
+        self,
+        blur: str,
+        sigma: float | None,
+        counts: dict[str, int],
+        values: dict[str, float],
+        by_object: dict[str, tuple[int, ...]],
+    ) -> Level:
+        """Checked; raises ValueError where counts contradict each other."""
+        # Six digits, as tables and figures show: 8 is the same level whatever it was scaled from.
+        at = math.nan if sigma is None else float(f"{sigma * REFERENCE / self.reference_resolution:.6g}")
+        name = blur if sigma is None else f"gaussian-{at:g}" if at else "sharp"
+        where = f"at {blur}" if sigma is None else f"at sigma {sigma:g}"
+        if max(counts.values(), default=0) > self.n or counts.get("top1", 0) > counts.get("top5", self.n):
+            raise ValueError(f"{where}, top1 <= top5 <= n does not hold")
+        if self.objects and "top1" in counts and "top1" not in by_object:
+            raise ValueError(f"{where}, top1_by_object does not fit top1 and objects")
+        for metric, right in by_object.items():
+            if not self.objects or len(right) != len(self.objects) or sum(right) != counts[metric]:
+                raise ValueError(f"{where}, {metric}_by_object does not fit {metric} and objects")
+            if any(not 0 <= x <= m for x, m in zip(right, self.objects, strict=True)):
+                raise ValueError(f"{where}, 0 <= {metric}_by_object <= objects does not hold")
+        known = "objects" in self.model_fields_set
+        objects = float(len(self.objects or ())) if known else math.nan
+        return Level(name, at, counts, values, by_object, self.objects, objects)
+
+
+class _FormerLevel(Document):
+    sigma: float = Field(ge=0)
+    top1: int = Field(ge=0)
+    top5: int
+    top1_by_object: tuple[int, ...] | None = None
+
+
+class LevelsForm(Outcome):
+    """`evaluations/accuracy-<hash>.json` of older versions."""
+
+    measure: Literal["accuracy"]
+    levels: tuple[_FormerLevel, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _possible(self) -> "LevelsForm":
+        self.levels_measured()
+        return self
+
+    def levels_measured(self) -> list[Level]:
+        return [
+            self._level(
+                "", x.sigma, {"top1": x.top1, "top5": x.top5}, {},
+                {} if x.top1_by_object is None else {"top1": x.top1_by_object},
+            )
+            for x in self.levels
+        ]  # fmt: skip
+
+
+class _Row(Document):
+    metric: str = Field(pattern=r"^\S+$")
+    blur: str
+    sigma: float | None = Field(None, ge=0)
+    n: int
+    count: int | None = Field(None, ge=0)
+    value: float | None = None
+    by_object: tuple[int, ...] | None = None
+
+
+class RowsForm(Outcome):
+    """`evaluations/<measure>-<hash>.json`."""
+
+    rows: tuple[_Row, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _possible(self) -> "RowsForm":
+        if other := [row for row in self.rows if row.n != self.n]:
+            raise ValueError(f"{other[0].metric} at {other[0].blur} is of n={other[0].n} images, not n={self.n}")
+        self.levels_measured()
+        return self
+
+    def levels_measured(self) -> list[Level]:
+        found = []
+        for blur in dict.fromkeys(row.blur for row in self.rows):
+            rows = [row for row in self.rows if row.blur == blur]
+            counts = {row.metric: row.count for row in rows if row.count is not None}
+            values = {row.metric: math.nan if row.value is None else row.value for row in rows if row.count is None}
+            by_object = {row.metric: row.by_object for row in rows if row.by_object is not None}
+            found.append(self._level(blur, rows[0].sigma, counts, values, by_object))
+        return found
+
+
+def read_outcome(document: Mapping[str, Any] | None, path: Path) -> Outcome:
+    """The content of an evaluation's file, whichever form it has; raises RunError where it is damaged."""
+    rows = isinstance(document, Mapping) and "rows" in document
+    return checked(document, path, RowsForm if rows else LevelsForm)
+
+
+_D = TypeVar("_D", bound=Document)
+
+
+def checked(document: Mapping[str, Any] | None, path: Path, model: type[_D]) -> _D:
+    if document is None:
+        raise RunError(f"{path}: is missing although the run is done; move the run out of the folder, or run it again")
+    try:
+        found: _D = validate(document, str(path), model)
+    except SettingsError as error:
+        raise RunError(f"{error}; the file is damaged: remove it and evaluate the run again") from None
+    return found

@@ -1,0 +1,242 @@
+"""Trained networks, of runs or from elsewhere: `evaluate`, `predict`, `export`."""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from blurtrain.commands.options import command, json_option
+
+if TYPE_CHECKING:
+    from blurtrain.distributed import Group
+    from blurtrain.models.trained import TrainedNetwork
+
+NETWORK = (
+    "a run directory; torchvision/NAME, timm/NAME or a state dict file (network.architecture=...); or a YAML file of "
+    "network settings"
+)
+
+
+def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Names and overrides, which argparse cannot tell apart."""
+    overrides = [word for word in words if re.match(r"[A-Za-z_.]+=", word)]
+    return [word for word in words if word not in overrides], overrides
+
+
+# --- evaluate -------------------------------------------------------------------------------------------------------
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from blurtrain.errors import SettingsError
+    from blurtrain.run import runs_at
+
+    named, overrides = _split([*options.networks, *options.overrides])
+    if not named:
+        raise SettingsError("evaluate: name run directories, or a folder of them")
+    if options.measure:
+        overrides.append(f"evaluation.measures={json.dumps(options.measure)}")
+    if options.dataset is not None:
+        return _shown(options, named, lambda group: _others(options, named, overrides, group), Path(options.out or "."))
+    if options.out is not None:
+        raise SettingsError("evaluate: --out goes with --dataset, for networks that are no runs; runs keep their own")
+    if options.data is not None:
+        overrides.append(f"data.root={json.dumps(str(options.data))}")
+    folders = [folder for name in named for folder in runs_at(Path(name))]
+    single = len(named) == 1 and folders == [Path(named[0])]
+
+    def found(group: "Group") -> Iterator[tuple[str, Any]]:
+        from blurtrain.evaluation.runs import evaluate_each, evaluate_run
+
+        if single:
+            yield str(folders[0]), evaluate_run(folders[0], overrides, epoch=options.epoch, group=group)
+            return
+        for folder, documents in evaluate_each(folders, overrides, epoch=options.epoch, group=group):
+            yield str(folder), documents
+
+    return _shown(options, list(map(str, folders)), found, folders[0].parent, single)
+
+
+def _others(
+    options: argparse.Namespace, named: Sequence[str], overrides: Sequence[str], group: "Group"
+) -> Iterator[tuple[str, Any]]:
+    """Networks that are no runs."""
+    from blurtrain.data.dataset import open_dataset
+    from blurtrain.documents import parse_overrides
+    from blurtrain.errors import SettingsError
+    from blurtrain.evaluation.networks import evaluate_network
+    from blurtrain.schema import validate
+    from blurtrain.settings import BlurUnits, Evaluation, check_levels
+
+    if options.out is None:
+        raise SettingsError("evaluate: --dataset measures networks that are no runs: say where to by --out FOLDER")
+    document = parse_overrides(overrides)
+    evaluation: Evaluation = validate(document.get("evaluation", {}), "evaluate: evaluation", Evaluation)
+    check_levels(evaluation, BlurUnits(), "evaluate")
+    dataset = open_dataset(options.data or Path("data"), options.dataset)
+    for name in named:
+        network = _network(name, overrides, None, options.data)
+        yield name, evaluate_network(network, dataset, evaluation, options.out, group=group)
+
+
+def _shown(
+    options: argparse.Namespace,
+    names: Sequence[str],
+    found: "Callable[[Group], Iterator[tuple[str, Any]]]",
+    rendezvous: Path,
+    single: bool = False,
+) -> int:
+    """Print what comes of each; the exit code."""
+    from blurtrain.distributed import process_group
+
+    printed, failed = [], 0
+    with process_group(rendezvous) as group:
+        for name, documents in found(group):
+            failed += isinstance(documents, str)
+            if not group.is_main:
+                continue
+            if isinstance(documents, str):
+                printed.append({"run": name, "error": documents})
+                where = "" if name in documents else f"{name}: "
+                print(f"blurtrain: {where}{documents}", file=sys.stderr, flush=True)
+            else:
+                printed += [{"run": name, **document} for document in documents]
+                if not options.json:
+                    _print(name, documents)
+        leading = group.is_main
+    if leading:
+        if options.json:
+            print(json.dumps(printed[0] if single and len(printed) == 1 else printed))
+        if not single:
+            print(f"{len(names) - failed} of {len(names)} runs evaluated", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _print(name: str, documents: Sequence[dict[str, Any]]) -> None:
+    from blurtrain.evaluation.accuracy import called
+
+    for document in documents:
+        at = "" if document["epoch"] is None else f"epoch {document['epoch']}, "
+        print(f"{name}: {document['measure']}, {document['split']} split, {at}n = {document['n']}, "
+              f"{document['pixels']} pixels")  # fmt: skip
+        levels = dict.fromkeys(row["blur"] for row in document["rows"])
+        for label in levels:
+            rows = [row for row in document["rows"] if row["blur"] == label]
+            print(f"{called(rows[0]):>10}: " + ", ".join(map(_value, rows)), flush=True)
+
+
+def _value(row: dict[str, Any]) -> str:
+    name = {"top1": "top-1", "top5": "top-5"}.get(row["metric"], row["metric"].replace("_", "-"))
+    bad = f" ({row['not_finite']} images gave NaN or inf)" if "not_finite" in row else ""
+    if "count" in row:
+        return f"{name} {100 * row['count'] / row['n']:6.2f} %{bad}"
+    return f"{name} {'undefined' if row['value'] is None else format(row['value'], '.4g')}{bad}"
+
+
+# --- predict and export ---------------------------------------------------------------------------------------------
+
+
+def _network(name: str, overrides: Sequence[str], epoch: int | None, data: Path | None) -> "TrainedNetwork":
+    from blurtrain.documents import parse_overrides
+    from blurtrain.errors import SettingsError
+    from blurtrain.models.published import network_named
+    from blurtrain.models.trained import of_run
+
+    document = parse_overrides(overrides)
+    if unknown := [key for key in document if key not in ("network", "evaluation")]:
+        raise SettingsError(f"{unknown[0]}: only network.* can be set here")
+    if Path(name).is_dir():
+        if "network" in document:
+            raise SettingsError(f"{name}: is a run, whose network is as its settings say; leave out network.*")
+        return of_run(name, epoch, data)
+    if epoch is not None:
+        raise SettingsError(f"{name}: is no run, so it has no --epoch")
+    return network_named(name, document.get("network", {}))
+
+
+def _ready(options: argparse.Namespace) -> "TrainedNetwork":
+    import torch
+
+    from blurtrain.device import claim_device, cores
+
+    torch.set_num_threads(len(cores()))
+    return _network(options.network, options.overrides, options.epoch, options.data).to(claim_device())
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from blurtrain.errors import DataError
+
+    if options.out.suffix not in (".csv", ".parquet"):
+        raise DataError(f"--out {options.out}: must end in .csv or .parquet")
+    network = _ready(options)
+    from blurtrain.models.prediction import predict_folder, save
+
+    predictions = predict_folder(network, options.folder)
+    save(predictions, options.out)
+    unreadable = [p for p in predictions if p.error]
+    for p in unreadable:
+        print(f"blurtrain: {p.path}: {p.error}", file=sys.stderr)
+    print(f"{len(predictions) - len(unreadable)} of {len(predictions)} images predicted", file=sys.stderr)
+    print(options.out)
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    network = _ready(options)
+    from blurtrain.models.export import export, sample
+
+    about = export(network, options.out, sample(network, options.images) if options.images else None)
+    kind = "real" if about["verified"]["real"] else "random"
+    print(f"verified on {about['verified']['images']} {kind} images: largest difference of a logit "
+          f"{about['verified']['largest_difference']:.2g}", file=sys.stderr)  # fmt: skip
+    print(options.out)
+    return 0
+
+
+# --- options --------------------------------------------------------------------------------------------------------
+
+
+def add(commands: Any) -> None:
+    """Tell the parser of these commands."""
+    p = command(commands, "evaluate", _evaluate, "measure trained runs, or any network, against blur")
+    p.add_argument("networks", nargs="+", metavar="RUN", help="run directories, or folders of them, and ...")
+    p.add_argument(
+        "overrides", nargs="*", metavar="key=value",
+        help="e.g. evaluation.sigmas=[0,8] evaluation.blurs=[disk-4] evaluation.split=val",
+    )  # fmt: skip
+    measure = "accuracy, or package.module:Name of your own; may be repeated (default: as the settings say)"
+    p.add_argument("--measure", action="append", metavar="NAME", help=measure)
+    p.add_argument("--epoch", type=_epoch, help="of runs: after so many epochs, where their weights were kept")
+    _data(p)
+    p.add_argument("--dataset", help=f"measure networks that are no runs on this one: RUN is then {NETWORK}")
+    p.add_argument("--out", type=Path, help="with --dataset: folder for what was measured")
+    json_option(p)
+
+    p = command(commands, "predict", _predict, "the most probable classes of image files, as a table")
+    _network_options(p, "folder", "folder of images (or one image)", "FILE.csv", "table to write (.csv or .parquet)")
+
+    p = command(commands, "export", _export, "write a network as ONNX, or by torch.export; verified before it is there")
+    _network_options(p, None, "", "FILE.onnx", "file to write (.onnx or .pt2); FILE.onnx.json describes it")
+    p.add_argument("--images", type=Path, metavar="FOLDER", help="verify on images of this folder (default: random)")
+
+
+def _network_options(p: argparse.ArgumentParser, more: str | None, text: str, file: str, written: str) -> None:
+    p.add_argument("network", metavar="NETWORK", help=NETWORK)
+    if more:
+        p.add_argument(more, type=Path, metavar=more.upper(), help=text)
+    p.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. network.weights=FILE.pth network.resize=256")
+    p.add_argument("--out", type=Path, required=True, metavar=file, help=written)
+    p.add_argument("--epoch", type=_epoch, help="of a run: after so many epochs, where its weights were kept")
+    _data(p)
+
+
+def _data(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--data", type=Path, help="folder of prepared datasets (default: as the run says, else data)")
+
+
+def _epoch(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no epoch: they count from 1")
+    return int(text)

@@ -1,0 +1,100 @@
+"""Measure what is not known yet: each level of blur once, whatever is asked for in which order."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from blurtrain.blur.blurs import Blur
+from blurtrain.data.augment import Transform
+from blurtrain.distributed import Group
+from blurtrain.errors import BlurtrainError, SettingsError, nearest
+from blurtrain.evaluation.accuracy import Accuracy
+from blurtrain.evaluation.images import Images
+from blurtrain.evaluation.measure import Found, Measure, Row, Subject
+from blurtrain.evaluation.outcomes import Outcomes
+from blurtrain.parts import import_part, is_part_name, source_hash
+
+MEASURES: dict[str, type[Measure]] = {Accuracy.name: Accuracy}
+T = TypeVar("T")
+
+
+def measure_named(name: str) -> tuple[type[Measure], dict[str, str]]:
+    """A measure of ours, or a user's own as package.module:Name; and, of one's own, where it is from.
+
+    Raises SettingsError, one line, for an unknown one.
+    """
+    if is_part_name(name):
+        own: type[Measure] = import_part(name, "measure", Measure)
+        return own, {"part": name, "source": source_hash(name)[:16]}
+    if name not in MEASURES:
+        raise SettingsError(f"measure {name!r} is unknown; {nearest(name, MEASURES)}, or package.module:Name")
+    return MEASURES[name], {}
+
+
+def conditions(images: Images, transform: Transform, epoch: int | None) -> dict[str, Any]:
+    """What an outcome depends on beside network, measure and blur."""
+    return {
+        "split": images.split,
+        "epoch": epoch,
+        "n": images.n,
+        "drop_last": images.n < len(images.source.indices),
+        "pixels": images.source.pixels,
+        "store": images.source.store.folder.name,
+        "resolution": transform.resolution,
+        "reference_resolution": transform.blur.reference_resolution,
+        "truncate": transform.blur.truncate,
+        "light": "linear" if transform.blur.linear_light else "sRGB",
+    }
+
+
+def about(images: Images) -> dict[str, Any]:
+    """What a reader wants to know of the images."""
+    objects = None if images.objects is None else np.bincount(images.objects).tolist()
+    return {"classes": len(images.dataset.classes), "largest_class": images.largest_class, "objects": objects}
+
+
+def measured(
+    measure: Measure,
+    outcomes: Outcomes,
+    blurs: Sequence[Blur],
+    per_image: bool,
+    group: Group,
+    opened: Callable[[], Subject],
+    former: Callable[[], Sequence[Row]] = list,
+) -> dict[str, Any]:
+    """Conditions and rows of all `blurs`, of which those that are not known yet are measured, and added to `outcomes`.
+
+    opened: gives what is measured; called only where something is missing. former: rows of files of an older form,
+    which are added before anything is measured. Every process of the group calls this, and gets the same document.
+    What goes wrong on one before the first image is raised on all.
+    """
+
+    def missing() -> list[Blur]:
+        known = {row["blur"] for row in outcomes.rows()}
+        if not known >= {blur.label for blur in blurs} and (rows := former()):
+            outcomes.add(Found(list(rows)))
+            known |= {row["blur"] for row in rows}
+        known &= outcomes.recorded() if per_image else known
+        return [blur for blur in blurs if blur.label not in known]
+
+    if wanted := group.broadcast(together(group, missing if group.is_main else list)):
+        found = measure.measure(together(group, opened), wanted, per_image)
+        of = {name: outcomes.header[name] for name in ("split", "epoch")}
+        rows = [{**{k: row[k] for k in ("metric", "blur", "sigma")}, **of, **row} for row in found.rows]
+        together(group, lambda: outcomes.add(Found(rows, found.records)) if group.is_main else None)
+    labels = [blur.label for blur in blurs]
+    return group.broadcast(together(group, lambda: outcomes.document(labels) if group.is_main else {}))
+
+
+def together(group: Group, action: Callable[[], T]) -> T:
+    """What `action` gives on this process; if it raises a BlurtrainError on any, that is raised on all."""
+    error: BlurtrainError | None = None
+    value: T | None = None
+    try:
+        value = action()
+    except BlurtrainError as raised:
+        error = raised
+    if first := next((e for e in group.gather(error) if e is not None), None):
+        raise first
+    return value  # type: ignore[return-value]

@@ -1,0 +1,102 @@
+"""What was measured, on disk: a JSON file per measure and conditions, to which levels are added, and records beside it.
+
+    accuracy-<hash>.json      conditions, then one row a level and metric
+    accuracy-<hash>.parquet   where asked for: one row a level and image
+
+The hash is of the conditions, so that a file is also the cache. Several processes may add levels at the same time.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from blurtrain.errors import RunError
+from blurtrain.evaluation.measure import Found, Row
+from blurtrain.files import held, publish, read_json
+
+PATIENCE = 120.0
+"""Seconds to wait for another process that adds its levels."""
+
+
+class Outcomes:
+    """The file of one measure under some conditions.
+
+    conditions: all that its outcome depends on beside the blurs; about: what else a reader wants to know.
+    """
+
+    def __init__(self, folder: Path, conditions: Mapping[str, Any], about: Mapping[str, Any]):
+        digest = hashlib.sha256(json.dumps(conditions, sort_keys=True).encode()).hexdigest()[:12]
+        self.path = folder / f"{conditions['measure']}-{digest}.json"
+        self.header = {**conditions, **about}
+
+    @property
+    def records(self) -> Path:
+        return self.path.with_suffix(".parquet")
+
+    def rows(self) -> list[Row]:
+        """The rows that are there. Raises RunError where the file is damaged."""
+        document = read_json(self.path)
+        try:
+            return list(document["rows"]) if document else []
+        except (KeyError, TypeError):
+            raise RunError(f"{self.path}: is damaged: it has no rows; remove it") from None
+
+    def recorded(self) -> set[str]:
+        """Labels of the blurs that there are records of each image for."""
+        if not self.records.exists():
+            return set()
+        import pyarrow.parquet
+
+        return set(pyarrow.parquet.read_table(self.records, columns=["blur"])["blur"].unique().to_pylist())
+
+    def add(self, found: Found) -> None:
+        """Add levels; those that are there already stay as they are, but for their records."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with held(self.path.with_name(f".{self.path.stem}.lock"), PATIENCE) as lock:
+            if lock is None:
+                raise RunError(f"{self.path}: another process has been adding to it for {PATIENCE:g} s; try again")
+            if found.records:
+                publish(self.records, self._with(found))
+            rows = self.rows()
+            known = {(row["blur"], row["metric"]) for row in rows}
+            rows += [row for row in found.rows if (row["blur"], row["metric"]) not in known]
+            publish(self.path, _document(self.header, rows))
+
+    def document(self, labels: Sequence[str]) -> dict[str, Any]:
+        """Conditions, and the rows of these levels, in their order."""
+        rows = self.rows()
+        return {**self.header, "rows": [row for label in labels for row in rows if row["blur"] == label]}
+
+    def _with(self, found: Found) -> bytes:
+        import pyarrow
+        import pyarrow.parquet
+
+        tables = []
+        if self.records.exists():
+            old = pyarrow.parquet.read_table(self.records)
+            labels = old["blur"].to_pylist()
+            tables.append(old.filter([label not in found.records for label in labels]))
+        for label, arrays in found.records.items():
+            columns = {name: _compact(values) for name, values in arrays.items()}
+            count = len(next(iter(arrays.values())))
+            blur = pyarrow.array([label] * count).dictionary_encode()
+            tables.append(pyarrow.table({"blur": blur, **columns}))
+        content = io.BytesIO()
+        whole = pyarrow.concat_tables(tables, promote_options="permissive").unify_dictionaries()
+        pyarrow.parquet.write_table(whole, content, compression="zstd")
+        return content.getvalue()
+
+
+def _compact(values: Any) -> Any:
+    kinds = {"int64": "int32", "float64": "float32"}
+    return values.astype(kinds.get(str(values.dtype), values.dtype))
+
+
+def _document(header: Mapping[str, Any], rows: Sequence[Row]) -> str:
+    """JSON with a line a row."""
+    lines = [f' "{name}": {json.dumps(value)},' for name, value in header.items()]
+    body = ",\n".join(f"  {json.dumps(row)}" for row in rows)
+    return "\n".join(["{", *lines, ' "rows": [', body, " ]", "}\n"])

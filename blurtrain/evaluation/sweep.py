@@ -1,0 +1,139 @@
+"""All levels of blur in one pass over the images: each is read, decoded and resized once, then blurred and looked at
+once a level."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from blurtrain.blur.blurs import Blur, Gaussian, Sharp
+from blurtrain.data.batches import Batch
+from blurtrain.device import tf32
+from blurtrain.evaluation.measure import Found, LogitsMeasure, Records, Row, Subject
+
+
+@tf32(False)
+@torch.inference_mode()
+def sweep(measure: LogitsMeasure, subject: Subject, blurs: Sequence[Blur], per_image: bool) -> Found:
+    """`measure` at each of `blurs`, in float32 whatever the training was in.
+
+    The batches are the same for any number of processes, so that the counts are too. Raises RuntimeError if not every
+    image was counted exactly once.
+    """
+    network, images, group = subject.network, subject.images, subject.group
+    sums = _Sums(measure, subject, len(blurs))
+    seen = torch.zeros(2, dtype=torch.int64, device=group.device)  # how many, and a sum that tells them apart
+    records: list[list[Records]] = [[] for _ in blurs]
+    training = network.module.training
+    network.module.eval()
+    for batch in images.batches(subject.loader, group.rank, group.world):
+        if batch is not None:
+            resized = subject.transform.resized(batch.images)
+            objects = _on(images.object_of(batch.indices), group.device)
+            for level, blur in enumerate(blurs):
+                logits = network.logits(subject.transform.blurred(resized, blur, batch.indices))
+                finite = torch.isfinite(logits).all(1)
+                values = {
+                    name: value & finite if value.dtype == torch.bool else value
+                    for name, value in measure.values(logits, batch.labels).items()
+                }
+                sums.add(level, values, finite, objects)
+                if per_image:
+                    records[level].append(_records(batch, logits, finite, values))
+            seen += torch.tensor([len(batch.indices), int(batch.indices.sum())], device=group.device)
+        subject.tick()
+    network.module.train(training)
+    total = group.sum(seen).tolist()
+    if total != [images.n, int(images.indices.sum())]:
+        raise RuntimeError(f"evaluation counted {total[0]} images, which are not the {images.n} of the split")
+    sums.total()
+    rows = [row for level, blur in enumerate(blurs) for row in sums.rows(level, blur)]
+    merged = {blur.label: _merged(group.gather(own)) for blur, own in zip(blurs, records, strict=True)}
+    return Found(rows, merged if per_image else {})
+
+
+class _Sums:
+    """What is summed over the images of each level: counts, numbers, and counts of each object."""
+
+    def __init__(self, measure: LogitsMeasure, subject: Subject, levels: int):
+        self.n, self.group = subject.images.n, subject.group
+        reference = subject.transform.blur.reference_resolution
+        self.reference = reference
+        # Also a process without an image knows what is measured.
+        like = measure.values(torch.zeros(1, len(subject.network.classes)), torch.zeros(1, dtype=torch.int64))
+        self.counted = [name for name, value in like.items() if value.dtype == torch.bool]
+        self.averaged = [name for name in like if name not in self.counted]
+        self.names = list(like)
+        objects = subject.images.objects
+        self.by_object = [name for name in self.counted if name in measure.by_object and objects is not None]
+        self.objects = 0 if objects is None else int(objects.max()) + 1
+
+        def zeros(*shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
+            return torch.zeros(levels, *shape, dtype=dtype, device=subject.group.device)
+
+        self.counts, self.bad = zeros(len(self.counted)), zeros(1)
+        self.numbers = zeros(len(self.averaged), dtype=torch.float64)
+        self.of_objects = zeros(len(self.by_object), self.objects)
+
+    def add(self, level: int, values: dict[str, Tensor], finite: Tensor, objects: Tensor | None) -> None:
+        for place, name in enumerate(self.counted):
+            self.counts[level, place] += values[name].sum()
+            if name in self.by_object and objects is not None:
+                self.of_objects[level, self.by_object.index(name)].index_add_(0, objects, values[name].long())
+        for place, name in enumerate(self.averaged):
+            self.numbers[level, place] += torch.where(finite, values[name].double(), 0).sum()
+        self.bad[level] += (~finite).sum()
+
+    def total(self) -> None:
+        """Add up what the processes have."""
+        for sums in (self.counts, self.bad, self.numbers, self.of_objects):
+            self.group.sum(sums)
+
+    def rows(self, level: int, blur: Blur) -> list[Row]:
+        bad = int(self.bad[level])
+        rows = []
+        for name in self.names:
+            row: Row = {"metric": name, "blur": blur.label, "sigma": sigma_of(blur, self.reference), "n": self.n}
+            if name in self.counted:
+                row["count"] = int(self.counts[level, self.counted.index(name)])
+            else:
+                mean = float(self.numbers[level, self.averaged.index(name)]) / self.n
+                row["value"] = mean if not bad and np.isfinite(mean) else None
+            if name in self.by_object:
+                row["by_object"] = self.of_objects[level, self.by_object.index(name)].tolist()
+            rows.append(row | ({"not_finite": bad} if bad else {}))
+        return rows
+
+
+def sigma_of(blur: Blur, reference: int) -> float | None:
+    """Sigma of a Gaussian in pixels at `reference`, 0 where nothing is blurred; None for other kernels."""
+    if isinstance(blur, Sharp):
+        return 0.0
+    return blur.sigma * reference / blur.at if isinstance(blur, Gaussian) else None
+
+
+def _on(values: Any, device: torch.device) -> Tensor | None:
+    return None if values is None else torch.from_numpy(values).to(device)
+
+
+def _records(batch: Batch, logits: Tensor, finite: Tensor, values: dict[str, Tensor]) -> Records:
+    prediction = logits.topk(min(5, logits.shape[1]), dim=1).indices[:, 0].where(finite, -1)  # of ties as top-1 has it
+    own = {
+        "label": batch.labels,
+        "prediction": prediction,
+        "confidence": logits.double().softmax(1).amax(1),
+        "correct": prediction == batch.labels,
+    }
+    return {"index": batch.indices} | {name: value.cpu().numpy() for name, value in {**own, **values}.items()}
+
+
+def _merged(processes: Sequence[Sequence[Records]]) -> Records:
+    """The records of all processes, by index."""
+    parts = [part for process in processes for part in process]
+    if not parts:
+        return {}
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    order = np.argsort(whole["index"])
+    return {name: values[order] for name, values in whole.items()}

@@ -1,0 +1,226 @@
+"""A network as it was trained: with how its images are prepared, what its classes are called, and where it is from."""
+
+import copy
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from blurtrain.data.dataset import Dataset, open_dataset
+from blurtrain.errors import DataError, RunError, nearest
+from blurtrain.models import build
+from blurtrain.models.smoothing import Smoothing
+from blurtrain.run import CHECKPOINTS, Run, saved_step
+from blurtrain.settings import Settings, run_id
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From an image of any size to the network's input."""
+
+    resize: int
+    """The image is resized to this side in pixels: both sides, or the smaller one where the aspect is kept."""
+    crop: int
+    """The central square of so many pixels is what the network sees; as `resize`: all of it."""
+    mean: tuple[float, ...]
+    sd: tuple[float, ...]
+    """Normalisation per channel, of pixels in 0..1."""
+    keep_aspect: bool = False
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+
+    def cropped(self, images: Tensor) -> Tensor:
+        """The central square of images [N, C, H, W], rounded as torchvision's CenterCrop does."""
+        top, left = (round((side - self.crop) / 2) for side in images.shape[-2:])
+        return images[..., top : top + self.crop, left : left + self.crop]
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """(pixel / 255 - mean) / sd of images [N, 3, H, W] in 0..255, in float32."""
+        mean, sd = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in (self.mean, self.sd))
+        return (images.float() - 255 * mean) * (1 / (255 * sd))
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """What predicts and is measured; it knows nothing of measures."""
+
+    module: nn.Module
+    """From normalised images [N, 3, S, S] to logits [N, outputs]; in evaluation mode."""
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+    """Names of the logits, in their order."""
+    origin: str
+    """What it is and where it is from, in words."""
+    synonyms: tuple[frozenset[str], ...] | None = None
+    """Other names of each class, such as WordNet ids; none are known where there is none."""
+    outputs: tuple[int, ...] | None = None
+    """Which of the module's outputs are meant, in the order of `classes`; none: all."""
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.module.parameters()).device
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Logits [N, classes] of normalised images [N, 3, H, W], of which the central square is looked at."""
+        shown = self.preprocessing.cropped(images).to(next(self.module.parameters()).dtype)
+        found = self.module(shown)
+        return found if self.outputs is None else found[:, list(self.outputs)]
+
+    @torch.inference_mode()
+    def predict(self, images: Tensor) -> Tensor:
+        """Probabilities [N, classes] (float32) of uint8 images [N, 3, H, W] that are resized already."""
+        shown = self.preprocessing.normalised(images.to(self.device))
+        return self.logits(shown).float().softmax(1)
+
+    def to(self, device: torch.device) -> "TrainedNetwork":
+        """The same on another device, channels last in memory."""
+        return replace(self, module=self.module.to(device, memory_format=torch.channels_last))
+
+    def restricted(self, classes: Sequence[str]) -> "TrainedNetwork":
+        """The same for these classes alone, found by name or synonym, so that chance is 1 in so many.
+
+        The same network where the names are its own. Raises DataError where a class is not among its own.
+        """
+        if tuple(classes) == self.classes:
+            return self
+        places = dict[str, int]()
+        for place, name in enumerate(self.classes):
+            for known in (name, *(self.synonyms[place] if self.synonyms else ())):
+                places.setdefault(_plain(known), place)
+        if lacking := [name for name in classes if _plain(name) not in places]:
+            raise DataError(
+                f"{self.origin}: has no class {lacking[0]!r}"
+                + (f" (nor {len(lacking) - 1} others of {len(classes)})" if len(lacking) > 1 else "")
+                + f"; {nearest(lacking[0], self.classes[:20])}: name the folders as its classes, or by WordNet id"
+            )
+        chosen = tuple(places[_plain(name)] for name in classes)
+        outputs = chosen if self.outputs is None else tuple(self.outputs[place] for place in chosen)
+        synonyms = None if self.synonyms is None else tuple(self.synonyms[place] for place in chosen)
+        return replace(self, classes=tuple(classes), synonyms=synonyms, outputs=outputs)
+
+    def digest(self) -> str:
+        """16 hex digits of a hash of weights, architecture, outputs and preprocessing: all that a prediction is of."""
+        content = hashlib.sha256(repr(self.module).encode())
+        content.update(json.dumps([asdict(self.preprocessing), self.outputs]).encode())
+        for name, tensor in self.module.state_dict().items():
+            content.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+            content.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        return content.hexdigest()[:16]
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace("_", " ").replace("-", " ")
+
+
+# --- of a run -------------------------------------------------------------------------------------------------------
+
+
+def of_run(folder: str | Path, epoch: int | None = None, data: str | Path | None = None) -> TrainedNetwork:
+    """The network of a run: as it was published at its end, or as it was after `epoch` epochs.
+
+    `data`: folder of prepared datasets, by default as the settings say; its dataset gives class names and, where the
+    settings do not, the normalisation. Raises RunError where there are no such weights, or the data are others.
+    """
+    run = Run(Path(folder).resolve())
+    settings = run.settings
+    dataset = open_dataset(Path(data or settings.data.root), settings.dataset)
+    if run_id(settings, dataset.data_id) != run.id:
+        raise RunError(f"{folder}: was not trained on this dataset {dataset.name!r} in {dataset.folder.parent}")
+    return load_run(run, settings, dataset, epoch)
+
+
+def load_run(run: Run, settings: Settings, dataset: Dataset, epoch: int | None = None) -> TrainedNetwork:
+    """As `of_run`, of a run whose settings and dataset are open already."""
+    epochs = last_epoch(run, settings)
+    model = build(settings.network.architecture, len(dataset.classes), settings.network.arguments)
+    weights = _weights(run, epochs if epoch is None else epoch, epochs)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise RunError(f"{run.path}: its weights do not fit its settings: {_first_line(error)}") from None
+    Smoothing(model, settings.curriculum).sigma = settings.curriculum.feature_sigma_at_test(epoch or epochs)
+    return trained(model, settings, dataset, run.id if epoch in (None, epochs) else f"{run.id} after {epoch} epochs")
+
+
+def trained(model: nn.Module, settings: Settings, dataset: Dataset, origin: str) -> TrainedNetwork:
+    """`model`, as it stands, as the network of a run with these settings on this dataset."""
+    side = settings.data.resolution
+    mean, sd = settings.data.mean or dataset.manifest["mean"], settings.data.sd or dataset.manifest["sd"]
+    return TrainedNetwork(
+        model.eval(), Preprocessing(side, side, tuple(mean), tuple(sd)), tuple(dataset.classes), f"run {origin}"
+    )
+
+
+def last_epoch(run: Run, settings: Settings) -> int:
+    """The epoch that the run's final weights are of: of a done one, which may have been stopped early, as it says."""
+    return int((run.result() or {}).get("epochs", settings.optimisation.epochs))
+
+
+def kept_epochs(run: Run) -> list[int]:
+    """The epochs whose weights were kept for good, in ascending order."""
+    return sorted(int(path.stem.split("-")[1]) for path in run.checkpoints.glob("epoch-*.safetensors"))
+
+
+def _weights(run: Run, epoch: int, epochs: int) -> dict[str, Tensor]:
+    if epoch == epochs and run.weights.exists():
+        return _read(run.weights)
+    if run.stage(epoch).exists():
+        return _read(run.stage(epoch))
+    if ((run.result() or {}).get("best") or {}).get("epoch") == epoch and run.best.exists():
+        return _read(run.best)
+    for path in sorted(run.checkpoints.glob(CHECKPOINTS), key=saved_step, reverse=True):
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception:  # damaged, or removed a moment ago by the training: another one may do
+            continue
+        if (state["epoch"], state["step"]) == (epoch, 0):
+            return state.get("average", state["model"])
+    if epoch == epochs:
+        raise RunError(f"{run.path}: has no {run.weights.name}: the run has not been trained to its end")
+    there = ", ".join(map(str, [*kept_epochs(run), *([epochs] if run.weights.exists() else [])])) or "none"
+    raise RunError(
+        f"{run.path}: has no weights of epoch {epoch} (there are: {there}); checkpoints.keep_epochs keeps them"
+    )
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, RuntimeError, OSError) as error:
+        cause = _first_line(error)
+        raise RunError(f"{path}: cannot be read: {cause}; remove the run, and train it again") from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
+
+
+def describe(network: TrainedNetwork) -> dict[str, Any]:
+    """What one needs to know to use its weights elsewhere, as plain values."""
+    return {
+        "origin": network.origin,
+        "classes": list(network.classes),
+        "preprocessing": {**asdict(network.preprocessing), "pixels": "RGB / 255, then minus mean, divided by sd"},
+    }
+
+
+def alone(network: TrainedNetwork) -> nn.Module:
+    """A module of its own, on the processor, from the network's input to the logits of `classes`: for export."""
+
+    class Alone(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = copy.deepcopy(network.module).cpu().float().eval()
+            self.outputs = None if network.outputs is None else torch.tensor(network.outputs)
+
+        def forward(self, images: Tensor) -> Tensor:
+            logits: Tensor = self.network(images)
+            return logits if self.outputs is None else logits[:, self.outputs]
+
+    return Alone()

@@ -1,0 +1,33 @@
+"""`blurtrain bench blur` through the command line, tiny."""
+
+import json
+
+import pytest
+
+from blurtrain.bench.blur import table
+from blurtrain.cli import main
+
+KINDS = {
+    "gaussian",
+    "gaussian 8-bit in and out",
+    "crop, resize, flip, blur",
+    "disk, a kernel an image",
+    "camera shake, a kernel an image",
+}
+
+
+@pytest.mark.slow
+def test_ours_stands_beside_its_peers_and_is_right(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", "blur", "--quick", "--device", "cpu", "--batch", "2", "--repeats", "1", "--json"])
+    assert ended.value.code == 0
+    printed = capsys.readouterr()
+    rows = json.loads(printed.out)
+    assert {row["what"] for row in rows} == KINDS and len(printed.err.splitlines()) == len(rows)
+    for row in rows:
+        assert row["ours_ms"] > 0 and (row["batch"], row["size"]) == (2, 64)
+        # Against SciPy in float64, in gray levels of 255; 8-bit pixels are rounded.
+        assert row["max_abs_error_255"] < (2 if "8-bit" in row["what"] else 2e-3), row
+        if row["what"] == "gaussian" and row["sigma"] <= 8:
+            assert row["torchvision_ms"] > 0
+    assert len(table(rows).splitlines()) > len(rows)
