@@ -3,6 +3,7 @@
     import blurtrain
     blurtrain.prepare("folder/of/images", "mine")
     run = blurtrain.train("train.yaml", "runs", optimisation={"epochs": 10})
+    rows = blurtrain.evaluate(run, blurs=[0, 8, "disk-4"])
 
 Nothing is imported before it is asked for, so `import blurtrain` takes no time and no torch.
 """
@@ -27,10 +28,28 @@ _WHERE = {
 }
 
 if TYPE_CHECKING:
-    from blurtrain.api import prepare, train
+    from blurtrain.api import evaluate, load_network, prepare, train
+    from blurtrain.blur.blur import Blur
+    from blurtrain.blur.curriculum import Curriculum
+    from blurtrain.blur.random_blur import RandomBlur
+    from blurtrain.evaluation.measure import Measure
+    from blurtrain.models.trained import TrainedNetwork
     from blurtrain.tasks import Loss, Task
 
-__all__ = ["Loss", "Task", "__version__", "prepare", "train"]
+__all__ = [
+    "Blur",
+    "Curriculum",
+    "Loss",
+    "Measure",
+    "RandomBlur",
+    "Task",
+    "TrainedNetwork",
+    "__version__",
+    "evaluate",
+    "load_network",
+    "prepare",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,7 @@ As a library blurtrain handles no signals, configures no logging, and leaves tor
 for its whole process (deterministic algorithms, threads, the random state) is put back when it ends.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from blurtrain.settings import Settings, compose, load
 
 if TYPE_CHECKING:
     from blurtrain.data.dataset import Dataset
+    from blurtrain.models.trained import TrainedNetwork
 
 
 def prepare(images: str | Path, name: str, data: str | Path = "data", **recipe: Any) -> "Dataset":
@@ -40,6 +41,41 @@ def train(settings: Settings | Mapping[str, Any] | str | Path, runs: str | Path 
 
     with state_kept():
         return train(resolved, Path(runs))
+
+
+def load_network(
+    network: Run | str | Path, *, epoch: int | None = None, data: str | Path | None = None, **settings: Any
+) -> "TrainedNetwork":
+    """The network of a run, with its preprocessing and class names; or one that is no run, by its name or file.
+
+    network: a run (directory); or `torchvision/NAME`, `timm/NAME`, a file of weights, or of settings, which `settings`
+    come on top of (see `blurtrain.models.published.NetworkFile`). epoch, data: of a run, after so many epochs, with its
+    dataset in another folder. Raises RunError, SettingsError or DataError.
+    """
+    from blurtrain.models.published import network_named
+    from blurtrain.models.trained import of_run
+
+    place = network.path if isinstance(network, Run) else Path(network)
+    if (place / "settings.yaml").exists():
+        return of_run(place, epoch, data)
+    return network_named(str(network), settings)
+
+
+def evaluate(
+    network: "Run | TrainedNetwork | str | Path",
+    measures: Sequence[str] = ("accuracy",),
+    blurs: Sequence[Any] | None = None,
+    **conditions: Any,
+) -> list[dict[str, Any]]:
+    """Measure a run, or any trained network; returns rows, as `pandas.DataFrame` takes them.
+
+    See `blurtrain.evaluation.evaluate`, to which all arguments go.
+    """
+    from blurtrain.device import state_kept
+    from blurtrain.evaluation import evaluate
+
+    with state_kept():
+        return evaluate(network.path if isinstance(network, Run) else network, measures, blurs, **conditions)
 
 
 def _settings(settings: Settings | Mapping[str, Any] | str | Path, overrides: Mapping[str, Any]) -> Settings:

@@ -114,4 +114,4 @@ def shown(value: Any) -> str:
         return f"{value:g}"
     if isinstance(label := getattr(value, "label", None), str):
         return label
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, default=lambda s: s.model_dump(exclude_defaults=True))

@@ -1,6 +1,6 @@
 """Evaluations as jobs: `blurtrain evaluate` for the done runs of a grid, many runs a job.
 
-<runs>/.evaluations/<item>.json      the runs and options of each job, for as long as it waits or runs
+<runs>/.evaluations/<item>.json      the runs and options of each job
 """
 
 import hashlib
@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from blurtrain.documents import parse_overrides
 from blurtrain.errors import JobError
 from blurtrain.files import read_json, write_json
-from blurtrain.parts import is_part_name
 from blurtrain.run import Run
 from jobs.backend import Backend, backends
 from jobs.backend import submit as submit_items
@@ -33,23 +33,22 @@ def submit(
     measures: Sequence[str] = (),
     data: Path | None = None,
 ) -> list[str]:
-    """Start what evaluates those members that are done; returns the ids of all jobs that are at it, also of those that
-    were on their way before. Raises JobError where no run is done."""
+    """Start what evaluates those members that are done; returns the ids of all jobs that do, also of those that were on
+    their way before. Raises JobError where no run is done, SettingsError for what is no override."""
     runs = backend.runs
     done = [m for m in members if Run(runs / m.run_id).result() is not None]
     if not done:
         raise JobError(f"{runs}: none of these {len(members)} runs is done, so none can be evaluated")
-    options = [*(word for name in measures for word in ("--measure", name)), *overrides]
-    if data is not None:
-        options.append(f"data.root={json.dumps(str(data.resolve()))}")
+    options = [] if data is None else [f"data.root={json.dumps(str(data.resolve()))}"]
+    options = [*options, *overrides, *(word for name in measures for word in ("--measure", name))]
     before = {item: found["runs"] for item, found in under_way(runs).items() if found["options"] == options}
     taken = {run_id for ids in before.values() for run_id in ids}
-    parts = {name for name in measures if is_part_name(name)}
+    parts = set(part_names([*measures, parse_overrides(overrides)]))
     items = []
     for resources, some in _groups([m for m in done if m.run_id not in taken], backend.jobs_at_a_time(cluster)):
         command = ("evaluate", *(str(runs.resolve() / m.run_id) for m in some), *options)
         digest = hashlib.sha256("\0".join(command).encode()).hexdigest()[:12]
-        names = parts.union(*(part_names(m.settings) for m in some))
+        names = parts.union(*(part_names(m.settings.model_dump()) for m in some))
         items.append(Item(f"evaluate-{digest}", command, resources, parts=tuple(sorted(names))))
         (runs / ".evaluations").mkdir(exist_ok=True)
         content = {"runs": [m.run_id for m in some], "options": options}
@@ -89,11 +88,12 @@ def wait(items: Sequence[str], runs: Path, report: Callable[[str], Any]) -> dict
     """
     left, failed = list(items), dict[str, list[str]]()
     while left:
-        looks = [backend.look(left) for backend in backends(runs)]
-        ended = [item for item in left if not any(look.holds(item) for look in looks)]
+        looks = [(backend, backend.look(left)) for backend in backends(runs)]
+        ended = [item for item in left if not any(look.holds(item) for _, look in looks)]
         for item in ended:
             left.remove(item)
-            if problems := _problems(item, runs):
+            newest, _ = max(looks, key=lambda pair: pair[1].submitted(item))
+            if problems := _problems(item, newest):
                 failed[item] = problems
             done = len(items) - len(left)
             report(f"[{done}/{len(items)}] {item} {'failed: ' + problems[0] if problems else 'done'}")
@@ -102,19 +102,18 @@ def wait(items: Sequence[str], runs: Path, report: Callable[[str], Any]) -> dict
     return failed
 
 
-def _problems(item: str, runs: Path) -> list[str]:
+def _problems(item: str, backend: Backend) -> list[str]:
     """What a job that has ended said of the runs that it could not evaluate; empty where it evaluated all."""
-    newest = max(backends(runs), key=lambda backend: backend.look([item]).submitted(item))
     for _ in range(20):  # its last file may still be on its way here
-        if (code := newest.exit_code(item)) is not None:
+        if (code := backend.exit_code(item)) is not None:
             break
         time.sleep(0.1)
     if code == 0:
         return []
-    logs = newest.outputs(item)
+    logs = backend.outputs(item)
     printed = logs[0].read_text(errors="replace").splitlines() if logs else []
     lines = [line.removeprefix("blurtrain: ") for line in printed if line.startswith("blurtrain: ")]
-    ids = (read_json(runs / ".evaluations" / f"{item}.json") or {}).get("runs", [])
+    ids = (read_json(backend.runs / ".evaluations" / f"{item}.json") or {}).get("runs", [])
     if not lines:
         last = printed[-1] if printed else "no output"
         lines = [f"{', '.join(ids)}: {'was cancelled, or lost' if code is None else f'ended with {code}: {last}'}"]

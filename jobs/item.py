@@ -7,7 +7,6 @@ from typing import Any
 
 from blurtrain.files import publish
 from blurtrain.parts import is_part_name
-from blurtrain.settings import Settings
 from jobs.cluster import DEFAULT, Resources
 from jobs.grid import Member
 
@@ -46,14 +45,14 @@ def training(member: Member, runs: Path) -> Item:
         ("train", SETTINGS, "--runs", str(runs), "--run-id", member.run_id),
         member.resources,
         settings.model_dump_json(),  # JSON is YAML
-        part_names(settings),
+        part_names(settings.model_dump()),
         settings.optimisation.batch_size,
     )
 
 
-def part_names(settings: Settings) -> tuple[str, ...]:
-    """The parts that settings name by import, anywhere in them."""
-    return tuple(sorted({text for text in _texts(settings.model_dump()) if is_part_name(text)}))
+def part_names(document: Any) -> tuple[str, ...]:
+    """The parts that a document, such as dumped settings, names by import, anywhere in it."""
+    return tuple(sorted({text for text in _texts(document) if is_part_name(text)}))
 
 
 def _texts(document: Any) -> Iterator[str]:

@@ -101,8 +101,8 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def pause(runs: Path) -> None:
-    """Between two looks: longer where SLURM is asked, whose database others use as well."""
-    time.sleep(10 if (runs / ".slurm").exists() else 1)
+    """Wait between two looks at the backends."""
+    time.sleep(max(backend.pause_seconds() for backend in backends(runs)))
 
 
 def wait(members: Sequence[Member], runs: Path, report: Callable[[str], Any]) -> list[Row]:

@@ -39,7 +39,7 @@ def test_settings_are_checked_without_torch(tmp_path: Path) -> None:
     assert "torch" not in imported_by(code % str(tmp_path / "run.yaml"))
 
 
-@pytest.mark.parametrize("name", ["train", "prepare", "Task", "Loss"])
+@pytest.mark.parametrize("name", sorted(set(blurtrain.__all__) - {"__version__"}))
 def test_names_are_there_when_asked_for(name: str) -> None:
     assert name in dir(blurtrain) and getattr(blurtrain, name).__name__ == name
 
@@ -70,6 +70,21 @@ def test_the_same_run_from_a_file_a_mapping_and_settings(tiny: Callable[..., Set
     assert len(run.attempts()) == 1
     with pytest.raises(SettingsError, match=r"run.yaml: optimisation.epoch: unknown setting"):
         blurtrain.train(tmp_path / "run.yaml", tmp_path / "runs", optimisation={"epoch": 3})
+
+
+def test_load_and_evaluate(tiny: Callable[..., Settings], prepared: Dataset, tmp_path: Path) -> None:
+    run = blurtrain.train(tiny(optimisation=SHORT), tmp_path)
+    network = blurtrain.load_network(str(run.path))
+    assert network.classes == tuple(prepared.classes)
+    rows = blurtrain.evaluate(run, blurs=[0, "disk-4"])
+    assert {row["blur"] for row in rows} == {"sharp", "disk-4"}
+    images = prepared.evaluation_images("test", 64)
+    shown = torch.from_numpy(images.store.read(images.indices)).permute(0, 3, 1, 2)
+    correct = int((network.predict(shown).argmax(1).numpy() == images.labels).sum())
+    (sharp,) = [row for row in rows if (row["metric"], row["blur"]) == ("top1", "sharp")]
+    assert (sharp["count"], sharp["n"]) == (correct, 9)
+    with pytest.raises(SettingsError, match="torchvision has no network 'resnet5'"):
+        blurtrain.load_network("torchvision/resnet5")
 
 
 # --- as a library ---------------------------------------------------------------------------------------------------

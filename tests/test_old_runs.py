@@ -103,7 +103,7 @@ def test_what_was_not_measured_is(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def top1(printed: str) -> dict[float, int]:
-    return {level["sigma"]: level["top1"] for level in json.loads(printed)["levels"]}
+    return {row["sigma"]: row["count"] for row in json.loads(printed)["rows"] if row["metric"] == "top1"}
 
 
 def test_they_are_reported(capsys: pytest.CaptureFixture[str]) -> None:

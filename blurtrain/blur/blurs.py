@@ -40,7 +40,7 @@ class Sharp(Blur):
     """No blur."""
 
     kernel: Literal["sharp"] = "sharp"
-    at: Literal[224] = REFERENCE
+    at: Literal[224] = 224
 
     def blurred(self, images: "Tensor", indices: _Indices, **_: Any) -> "Tensor":
         """The images themselves."""
@@ -194,7 +194,7 @@ class ImageNetCZoom(Blur):
     label_name: ClassVar[str] = "zoom"
     label_fields: ClassVar[tuple[str, ...]] = ("severity",)
     kernel: Literal["imagenet-c-zoom"] = "imagenet-c-zoom"
-    at: Literal[224] = REFERENCE
+    at: Literal[224] = 224
     severity: Severity
 
     def blurred(self, images: "Tensor", indices: _Indices, **_: Any) -> "Tensor":

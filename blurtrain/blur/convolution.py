@@ -64,7 +64,7 @@ def convolve(
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def convolve_each(images: Tensor, kernels: Sequence[NDArray[np.floating]]) -> Tensor:
+def convolve_each(images: Tensor, kernels: Sequence[NDArray[np.float64]]) -> Tensor:
     """`convolve` each image [C, H, W] with its own kernel, of whichever side; same shape and dtype as the images.
 
     On a processor each on one core: what becomes of an image does not depend on the others, or on how many cores.
@@ -115,7 +115,7 @@ def _deterministic() -> Iterator[None]:
 
 
 def _fourier(padded: Tensor, kernels: Tensor, height: int, width: int) -> Tensor:
-    # Circular convolution wraps only into the padding, which is cut off, so no further room is needed.
+    # Circular convolution wraps only into the padding, which is cut off, so no further padding is needed.
     size = [_smooth(side) for side in padded.shape[-2:]]
     spectrum = torch.fft.rfft2(padded, s=size) * torch.fft.rfft2(kernels, s=size)[:, None]
     down, across = kernels.shape[1] - 1, kernels.shape[2] - 1

@@ -1,7 +1,7 @@
 """The blurs of a run for anyone's own loop: a module that blurs an image, or a batch, as a curriculum says."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from blurtrain.blur.blurs import Sharp
 from blurtrain.blur.curricula import Curriculum
 from blurtrain.blur.light import linear_light as to_light
 from blurtrain.blur.light import srgb
-from blurtrain.blur.operators import gaussian_blur
+from blurtrain.blur.operators import gaussian_blur_each
 from blurtrain.blur.resampling import scaled
 from blurtrain.errors import SettingsError
 from blurtrain.schema import validate
@@ -22,7 +22,7 @@ from blurtrain.schema import validate
 _DRAWS = 4  # apart from what else is drawn of a seed and an index, see blurs and corruptions
 
 
-Index = int | Sequence[int] | NDArray[np.integer] | Tensor
+Index: TypeAlias = int | Sequence[int] | NDArray[np.integer] | Tensor
 
 
 class RandomBlur(nn.Module):
@@ -61,8 +61,9 @@ class RandomBlur(nn.Module):
         self.curriculum, self.epochs = _curriculum(what), epochs
         self.resolution, self.reference_resolution = resolution, reference_resolution
         self.truncate, self.linear_light, self.seed, self.p = truncate, linear_light, seed, p
-        for blur in self.curriculum.used() if resolution else ():
-            blur.check(resolution)
+        if resolution:
+            for blur in self.curriculum.used():
+                blur.check(resolution)
         # Shared memory: persistent workers have a copy of this module from before the epoch was said.
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
 
@@ -105,12 +106,7 @@ class RandomBlur(nn.Module):
         light = to_light(pixels * (255 / most)) if self.linear_light else pixels
         if assignment.which is None:
             sigmas = scaled(assignment.sigmas, resolution, self.reference_resolution)
-            if light.device.type == "cpu" and not light.requires_grad:  # so that no image depends on those beside it
-                light = torch.cat(
-                    [gaussian_blur(i, float(s), self.truncate) for i, s in zip(light.split(1), sigmas, strict=True)]
-                )
-            else:
-                light = gaussian_blur(light, torch.from_numpy(sigmas), self.truncate)
+            light = gaussian_blur_each(light, sigmas, self.truncate)
         else:
             draws: dict[str, Any] = {"seed": seed, "epoch": epoch, "training": True, "truncate": self.truncate}
             light = assignment.applied(light, indices, resolution=resolution, **draws)

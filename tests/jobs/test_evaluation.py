@@ -56,6 +56,20 @@ def test_runs_that_a_job_is_at_are_left_to_it(
         assert first not in evaluation.submit(members, backend, cluster, ["evaluation.sigmas=[8]"])
 
 
+def test_own_measures_travel_with_the_jobs(
+    answer: Answer, member: Callable[..., Member], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer("sbatch", "Submitted batch job 13\n")
+    monkeypatch.chdir(tmp_path)
+    for name in ("first", "second"):
+        (tmp_path / f"{name}.py").write_text("class Measure: ...\n")
+    options = {"overrides": ["evaluation.measures=[first.py:Measure]"], "measures": ["second.py:Measure"]}
+    evaluation.submit(done([member()], tmp_path), Slurm(tmp_path), Cluster(), **options)
+    assert (
+        len(list(tmp_path.glob(".slurm/code/*/first.py"))) == len(list(tmp_path.glob(".slurm/code/*/second.py"))) == 1
+    )
+
+
 def test_nothing_to_evaluate_is_an_error(member: Callable[..., Member], tmp_path: Path) -> None:
     with pytest.raises(JobError, match="none of these 1 runs is done"):
         evaluation.submit([member()], Local(tmp_path), Cluster(scheduler="local"))

@@ -66,9 +66,9 @@ def test_a_part_that_would_hide_ours_is_refused(own_code: Path) -> None:
 
 
 def test_parts_are_found_anywhere_in_settings(tiny: Callable[..., Settings]) -> None:
-    assert part_names(tiny()) == ()
+    assert part_names(tiny().model_dump()) == ()
     named = tiny(model="mine", network={"architecture": "mine.parts:Thing"})
-    assert part_names(named) == ("mine.parts:Thing",)
+    assert part_names(named.model_dump()) == ("mine.parts:Thing",)
 
 
 NETWORK = """
