@@ -31,7 +31,7 @@ STYLE: dict[str, Any] = {
 }
 _DRAWS = (np.arange(10_000) + 0.5) / 10_000  # at equal distances: shares and quantiles to 1/10,000
 _OTHERS = _DRAWS[np.arange(10_000) * 6181 % 10_000]  # the same, in an order that has nothing to do with the first
-_FEW = 8  # levels that can be told apart
+_FEW = 8  # levels that an eye keeps apart
 _PER_EPOCH = 40  # points of a curve that falls within epochs too
 
 

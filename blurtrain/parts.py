@@ -139,7 +139,8 @@ def _folder_of_file(where: str, whose: str) -> Path:
     for folder in _folders():
         if (folder / where).is_file():
             return folder
-    raise SettingsError(f"{whose}: no file {where} in {', '.join(map(str, _folders()))}")
+    named = dict.fromkeys([Path.cwd(), *_beside_settings[:1]])  # a long session has read settings from many folders
+    raise SettingsError(f"{whose}: no file {where} in {', '.join(map(str, named))}, nor on PYTHONPATH")
 
 
 def _search_working_folder() -> None:

@@ -28,7 +28,7 @@ class Section(BaseModel):
         # pydantic takes true for 1; YAML takes the words yes, no, on and off for booleans.
         for name, value in document.items() if isinstance(document, dict) else ():
             if isinstance(value, bool) and name in cls.model_fields and cls.model_fields[name].annotation is not bool:
-                raise ValueError(f"{name}={str(value).lower()}: must not be a truth value, as yes, no, on, off are")
+                raise ValueError(f"{name}={str(value).lower()}: must not be a boolean, as yes, no, on, off are")
         return document
 
     @classmethod

@@ -17,6 +17,7 @@ from jobs.item import Item
 from jobs.local import Local
 from jobs.record import Record, Row
 from jobs.slurm import Slurm
+from jobs.submissions import submissions
 
 PATIENCE_SECONDS = 300.0
 """So long a submission waits for another one from the same folder of runs."""
@@ -55,8 +56,8 @@ class Backend(Protocol):
     def installed(self) -> bool:
         """Whether this machine can submit to it."""
 
-    def used(self) -> bool:
-        """Whether anything was ever submitted to it from this folder of runs."""
+    def pause_seconds(self) -> float:
+        """How long to wait between two looks at it."""
 
     def check(self, items: Sequence[Item], cluster: Cluster) -> None:
         """Raise JobError where it would not take these items."""
@@ -93,14 +94,13 @@ def backends(runs: Path) -> list[Backend]:
 
 def backend_of(cluster: Cluster, runs: Path) -> Backend:
     """The one that a profile is for."""
-    slurm, local = backends(runs)
-    return slurm if cluster.scheduler == "slurm" else local
+    return Slurm(runs) if cluster.scheduler == "slurm" else Local(runs)
 
 
 def default_cluster(runs: Path) -> str:
     """The profile where none is named: this machine. Raises SettingsError where SLURM was used before, so that a login
     node does not train a grid by mistake."""
-    if backends(runs)[0].used():
+    if submissions(runs):
         raise SettingsError(f"{runs}: was submitted to SLURM before; say --cluster PROFILE, or --cluster local")
     return "local"
 

@@ -88,11 +88,12 @@ def wait(items: Sequence[str], runs: Path, report: Callable[[str], Any]) -> dict
     """
     left, failed = list(items), dict[str, list[str]]()
     while left:
-        looks = [backend.look(left) for backend in backends(runs)]
-        ended = [item for item in left if not any(look.holds(item) for look in looks)]
+        looks = [(backend, backend.look(left)) for backend in backends(runs)]
+        ended = [item for item in left if not any(look.holds(item) for _, look in looks)]
         for item in ended:
             left.remove(item)
-            if problems := _problems(item, runs):
+            newest, _ = max(looks, key=lambda pair: pair[1].submitted(item))
+            if problems := _problems(item, newest):
                 failed[item] = problems
             done = len(items) - len(left)
             report(f"[{done}/{len(items)}] {item} {'failed: ' + problems[0] if problems else 'done'}")
@@ -101,19 +102,18 @@ def wait(items: Sequence[str], runs: Path, report: Callable[[str], Any]) -> dict
     return failed
 
 
-def _problems(item: str, runs: Path) -> list[str]:
+def _problems(item: str, backend: Backend) -> list[str]:
     """What a job that has ended said of the runs that it could not evaluate; empty where it evaluated all."""
-    newest = max(backends(runs), key=lambda backend: backend.look([item]).submitted(item))
     for _ in range(20):  # its last file may still be on its way here
-        if (code := newest.exit_code(item)) is not None:
+        if (code := backend.exit_code(item)) is not None:
             break
         time.sleep(0.1)
     if code == 0:
         return []
-    logs = newest.outputs(item)
+    logs = backend.outputs(item)
     printed = logs[0].read_text(errors="replace").splitlines() if logs else []
     lines = [line.removeprefix("blurtrain: ") for line in printed if line.startswith("blurtrain: ")]
-    ids = (read_json(runs / ".evaluations" / f"{item}.json") or {}).get("runs", [])
+    ids = (read_json(backend.runs / ".evaluations" / f"{item}.json") or {}).get("runs", [])
     if not lines:
         last = printed[-1] if printed else "no output"
         lines = [f"{', '.join(ids)}: {'was cancelled, or lost' if code is None else f'ended with {code}: {last}'}"]

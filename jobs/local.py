@@ -44,8 +44,8 @@ class Local:
     def installed(self) -> bool:
         return True
 
-    def used(self) -> bool:
-        return (self.folder / "queues").is_dir()
+    def pause_seconds(self) -> float:
+        return 1.0
 
     def check(self, items: Sequence[Item], cluster: Cluster) -> None:
         """Any item can be tried here."""

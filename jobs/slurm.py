@@ -36,8 +36,9 @@ class Slurm:
     def installed(self) -> bool:
         return scheduler.installed()
 
-    def used(self) -> bool:
-        return bool(submissions(self.runs))
+    def pause_seconds(self) -> float:
+        """Longer where it is used at all, since others use its database as well."""
+        return 10.0 if self.folder.exists() else 0.0
 
     def check(self, items: Sequence[Item], cluster: Cluster) -> None:
         if not scheduler.installed():

@@ -21,8 +21,8 @@ REPORTED = ("running", "done", "failed", "stale", "held")
 def states(members: Sequence[Member], runs: Path, must_know: bool = False) -> list[Row]:
     """One row a run: run_id, dataset, regime, seed, state (one of STATES), epoch, epochs, job_id, message, submitted
     (whether a job or a worker has it, so that submitting leaves it alone), model; a column by its dotted name for each
-    setting in which runs on one dataset differ beyond what regime and model say; and, of runs at work, sigma,
-    images_per_second, remaining_seconds where they are known.
+    setting in which runs on one dataset differ beyond what regime and model say; and, of runs at work, sigma (or blurs:
+    the share of each), images_per_second, remaining_seconds where they are known.
 
     `must_know`: raises JobError where SLURM does not answer, instead of saying so in the message of each run.
     """
@@ -101,8 +101,8 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def pause(runs: Path) -> None:
-    """Between two looks: longer where SLURM is asked, whose database others use as well."""
-    time.sleep(10 if (runs / ".slurm").exists() else 1)
+    """Wait between two looks at the backends."""
+    time.sleep(max(backend.pause_seconds() for backend in backends(runs)))
 
 
 def wait(members: Sequence[Member], runs: Path, report: Callable[[str], Any]) -> list[Row]:

@@ -10,7 +10,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from blurtrain.bench import medians
-from blurtrain.blur import convolve, gaussian_blur, kernels, resized_crop_blur
+from blurtrain.blur import RandomBlur, convolve, gaussian_blur, kernels, resized_crop_blur
+from blurtrain.blur.blurs import Gaussian
 from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision)
 
 Run = Callable[[], object]
@@ -41,6 +42,9 @@ def bench_blur(
         for radius in RADII[1:2] if quick else RADII:
             yield _per_image(device, size, batch, radius, repeats, "disk")
         yield _per_image(device, size, batch, 24, repeats, "camera shake")
+        for many in (1, batch):
+            for sigma in (2.0, 8.0):
+                yield _random(device, size, many, sigma, repeats)
 
 
 def _row(what: str, device: torch.device, dtype: str, size: int, batch: int, sigma: float) -> dict[str, Any]:
@@ -162,6 +166,27 @@ def _per_image(device: torch.device, size: int, batch: int, radius: int, repeats
     exact = np.stack([ndimage.convolve(c, stack[0], mode="mirror") for c in images[0].double().cpu().numpy()])
     row = _row(f"{kind}, a kernel an image", device, "float32", size, batch, radius)
     row["max_abs_error_255"] = _error(convolve(images[:1], spread[:1])[0], exact)
+    return _timed(row, functions, device, repeats)
+
+
+def _random(device: torch.device, size: int, batch: int, sigma: float, repeats: int) -> dict[str, Any]:
+    """As a step of somebody else's transforms: sigma uniform up to this, drawn anew in each call, for each image (by
+    torchvision for all of the call). Of one image, as in the workers of a DataLoader, and of a batch."""
+    from torchvision.transforms.v2 import GaussianBlur
+
+    images = noise(batch, size, device)
+    given = images[0] if batch == 1 else images
+    own = RandomBlur({"schedule": "uniform", "low": 0.1, "high": sigma}, resolution=size, reference_resolution=size)
+    taps = 2 * kernels.gaussian_radius(sigma) + 1
+    theirs = GaussianBlur(taps, (0.1, sigma))
+    functions: dict[str, Run] = {"ours": lambda: own(given), "torchvision": lambda: theirs(given)}
+    if (kornia := _kornia()) is not None:
+        floats = images.float() / 255  # it takes no others
+        augmentation = kornia.augmentation.RandomGaussianBlur((taps, taps), (0.1, sigma), p=1.0)
+        functions["kornia"] = lambda: augmentation(floats)
+    row = _row("RandomBlur" if batch > 1 else "RandomBlur, one image", device, "uint8", size, batch, sigma)
+    fixed = RandomBlur(Gaussian(sigma=sigma, at=size), resolution=size)(images[:2])
+    row["max_abs_error_255"] = _error(fixed, _scipy(images[:2], sigma))
     return _timed(row, functions, device, repeats)
 
 

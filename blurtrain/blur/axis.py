@@ -12,7 +12,7 @@ from torch import Tensor
 LARGEST_RADIUS = 10_000
 """Pixels from the centre of a Gaussian to its last tap, at most."""
 NARROWEST = 4 / 3
-"""Of a Gaussian, in steps of a grid: what it has blurred can be told from its values on that grid, to 3e-4 of them."""
+"""Of a Gaussian, in steps of a grid: what it has blurred follows from its values on that grid, to 3e-4 of them."""
 # Support of the resampling filters, in source pixels at scale 1 (as in PIL and torchvision, antialiased).
 _SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}
 

@@ -115,7 +115,7 @@ def _deterministic() -> Iterator[None]:
 
 
 def _fourier(padded: Tensor, kernels: Tensor, height: int, width: int) -> Tensor:
-    # Circular convolution wraps only into the padding, which is cut off, so no further room is needed.
+    # Circular convolution wraps only into the padding, which is cut off, so no further padding is needed.
     size = [_smooth(side) for side in padded.shape[-2:]]
     spectrum = torch.fft.rfft2(padded, s=size) * torch.fft.rfft2(kernels, s=size)[:, None]
     down, across = kernels.shape[1] - 1, kernels.shape[2] - 1

@@ -101,11 +101,13 @@ class Curriculum(Kind):
         """Whether what is drawn is drawn for each batch, and not for each image."""
         return getattr(self, "draw", "image") == "batch"
 
-    def describe(self) -> str:
-        """The schedule, and in what it differs from that schedule's defaults: `constant sigma=4`."""
+    def describe(self, without: str = "schedule") -> str:
+        """The schedule, and in what it differs from that schedule's defaults: `constant sigma=4`. (`without`: a setting
+        that says nothing.)"""
         fields = type(self).model_fields
         values = {name: value for name in fields if (value := getattr(self, name)) != fields[name].default}
-        values.pop("schedule", None)
+        for name in ("schedule", without):
+            values.pop(name, None)
         return " ".join([self.schedule, *(f"{name}={shown(value)}" for name, value in values.items())])
 
 

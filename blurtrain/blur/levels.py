@@ -35,6 +35,10 @@ class OneBlur(Curriculum):
         """See `Curriculum.used`."""
         return (self.blur,) if self.blur else ()
 
+    def describe(self, without: str = "schedule") -> str:
+        """See `Curriculum.describe`."""
+        return super().describe("sigma" if self.blur else without)
+
     def where(self, blurred: NDArray[np.bool_]) -> Assignment:
         """The level for those images, and the others sharp."""
         if self.blur is None:
@@ -66,6 +70,10 @@ class Levels(Curriculum):
     def used(self) -> tuple[Blur, ...]:
         """See `Curriculum.used`."""
         return self.blurs or ()
+
+    def describe(self, without: str = "schedule") -> str:
+        """See `Curriculum.describe`."""
+        return super().describe("sigmas" if self.blurs else without)
 
     def names(self) -> list[str]:
         """Of the levels, for messages."""

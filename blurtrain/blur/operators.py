@@ -13,7 +13,9 @@ rounded to 8 bits. Arithmetic is in float32 (float64 for float64 images), in bfl
 below, with constants preserved; float16 images are computed in float32 and rounded once.
 """
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from blurtrain.blur.arithmetic import in_own_arithmetic
@@ -170,6 +172,22 @@ def crop_image(
     else:  # channels that are apart in memory are as good as images of their own
         pixels = torch.cat([channels_last_product(channel, *first) for channel in pixels.split(1, 1)], 1)
     _finish(pixels[0], offset, finer, out, affine)
+
+
+def gaussian_blur_each(images: Tensor, sigmas: NDArray[np.float64], truncate: float = 4.0) -> Tensor:
+    """`gaussian_blur` of float images [N, C, H, W], each by its own sigma.
+
+    On a processor each on one core: what becomes of an image does not depend on the others, or on how many cores.
+    """
+    if images.device.type != "cpu" or images.requires_grad:
+        return gaussian_blur(images, torch.from_numpy(sigmas), truncate)
+    out = torch.empty_like(images, memory_format=torch.contiguous_format)
+
+    def blur(k: int) -> None:
+        out[k] = gaussian_blur(images[k][None], float(sigmas[k]), truncate)[0]
+
+    image_by_image(blur, len(images))
+    return out
 
 
 def blur_image(

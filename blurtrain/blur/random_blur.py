@@ -14,7 +14,7 @@ from blurtrain.blur.blurs import Sharp
 from blurtrain.blur.curricula import Curriculum
 from blurtrain.blur.light import linear_light as to_light
 from blurtrain.blur.light import srgb
-from blurtrain.blur.operators import gaussian_blur
+from blurtrain.blur.operators import gaussian_blur_each
 from blurtrain.blur.resampling import scaled
 from blurtrain.errors import SettingsError
 from blurtrain.schema import validate
@@ -106,12 +106,7 @@ class RandomBlur(nn.Module):
         light = to_light(pixels * (255 / most)) if self.linear_light else pixels
         if assignment.which is None:
             sigmas = scaled(assignment.sigmas, resolution, self.reference_resolution)
-            if light.device.type == "cpu" and not light.requires_grad:  # so that no image depends on those beside it
-                light = torch.cat(
-                    [gaussian_blur(i, float(s), self.truncate) for i, s in zip(light.split(1), sigmas, strict=True)]
-                )
-            else:
-                light = gaussian_blur(light, torch.from_numpy(sigmas), self.truncate)
+            light = gaussian_blur_each(light, sigmas, self.truncate)
         else:
             draws: dict[str, Any] = {"seed": seed, "epoch": epoch, "training": True, "truncate": self.truncate}
             light = assignment.applied(light, indices, resolution=resolution, **draws)

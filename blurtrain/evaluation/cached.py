@@ -70,8 +70,11 @@ def measured(
     What goes wrong on one before the first image is raised on all.
     """
 
+    # A label says all of our own blurs; one of the user's own is as its source has it now.
+    sources = {blur.label: source_hash(blur.kernel)[:16] for blur in blurs if is_part_name(blur.kernel)}
+
     def missing() -> list[Blur]:
-        known = {row["blur"] for row in outcomes.rows()}
+        known = {row["blur"] for row in outcomes.rows() if row.get("source") == sources.get(row["blur"])}
         if not known >= {blur.label for blur in blurs} and (rows := former()):
             outcomes.add(Found(list(rows)))
             known |= {row["blur"] for row in rows}
@@ -82,6 +85,7 @@ def measured(
         found = measure.measure(together(group, opened), wanted, per_image)
         of = {name: outcomes.header[name] for name in ("split", "epoch")}
         rows = [{**{k: row[k] for k in ("metric", "blur", "sigma")}, **of, **row} for row in found.rows]
+        rows = [row | ({"source": sources[row["blur"]]} if row["blur"] in sources else {}) for row in rows]
         together(group, lambda: outcomes.add(Found(rows, found.records)) if group.is_main else None)
     labels = [blur.label for blur in blurs]
     return group.broadcast(together(group, lambda: outcomes.document(labels) if group.is_main else {}))

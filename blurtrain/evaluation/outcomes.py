@@ -53,14 +53,16 @@ class Outcomes:
         return set(pyarrow.parquet.read_table(self.records, columns=["blur"])["blur"].unique().to_pylist())
 
     def add(self, found: Found) -> None:
-        """Add levels; those that are there already stay as they are, but for their records."""
+        """Add levels; those that are there already stay as they are, but for their records, and for blurs of the
+        user's own whose source is another now."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with held(self.path.with_name(f".{self.path.stem}.lock"), PATIENCE) as lock:
             if lock is None:
                 raise RunError(f"{self.path}: another process has been adding to it for {PATIENCE:g} s; try again")
             if found.records:
                 publish(self.records, self._with(found))
-            rows = self.rows()
+            sources = {row["blur"]: row.get("source") for row in found.rows}
+            rows = [row for row in self.rows() if row.get("source") == sources.get(row["blur"], row.get("source"))]
             known = {(row["blur"], row["metric"]) for row in rows}
             rows += [row for row in found.rows if (row["blur"], row["metric"]) not in known]
             publish(self.path, _document(self.header, rows))

@@ -60,6 +60,10 @@ class _AnyArguments(_Arguments):
     model_config = ConfigDict(extra="allow")
 
 
+def _named(name: str, base: type[BaseModel], fields: Any) -> Any:
+    return create_model(name, __base__=base, **fields)
+
+
 def _model(parameters: list[inspect.Parameter], any_other: bool) -> type[BaseModel]:
     """The settings network.arguments that a signature describes."""
     base, empty = _AnyArguments if any_other else _Arguments, inspect.Parameter.empty
@@ -69,10 +73,10 @@ def _model(parameters: list[inspect.Parameter], any_other: bool) -> type[BaseMod
         warnings.simplefilter("ignore", UserWarning)  # of names that pydantic's own methods have, too
         try:
             fields: Any = {name: (types[name], defaults[name]) for name in types}
-            arguments = create_model("Arguments", __base__=base, **fields)
+            arguments = _named("Arguments", base, fields)
             arguments.model_rebuild()
         except (PydanticUserError, NameError):
-            fields = {name: (Any, defaults[name]) for name in types if not name.startswith("_")}
-            arguments = create_model("Arguments", __base__=base, **fields)
+            untyped: Any = {name: (Any, defaults[name]) for name in types if not name.startswith("_")}
+            arguments = _named("Arguments", base, untyped)
     network = create_model("Network", __base__=Section, arguments=(arguments, ...))
     return create_model("Settings", __base__=Section, network=(network, ...))

@@ -84,14 +84,13 @@ def load_network(settings: NetworkFile) -> TrainedNetwork:
     names = names or [f"class {number}" for number in range(outputs)]
     if len(names) != outputs:
         raise DataError(f"{settings.classes}: names {len(names)} classes, but there are {outputs} outputs")
+    preprocessing = _preprocessing(settings, publisher)
     path = Path(settings.weights) if settings.weights else publisher.cached()
     module = build(settings.architecture, outputs, settings.arguments)
     _load(module, path, settings)
-    synonyms = tuple(frozenset({*name.split(", "), word}) for name, word in _imagenet()) if outputs == 1000 else None
-    return TrainedNetwork(
-        module.eval(), _preprocessing(settings, publisher), tuple(names), f"{settings.architecture} of {path.name}",
-        synonyms=synonyms or None,
-    )  # fmt: skip
+    synonyms = tuple(frozenset({*name.split(", "), word}) for name, word in _imagenet()) if outputs == 1000 else ()
+    origin = f"{settings.architecture} of {path.name}"
+    return TrainedNetwork(module.eval(), preprocessing, tuple(names), origin, synonyms or None)
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,9 @@ def _publisher(architecture: str) -> Publisher:
 
 
 def _of_torchvision(architecture: str) -> Publisher:
-    from blurtrain.models import torchvision_ops  # noqa: F401, I001  (before torchvision)
+    from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision)
+
+    # isort: split
     from torchvision.models import get_model_weights, list_models
 
     name = architecture.removeprefix("torchvision/").replace("-", "")

@@ -80,7 +80,7 @@ def differences(runs: Sequence[Settings]) -> dict[str, list[Any]]:
 
 
 def _differ(name: str, values: Iterable[dict[str, Any]], labels: Iterable[tuple[str, str, str]]) -> bool:
-    """Whether a setting has several values among runs of one dataset that its label does not tell apart."""
+    """Whether a setting has several values among runs of one dataset that its label does not distinguish."""
     found = defaultdict(set)
     for of_run, (dataset, regime, model) in zip(values, labels, strict=True):
         said = regime if name.startswith("curriculum.") else model if name == "network.architecture" else ""

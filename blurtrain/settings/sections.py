@@ -233,9 +233,9 @@ class Optimisation(Section):
     """batch: training normalises by the statistics of its images, and keeps running ones for evaluation; frozen: by the
     running statistics that pretrained weights bring, which never change. Scale and shift are trained either way."""
     non_finite: Literal["stop", "skip"] = added_later("stop")
-    """At a loss or gradient that is no finite number: end the run, or leave out that step, and count it."""
+    """At a loss or gradient that is NaN or infinite: end the run, or skip that step, and count it."""
     accumulate: int = outside_identity(1, ge=1)
-    """Passes that a process cuts its share of a batch into, for want of memory: still one step a batch."""
+    """Micro-batches that a process cuts its part of a batch into, for want of memory: still one step a batch."""
 
     @model_validator(mode="after")
     def _warm_up_ends(self) -> "Optimisation":
@@ -361,7 +361,7 @@ class Checkpoints(Section):
 
 
 class Logging(Section):
-    """What is told of a run while it goes on."""
+    """What is logged of a run while it goes on."""
 
     tensorboard: bool = True
     every_steps: int = Field(100, ge=1)

@@ -69,8 +69,8 @@ def test_a_legend_only_where_there_is_chance() -> None:
     assert legend(figure("blurry-to-clear")) == []
     assert legend(figure("mix-weak"))[0] == "height: share of the images at this sigma"
     assert legend(figure("random-uniform"))[:2] == ["5–95 % of the blurred", "25–75 % of the blurred"]
-    everyone = figure("random-uniform", curriculum={"share": 1})
-    assert legend(everyone)[:2] == ["5–95 % of the images", "25–75 % of the images"]
+    all_blurred = figure("random-uniform", curriculum={"share": 1})
+    assert legend(all_blurred)[:2] == ["5–95 % of the images", "25–75 % of the images"]
     assert legend(figure("replay"))[0] == "height: share of the batches at this sigma"
 
 
@@ -126,7 +126,7 @@ def test_the_command_draws_the_curriculum_of_a_settings_file(tmp_path: Path) -> 
         (["blurry", "--out", "a.jpeg"], "a.jpeg: a picture's name must end in one of .png, .pdf, .svg"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(
+def test_a_mistake_is_one_line(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -139,3 +139,18 @@ def test_a_mistake_is_told_in_one_line(
     assert (out, err.count("\n")) == ("", 1)
     assert why in err
     assert not list(tmp_path.iterdir())
+
+
+def test_blurs_have_a_row_each_with_bars_of_their_shares() -> None:
+    mix = {"schedule": "mix", "blurs": ["disk-4", "shake", "sharp"], "probabilities": [0.5, 0.25, 0.25]}
+    axes = figure("own", curriculum=mix).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["sharp", "shake", "disk-4"]
+    assert {text.get_text() for text in axes.texts} == {"50 %", "25 %"}
+    assert not [patch for patch in axes.patches if isinstance(patch, StepPatch)]  # there is no mean of them
+    for curriculum in (
+        {"schedule": "constant", "blur": "disk-4"},
+        {"schedule": "stepwise", "blurs": ["disk-8", "box-8", "sharp"]},
+        {"schedule": "replay", "blurs": ["disk-8", "sharp"], "draw": "batch"},
+        {"schedule": "fading", "blur": "shake"},
+    ):
+        figure("own", curriculum=curriculum).draw_without_rendering()

@@ -34,7 +34,7 @@ from blurtrain.blur.curricula import (
     ],
     ids=str,
 )
-def test_a_run_that_is_too_short_is_told_what_it_lacks(curriculum: Curriculum, enough: int, missing: str) -> None:
+def test_a_run_that_is_too_short_says_what_it_lacks(curriculum: Curriculum, enough: int, missing: str) -> None:
     assert curriculum.shortfall(enough) == curriculum.shortfall(10 * enough) == ""
     words = f"too few epochs ({enough - 1}) for the {curriculum.schedule} curriculum, which never gets to {missing}"
     assert curriculum.shortfall(enough - 1) == words

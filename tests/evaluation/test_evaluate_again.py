@@ -281,7 +281,7 @@ def test_a_measure_of_ones_own_is_measured_and_read(
     [
         (["--measure", "acuracy"], "measure 'acuracy' is unknown; did you mean 'accuracy'?"),
         (["--measure", "no_such_module:Margin"], "measure no_such_module:Margin"),
-        (["evaluation.blurs=[disk-4,disk-4]"], "evaluation.blurs: disk-4 is given twice"),
+        (["evaluation.blurs=[disk-4,disk-4]"], "evaluation: disk-4 is given twice"),
         (["evaluation.blurs=[dusk-4]"], "dusk-4"),
         (["evaluation.sigmas=[]"], "at least one level"),
         (["--out", "elsewhere"], "--out goes with --dataset"),
@@ -292,3 +292,34 @@ def test_mistakes_are_one_line(run: Path, capsys: pytest.CaptureFixture[str], wo
         main(["evaluate", str(run), *words])
     out, err = capsys.readouterr()
     assert caught.value.code == 2 and out == "" and message in err and err.count("\n") == 1
+
+
+OWN_BLUR = """
+from blurtrain.blur.blurs import Blur
+
+
+class Darker(Blur):
+    by: float = 2.0
+
+    def blurred(self, images, indices, **_):
+        return images / self.by
+"""
+
+
+def test_a_blur_of_ones_own_is_measured_anew_once_its_source_is_another(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "darkness.py").write_text(OWN_BLUR)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ["evaluation.sigmas=[0]", "evaluation.blurs=['darkness:Darker-by=4']"]
+    first = outcome(run, *words, capsys=capsys)
+    (name,) = documents(run)
+    before = (run / "evaluations" / name).stat().st_mtime_ns
+    assert outcome(run, *words, capsys=capsys) == first
+    assert (run / "evaluations" / name).stat().st_mtime_ns == before
+    (tmp_path / "darkness.py").write_text(OWN_BLUR + "\n# changed\n")
+    again = outcome(run, *words, capsys=capsys)
+    (document,) = documents(run).values()
+    assert document["rows"] == again["rows"], "the old rows are gone"
+    assert first["rows"][5]["source"] != again["rows"][5]["source"] and first["rows"][:5] == again["rows"][:5]

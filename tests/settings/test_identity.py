@@ -231,6 +231,7 @@ NEUTRAL: list[dict[str, Any]] = [
     {"checkpoints": {"keep_epochs": [20, 40]}},
     {"optimisation": {"accumulate": 4}},
     {"data": {"root": "/elsewhere"}},
+    {"evaluation": {"measures": ["accuracy"], "per_image": True}},
     {"evaluation": {"split": "val", "sigmas": [3], "blurs": ["disk-4"], "batch_size": 7, "drop_last": True}},
     {"loader": {"kind": "resident", "workers": 3, "threads": 1, "stalled_seconds": 9}},
     {"checkpoints": {"every_minutes": 5, "keep": 9}},
