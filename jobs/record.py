@@ -51,7 +51,7 @@ class Record:
     @property
     def speed(self) -> Row:
         """What the heartbeat says of the pace."""
-        return {k: self.beat[k] for k in ("sigma", "images_per_second", "remaining_seconds") if k in self.beat}
+        return {k: self.beat[k] for k in ("sigma", "blurs", "images_per_second", "remaining_seconds") if k in self.beat}
 
     def ended(self) -> Row:
         """How a run stands that nothing works on, by its own files."""

@@ -21,8 +21,8 @@ REPORTED = ("running", "done", "failed", "stale", "held")
 def states(members: Sequence[Member], runs: Path, must_know: bool = False) -> list[Row]:
     """One row a run: run_id, dataset, regime, seed, state (one of STATES), epoch, epochs, job_id, message, submitted
     (whether a job or a worker has it, so that submitting leaves it alone), model; a column by its dotted name for each
-    setting in which runs on one dataset differ beyond what regime and model say; and, of runs at work, sigma,
-    images_per_second, remaining_seconds where they are known.
+    setting in which runs on one dataset differ beyond what regime and model say; and, of runs at work, sigma (or blurs:
+    the share of each), images_per_second, remaining_seconds where they are known.
 
     `must_know`: raises JobError where SLURM does not answer, instead of saying so in the message of each run.
     """

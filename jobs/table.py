@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from blurtrain.blur.assignment import in_words
 from blurtrain.settings.labels import shown
 from jobs.record import Row, duration
 from jobs.states import summary
@@ -29,9 +30,7 @@ def differing(row: Mapping[str, Any]) -> str:
 
 
 def _pace(row: Mapping[str, Any]) -> str:
-    parts = []
-    if "sigma" in row:
-        parts.append(f"sigma {row['sigma']:.3g}")
+    parts = [blur] if (blur := in_words(row)) else []
     if "images_per_second" in row:
         parts.append(f"{row['images_per_second']:.0f} images/s")
     if "remaining_seconds" in row:

@@ -1,5 +1,6 @@
 """Which blur each image gets: what a curriculum decides, and what the transform carries out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -77,3 +78,10 @@ class Assignment:
             part = torch.from_numpy(own).to(images.device, non_blocking=True)
             out[part] = self.blurs[place].blurred(images[part], np.asarray(indices)[own], **draws)
         return out
+
+
+def in_words(logged: Mapping[str, Any]) -> str:
+    """The blur of an epoch from what was logged of it (`Assignment.summary`): sigma 4, or disk-4 60 %, sharp 40 %."""
+    if "blurs" not in logged:
+        return f"sigma {logged['sigma']:.3g}" if "sigma" in logged else ""
+    return ", ".join(f"{label} {100 * share:.0f} %" for label, share in logged["blurs"].items() if share)

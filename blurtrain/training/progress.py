@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from blurtrain.blur.assignment import in_words
 from blurtrain.blur.blur import Blur
 from blurtrain.data.augment import Transform
 from blurtrain.errors import BlurtrainError
@@ -126,7 +127,7 @@ class Progress:
         self.attempt.record("epoch", at=at, epoch=epoch, **values)
         self._scalars("epoch", at, values)
         speed = f"{values['images_per_second']:.0f} images/s, {100 * values['data_wait']:.0f} % waiting for data"
-        summary = f"loss {values['loss']:.3f}, {metrics}, {_in_words(values)}, {speed}"
+        summary = f"loss {values['loss']:.3f}, {metrics}, {in_words(values)}, {speed}"
         if self._bar is not None:
             self._bar.set_postfix_str(summary)
         log.log(logging.INFO if self._bar is None else logging.DEBUG, "epoch %d/%d: %s", epoch, self.epochs, summary)
@@ -179,13 +180,6 @@ class Progress:
                 self._tensorboard.add_scalar("test/top1 against sigma in thousandths", top1, step)
             elif self._tensorboard:
                 self._tensorboard.add_scalar(f"test/top1 at {row['blur']}", top1, 0)
-
-
-def _in_words(values: Mapping[str, Any]) -> str:
-    """The blur of an epoch."""
-    if "blurs" not in values:
-        return f"sigma {values['sigma']:g}"
-    return ", ".join(f"{label} {100 * share:.0f} %" for label, share in values["blurs"].items() if share)
 
 
 class Stopwatch:
