@@ -13,7 +13,7 @@ from blurtrain.device import ask_for_determinism, cores
 from blurtrain.distributed import Group
 from blurtrain.evaluation.accuracy import Accuracy
 from blurtrain.evaluation.images import Images
-from blurtrain.evaluation.measure import Subject
+from blurtrain.evaluation.subject import Subject
 from blurtrain.models import build
 from blurtrain.models.trained import trained
 

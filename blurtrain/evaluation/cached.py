@@ -11,8 +11,9 @@ from blurtrain.distributed import Group
 from blurtrain.errors import BlurtrainError, SettingsError, nearest
 from blurtrain.evaluation.accuracy import Accuracy
 from blurtrain.evaluation.images import Images
-from blurtrain.evaluation.measure import Found, Measure, Row, Subject
+from blurtrain.evaluation.measure import Measure
 from blurtrain.evaluation.outcomes import Outcomes
+from blurtrain.evaluation.subject import Found, Row, Subject
 from blurtrain.parts import import_part, is_part_name, source_hash
 
 MEASURES: dict[str, type[Measure]] = {Accuracy.name: Accuracy}

@@ -12,7 +12,7 @@ from typing import Any
 from blurtrain.blur.blurs import Gaussian
 from blurtrain.data.dataset import EvaluationImages
 from blurtrain.errors import RunError
-from blurtrain.evaluation.measure import Row
+from blurtrain.evaluation.subject import Row
 from blurtrain.files import read_json
 from blurtrain.run import Run
 from blurtrain.settings import Settings

@@ -10,48 +10,15 @@ Most measures look at the logits alone. They derive from `LogitsMeasure` and say
             return {"margin": best[:, 0] - best[:, 1]}
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from collections.abc import Sequence
+from typing import ClassVar, Self
 
-from numpy.typing import NDArray
 from torch import Tensor
 
 from blurtrain.blur.blurs import Blur
-from blurtrain.data.augment import Transform
-from blurtrain.data.loader import Loader
-from blurtrain.distributed import Group
-from blurtrain.evaluation.images import Images
-from blurtrain.models.trained import TrainedNetwork
+from blurtrain.evaluation.subject import Found, Subject
+from blurtrain.evaluation.sweep import sweep
 from blurtrain.settings import Settings
-
-Row = dict[str, Any]
-Records = dict[str, NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is measured, and with what."""
-
-    network: TrainedNetwork
-    images: Images
-    loader: Loader
-    transform: Transform
-    group: Group
-    tick: Callable[[], None] = lambda: None
-    """Called after every batch, equally often by each process."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a measure found."""
-
-    rows: list[Row]
-    """{metric, blur, sigma, n, value or count}: `blur` is a label; `value` is a mean over n images, None where it is
-    undefined, `count` a number of them. `by_object`: the count of each object; `not_finite`: how many of the images
-    have logits that are NaN or infinite (they count as wrong)."""
-    records: dict[str, Records] = field(default_factory=dict)
-    """By the label of a blur, arrays of one entry an image, the same names for each."""
 
 
 class Measure:
@@ -82,6 +49,4 @@ class LogitsMeasure(Measure):
         raise NotImplementedError
 
     def measure(self, subject: Subject, blurs: Sequence[Blur], per_image: bool) -> Found:
-        from blurtrain.evaluation.sweep import sweep
-
-        return sweep(self, subject, blurs, per_image)
+        return sweep(self.values, self.by_object, subject, blurs, per_image)

@@ -10,9 +10,9 @@ from blurtrain.distributed import Group
 from blurtrain.errors import DataError
 from blurtrain.evaluation.cached import about, conditions, measure_named, measured, together
 from blurtrain.evaluation.images import Images
-from blurtrain.evaluation.measure import Subject
 from blurtrain.evaluation.outcomes import Outcomes
 from blurtrain.evaluation.progress import ticking
+from blurtrain.evaluation.subject import Subject
 from blurtrain.models.trained import TrainedNetwork
 from blurtrain.settings import Augmentation, BlurUnits, Evaluation, Loader
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from blurtrain.errors import RunError
-from blurtrain.evaluation.measure import Found, Row
+from blurtrain.evaluation.subject import Found, Row
 from blurtrain.files import held, publish, read_json
 
 PATIENCE = 120.0

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from tqdm import tqdm
 
-from blurtrain.evaluation.measure import Subject
+from blurtrain.evaluation.subject import Subject
 
 
 def ticking(subject: Subject, what: str) -> Subject:

@@ -17,9 +17,9 @@ from blurtrain.evaluation.accuracy import Accuracy
 from blurtrain.evaluation.cached import about, conditions, measure_named, measured, together
 from blurtrain.evaluation.former import former_rows
 from blurtrain.evaluation.images import Images
-from blurtrain.evaluation.measure import Subject
 from blurtrain.evaluation.outcomes import Outcomes
 from blurtrain.evaluation.progress import ticking
+from blurtrain.evaluation.subject import Subject
 from blurtrain.models.trained import kept_epochs, last_epoch, load_run
 from blurtrain.run import Run
 from blurtrain.schema import validate

@@ -1,7 +1,7 @@
 """All levels of blur in one pass over the images: each is read, decoded and resized once, then blurred and looked at
 once a level."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -11,19 +11,23 @@ from torch import Tensor
 from blurtrain.blur.blurs import Blur, Gaussian, Sharp
 from blurtrain.data.batches import Batch
 from blurtrain.device import tf32
-from blurtrain.evaluation.measure import Found, LogitsMeasure, Records, Row, Subject
+from blurtrain.evaluation.subject import Found, Records, Row, Subject
+
+Values = Callable[[Tensor, Tensor], dict[str, Tensor]]
 
 
 @tf32(False)
 @torch.inference_mode()
-def sweep(measure: LogitsMeasure, subject: Subject, blurs: Sequence[Blur], per_image: bool) -> Found:
-    """`measure` at each of `blurs`, in float32 whatever the training was in.
+def sweep(values_of: Values, by_object: Set[str], subject: Subject, blurs: Sequence[Blur], per_image: bool) -> Found:
+    """What `values_of` says of logits and labels at each of `blurs`, in float32 whatever the training was in.
+
+    values_of, by_object: see `blurtrain.evaluation.measure.LogitsMeasure`.
 
     The batches are the same for any number of processes, so that the counts are too. Raises RuntimeError if not every
     image was counted exactly once.
     """
     network, images, group = subject.network, subject.images, subject.group
-    sums = _Sums(measure, subject, len(blurs))
+    sums = _Sums(values_of, by_object, subject, len(blurs))
     seen = torch.zeros(2, dtype=torch.int64, device=group.device)  # how many, and a sum that tells them apart
     records: list[list[Records]] = [[] for _ in blurs]
     training = network.module.training
@@ -37,7 +41,7 @@ def sweep(measure: LogitsMeasure, subject: Subject, blurs: Sequence[Blur], per_i
                 finite = torch.isfinite(logits).all(1)
                 values = {
                     name: value & finite if value.dtype == torch.bool else value
-                    for name, value in measure.values(logits, batch.labels).items()
+                    for name, value in values_of(logits, batch.labels).items()
                 }
                 sums.add(level, values, finite, objects)
                 if per_image:
@@ -57,17 +61,17 @@ def sweep(measure: LogitsMeasure, subject: Subject, blurs: Sequence[Blur], per_i
 class _Sums:
     """What is summed over the images of each level: counts, numbers, and counts of each object."""
 
-    def __init__(self, measure: LogitsMeasure, subject: Subject, levels: int):
+    def __init__(self, values_of: Values, by_object: Set[str], subject: Subject, levels: int):
         self.n, self.group = subject.images.n, subject.group
         reference = subject.transform.blur.reference_resolution
         self.reference = reference
         # Also a process without an image knows what is measured.
-        like = measure.values(torch.zeros(1, len(subject.network.classes)), torch.zeros(1, dtype=torch.int64))
+        like = values_of(torch.zeros(1, len(subject.network.classes)), torch.zeros(1, dtype=torch.int64))
         self.counted = [name for name, value in like.items() if value.dtype == torch.bool]
         self.averaged = [name for name in like if name not in self.counted]
         self.names = list(like)
         objects = subject.images.objects
-        self.by_object = [name for name in self.counted if name in measure.by_object and objects is not None]
+        self.by_object = [name for name in self.counted if name in by_object and objects is not None]
         self.objects = 0 if objects is None else int(objects.max()) + 1
 
         def zeros(*shape: int, dtype: torch.dtype = torch.int64) -> Tensor:

@@ -4,8 +4,8 @@ import logging
 
 from blurtrain.evaluation.accuracy import Accuracy, headline
 from blurtrain.evaluation.images import Images
-from blurtrain.evaluation.measure import Subject
 from blurtrain.evaluation.runs import measure_run
+from blurtrain.evaluation.subject import Subject
 from blurtrain.files import publish
 from blurtrain.models.trained import trained
 from blurtrain.training.loop import Training, check_weights, serialised, stop_or_save

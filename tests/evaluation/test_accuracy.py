@@ -19,7 +19,8 @@ from blurtrain.distributed import Group
 from blurtrain.errors import DataError
 from blurtrain.evaluation.accuracy import Accuracy, headline
 from blurtrain.evaluation.images import Images
-from blurtrain.evaluation.measure import Found, LogitsMeasure, Subject
+from blurtrain.evaluation.measure import LogitsMeasure
+from blurtrain.evaluation.subject import Found, Subject
 from blurtrain.models.trained import trained
 from blurtrain.settings import Settings
 

@@ -1,0 +1,41 @@
+"""What is measured, and what comes of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+from blurtrain.data.augment import Transform
+from blurtrain.data.loader import Loader
+from blurtrain.distributed import Group
+from blurtrain.evaluation.images import Images
+from blurtrain.models.trained import TrainedNetwork
+
+Row = dict[str, Any]
+Records = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured, and with what."""
+
+    network: TrainedNetwork
+    images: Images
+    loader: Loader
+    transform: Transform
+    group: Group
+    tick: Callable[[], None] = lambda: None
+    """Called after every batch, equally often by each process."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a measure found."""
+
+    rows: list[Row]
+    """{metric, blur, sigma, n, value or count}: `blur` is a label; `value` is a mean over n images, None where it is
+    undefined, `count` a number of them. `by_object`: the count of each object; `not_finite`: how many of the images
+    have logits that are NaN or infinite (they count as wrong)."""
+    records: dict[str, Records] = field(default_factory=dict)
+    """By the label of a blur, arrays of one entry an image, the same names for each."""
