@@ -3,6 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -12,10 +13,10 @@ def without_script() -> Iterator[None]:
     multiprocessing imports it anew in each, for what may be defined there. Nothing of ours is, and a script of a few
     lines, `blurtrain.prepare(...)` among them, has no `if __name__ == "__main__":`.
     """
-    main = sys.modules["__main__"]
-    kept = {name: main.__dict__.pop(name) for name in ("__file__", "__spec__") if name in main.__dict__}
-    main.__spec__ = None
+    names: dict[str, Any] = sys.modules["__main__"].__dict__
+    kept: dict[str, Any] = {name: names.pop(name) for name in ("__file__", "__spec__") if name in names}
+    names["__spec__"] = None
     try:
         yield
     finally:
-        main.__dict__.update(kept)
+        names.update(kept)
