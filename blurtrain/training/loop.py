@@ -19,6 +19,7 @@ from blurtrain.data.loader import Labelled, Loader
 from blurtrain.data.training_batches import TrainingBatches
 from blurtrain.distributed import Group, SharedFlags
 from blurtrain.errors import Stopped, TrainingError
+from blurtrain.evaluation.images import Images
 from blurtrain.files import publish
 from blurtrain.models.smoothing import Smoothing
 from blurtrain.run import Attempt, Run
@@ -127,17 +128,17 @@ def _after_epoch(training: Training, position: Position) -> None:
         _publish_weights(training, training.run.stage(epoch))
     if not (blurs := training.validator.due(epoch)):
         return
-    images = training.dataset.evaluation_images("val", settings.data.resolution)
+    whole = settings.evaluation.model_copy(update={"split": "val", "drop_last": False})
+    images = Images.of(training.dataset, whole, settings.data.resolution)
     if training.val_loader is None:
         own = training.batches.loader
-        training.val_loader = own if own.store == images.store else training.open_loader(images)
+        training.val_loader = own if own.store == images.source.store else training.open_loader(images.source)
     training.progress.tick(doing="validating")
     training.smoothing.sigma = settings.curriculum.feature_sigma_at_test(epoch)
-    learner, size = training.learner, settings.evaluation.batch_size
-    network, transform, tick = learner.trained(), training.batches.transform, training.progress.tick
-    look_at = (network, images, training.val_loader, transform, blurs)
-    levels, n = look(*look_at, learner.task, learner.loss, training.group, size, tick)
-    training.progress.validated(epoch * training.batches.steps, epoch, levels, n, images.pixels)
+    learner, transform, tick = training.learner, training.batches.transform, training.progress.tick
+    looked_at = (learner.trained(), images, training.val_loader, transform, blurs)
+    levels, n = look(*looked_at, learner.task, learner.loss, training.group, tick)
+    training.progress.validated(epoch * training.batches.steps, epoch, levels, n, images.source.pixels)
     if training.validator.take(epoch, levels):
         _publish_weights(training, training.run.best)
     training.progress.tick(doing="training")

@@ -1,21 +1,19 @@
 """Looks at the val split while a run trains: what is logged, which epoch was the best, and when to stop early."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from blurtrain.blur.blur import Blur
 from blurtrain.data.augment import Transform
-from blurtrain.data.batches import Batch
-from blurtrain.data.dataset import EvaluationImages
 from blurtrain.data.loader import Loader
 from blurtrain.device import tf32
 from blurtrain.distributed import Group
+from blurtrain.evaluation.images import Images
 from blurtrain.settings import EarlyStopping, Validation
 from blurtrain.tasks import Loss, Task
 from blurtrain.training.progress import mean_metrics
@@ -94,14 +92,13 @@ class Validator:
 @torch.no_grad()
 def look(
     network: nn.Module,
-    images: EvaluationImages,
+    images: Images,
     loader: Loader,
     transform: Transform,
     blurs: Sequence[Blur],
     task: Task,
     loss: Loss,
     group: Group,
-    batch_size: int,
     tick: Callable[[], None],
 ) -> tuple[dict[Blur, Metrics], int]:
     """Loss (without label smoothing) and metrics of `network`, in evaluation mode and its own arithmetic, at each of
@@ -114,13 +111,15 @@ def look(
     sums = torch.zeros(len(blurs), 2 + len(task.metrics), dtype=torch.float64, device=group.device)
     training = network.training
     network.eval()
-    for batch in _own(images, loader, batch_size, group):
+    for batch in images.batches(loader, group.rank, group.world):
+        tick()
+        if batch is None:
+            continue
         resized = transform.resized(batch.images)
         for row, blur in enumerate(blurs):
             value, outputs = loss(forward, transform.blurred(resized, blur, batch.indices), batch.labels)
             parts = [value.double() * len(batch.labels), *(part.double() for part in task.sums(outputs, batch.labels))]
             sums[row] += torch.stack([*parts, torch.full_like(parts[0], len(batch.labels))])
-        tick()
     network.train(training)
     found: dict[Blur, Metrics] = {}
     n = 0
@@ -128,11 +127,3 @@ def look(
         n = round(count)
         found[blur] = {"loss": total / n, **task.means(dict(zip(task.metrics, metrics, strict=True)), n)}
     return found, n
-
-
-def _own(images: EvaluationImages, loader: Loader, batch_size: int, group: Group) -> Iterator[Batch]:
-    """This process's batches; they are cut alike for any number of processes."""
-    batches = [images.indices[k : k + batch_size] for k in range(0, len(images.indices), batch_size)]
-    own = batches[group.rank :: group.world]
-    if own:
-        yield from loader.epoch(np.concatenate(own), batch_size)
