@@ -37,6 +37,19 @@ def is_part_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
+def parts_named(document: Any) -> tuple[str, ...]:
+    """All names of parts in a document of mappings, lists and texts, anywhere in it, in order of the alphabet."""
+    return tuple(sorted({text for text in _texts(document) if is_part_name(text)}))
+
+
+def _texts(document: Any) -> Iterator[str]:
+    if isinstance(document, str):
+        yield document
+    elif isinstance(document, dict | list | tuple):
+        for value in document.values() if isinstance(document, dict) else document:
+            yield from _texts(value)
+
+
 def look_beside(settings_file: Path) -> None:
     """From now on, files of parts are found in the folder of `settings_file`, too."""
     folder = settings_file.resolve().parent

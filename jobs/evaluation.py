@@ -13,12 +13,14 @@ from typing import Any
 from blurtrain.documents import parse_overrides
 from blurtrain.errors import JobError
 from blurtrain.files import read_json, write_json
+from blurtrain.parts import parts_named
 from blurtrain.run import Run
+from blurtrain.settings import part_names
 from jobs.backend import Backend, backends
 from jobs.backend import submit as submit_items
 from jobs.cluster import Cluster, Resources
 from jobs.grid import Member
-from jobs.item import Item, part_names
+from jobs.item import Item
 from jobs.states import pause
 
 RUNS_A_JOB = 16
@@ -43,12 +45,12 @@ def submit(
     options = [*options, *overrides, *(word for name in measures for word in ("--measure", name))]
     before = {item: found["runs"] for item, found in under_way(runs).items() if found["options"] == options}
     taken = {run_id for ids in before.values() for run_id in ids}
-    parts = set(part_names([*measures, parse_overrides(overrides)]))
+    parts = set(parts_named([*measures, parse_overrides(overrides)]))
     items = []
     for resources, some in _groups([m for m in done if m.run_id not in taken], backend.jobs_at_a_time(cluster)):
         command = ("evaluate", *(str(runs.resolve() / m.run_id) for m in some), *options)
         digest = hashlib.sha256("\0".join(command).encode()).hexdigest()[:12]
-        names = parts.union(*(part_names(m.settings.model_dump()) for m in some))
+        names = parts.union(*(part_names(m.settings) for m in some))
         items.append(Item(f"evaluate-{digest}", command, resources, parts=tuple(sorted(names))))
         (runs / ".evaluations").mkdir(exist_ok=True)
         content = {"runs": [m.run_id for m in some], "options": options}

@@ -1,12 +1,10 @@
 """What waits in a queue: a command of blurtrain for one run, or for several."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from blurtrain.files import publish
-from blurtrain.parts import is_part_name
+from blurtrain.settings import part_names
 from jobs.cluster import DEFAULT, Resources
 from jobs.grid import Member
 
@@ -45,19 +43,6 @@ def training(member: Member, runs: Path) -> Item:
         ("train", SETTINGS, "--runs", str(runs), "--run-id", member.run_id),
         member.resources,
         settings.model_dump_json(),  # JSON is YAML
-        part_names(settings.model_dump()),
+        part_names(settings),
         settings.optimisation.batch_size,
     )
-
-
-def part_names(document: Any) -> tuple[str, ...]:
-    """The parts that a document, such as dumped settings, names by import, anywhere in it."""
-    return tuple(sorted({text for text in _texts(document) if is_part_name(text)}))
-
-
-def _texts(document: Any) -> Iterator[str]:
-    if isinstance(document, str):
-        yield document
-    elif isinstance(document, dict | list | tuple):
-        for value in document.values() if isinstance(document, dict) else document:
-            yield from _texts(value)

@@ -11,9 +11,8 @@ import pytest
 import jobs
 from blurtrain.data.dataset import Dataset
 from blurtrain.errors import JobError
-from blurtrain.settings import Settings, run_id
+from blurtrain.settings import Settings, part_names, run_id
 from jobs.grid import Member
-from jobs.item import part_names
 from jobs.snapshot import environment, own_packages, snapshot, source_of
 
 
@@ -66,9 +65,9 @@ def test_a_part_that_would_hide_ours_is_refused(own_code: Path) -> None:
 
 
 def test_parts_are_found_anywhere_in_settings(tiny: Callable[..., Settings]) -> None:
-    assert part_names(tiny().model_dump()) == ()
+    assert part_names(tiny()) == ()
     named = tiny(model="mine", network={"architecture": "mine.parts:Thing"})
-    assert part_names(named.model_dump()) == ("mine.parts:Thing",)
+    assert part_names(named) == ("mine.parts:Thing",)
 
 
 NETWORK = """
