@@ -59,7 +59,7 @@ class Level:
     object_n: tuple[int, ...] | None
     """Images of each object; None: no object is known to be shown twice."""
     objects: float
-    """How many objects; 0: no object is shown twice; NaN: nobody had looked yet."""
+    """How many objects; 0: no object is shown twice; NaN: not recorded yet."""
 
 
 class Outcome(Document):
@@ -79,7 +79,7 @@ class Outcome(Document):
     pixels: Literal["source", "stored"] = "stored"
     drop_last: bool = False
     objects: tuple[int, ...] | None = None
-    """Images of each object; None: none is known to be shown twice, or, where it is missing, nobody had looked yet."""
+    """Images of each object; None: none is known to be shown twice, or, where it is missing, not recorded yet."""
 
     @model_validator(mode="after")
     def _possible_images(self) -> "Outcome":

@@ -39,7 +39,7 @@ _WORDS = {
     "classes": "{} classes",
     "largest_class": "{} of the largest class",
 }
-"""How a panel is told from others; by default NAME=VALUE."""
+"""How a panel is distinguished from others; by default NAME=VALUE."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ class Panel:
     dataset: str
     model: str
     detail: str
-    """What tells it from other panels on the same dataset, e.g. `optimisation.learning_rate=0.001, val split`; empty if
-    it is alone."""
+    """What distinguishes it from other panels on the same dataset, e.g. `optimisation.learning_rate=0.001, val split`;
+    empty if it is alone."""
     conditions: dict[str, Any]
     """CONDITIONS, under which all was measured."""
     epochs: int
@@ -142,7 +142,7 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
 
 
 def _details(keys: list[dict[str, Any]]) -> list[str]:
-    """For each panel, what tells it from the others on its dataset."""
+    """For each panel, what distinguishes it from the others on its dataset."""
     details = []
     for key in keys:
         others = [other for other in keys if other["dataset"] == key["dataset"]]

@@ -1,7 +1,7 @@
 """The front door: `blurtrain COMMAND ...`. What the commands do is in blurtrain.commands.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 what was asked for happened; 1 it failed; 2 a mistake
-that the user can mend, told in one line; 75 a training was asked to stop and has saved all: start it again.
+that the user can mend, said in one line; 75 a training was asked to stop and has saved all: start it again.
 """
 
 import argparse

@@ -35,7 +35,7 @@ class RankInfo:
     world: int = 1
     local_rank: int = 0
     rendezvous: str = ""
-    """What the peers alone have in common where nobody has told them an address: the word of `run.RENDEZVOUS`, or the
+    """What the peers alone have in common where no launcher gives them an address: the word of `run.RENDEZVOUS`, or the
     SLURM step and its job's count of restarts."""
 
     @classmethod
@@ -47,8 +47,8 @@ class RankInfo:
                 return cls(int(e["RANK"]), int(e["WORLD_SIZE"]), int(e.get("LOCAL_RANK", "0")))
             # Only the tasks of a step have this one; a batch script by itself is one process, however large its job.
             if int(e.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
-                # A start that SLURM has forgotten and the next one have the same numbers: our own launcher tells them
-                # apart.
+                # A start that SLURM has forgotten and the next one have the same numbers: our own launcher gives
+                # each a word of its own.
                 step = f"{e['SLURM_JOB_ID']}-{e['SLURM_STEP_ID']}-{e.get('SLURM_RESTART_COUNT', '0')}"
                 rank, world, local = (int(e[k]) for k in ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"))
                 return cls(rank, world, local, e.get(RENDEZVOUS, step))

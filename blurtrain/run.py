@@ -137,8 +137,8 @@ class Run:
     def journal(self) -> Iterator[dict[str, Any]]:
         """The events of all attempts as one history: steps that a later attempt did again are left out.
 
-        "start", "step" and "epoch" say `at` which step of the run they stand. An epoch is told after its last step has
-        been saved, so that it may be told again.
+        "start", "step" and "epoch" say `at` which step of the run they stand. An epoch is logged after its last step
+        has been saved, so that it may be logged again.
         """
         histories = [list(_events(folder / "journal.jsonl")) for folder in self.attempts()]
         for k, events in enumerate(histories):

@@ -75,7 +75,7 @@ class FFCVReader:
 
 
 class _Epoch(EpochIterator):
-    """FFCV's reading thread, which tells why it died, and ends when it is no longer listened to."""
+    """FFCV's reading thread, which says why it died, and ends when it is no longer listened to."""
 
     def run(self) -> None:
         try:

@@ -34,7 +34,7 @@ def mean_metrics(levels: Iterable[Mapping[str, float]]) -> dict[str, float]:
 
 
 class Progress:
-    """Tells everyone how far a training is. Only the leading process has an attempt; without one nothing is written.
+    """Reports how far a training is. Only the main process has an attempt; without one nothing is written.
 
     As a context, it keeps the heartbeat going in a thread of its own, whatever the training is doing meanwhile.
     """
@@ -109,7 +109,7 @@ class Progress:
             try:
                 self.attempt.beat(**news)
             except (BlurtrainError, OSError) as error:
-                self._failure.append(error)  # told by the next tick, in the thread that can stop
+                self._failure.append(error)  # raised by the next tick, in the thread that can stop
                 return
 
     def steps(self, at: int, epoch: float, **values: Any) -> None:

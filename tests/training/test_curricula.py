@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from interruption import train_until
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -107,22 +108,10 @@ def test_each_image_gets_its_sigma_also_when_the_run_is_cut_into_passes_and_resu
     assert sigmas_of(resumed) == sigmas_of(whole)
 
 
-def test_a_run_that_ages_with_every_batch_is_resumed_to_the_same_bits(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_ages_with_every_batch_is_resumed_to_the_same_bits(tiny: Tiny, tmp_path: Path) -> None:
     settings = tiny(regime="ageing", curriculum=CURRICULA["developmental"], checkpoints={"every_minutes": 0})
     whole = train(settings, tmp_path / "whole")
-    original = Learner.step
-
-    def stop(learner: Learner, *step: Any) -> Tensor:
-        if step[-1] == 2:
-            raise KeyboardInterrupt
-        return original(learner, *step)
-
-    monkeypatch.setattr(Learner, "step", stop)
-    with pytest.raises(KeyboardInterrupt):
-        train(settings, tmp_path / "parts")
-    monkeypatch.undo()
+    train_until(2, settings, tmp_path / "parts")
     assert train(settings, tmp_path / "parts").weights.read_bytes() == whole.weights.read_bytes()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from interruption import train_until
 from processes import Training, codes
 from processes import run as in_processes
 from torch import Tensor
@@ -20,7 +21,6 @@ from blurtrain.models import build
 from blurtrain.run import Run
 from blurtrain.settings import Settings, compose
 from blurtrain.training import train as module
-from blurtrain.training.learner import Learner
 from blurtrain.training.train import train
 
 Tiny = Callable[..., Settings]
@@ -115,21 +115,11 @@ def test_a_look_at_the_weights_is_in_the_journal_and_changes_no_bit(
 
 
 def test_a_fine_tuning_that_is_interrupted_ends_with_the_same_bits_and_looks_once(
-    tiny: Tiny, weights: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Tiny, weights: dict[str, Any], tmp_path: Path
 ) -> None:
     settings = fine_tuning(tiny, weights, optimisation={"ema": 0.9}, precision={"arithmetic": "bfloat16"})
     whole = train(settings, tmp_path / "whole")
-    original = Learner.step
-
-    def stop(learner: Learner, *step: Any) -> Tensor:
-        if step[-1] == 4:  # of six
-            raise KeyboardInterrupt
-        return original(learner, *step)
-
-    monkeypatch.setattr(Learner, "step", stop)
-    with pytest.raises(KeyboardInterrupt):
-        train(settings, tmp_path / "parts")
-    monkeypatch.undo()
+    train_until(4, settings, tmp_path / "parts")
     Path(weights["file"]).rename(tmp_path / "gone")  # a resumed run has all that it needs
     try:
         run = train(settings, tmp_path / "parts")

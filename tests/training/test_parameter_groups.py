@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from interruption import train_until
 from torch import nn
 
 from blurtrain.distributed import Group
@@ -164,7 +165,7 @@ def test_steps_with_groups_go_on_from_a_state_to_the_same_bits() -> None:
 
 
 def test_a_run_with_dropout_and_groups_is_resumed_inside_an_epoch_to_the_same_bits(
-    tiny: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Callable[..., Settings], tmp_path: Path
 ) -> None:
     slow = {"match": "features.*", "learning_rate_factor": 0.1}
     settings = tiny(
@@ -173,17 +174,7 @@ def test_a_run_with_dropout_and_groups_is_resumed_inside_an_epoch_to_the_same_bi
         checkpoints={"every_minutes": 0},
     )
     whole = train(settings, tmp_path / "whole")
-    original = Learner.step
-
-    def stop(learner: Learner, *step: Any) -> torch.Tensor:
-        if step[-1] == 4:
-            raise KeyboardInterrupt
-        return original(learner, *step)
-
-    monkeypatch.setattr(Learner, "step", stop)
-    with pytest.raises(KeyboardInterrupt):
-        train(settings, tmp_path / "parts")
-    monkeypatch.undo()
+    train_until(4, settings, tmp_path / "parts")
     resumed = train(settings, tmp_path / "parts")
     assert resumed.settings == settings and len(resumed.attempts()) == 2
     assert resumed.weights.read_bytes() == whole.weights.read_bytes()

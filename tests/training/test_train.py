@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from interruption import train_until
 
 from blurtrain.data.dataset import Dataset
 from blurtrain.errors import DataError
@@ -80,23 +81,11 @@ def test_a_done_run_is_left_alone(tiny: Tiny, tmp_path: Path, caplog: pytest.Log
 
 
 @pytest.mark.parametrize("after", [1, 3])
-def test_a_run_interrupted_after_an_epoch_ends_with_the_same_bits(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
-) -> None:
+def test_a_run_interrupted_after_an_epoch_ends_with_the_same_bits(tiny: Tiny, tmp_path: Path, after: int) -> None:
     settings = tiny(optimisation={"epochs": 4}, checkpoints={"every_minutes": 0})
     whole = train(settings, tmp_path / "whole")
 
-    original = Learner.step
-
-    def stop(learner: Learner, *step: Any) -> torch.Tensor:
-        if step[-1] == 3 * after:
-            raise KeyboardInterrupt
-        return original(learner, *step)
-
-    monkeypatch.setattr(Learner, "step", stop)
-    with pytest.raises(KeyboardInterrupt):
-        train(settings, tmp_path / "parts")
-    monkeypatch.undo()
+    train_until(3 * after, settings, tmp_path / "parts")
     run = Run(tmp_path / "parts" / whole.id)
     assert run.result() is None and [e["event"] for e in run.journal()][-1] == "failed"
     train(settings, tmp_path / "parts")
@@ -104,9 +93,7 @@ def test_a_run_interrupted_after_an_epoch_ends_with_the_same_bits(
     assert epochs_of(run) == [1, 2, 3, 4] and len(run.attempts()) == 2
 
 
-def test_an_average_in_half_precision_and_two_passes_is_resumed_inside_an_epoch(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_average_in_half_precision_and_two_passes_is_resumed_inside_an_epoch(tiny: Tiny, tmp_path: Path) -> None:
     settings = tiny(
         model="small",
         network={"architecture": "timm/mobilenetv2_035"},
@@ -115,17 +102,7 @@ def test_an_average_in_half_precision_and_two_passes_is_resumed_inside_an_epoch(
         checkpoints={"every_minutes": 0},
     )
     whole = train(settings, tmp_path / "whole")
-    original = Learner.step
-
-    def stop(learner: Learner, *step: Any) -> torch.Tensor:
-        if step[-1] == 4:  # of six
-            raise KeyboardInterrupt
-        return original(learner, *step)
-
-    monkeypatch.setattr(Learner, "step", stop)
-    with pytest.raises(KeyboardInterrupt):
-        train(settings, tmp_path / "parts")
-    monkeypatch.undo()
+    train_until(4, settings, tmp_path / "parts")
     run = train(settings, tmp_path / "parts")
     starts = [event["at"] for event in run.journal() if event["event"] == "start"]
     assert starts == [0, 4] and same_outcome(whole, run)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from interruption import train_until
 from torch.nn.functional import cross_entropy
 
 from blurtrain.blur.blurs import Blur, Gaussian, Sharp
@@ -16,7 +17,6 @@ from blurtrain.errors import SettingsError
 from blurtrain.models import build
 from blurtrain.run import Run
 from blurtrain.settings import Settings
-from blurtrain.training.learner import Learner
 from blurtrain.training.train import train
 
 Tiny = Callable[..., Settings]
@@ -37,20 +37,6 @@ def metrics(weights: Path, settings: Settings, dataset: Dataset, blur: Blur) -> 
     shown = transform.blurred(transform.resized(pixels), blur, images.indices)
     logits, labels = network(shown), torch.from_numpy(images.labels)
     return cross_entropy(logits, labels).item(), 100 * float((logits.argmax(1) == labels).double().mean())
-
-
-def interrupted(monkeypatch: pytest.MonkeyPatch, settings: Settings, runs: Path, step: int) -> None:
-    """Train until `step` steps are done, and end there."""
-    original = Learner.step
-
-    def stop(learner: Learner, *arguments: Any) -> torch.Tensor:
-        if arguments[-1] == step:
-            raise KeyboardInterrupt
-        return original(learner, *arguments)
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(Learner, "step", stop)
-        train(settings, runs)
 
 
 def test_what_validation_logs_is_what_the_kept_weights_give(tiny: Tiny, prepared: Dataset, tmp_path: Path) -> None:
@@ -93,9 +79,7 @@ def test_the_best_epoch_is_kept_beside_the_last(
     assert run.best.read_bytes() == run.stage(epoch).read_bytes()
 
 
-def test_early_stopping_ends_a_run_that_gets_no_better_wherever_it_was_interrupted(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_early_stopping_ends_a_run_that_gets_no_better_wherever_it_was_interrupted(tiny: Tiny, tmp_path: Path) -> None:
     settings = tiny(
         optimisation={"epochs": 12, "learning_rate": 0.01},
         early_stopping={"patience": 2, "metric": "top1"},
@@ -109,7 +93,7 @@ def test_early_stopping_ends_a_run_that_gets_no_better_wherever_it_was_interrupt
     assert ended == best + 1 + 2 and max(values[:best], default=-1) < values[best]
     for step in (1, (ended - 1) * STEPS + 1):
         runs = tmp_path / f"parts-{step}"
-        interrupted(monkeypatch, settings, runs, step)
+        train_until(step, settings, runs)
         run = train(settings, runs)
         assert run.result() == whole.result() and run.weights.read_bytes() == whole.weights.read_bytes()
         assert [event["top1"] for event in looks(run)] == values
