@@ -90,11 +90,12 @@ def measure_run(
 
 
 def _opened(run: Run, folder: Path, overrides: Sequence[str], epoch: int | None) -> tuple[Settings, Dataset]:
+    own = run.settings  # of a folder that is no run, this says so
     if epoch is None and not run.weights.exists():
         kept = ", ".join(map(str, kept_epochs(run)))
         cure = f"; --epoch N measures one that is kept: {kept}" if kept else ""
         raise RunError(f"{folder}: has no {run.weights.name}: the run has not been trained to its end{cure}")
-    settings = validate(merge(run.settings.model_dump(), parse_overrides(overrides)), "evaluate", Settings)
+    settings = validate(merge(own.model_dump(), parse_overrides(overrides)), "evaluate", Settings)
     if overrides:
         check_levels(settings.evaluation, settings.blur, "evaluate")
     dataset = open_dataset(Path(settings.data.root), settings.dataset)

@@ -267,7 +267,7 @@ END = """
 import os, signal, sys, numpy as np, torch
 from multiprocessing import active_children
 from pathlib import Path
-from blurtrain.data.catalog import open_dataset
+from blurtrain.data.dataset import open_dataset
 from blurtrain.data.loader import open_loader
 from blurtrain.settings import Loader
 
