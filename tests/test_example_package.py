@@ -28,7 +28,7 @@ PARTS = {
     "parity.network:Stack",
 }
 Command = Callable[..., str]
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]  # CI has the same package on the simulated cluster
 
 
 @pytest.fixture(scope="module")

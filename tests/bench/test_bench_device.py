@@ -50,6 +50,7 @@ def test_a_pipeline_brings_epoch_after_epoch(bench: Callable[..., Bench]) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_several_at_a_time_are_counted_together(bench: Callable[..., Bench]) -> None:
     one, two = bench_packed(CPU, bench(), counts=(1, 2), seconds=0.3)
     assert (one["processes"], one["of_one"], two["processes"]) == (1, 1.0, 2)

@@ -9,6 +9,7 @@ COLUMNS = ["what", "loader", "dtype", "colour", "erasing", "sigma", "taps", "ima
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_all_rows_are_there_and_compared_with_the_originals_way(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["bench", "loader", "--quick", "--json", "--device", "cpu"])
