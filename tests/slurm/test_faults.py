@@ -47,10 +47,25 @@ def four_runs(
     )
 
 
+def all_train(grid: SmallGrid) -> bool:
+    """Whether each run has a checkpoint, by their files alone: a busy machine is not to be made busier."""
+    return len({p.parent for p in grid.runs.glob("*/checkpoints/*.pt")}) == 4
+
+
 def await_training(grid: SmallGrid, seconds: float = 180) -> None:
-    """Until each run has a checkpoint, by their files alone: a busy machine is not to be made busier."""
-    wait("all runs to train", lambda: len({p.parent for p in grid.runs.glob("*/checkpoints/*.pt")}) == 4, seconds)
+    wait("all runs to train", lambda: all_train(grid), seconds)
     assert not list(grid.runs.glob("*/result.json")), "too few epochs to show anything"
+
+
+def await_training_or_end(grid: SmallGrid) -> None:
+    """Until all train, or all jobs are gone: a node refuses a job that SLURM starts anew just as it has killed the one
+    that SLURM had forgotten ("Job credential revoked"), upon which SLURM ends the job as failed. One submits again."""
+
+    def ready() -> bool:
+        time.sleep(1)
+        return all_train(grid) or not grid.jobs()
+
+    wait("all runs to train, or their jobs to be gone", ready, 180)
 
 
 def nodes_of(grid: SmallGrid, run: Mapping[str, Any]) -> list[str]:
@@ -70,6 +85,9 @@ def test_the_controller_dies(quiet: Cluster, prepared: Dataset, tmp_path: Path, 
     try:
         quiet.fault("ctld-kill")  # it has not saved that they were started
         quiet.fault("ctld-up")
+        await_training_or_end(grid)
+        if not all_train(grid):
+            assert grid.submit() == 4
         await_training(grid)
         quiet.fault("ctld-kill")
         time.sleep(3)
