@@ -173,7 +173,7 @@ def _read_address(file: Path) -> dict[str, Any]:
 def _leave() -> None:
     error = sys.exc_info()[1]
     if error is not None and dist.get_backend() == "nccl":
-        return  # it would wait for collectives that nobody finishes; this process is about to end
+        return  # it would wait for collectives that no peer finishes; this process is about to end
     while error is not None:
         traceback.clear_frames(error.__traceback__)  # they hold the model
         error = error.__context__
@@ -206,7 +206,7 @@ class SharedFlags:
         return known
 
     def drain(self) -> list[bool]:
-        """What was raised at the last call, if nobody knows it yet; leaves nothing on its way."""
+        """What was raised at the last call, if it is not known yet; leaves nothing on its way."""
         if self._pending is None:
             return self._none
         work, wanted = self._pending

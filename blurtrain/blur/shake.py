@@ -19,7 +19,7 @@ Split = Literal["test", "train"]
 _POINTS = 6
 _SAMPLES = 5000 * _POINTS  # along the spline, as in the source: enough that no cell on the way is stepped over
 _BLOCK = sum(SHAKE_COUNTS.values())
-_LIMIT = 2**32 - 1  # seeds and indices; SeedSequence tells numbers apart by their 32-bit words
+_LIMIT = 2**32 - 1  # seeds and indices; SeedSequence distinguishes numbers by their 32-bit words
 
 
 @functools.lru_cache(maxsize=16_384)  # all 10,100 kernels of a protocol: about 30 MB

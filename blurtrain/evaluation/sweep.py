@@ -28,7 +28,7 @@ def sweep(values_of: Values, by_object: Set[str], subject: Subject, blurs: Seque
     """
     network, images, group = subject.network, subject.images, subject.group
     sums = _Sums(values_of, by_object, subject, len(blurs))
-    seen = torch.zeros(2, dtype=torch.int64, device=group.device)  # how many, and a sum that tells them apart
+    seen = torch.zeros(2, dtype=torch.int64, device=group.device)  # how many, and a sum that identifies them
     records: list[list[Records]] = [[] for _ in blurs]
     training = network.module.training
     network.module.eval()

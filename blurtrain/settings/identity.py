@@ -36,6 +36,7 @@ def identity_of(section: BaseModel) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    """Sections as what identifies them, also those that stand in a list."""
     if isinstance(value, BaseModel):
         return identity_of(value)
     return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
@@ -66,8 +67,7 @@ def run_ids(settings: Settings, data_id: str) -> Callable[[int], str]:
 
 
 def _canonical(identity: dict[str, Any]) -> str:
-    """As JSON; sections that stand in a list are written as those that stand alone."""
-    return json.dumps(identity, sort_keys=True, separators=(",", ":"), default=identity_of)
+    return json.dumps(identity, sort_keys=True, separators=(",", ":"))
 
 
 _ANY_SEED = -314159265358979323  # no setting has this value, so that its place can be found

@@ -23,16 +23,14 @@ _OWN = ("data.root", "loader", "logging", "network.pretrained.file")
 def check_settings(settings: Settings, dataset: Dataset) -> None:
     """Raise DataError (or another BlurtrainError) where settings, network and data, each fine by itself, do not fit
     together."""
-    resolution, network = settings.data.resolution, settings.network
+    resolution, network, o = settings.data.resolution, settings.network, settings.optimisation
     stopping = settings.early_stopping.blurs if settings.early_stopping else ()
     check_input(network.architecture, len(dataset.classes), resolution, network.arguments)
-    if settings.optimisation.batch_norm == "frozen":
-        with torch.device("meta"):
-            freeze_statistics(build(network.architecture, len(dataset.classes), network.arguments))
-    if settings.optimisation.groups or network.dropout:
+    if o.batch_norm == "frozen" or o.groups or network.dropout:
         with torch.device("meta"):
             model = build(network.architecture, len(dataset.classes), network.arguments)
-        freeze(model, settings.optimisation)
+            model = freeze_statistics(model) if o.batch_norm == "frozen" else model
+        freeze(model, o)
         drop_features(model, network.dropout)
     if dataset.manifest["stored_size"] < resolution:
         raise DataError(
@@ -42,7 +40,7 @@ def check_settings(settings: Settings, dataset: Dataset) -> None:
     for blur in (*settings.curriculum.used(), *settings.levels, *settings.validation.blurs, *stopping):
         blur.check(resolution)
     Images.of(dataset, settings.evaluation, resolution)
-    training_order(dataset.split("train")[0], settings.seed, 0, settings.optimisation.batch_size)  # one whole batch
+    training_order(dataset.split("train")[0], settings.seed, 0, o.batch_size)  # one whole batch
     if settings.early_stopping or settings.validation.every_epochs:
         _check_validation(settings, dataset)
 

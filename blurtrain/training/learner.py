@@ -122,7 +122,7 @@ class Learner:
         return outputs.to(self.dtype)
 
     def _update(self) -> Tensor | None:
-        """Let the optimiser act on the gradients; whether they were finite, None if nobody has to know."""
+        """Let the optimiser act on the gradients; whether they were finite, None if it need not be known."""
         if self.scaler is None and self.settings.non_finite == "stop":
             self.optimiser.step()
             return None
@@ -134,7 +134,7 @@ class Learner:
             self.scaler.step(self.optimiser)
             self.scaler.update()
         else:
-            # How a GradScaler tells a fused optimiser, on the device, that this step must change nothing.
+            # How a GradScaler signals a fused optimiser, on the device, that this step must change nothing.
             self.optimiser.grad_scale, self.optimiser.found_inf = None, (~good).float()
             self.optimiser.step()
         return good

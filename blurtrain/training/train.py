@@ -107,7 +107,7 @@ def _begin(
     learner = Learner(network, o, settings.precision, group, task, settings.loss)
     per_rank, side = o.batch_size // group.world, settings.data.resolution
     learner.warm_up(torch.zeros(per_rank // learner.micro_batches, 3, side, side, device=group.device))
-    validator = Validator(settings.validation, settings.early_stopping, o.epochs, task, settings.loss)
+    validator = Validator(settings.validation, settings.early_stopping, o.epochs, task)
     if state:
         learner.load(state)
         validator.load(state.get("validation"))

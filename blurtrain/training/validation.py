@@ -44,8 +44,8 @@ class Best:
 class Validator:
     """Validation and early stopping of one run."""
 
-    def __init__(self, validation: Validation, stopping: EarlyStopping | None, epochs: int, task: Task, loss: Loss):
-        self.validation, self.stopping, self.epochs, self.task, self.loss = validation, stopping, epochs, task, loss
+    def __init__(self, validation: Validation, stopping: EarlyStopping | None, epochs: int, task: Task):
+        self.validation, self.stopping, self.epochs, self.task = validation, stopping, epochs, task
         self.kept, self.stop = Best(), Best()
 
     def due(self, epoch: int) -> tuple[Blur, ...]:

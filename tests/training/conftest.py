@@ -1,9 +1,13 @@
-"""What torch computes with, as long as a test wants it so."""
+"""What torch computes with, as long as a test wants it so; and an attempt at a run that is not trained."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+from attempts import SETTINGS
+
+from blurtrain.run import Attempt, Run
 
 
 @pytest.fixture(scope="module")
@@ -21,3 +25,10 @@ def deterministic() -> Iterator[None]:
     torch.use_deterministic_algorithms(True, warn_only=True)
     yield
     torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+@pytest.fixture
+def attempt(tmp_path: Path) -> Iterator[Attempt]:
+    attempt = Run.begin(tmp_path, "a-run", SETTINGS).new_attempt(SETTINGS, "data")
+    yield attempt
+    attempt.close()

@@ -9,27 +9,17 @@ from typing import Any
 
 import pytest
 import torch
+from attempts import EPOCHS, METRICS, SETTINGS, VALUES
 from torch import nn
 
 from blurtrain.errors import BlurtrainError, RunError, Superseded
 from blurtrain.files import read_json
-from blurtrain.run import Attempt, Run
-from blurtrain.settings import Optimisation, Settings
+from blurtrain.run import Attempt
+from blurtrain.settings import Settings
 from blurtrain.training import progress as module
 from blurtrain.training.progress import Progress, Stopwatch
 
 Tiny = Callable[..., Settings]
-EPOCHS = 4
-SETTINGS = Settings(dataset="none", regime="clear", optimisation=Optimisation(epochs=EPOCHS))
-METRICS = "top-1 50.0 %"
-VALUES = {"loss": 1.25, "top1": 50.0, "sigma": 2.0, "images_per_second": 10.0, "data_wait": 0.25}
-
-
-@pytest.fixture
-def attempt(tmp_path: Path) -> Iterator[Attempt]:
-    attempt = Run.begin(tmp_path, "a-run", SETTINGS).new_attempt(SETTINGS, "data")
-    yield attempt
-    attempt.close()
 
 
 def beat(attempt: Attempt) -> dict[str, Any]:

@@ -10,13 +10,14 @@ import pty
 import sys
 import termios
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from attempts import EPOCHS, METRICS, VALUES
 from numpy.typing import NDArray
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -25,22 +26,11 @@ from torch import Tensor, nn
 from blurtrain.data.augment import Transform
 from blurtrain.errors import TrainingError
 from blurtrain.run import Attempt, Run
-from blurtrain.settings import Augmentation, BlurUnits, Optimisation, Settings
+from blurtrain.settings import Augmentation, BlurUnits, Settings
 from blurtrain.training.progress import Progress
 from blurtrain.training.train import train
 
 Tiny = Callable[..., Settings]
-EPOCHS = 4
-SETTINGS = Settings(dataset="none", regime="clear", optimisation=Optimisation(epochs=EPOCHS))
-METRICS = "top-1 50.0 %"
-VALUES = {"loss": 1.25, "top1": 50.0, "sigma": 2.0, "images_per_second": 10.0, "data_wait": 0.25}
-
-
-@pytest.fixture
-def attempt(tmp_path: Path) -> Iterator[Attempt]:
-    attempt = Run.begin(tmp_path, "a-run", SETTINGS).new_attempt(SETTINGS, "data")
-    yield attempt
-    attempt.close()
 
 
 # --- journal and TensorBoard ----------------------------------------------------------------------------------------
