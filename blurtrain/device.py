@@ -22,7 +22,23 @@ def ask_for_determinism() -> None:
     """Ask torch for algorithms that give the same bits each time, where it has them, for the whole process."""
     os.environ.setdefault(_WORKSPACE, ":4096:8")  # what cuBLAS needs to be deterministic
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # to find faults by; costs a pass over every result
     torch.backends.cudnn.benchmark = False
+
+
+@contextlib.contextmanager
+def any_order() -> Iterator[None]:
+    """For scatter and the like where the order changes no bit: each place is written once, or integers are summed, or
+    nothing but zeros is added more than once.
+
+    torch's deterministic ways sort what is scattered, and check every index, at a hundred times the cost on a GPU.
+    """
+    asked = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(asked[0], warn_only=asked[1])
 
 
 @contextlib.contextmanager
@@ -31,6 +47,7 @@ def state_kept() -> Iterator[None]:
     algorithms, the number of threads, and the random state."""
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    fills = torch.utils.deterministic.fill_uninitialized_memory
     benchmark, threads, workspace = torch.backends.cudnn.benchmark, torch.get_num_threads(), os.environ.get(_WORKSPACE)
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     try:
@@ -38,6 +55,7 @@ def state_kept() -> Iterator[None]:
             yield
     finally:
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.utils.deterministic.fill_uninitialized_memory = fills
         torch.backends.cudnn.benchmark = benchmark
         torch.set_num_threads(threads)
         if workspace is None:

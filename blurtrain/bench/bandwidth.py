@@ -29,7 +29,7 @@ def bench_bandwidth(
     directions counted. The error is that of the first two images against the same in float64 on a processor.
     """
     side = round(size * 8 / 7)
-    sigmas = torch.linspace(0, SIGMA, batch)
+    sigmas = torch.linspace(SIGMA, 0, batch)  # the widest first: the first two are compared with float64
     disks = torch.from_numpy(np.stack([kernels.disk(RADIUS)] * batch)).float()
     shakes = torch.from_numpy(kernels.shakes_for("train", range(batch))).float()
     geometry = crops(batch, side)

@@ -72,11 +72,15 @@ class Assignment:
             raise ValueError("these are Gaussians of sigmas, which `gaussian_blur` takes")
         import torch
 
+        from blurtrain.device import any_order
+
         out = torch.empty_like(images)
         for place in np.unique(self.which):
             own = np.flatnonzero(self.which == place)
             part = torch.from_numpy(own).to(images.device, non_blocking=True)
-            out[part] = self.blurs[place].blurred(images[part], np.asarray(indices)[own], **draws)
+            blurred = self.blurs[place].blurred(images[part], np.asarray(indices)[own], **draws)
+            with any_order():  # each image once
+                out[part] = blurred
         return out
 
 

@@ -3,11 +3,14 @@
 All are float64 at heart: positions and taps are computed so, and only the finished matrix is rounded to `dtype`.
 """
 
+import contextlib
 import functools
 import math
 
 import torch
 from torch import Tensor
+
+from blurtrain.device import any_order
 
 LARGEST_RADIUS = 10_000
 """Pixels from the centre of a Gaussian to its last tap, at most."""
@@ -60,14 +63,14 @@ def taps_matrix(taps: Tensor, side: int, dtype: torch.dtype = torch.float64) -> 
     # (a convolution meets pixel i - k at tap k, that is, distance d = j - i at tap -d)
     distance = torch.arange(radius, -radius - 1, -1, device=taps.device) % period
     folded = torch.zeros(len(taps), period, dtype=torch.float64, device=taps.device)
-    folded = folded.index_add(1, distance, taps.to(torch.float64)).to(dtype)
+    with any_order() if len(distance) <= period else contextlib.nullcontext():
+        folded = folded.index_add(1, distance, taps.to(torch.float64)).to(dtype)
     # ... and pixel j is met at distance j - i and, by reflection, at -j - i (the two border pixels only once).
     steps = torch.arange(2 * side - 1, device=taps.device)
     direct = folded[:, (steps - (side - 1)) % period].unfold(1, side, 1).flip(1)
     mirrored = folded[:, (-steps) % period].unfold(1, side, 1)
-    inner = torch.ones(side, dtype=dtype, device=taps.device)
-    inner[0] = inner[-1] = 0
-    return torch.addcmul(direct, mirrored, inner)
+    inner = torch.arange(side, device=taps.device) % (side - 1) != 0
+    return torch.addcmul(direct, mirrored, inner.to(dtype))
 
 
 def check_crops(start: Tensor, length: Tensor, side: int) -> None:
@@ -105,7 +108,8 @@ def matrix_of(taps: tuple[Tensor, Tensor], side: int, dtype: torch.dtype = torch
     """What `resize_taps` gives, as matrices [N, size, side]."""
     place, weight = taps
     matrix = torch.zeros(*place.shape[:2], side, dtype=dtype, device=place.device)
-    return matrix.scatter_add_(2, place, weight.to(dtype))
+    with any_order():  # several taps meet one pixel only beyond a border, where they weigh nothing
+        return matrix.scatter_add_(2, place, weight.to(dtype))
 
 
 def grid(side: int, step: int) -> Tensor:

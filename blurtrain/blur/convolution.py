@@ -13,7 +13,7 @@ from blurtrain.blur.arithmetic import in_float32, in_own_arithmetic
 from blurtrain.blur.cores import image_by_image
 from blurtrain.blur.kernels import stack
 from blurtrain.blur.point_spread import MAX_SIDE
-from blurtrain.blur.product import CACHED, WORKSPACE, check_images, result_dtype, rounded
+from blurtrain.blur.product import CACHED, check_images, result_dtype, rounded, workspace
 
 
 @in_own_arithmetic
@@ -46,7 +46,7 @@ def convolve(
     down, across = (k // 2 for k in kernels.shape[-2:])
     function = _METHODS[method if method != "auto" else _faster(max(kernels.shape[-2:]), images)]
     padded = channels * (height + 2 * down) * (width + 2 * across)
-    step = WORKSPACE // (5 * padded * work.itemsize)
+    step = workspace(images.device) // (5 * padded * work.itemsize)
     if function is _fourier and images.device.type == "cpu":
         step = min(step, CACHED // padded)
     step = max(1, step)

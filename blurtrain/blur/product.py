@@ -5,8 +5,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-WORKSPACE = 256 * 2**20
-"""Bytes that a call may need beside its input and its output: larger batches are cut into chunks."""
+from blurtrain.device import any_order
+
+WORKSPACE = {"cpu": 256 * 2**20, "cuda": 2**30}
+"""Bytes that a call may need beside its input and its output: larger batches are cut into chunks. A GPU waits for what
+launches its kernels, once a chunk."""
 CACHED = 1_250_000
 """Values that a processor takes at a time, so that what it has just computed is still in its caches."""
 SMALL = 96
@@ -49,6 +52,11 @@ def apply(
     for some in parts:
         out[some] = part(some)
     return out
+
+
+def workspace(device: torch.device) -> int:
+    """WORKSPACE on `device`."""
+    return WORKSPACE.get(device.type, WORKSPACE["cpu"])
 
 
 def centred(images: Tensor, work: torch.dtype) -> tuple[Tensor, int]:
@@ -176,7 +184,8 @@ def rounded_weights(matrix: Tensor, work: torch.dtype) -> Tensor:
     for k in range(places.shape[-1]):
         place = places[..., k : k + 1]
         lost = 1 - rounded.float().sum(-1, keepdim=True)
-        rounded.scatter_(-1, place, (rounded.gather(-1, place).float() + lost).to(work))
+        with any_order():  # each place once
+            rounded.scatter_(-1, place, (rounded.gather(-1, place).float() + lost).to(work))
     return rounded
 
 
@@ -185,7 +194,7 @@ def _chunk(images: Tensor, height: int, width: int, work: torch.dtype) -> int:
     channels, old_height, old_width = images.shape[1:]
     values = channels * (old_height * old_width + old_height * width + height * width)
     weights = 3 * (height * (old_height + height) + width * (old_width + width))
-    most = int(WORKSPACE // (work.itemsize * values + exact_dtype(work).itemsize * weights))
+    most = int(workspace(images.device) // (work.itemsize * values + exact_dtype(work).itemsize * weights))
     if images.device.type == "cpu":
         most = min(most, CACHED // (channels * height * width))
     return max(1, most)

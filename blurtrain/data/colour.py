@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from blurtrain.device import any_order
+
 Strength: TypeAlias = Tensor | float  # [n, 1, 1, 1], or of all images
 DRAWS = 18  # per image: seven for the order, seven for the selection, four strengths
 
@@ -46,7 +48,9 @@ def colour(images: Tensor, operations: Operations) -> Tensor:
                 at, strength = torch.from_numpy(rows), torch.from_numpy(strengths[rows, min(which, 3)])
                 at = at.to(images.device, non_blocking=True)
                 strength = strength.to(images, non_blocking=True)[:, None, None, None]
-                images[at] = operation(images[at], strength).clamp_(0, 255).round_()
+                changed = operation(images[at], strength).clamp_(0, 255).round_()
+                with any_order():  # each image once
+                    images[at] = changed
     return images
 
 
@@ -108,7 +112,8 @@ def equalise(images: Tensor, _: Strength) -> Tensor:
     n, channels = images.shape[:2]
     values = images.long().reshape(n * channels, -1)
     histogram = torch.zeros(n * channels, 256, dtype=torch.long, device=images.device)
-    histogram.scatter_add_(1, values, torch.ones_like(values[:1, :1]).expand_as(values))
+    with any_order():  # of integers
+        histogram.scatter_add_(1, values, torch.ones_like(values[:1, :1]).expand_as(values))
     brightest = histogram.gather(1, values.amax(1, keepdim=True))
     step = torch.div(values.shape[1] - brightest, 255, rounding_mode="floor")
     below = torch.cumsum(histogram, 1) - histogram

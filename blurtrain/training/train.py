@@ -139,7 +139,7 @@ def _position(training: Training, state: dict[str, Any] | None) -> Position:
     if state:
         position.step = state["step"]
         if training.group.is_main:
-            position.sums += torch.tensor(state["sums"], dtype=torch.float64)
+            position.sums += torch.tensor(state["sums"], dtype=torch.float64, device=training.group.device)
     return position
 
 

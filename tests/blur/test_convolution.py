@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from blurtrain.blur import convolve, kernels
+from blurtrain.blur import convolve, kernels, product
 from blurtrain.blur.corruptions import motion
 from blurtrain.blur.point_spread import MAX_SIDE
 
@@ -73,11 +73,10 @@ def test_gradients_reach_images_and_kernels(method: str) -> None:
 
 
 def test_a_batch_that_does_not_fit_the_workspace_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    from blurtrain.blur import convolution
 
     images, stack = noise(5, 3, 24, 24), torch.from_numpy(np.array(kernels.shakes_for("train", range(5))))
     whole = convolve(images, stack)
-    monkeypatch.setattr(convolution, "WORKSPACE", 200_000)
+    monkeypatch.setitem(product.WORKSPACE, "cpu", 200_000)
     assert torch.allclose(convolve(images, stack), whole, atol=1e-4)
 
 

@@ -230,7 +230,7 @@ def test_crops_of_large_images_pass_gradients() -> None:
 def test_a_batch_that_does_not_fit_the_workspace_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     images, sigmas = white_noise(7, 3, 40, 40), torch.linspace(0.5, 9, 7)
     whole, per_image = gaussian_blur(images, 2.0), gaussian_blur(images, sigmas)
-    monkeypatch.setattr(product, "WORKSPACE", 200_000)
+    monkeypatch.setitem(product.WORKSPACE, "cpu", 200_000)
     assert torch.allclose(gaussian_blur(images, 2.0), whole, atol=1e-4)
     assert torch.allclose(gaussian_blur(images, sigmas), per_image, atol=1e-4)
 
@@ -267,7 +267,7 @@ def test_one_geometry_for_all_with_a_sigma_each_in_chunks(monkeypatch: pytest.Mo
     images, zero = white_noise(6, 3, 40, 40), torch.tensor([0])
     arguments = (images, zero, zero, torch.tensor([40]), torch.tensor([40]), 32, None, torch.linspace(0, 5, 6))
     whole = resized_crop_blur(*arguments)
-    monkeypatch.setattr(product, "WORKSPACE", 200_000)
+    monkeypatch.setitem(product.WORKSPACE, "cpu", 200_000)
     monkeypatch.setattr(operators, "by_image", lambda _: False)
     assert torch.allclose(resized_crop_blur(*arguments), whole, atol=1e-3)
 

@@ -104,7 +104,7 @@ def train(c: Context, architecture: str, loader: str, **options: Any) -> Iterato
 def compiled(c: Context) -> Iterator[Row]:
     """torch.compile off and on, each by turns with nothing else."""
     wanted = ("one fixed batch in memory", "whole pipeline, sigma 8")
-    for architecture in ("alexnet-sup",) if c.rehearsal else ("alexnet-sup", "resnet-18"):
+    for architecture in _architectures(c):
         for compile in (False, True):
             for row in train(c, architecture, "resident", compile=compile):
                 if row["what"] in wanted:
@@ -117,19 +117,26 @@ def packed(c: Context) -> Iterator[Row]:
     from blurtrain.bench import device_of
     from blurtrain.bench.packed import bench_packed
 
-    counts, seconds = ((1, 2), 0.5) if c.rehearsal else ((1, 2, 4, 8), 5.0)
+    counts, seconds = ((1, 2), 0.5) if c.rehearsal else ((1, 2, 4, 8), 3.0)
     images = sum(n // STUDY_BATCH * STUDY_BATCH for n in STUDY_IMAGES.values()) * STUDY_REGIMES * STUDY_EPOCHS
     for row in bench_packed(device_of(c.device), _bench(c, architecture="alexnet-sup"), counts, seconds):
         yield row | {"GPU hours of the 15 models": round(images / row["images_per_second"] / 3600, 2)}
 
 
-def sweep(c: Context, architecture: str) -> Iterator[Row]:
+def train_each(c: Context, loader: str) -> Iterator[Row]:
+    largest = () if c.rehearsal or loader == "pytorch" else ("resnet-50",)
+    for architecture in (*_architectures(c), *largest):
+        yield from train(c, architecture, loader)
+
+
+def sweep(c: Context) -> Iterator[Row]:
     from blurtrain.bench import device_of
     from blurtrain.bench.sweep import bench_sweep
 
-    levels, split, repeats = (3, "test", 1) if c.rehearsal else (33, "train", 3)
-    bench = _bench(c, architecture=architecture, repeats=repeats)
-    yield from bench_sweep(device_of(c.device), bench, split, levels)
+    levels, split = (3, "test") if c.rehearsal else (33, "train")
+    for architecture in _architectures(c):
+        bench = _bench(c, architecture=architecture, repeats=1)
+        yield from bench_sweep(device_of(c.device), bench, split, levels)
 
 
 def group_of_one(c: Context) -> Iterator[Row]:
@@ -176,6 +183,10 @@ def group_of_one(c: Context) -> Iterator[Row]:
 # --- what they share ------------------------------------------------------------------------------------------------
 
 
+def _architectures(c: Context) -> tuple[str, ...]:
+    return ("alexnet-sup",) if c.rehearsal else ("alexnet-sup", "resnet-18")
+
+
 def _tree(c: Context) -> Path:
     return c.work / "tree"
 
@@ -206,37 +217,21 @@ def _short(c: Context) -> dict[str, Any]:
     }
 
 
-def _trainings() -> Iterator[Part]:
-    for loader, needs in (("resident", ()), ("pytorch", ()), ("ffcv", ("ffcv",))):
-        for architecture in ("alexnet-sup", "resnet-18", "resnet-50"):
-            name = f"train-{architecture}-{loader}"
-            yield Part(
-                name, f"Training, {architecture}, {loader}", 60, partial(_train_part, architecture, loader), needs
-            )
-
-
-def _train_part(architecture: str, loader: str, c: Context) -> Iterator[Row]:
-    if c.rehearsal and architecture != "alexnet-sup":
-        raise Skipped("too large for a rehearsal")
-    yield from train(c, architecture, loader)
-
-
 PARTS = (
     Part("machine", "The machine", 60, machine),
     Part("data", "Images drawn and prepared", 90, data),
     Part("tests", "Tests marked gpu", 120, tests),
     Part("determinism", "Two runs of the same, and one that was killed and resumed, bit by bit", 120,
          lambda c: determinism(c, _short(c))),
+    Part("group", "A group of one process", 60, group_of_one),
     Part("blur", "Blur beside a copy of as many bytes", 60, blur),
-    *_trainings(),
+    Part("train-resident", "Training, images on the device", 90, partial(train_each, loader="resident")),
+    Part("train-pytorch", "Training, loader pytorch", 90, partial(train_each, loader="pytorch")),
+    Part("train-ffcv", "Training, loader ffcv", 90, partial(train_each, loader="ffcv"), ("ffcv",)),
     Part("packed", "AlexNet-Sup, several trainings at a time on one device", 90, packed),
-    Part("sweep-alexnet-sup", "Accuracy at 33 levels beside 33 bare forward passes, alexnet-sup", 45,
-         partial(sweep, architecture="alexnet-sup")),
-    Part("sweep-resnet-18", "Accuracy at 33 levels beside 33 bare forward passes, resnet-18", 45,
-         partial(sweep, architecture="resnet-18"), gpu=True),
+    Part("sweep", "Accuracy at 33 levels beside 33 bare forward passes", 75, sweep),
     Part("not-deterministic", "Training, resnet-18, without torch's deterministic algorithms", 45,
          partial(train, architecture="resnet-18", loader="resident", deterministic=False), gpu=True),
     Part("compile", "torch.compile off and on", 120, compiled),
-    Part("group", "A group of one process", 60, group_of_one),
     Part("blur-peers", "Blur and its peers, 64 px", 60, blur_peers, ("kornia",)),
 )  # fmt: skip

@@ -276,7 +276,8 @@ def test_a_group_of_one(device: torch.device, tmp_path: object) -> None:
         values = torch.arange(5.0, device=device)
         dist.all_reduce(values)
         assert values.tolist() == [0, 1, 2, 3, 4]
-        images, _ = batch(device)
+        # At 224 px the pooling has a gradient that is deterministic on GPUs: else rounding to TF32 would magnify it.
+        images = torch.randn(BATCH, 3, 224, 224, generator=torch.Generator().manual_seed(2)).to(device)
         gradients = []
         for wrap in (lambda network: network, DistributedDataParallel):
             torch.manual_seed(0)

@@ -70,11 +70,11 @@ def by_torch(sharing: int) -> dict[str, Tensor]:
 def in_processes(world: int, folder: Path, device: str = "cpu") -> list[dict[Any, dict[str, Tensor]]]:
     """What each of `world` processes makes of all cases."""
     command = [sys.executable, worker.__file__, str(folder), device]
-    root = str(Path(__file__).parents[2])
+    paths = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
     processes = [
         subprocess.Popen(
             command,
-            env={**os.environ, "RANK": str(k), "WORLD_SIZE": str(world), "OMP_NUM_THREADS": "1", "PYTHONPATH": root},
+            env={**os.environ, "RANK": str(k), "WORLD_SIZE": str(world), "OMP_NUM_THREADS": "1", "PYTHONPATH": paths},
             stderr=subprocess.PIPE,
             text=True,
         )
