@@ -232,10 +232,10 @@ class _AcrossProcesses(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, variance = ctx.saved_tensors
-        scale = torch.ones_like(mean) if weight is None else weight
+        scale, none = torch.ones_like(mean) if weight is None else weight, mean.new_empty(0)
         # Those of weight and bias are the same wherever the statistics are from, so evaluation mode's kernel has them.
         _, weight_grad, bias_grad = torch.ops.aten.native_batch_norm_backward(
-            grad, x, scale, mean, variance, None, None, False, ctx.eps, [False, True, True]
+            grad, x, scale, mean, variance, none, none, False, ctx.eps, [False, True, True]
         )
         sums = torch.stack([weight_grad, bias_grad])
         dist.all_reduce(sums, group=ctx.sharing.peers)
