@@ -94,7 +94,7 @@ def _write(
     try:
         if encoding == "raw":
             _check_space(store.folder, len(paths) * size * size * 3, len(paths))
-        with BetonWriter(store.beton, len(paths), size, encoding) as beton:
+        with BetonWriter(store.beton, len(paths), (size, size), encoding) as beton:
             encoded = _encoded(source, paths, size, jpeg_quality)
             for done, (path, (digest, content, crc32, reason)) in enumerate(zip(paths, encoded, strict=True), 1):
                 if reason:
