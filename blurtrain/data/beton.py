@@ -24,6 +24,7 @@ SAMPLE = np.dtype([("image", IMAGE), ("index", "<i8")], align=True)
 EXTENT = np.dtype([("sample", "<u8"), ("pointer", "<u8"), ("bytes", "<u8")])
 
 SAMPLES_START = HEADER.itemsize + FIELDS.nbytes
+LARGEST_SIDE = 65_500  # pixels, of a JPEG file; FFCV's format has 35 more
 _LEAST_PAGE = 2**23  # bytes, FFCV's default
 _JPEG_HEADERS = 2**16
 

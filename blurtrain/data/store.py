@@ -6,7 +6,9 @@
 
 Images are squared, or keep their aspect. Then each lies in the top left corner of a canvas, of one shape for all and
 wider than high: portrait images lie there transposed. What is around them repeats their edge, and is no part of them:
-checksums are of the image alone, as it is seen. The pixels can be read without FFCV as well (`PixelStore.read`), and are the same.
+checksums are of the image alone, as it is seen.
+
+The pixels can be read without FFCV as well (`PixelStore.read`), and are the same.
 """
 
 import csv
@@ -110,7 +112,7 @@ class PixelStore:
             sides = np.zeros((0, 2), np.int64)
         small, large = np.sort(sides).T
         if len(sides) != len(self) or (small != self.size).any() or (large > self.canvas[1]).any():
-            raise DataError(f"{self.folder}/images.csv: does not give the sides of each image; prepare the dataset again")
+            raise DataError(f"{self.folder}/images.csv: does not give the sides of each image; prepare it again")
         return sides
 
     @property
