@@ -24,6 +24,7 @@ from blurtrain.data.dataset import Dataset
 from blurtrain.data.draws import uniform
 from blurtrain.data.erasing import Rectangles, erase
 from blurtrain.data.hsv import Gains
+from blurtrain.errors import DataError
 from blurtrain.settings import Augmentation, BlurUnits, Settings
 
 _ATTEMPTS = 10  # at a crop that fits into the image, before the whole image is taken (as torchvision does)
@@ -200,8 +201,10 @@ class Transform:
 
         Images that have it already, as those of a test store do, keep their pixels, whatever the device.
         """
-        if images.shape[-1] == self.resolution:
+        if images.shape[-2:] == (self.resolution, self.resolution):
             return images.to(torch.float32, memory_format=torch.contiguous_format)
+        if images.shape[-1] != images.shape[-2]:
+            raise DataError("images that keep their aspect are resized as evaluation.protocol says, not to squares")
         zero = torch.zeros(1, dtype=torch.long)  # one geometry, the same for all images
         whole = zero + images.shape[-1]
         return (
