@@ -29,8 +29,8 @@ class Decoded(NamedTuple):
 def decode(content: bytes, size: int, longest: int | None = None) -> NDArray[np.uint8]:
     """Decode (see `opened`) and resize to size x size, or to a smaller side of `size`; antialiased bilinear.
 
-    longest: of the longer side, pixels; its aspect is kept, rounded to the nearest pixel, and what is longer is cropped
-    centrally before it is resized. None: squared. Returns uint8 [height, width, 3]. Raises DataError with the reason
+    longest: of the longer side, pixels; it is in proportion, to the nearest pixel, and where it would be longer, both
+    ends are cut off alike. None: squared. Returns uint8 [height, width, 3]. Raises DataError with the reason
     for anything that cannot be decoded to its last pixel.
     """
     return _resized(opened(content), size, longest)[0]
@@ -40,10 +40,8 @@ def longer_side(path: Path, size: int) -> int:
     """That of an image whose smaller one is resized to `size`, from the head of its file; `size` where that cannot be
     read. Never raises."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return _longer_side(size, image.size)
+        with Image.open(path) as image:
+            return _longer_side(size, image.size)
     except Exception:  # the reason is given by who decodes it
         return size
 

@@ -8,14 +8,16 @@ import multiprocessing
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from blurtrain.data import jpeg
@@ -31,8 +33,7 @@ KEPT_FORMAT = "raw RGB, aspect kept, of at most {} px, bilinear antialiased, 1"
 COLUMNS = ("path", "sha256", "crc32")
 KEPT_COLUMNS = (*COLUMNS, "height", "width", "cropped")
 _STALLED_SECONDS = 120
-
-Result = TypeVar("Result")
+_HEADS_AT_A_TIME = 16  # files that are opened at a time, to find how long their images are
 
 
 class Form(NamedTuple):
@@ -139,7 +140,7 @@ def _write(
         if encoding == "raw":
             _check_space(store.folder, len(paths) * math.prod(form.canvas) * 3, len(paths))
         with BetonWriter(store.beton, len(paths), form.canvas, encoding) as beton:
-            encoded = _each(partial(_encode, form=form), source, paths, "decoding")
+            encoded = _encoded(source, paths, form)
             for done, (path, (row, content, reason)) in enumerate(zip(paths, encoded, strict=True), 1):
                 if reason:
                     unreadable[path] = reason
@@ -162,21 +163,23 @@ def _check_space(folder: Path, need: float, images: int) -> None:
 
 def _longest(source: Path, paths: list[str], size: int, aspect: float) -> int:
     """The longer side of the longest image, as all are given room for it; at most `aspect` times `size`."""
-    sides = _each(partial(longer_side, size=size), source, paths, "measuring")
+    with warnings.catch_warnings(), ThreadPoolExecutor(_HEADS_AT_A_TIME) as pool:
+        warnings.simplefilter("error", Image.DecompressionBombWarning)  # such an image is refused when it is decoded
+        work = pool.map(partial(longer_side, size=size), [source / path for path in paths])
+        sides = list(tqdm(work, total=len(paths), desc="measuring", unit="img", disable=None))
     return min(max(sides, default=size), round(size * aspect))
 
 
-def _each(function: Callable[[Path], Result], source: Path, paths: list[str], doing: str) -> Iterator[Result]:
-    """What `function` gives for each image, by processes of their own, in the order of `paths`."""
+def _encoded(source: Path, paths: list[str], form: Form) -> Iterator[Encoded]:
     workers = len(os.sched_getaffinity(0))
     done = 0
     with ProcessPoolExecutor(workers, multiprocessing.get_context("forkserver")) as pool:
         with without_script():
-            work = pool.map(function, [source / p for p in paths], chunksize=16)
+            work = pool.map(partial(_encode, form=form), [source / p for p in paths], chunksize=16)
         try:
-            for result in tqdm(work, total=len(paths), desc=doing, unit="img", disable=None):
+            for image in tqdm(work, total=len(paths), desc="decoding", unit="img", disable=None):
                 done += 1
-                yield result
+                yield image
         except BrokenProcessPool:
             suspects = f"{paths[done]} ... {paths[min(done + 16 * workers, len(paths)) - 1]}"
             raise DataError(f"{source}: a decoder crashed (out of memory?) on one of {suspects}") from None
