@@ -114,6 +114,15 @@ def test_pixels_are_those_of_pillows_resize(datasets: dict[str, Dataset], mixed:
         assert np.array_equal(pixels, source.resize((width, height), Image.Resampling.BILINEAR, box))
 
 
+def test_portrait_images_lie_transposed_and_edges_fill_the_canvas(datasets: dict[str, Dataset], mixed: Path) -> None:
+    store = datasets["raw"].store
+    for canvas, row in zip(store.read(np.arange(len(store))), store.rows, strict=True):
+        if "portrait" in row["path"]:
+            upright = np.asarray(Image.open(mixed / row["path"]).resize((41, 62), Image.Resampling.BILINEAR))
+            assert np.array_equal(canvas[:, :62], np.swapaxes(upright, 0, 1))
+            assert (canvas[:, 62:] == canvas[:, 61:62]).all()
+
+
 def test_jpeg_is_near_to_that_up_to_the_borders(datasets: dict[str, Dataset]) -> None:
     raw, jpg = seen(datasets["raw"].store), seen(datasets["jpg"].store)
     for path, pixels in jpg.items():
