@@ -6,9 +6,9 @@ from blurtrain.blur.blurs import Blur
 from blurtrain.blur.curricula import AnyCurriculum, Constant
 from blurtrain.errors import nearest
 from blurtrain.schema import Name, Section, added_later, outside_identity
+from blurtrain.settings.augmentation import Augmentation
 from blurtrain.settings.sections import (
     DEFAULT_MODEL,
-    Augmentation,
     BlurUnits,
     Checkpoints,
     Data,
@@ -58,6 +58,17 @@ class Settings(Section):
         for where, metric in (("early_stopping.metric", stopping), ("validation.keep_best", self.validation.keep_best)):
             if metric is not None and metric not in (known := ("loss", *self.task.metrics)):
                 raise ValueError(f"{where}={metric} is unknown; {nearest(metric, known)}")
+        return self
+
+    @model_validator(mode="after")
+    def _crops_fit(self) -> "Settings":
+        scaled, side = self.augmentation.scaled, self.data.resolution
+        if scaled and scaled.least() < side:
+            least = -(-side * scaled.defined_at // min(scaled.object_scales))
+            raise ValueError(
+                f"augmentation.scaled: the smallest image has {scaled.least()} pixels, less than the crop of "
+                f"data.resolution={side}: give network_scales of at least {least}, or larger object_scales"
+            )
         return self
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from blurtrain.blur.blurs import AnyBlur, Blur, Gaussian, Sharp
 from blurtrain.errors import nearest
 from blurtrain.parts import FORM, is_part_name
-from blurtrain.schema import Probability, Section, Sigma, added_later, outside_identity
+from blurtrain.schema import Section, Sigma, added_later, outside_identity
 
 
 class Data(Section):
@@ -114,64 +114,6 @@ class BlurUnits(Section):
     """Kernels are cut at this many sigmas; 2 reproduces the 33 taps at sigma 8 of the original study."""
     linear_light: bool = added_later(False)
     """Blur light, as optics does, and not sRGB values, as the sources do."""
-
-
-class Augmentation(Section):
-    """The training transform: random resized crop and flip, affine warp, HSV jitter, colour operations, erasing; before
-    the blur."""
-
-    crop_scale: tuple[float, float] = (0.5, 1.0)
-    """Smallest and largest area of the crop, as a share of the image's."""
-    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    """Smallest and largest aspect ratio (width to height) of the crop."""
-    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
-    flip: Probability = 0.5
-    """Probability of a horizontal flip."""
-    colour: Probability = 0.2
-    """Probability of each of the seven colour operations, which come in random order."""
-    jitter: float = Field(0.2, ge=0, le=0.5)
-    """Strength of the brightness, contrast, saturation (factor 1 +/- jitter) and hue (turn +/- jitter) operations."""
-    erasing: Probability = added_later(0.0)
-    """Probability that a rectangle is set to the normalisation mean (0 after normalisation), before the blur."""
-    erasing_area: tuple[float, float] = added_later((0.02, 0.33))
-    """Smallest and largest area of the rectangle, as a share of the network's input."""
-    erasing_ratio: tuple[float, float] = added_later((0.3, 3.3))
-    """Smallest and largest aspect ratio (height to width) of the rectangle."""
-    rotation: float = added_later(0.0, ge=0, le=180)
-    """Largest turn either way, in degrees, about the centre of the crop."""
-    translation: float = added_later(0.0, ge=0, le=1)
-    """Largest shift along each axis, as a share of the network's input."""
-    zoom: float = added_later(0.0, ge=0, le=0.9)
-    """Scale of the crop is 1 +/- zoom, alike along both axes; below 1 it is mirrored around."""
-    hsv_hue: float = added_later(0.0, ge=0, le=0.5)
-    """Largest turn of the hue either way, of a full circle."""
-    hsv_saturation: float = added_later(0.0, ge=0, le=1)
-    """Saturation is multiplied by 1 +/- hsv_saturation, for each image."""
-    hsv_value: float = added_later(0.0, ge=0, le=1)
-    """Value (the largest channel of a pixel) is multiplied by 1 +/- hsv_value, for each image."""
-
-    @property
-    def warps(self) -> bool:
-        """Whether images are rotated, shifted or zoomed."""
-        return self.rotation > 0 or self.translation > 0 or self.zoom > 0
-
-    @property
-    def jitters_hsv(self) -> bool:
-        """Whether hue, saturation or value change."""
-        return self.hsv_hue > 0 or self.hsv_saturation > 0 or self.hsv_value > 0
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "Augmentation":
-        for name, share in (
-            ("crop_scale", True),
-            ("crop_ratio", False),
-            ("erasing_area", True),
-            ("erasing_ratio", False),
-        ):
-            low, high = getattr(self, name)
-            if not 0 < low <= high or (share and high > 1):
-                raise ValueError(f"{name} must be [low, high] with 0 < low <= high{' <= 1' * share}")
-        return self
 
 
 class ParameterGroup(Section):
