@@ -80,6 +80,16 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
+    def _as_it_is(self) -> "Settings":
+        pretrained = self.network.pretrained
+        if not self.optimisation.epochs and (pretrained is None or pretrained.head != "kept"):
+            raise ValueError(
+                "optimisation.epochs=0 takes a pretrained network as it is: "
+                + ("network.pretrained is missing" if pretrained is None else "set network.pretrained.head=kept")
+            )
+        return self
+
+    @model_validator(mode="after")
     def _frozen_statistics_of_something(self) -> "Settings":
         if self.optimisation.batch_norm == "frozen" and self.network.pretrained is None:
             raise ValueError(

@@ -40,6 +40,20 @@ class Pretrained(Section):
     last_layer: Literal["drawn", "zero"] = added_later("drawn")
     """Where the file's last layer is for another number of classes, the new one is drawn as its network's definition
     says, or zero: then the first steps leave the pretrained weights alone (Kolesnikov et al. 2020, "Big Transfer")."""
+    head: Literal["replaced", "kept"] = added_later("replaced")
+    """replaced: one output a class of the dataset, so where the file has another number, its last layer makes room for
+    a new one; kept: all outputs of the file stay, the dataset's classes are found among them, and top-1 is over all."""
+    classes: tuple[str, ...] | None = added_later(None)
+    """What the outputs of a kept head are called, in their order; none: they are ImageNet's 1000, known by name and by
+    WordNet id."""
+
+    @model_validator(mode="after")
+    def _of_a_kept_head(self) -> "Pretrained":
+        if self.head == "kept" and self.last_layer != "drawn":
+            raise ValueError(f"last_layer={self.last_layer} is of a head that is replaced; leave it out with head=kept")
+        if self.classes is not None and (self.head != "kept" or len(self.classes) < 2):
+            raise ValueError("classes goes with head=kept, and names its outputs (two or more)")
+        return self
 
 
 def _plain_argument(name: str, value: Any) -> Any:
@@ -148,7 +162,8 @@ class Optimisation(Section):
     """L2 penalty added to the gradient (also in Adam, as in the study)."""
     batch_size: int = Field(256, ge=1)
     """Images a step, over all processes."""
-    epochs: int = Field(100, ge=1)
+    epochs: int = Field(100, ge=0)
+    """0: the pretrained network is taken as it is, and nothing of what is said here applies."""
     warmup_epochs: float = Field(2.0, ge=0)
     """Linear warm-up, stepped per batch; 0: none."""
     warmup_factor: float = Field(0.01, ge=0, le=1)
@@ -181,7 +196,7 @@ class Optimisation(Section):
 
     @model_validator(mode="after")
     def _warm_up_ends(self) -> "Optimisation":
-        if self.warmup_epochs >= self.epochs:
+        if self.epochs and self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs={self.warmup_epochs:g} must be less than epochs={self.epochs}")
         return self
 
@@ -193,7 +208,8 @@ class Optimisation(Section):
         if (steps or self.learning_rate_step_factor != 0.1) and schedule != "step":
             given = "learning_rate_steps" if steps else "learning_rate_step_factor"
             raise ValueError(f"{given} goes with learning_rate_schedule=step, not {schedule}")
-        if schedule == "step" and not (steps and list(steps) == sorted(set(steps)) and steps[-1] < self.epochs):
+        rising = steps and list(steps) == sorted(set(steps)) and (steps[-1] < self.epochs or not self.epochs)
+        if schedule == "step" and not rising:
             raise ValueError(
                 f"learning_rate_schedule=step needs learning_rate_steps, rising and below epochs={self.epochs}, "
                 "e.g. [30, 60]"
