@@ -84,6 +84,9 @@ def imagenet_synonyms() -> Synonyms | None:
 
 def _imagenet() -> list[tuple[str, str]]:
     try:
+        from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision, which timm imports)
+
+        # isort: split
         from timm.data import ImageNetInfo
     except ImportError:
         return []
