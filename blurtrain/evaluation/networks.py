@@ -48,7 +48,7 @@ def evaluate_network(
     for name in evaluation.measures:
         kind, source = together(group, lambda name=name: measure_named(name))  # type: ignore[misc]
         whole = {"measure": kind.name, **source, "network": digest, **depends}
-        more = {"origin": network.origin, "dataset": dataset.name, **about(images)}
+        more = {"origin": network.origin, "dataset": dataset.name, **about(images, len(network.classes))}
         outcomes = Outcomes(out, whole, more)
         document = measured(
             kind(),

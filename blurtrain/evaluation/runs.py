@@ -20,6 +20,7 @@ from blurtrain.evaluation.images import Images
 from blurtrain.evaluation.outcomes import Outcomes
 from blurtrain.evaluation.progress import ticking
 from blurtrain.evaluation.subject import Subject
+from blurtrain.models.outputs import outputs_of
 from blurtrain.models.trained import kept_epochs, last_epoch, load_run
 from blurtrain.run import Run
 from blurtrain.schema import validate
@@ -42,6 +43,7 @@ def evaluate_run(
     torch.set_num_threads(settings.loader.threads or group.cores)
     at = last_epoch(run, settings) if epoch is None else epoch
     images = together(group, lambda: Images.of(dataset, settings.evaluation, settings.data.resolution))
+    outputs = together(group, lambda: outputs_of(settings.network, dataset.classes))
     ready = list[Subject]()
 
     def opened() -> Subject:
@@ -49,7 +51,7 @@ def evaluate_run(
         if not ready:
             network = load_run(run, settings, dataset, epoch).to(group.device)
             reading = settings.loader.model_copy(update={"workers": settings.loader.workers or group.cores})
-            loader = open_loader(reading, images.source, group.device)
+            loader = open_loader(reading, images.source, group.device, outputs.targets)
             ready.append(Subject(network, images, loader, Transform.of(settings, dataset), group))
         return ready[0]
 
@@ -70,12 +72,15 @@ def measure_run(
 ) -> list[Document]:
     """All `measures` after `epoch` epochs, as `settings.evaluation` says; `opened` gives what is measured."""
     transform = Transform.of(settings, dataset)
+    outputs = len(outputs_of(settings.network, dataset.classes).names)
     smoothed = settings.curriculum.feature_sigma_at_test(epoch)
     found = []
     for name in measures:
         kind, source = together(group, lambda name=name: measure_named(name))  # type: ignore[misc]
         depends = {"measure": kind.name, **source, **conditions(images, transform, epoch)}
-        outcomes = Outcomes(run.evaluations, depends | ({"smoothed": smoothed} if smoothed else {}), about(images))
+        outcomes = Outcomes(
+            run.evaluations, depends | ({"smoothed": smoothed} if smoothed else {}), about(images, outputs)
+        )
         document = measured(
             kind.of_run(settings),
             outcomes,

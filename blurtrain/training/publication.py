@@ -60,7 +60,7 @@ def publish_run(training: Training, epochs: int) -> None:
             "epochs": epochs,
             "accuracy": outcome["file"],
             "headline": headline(outcome) + stopped,
-            **({"best": {"epoch": best.epoch, metric: best.value}} if metric else {}),
+            **({"best": {"epoch": best.epoch, metric: best.value}} if metric and best.epoch else {}),
         }
     )
     attempt.record("done")
