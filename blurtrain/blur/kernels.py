@@ -138,9 +138,9 @@ def box(length: float, angle: float = 0.0, plain: bool = False) -> NDArray[np.fl
     The weight of a pixel is the length that a segment, centred on the middle pixel, has inside it (exactly, not
     sampled). Along an axis this is `box_taps`, with its convention for even lengths: Vasiljevic et al. 2016 use
     horizontal and vertical boxes of 4 and 8 pixels.
-    With `plain` it is `length` equal taps, as `ones(length) / length` of other programs, along an axis. Of an even length
-    the tap that has none opposite lies to the right of the middle, or below it, so the image moves by half a pixel that
-    way (as OpenCV's `blur` moves it).
+    With `plain` it is `length` equal taps, as `ones(length) / length` of other programs, along an axis. Of an even
+    length the tap that has none opposite lies to the right of the middle, or below it, so the image moves by half a
+    pixel that way (as OpenCV's `blur` moves it).
     length: pixels, >= 1; angle: degrees, 0 horizontal, 90 vertical, counter-clockwise as the image is seen. Raises
     ValueError for other values, for a plain one that is not whole or not along an axis, or where the kernel would be
     larger than MAX_SIDE.
