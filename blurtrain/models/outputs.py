@@ -84,10 +84,10 @@ def imagenet_synonyms() -> Synonyms | None:
 
 def _imagenet() -> list[tuple[str, str]]:
     try:
-        from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision, which timm imports)
-
         # isort: split
         from timm.data import ImageNetInfo
+
+        from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision, which timm imports)
     except ImportError:
         return []
     info = ImageNetInfo()
