@@ -37,8 +37,8 @@ def outputs_of(network: Network, classes: Sequence[str]) -> Outputs:
         names, synonyms = imagenet_names(), imagenet_synonyms()
         if not names:
             raise SettingsError(
-                "network.pretrained.head=kept: timm, which knows the classes of ImageNet, is not installed: pip install "
-                "timm, or name the outputs by network.pretrained.classes"
+                "network.pretrained.head=kept: timm, which knows the classes of ImageNet, is not installed: "
+                "pip install timm, or name the outputs by network.pretrained.classes"
             )
     found = places_of(classes, names, synonyms, "network.pretrained.head=kept: the network")
     return Outputs(names, synonyms, np.array(found, np.int64))
@@ -83,6 +83,9 @@ def imagenet_synonyms() -> Synonyms | None:
 
 
 def _imagenet() -> list[tuple[str, str]]:
+    from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision, which timm imports)
+
+    # isort: split
     try:
         from timm.data import ImageNetInfo
     except ImportError:
