@@ -29,6 +29,11 @@ class Images:
     def of(cls, dataset: Dataset, evaluation: Evaluation, resolution: int) -> "Images":
         """Raises DataError where there is none."""
         source = dataset.evaluation_images(evaluation.split, resolution)
+        if not source.store.squared and getattr(evaluation, "protocol", None) is None:
+            raise DataError(
+                f"dataset {dataset.name!r} keeps the aspect of its images: set evaluation.protocol, which says what is "
+                "cropped from them, or prepare it with --aspect square"
+            )
         n = measured(len(source.indices), evaluation)
         return cls(dataset, evaluation.split, source, n, evaluation.batch_size)
 

@@ -39,6 +39,11 @@ def check_settings(settings: Settings, dataset: Dataset) -> None:
             f"dataset {dataset.name!r} is stored at {dataset.manifest['stored_size']} px, less than data.resolution="
             f"{resolution}: prepare it with --resolution {resolution}, or set data.resolution"
         )
+    if not dataset.squared and getattr(settings.augmentation, "scaled", None) is None:
+        raise DataError(
+            f"dataset {dataset.name!r} keeps the aspect of its images: train on it with augmentation.scaled, or "
+            "prepare it with --aspect square"
+        )
     for blur in (*settings.curriculum.used(), *settings.levels, *settings.validation.blurs, *stopping):
         blur.check(resolution)
     Images.of(dataset, settings.evaluation, resolution)
