@@ -42,6 +42,10 @@ class Sharp(Blur):
     kernel: Literal["sharp"] = "sharp"
     at: Literal[224] = 224
 
+    def reach(self, resolution: int, truncate: float) -> int:
+        """See `Blur.reach`."""
+        return 0
+
     def blurred(self, images: "Tensor", indices: _Indices, **_: Any) -> "Tensor":
         """The images themselves."""
         return images
@@ -53,6 +57,10 @@ class Gaussian(Blur):
     label_fields: ClassVar[tuple[str, ...]] = ("sigma",)
     kernel: Literal["gaussian"] = "gaussian"
     sigma: float = Field(gt=0, le=1000)
+
+    def reach(self, resolution: int, truncate: float) -> int:
+        """See `Blur.reach`."""
+        return kernels.gaussian_radius(self.sigma * resolution / self.at, truncate)
 
     def blurred(
         self, images: "Tensor", indices: _Indices, *, resolution: int, truncate: float = 4.0, **_: Any
@@ -85,6 +93,10 @@ class Box(KernelBlur):
     length: float = Field(ge=1, le=512)
     angle: Annotated[float, Field(ge=0, lt=180)] | Literal["random"] = 0.0
 
+    def largest(self) -> int:
+        """See `KernelBlur.largest`; that of a random angle is widest where it is horizontal."""
+        return len(kernels.box(self.length, 0.0 if self.angle == "random" else self.angle))
+
     def point_spread(self, index: int, *, seed: int = 0, epoch: int = 0, training: bool = False) -> NDArray[np.float64]:
         """See `blurtrain.blur.kernels.box`."""
         if self.angle != "random":
@@ -100,6 +112,10 @@ class Shake(KernelBlur):
     others in evaluation, always the same (Vasiljevic et al. 2016; `blurtrain.blur.shake`)."""
 
     kernel: Literal["shake"] = "shake"
+
+    def largest(self) -> int:
+        """See `KernelBlur.largest`."""
+        return kernels.SHAKE_MAX_SIDE
 
     def point_spread(self, index: int, *, seed: int = 0, epoch: int = 0, training: bool = False) -> NDArray[np.float64]:
         """See `blurtrain.blur.kernels.shake_for`."""
@@ -150,6 +166,12 @@ class ImageNetCGaussian(Blur):
     kernel: Literal["imagenet-c-gaussian"] = "imagenet-c-gaussian"
     severity: Severity
 
+    def reach(self, resolution: int, truncate: float) -> int:
+        """See `Blur.reach`."""
+        from blurtrain.blur.corruptions import GAUSSIAN
+
+        return kernels.gaussian_radius(GAUSSIAN[self.severity - 1] * resolution / self.at)
+
     def blurred(self, images: "Tensor", indices: _Indices, *, resolution: int, **_: Any) -> "Tensor":
         """See `Blur.blurred`."""
         from blurtrain.blur.corruptions import GAUSSIAN
@@ -180,6 +202,12 @@ class ImageNetCMotion(KernelBlur):
     label_fields: ClassVar[tuple[str, ...]] = ("severity",)
     kernel: Literal["imagenet-c-motion"] = "imagenet-c-motion"
     severity: Severity
+
+    def largest(self) -> int:
+        """See `KernelBlur.largest`: one-sided, as long as all its taps in a row."""
+        from blurtrain.blur.corruptions import MOTION
+
+        return 4 * MOTION[self.severity - 1][0] + 1
 
     def point_spread(self, index: int, *, seed: int = 0, epoch: int = 0, training: bool = False) -> NDArray[np.float64]:
         """See `blurtrain.blur.corruptions.motion`."""

@@ -84,10 +84,15 @@ def convolve_each(images: Tensor, kernels: Sequence[NDArray[np.float64]]) -> Ten
 
 def reflected(side: int, radius: int, device: torch.device) -> Tensor:
     """Which pixel stands at each of -radius .. side - 1 + radius along an axis of `side` pixels that reflects."""
-    if side == 1:
-        return torch.zeros(1 + 2 * radius, dtype=torch.long, device=device)
-    place = torch.arange(-radius, side + radius, device=device) % (2 * (side - 1))
-    return torch.minimum(place, 2 * (side - 1) - place)
+    return reflected_places(torch.arange(-radius, side + radius, device=device), side)
+
+
+def reflected_places(places: Tensor, side: int | Tensor) -> Tensor:
+    """Which pixel stands at `places`, inside an axis of `side` pixels (one, or to be broadcast) and beyond its ends."""
+    period = 2 * (side - 1)
+    period = period.clamp(min=1) if isinstance(period, Tensor) else max(period, 1)
+    place = places % period
+    return torch.minimum(place, (period - place) % period)
 
 
 def _spatial(padded: Tensor, kernels: Tensor, height: int, width: int) -> Tensor:

@@ -12,11 +12,21 @@ from numpy.typing import NDArray
 
 from blurtrain.blur.kernel_file import from_file
 from blurtrain.blur.point_spread import MAX_SIDE, check_number, check_side, unit_sum
-from blurtrain.blur.shake import SHAKE_COUNTS, SHAKE_SIZES, camera_shake, shake_for, shake_seed, shake_seeds, shakes_for
+from blurtrain.blur.shake import (
+    SHAKE_COUNTS,
+    SHAKE_MAX_SIDE,
+    SHAKE_SIZES,
+    camera_shake,
+    shake_for,
+    shake_seed,
+    shake_seeds,
+    shakes_for,
+)
 
 __all__ = [
     "MAX_SIDE",
     "SHAKE_COUNTS",
+    "SHAKE_MAX_SIDE",
     "SHAKE_SIZES",
     "box",
     "box_taps",

@@ -17,13 +17,15 @@ from blurtrain.blur.light import linear_light, srgb
 from blurtrain.blur.operators import blur_image, by_image, crop_image
 from blurtrain.blur.resampling import scaled
 from blurtrain.blur.shared import NO_BOX
-from blurtrain.data import affine, erasing, hsv
+from blurtrain.data import affine, erasing, hsv, scaled_crop
 from blurtrain.data.affine import Warps, warp
 from blurtrain.data.colour import DRAWS, Operations, colour, colour_image, drawn
 from blurtrain.data.dataset import Dataset
 from blurtrain.data.draws import uniform
 from blurtrain.data.erasing import Rectangles, erase
 from blurtrain.data.hsv import Gains
+from blurtrain.data.scaled_crop import ScaledCrop, ScaledCrops
+from blurtrain.device import any_order
 from blurtrain.settings import Augmentation, BlurUnits, Settings
 
 _ATTEMPTS = 10  # at a crop that fits into the image, before the whole image is taken (as torchvision does)
@@ -31,6 +33,7 @@ _GEOMETRY = 4 * _ATTEMPTS + 1
 _BEFORE_ERASING = _GEOMETRY + DRAWS
 _BEFORE_AFFINE = _BEFORE_ERASING + erasing.DRAWS
 _BEFORE_HSV = _BEFORE_AFFINE + affine.DRAWS
+_BEFORE_SCALED = _BEFORE_HSV + hsv.DRAWS
 # Of n images: top, left, height, width (pixels) and flip.
 Crops = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]
 
@@ -57,15 +60,23 @@ class Transform:
         return cls(settings.augmentation, settings.data.resolution, mean, sd, settings.blur, settings.seed, arithmetic)
 
     def train(
-        self, images: Tensor, indices: NDArray[np.integer], epoch: int, assignment: Assignment | None = None
+        self,
+        images: Tensor,
+        indices: NDArray[np.integer],
+        epoch: int,
+        assignment: Assignment | None = None,
+        sides: NDArray[np.int64] | None = None,
     ) -> Tensor:
         """Random resized crop and flip, affine warp, HSV jitter, colour operations, erasing, blur, normalisation.
 
-        assignment: the blur of each image [N]; none: all stay sharp. What is erased gets the normalisation mean, not
-        rounded to 8 bits: 0 in the end, and before a blur in linear light the light of that colour. Returns [N, 3,
-        resolution, resolution], in the dtype of `arithmetic`. An image comes out the same whatever batch it is in, on a
-        processor also for any number of threads.
+        sides: height and width [N, 2] of images that do not fill their canvas, see `blurtrain.data.store`; these need
+        `augmentation.scaled`. assignment: the blur of each image [N]; none: all stay sharp. What is erased gets the
+        normalisation mean, not rounded to 8 bits: 0 in the end, and before a blur in linear light the light of that
+        colour. Returns [N, 3, resolution, resolution], in the dtype of `arithmetic`. An image comes out the same
+        whatever batch it is in, on a processor also for any number of threads.
         """
+        if self.augmentation.scaled:
+            return self._scaled(images, indices, epoch, assignment, sides)
         if assignment is not None and assignment.which is not None:
             sharp = replace(self, arithmetic=torch.float32)._gaussian(images, indices, epoch, 0.0, normal=False)
             return self._each_its_own(sharp, indices, epoch, assignment).to(self.arithmetic)
@@ -124,6 +135,41 @@ class Transform:
         # The blur commutes with the normalisation, and after it what is erased is exactly 0 in any arithmetic.
         shown = erase(self.normalise(cropped), erased, torch.zeros((), device=device))
         return gaussian_blur(shown, blur, truncate, compute=self.arithmetic).to(self.arithmetic)
+
+    def _scaled(
+        self,
+        images: Tensor,
+        indices: NDArray[np.integer],
+        epoch: int,
+        assignment: Assignment | None,
+        sides: NDArray[np.int64] | None,
+    ) -> Tensor:
+        """`train` by object and network scales."""
+        a = self.augmentation
+        assert a.scaled
+        crop = ScaledCrop(a.scaled, self.resolution, self.blur, a.interpolation, self.seed)
+        if sides is None:
+            sides = np.tile(np.array(images.shape[2:], np.int64), (len(images), 1))
+        draws = uniform(self.seed, epoch, indices, scaled_crop.DRAWS, first=_BEFORE_SCALED)
+        crops = ScaledCrops.drawn(draws, sides, self.resolution, a.scaled, a.flip)
+        out = torch.empty(len(images), 3, self.resolution, self.resolution, dtype=self.arithmetic, device=images.device)
+
+        def augment(chosen: NDArray[np.int64], transposed: bool) -> None:
+            at = torch.from_numpy(chosen).to(images.device, non_blocking=True)
+            own = None if assignment is None else assignment[chosen]
+            stored = images[at].mT if transposed else images[at]
+            shown = crop(stored, crops.of(chosen), indices[chosen], epoch, own)
+            with any_order():  # each image once
+                out[at] = self.normalise(shown).to(self.arithmetic)
+
+        portrait = sides[:, 0] > sides[:, 1]
+        if images.device.type == "cpu":
+            image_by_image(lambda k: augment(np.array([k]), bool(portrait[k])), len(images))
+        else:
+            for transposed in (False, True):
+                if len(chosen := np.flatnonzero(portrait == transposed)):
+                    augment(chosen, transposed)
+        return out
 
     def _each_its_own(self, sharp: Tensor, indices: NDArray[np.integer], epoch: int, assignment: Assignment) -> Tensor:
         """Images of 0..255, each blurred by the blur it is assigned, and normalised."""

@@ -55,10 +55,10 @@ def conditions(
     } | scaled
 
 
-def about(images: Images) -> dict[str, Any]:
-    """What a reader wants to know of the images."""
+def about(images: Images, outputs: int) -> dict[str, Any]:
+    """What a reader wants to know of the images, and of how many outputs (called classes) one has to be right."""
     objects = None if images.objects is None else np.bincount(images.objects).tolist()
-    return {"classes": len(images.dataset.classes), "largest_class": images.largest_class, "objects": objects}
+    return {"classes": outputs, "largest_class": images.largest_class, "objects": objects}
 
 
 def measured(

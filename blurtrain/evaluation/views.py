@@ -51,7 +51,7 @@ class Scaled:
     looks at the softmax of the average: entropy and cross-entropy are those of the geometric mean, normalised. Top-1
     and top-5 are the same either way.
 
-    transform: at the resolution `protocol.defined_at` (`at`). The image is blurred there, rounded to 8 bits, and each
+    transform: at the resolution `protocol.defined_at` (`blurred_at`). The image is blurred there, rounded to 8 bits, and each
     scale is resized from it, antialiased, by the interpolation of the network's preprocessing, and not rounded again.
     Raises SettingsError, one line, where the network cannot be applied so, or is not for one of the scales.
     """
@@ -59,11 +59,6 @@ class Scaled:
     def __init__(self, network: TrainedNetwork, transform: Transform, protocol: Protocol):
         self.network, self.transform, self.protocol = network, transform, protocol
         check(network, protocol)
-
-    @staticmethod
-    def at(transform: Transform, protocol: Protocol) -> Transform:
-        """`transform` at the size where images are blurred."""
-        return replace(transform, resolution=protocol.defined_at)
 
     @cached_property
     def _dense(self) -> Dense:
@@ -108,6 +103,11 @@ class Scaled:
             crops = [shown[..., t : t + side, l : l + side] for t, l in places(shown.shape, side, self.protocol.crops)]
             logits = torch.stack([network.module(crop.contiguous()) for crop in crops], dim=1)
         return logits if network.outputs is None else logits[..., list(network.outputs)]
+
+
+def blurred_at(transform: Transform, protocol: Protocol | None) -> Transform:
+    """`transform` at the size where images are blurred; none: at the network's own."""
+    return transform if protocol is None else replace(transform, resolution=protocol.defined_at)
 
 
 def scaled(images: Tensor, ratio: float, interpolation: str) -> Tensor:

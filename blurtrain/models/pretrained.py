@@ -27,6 +27,11 @@ def load_pretrained(model: nn.Module, settings: Pretrained) -> list[str]:
     unexpected = [name for name in stored if name not in own]
     different = [name for name in own if name in stored and not _alike(stored[name], own[name])]
     fresh = different if _only_classes_differ(model, stored, different) else []
+    if fresh and settings.head == "kept":
+        raise DataError(
+            f"{settings.file} has {len(stored[fresh[0]])} outputs, but network.pretrained.head=kept is of "
+            f"{len(own[fresh[0]])}: name them all, in their order, by network.pretrained.classes"
+        )
     if not fresh:
         unexpected += [f"{n} as {_form(stored[n])} for {_form(own[n])}" for n in different]
     if missing or unexpected:

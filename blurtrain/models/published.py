@@ -17,6 +17,7 @@ from torch import nn
 from blurtrain.documents import read_yaml
 from blurtrain.errors import DataError, SettingsError, nearest
 from blurtrain.models import build
+from blurtrain.models.outputs import imagenet_names, imagenet_synonyms
 from blurtrain.models.pretrained import load_pretrained
 from blurtrain.models.trained import Preprocessing, TrainedNetwork
 from blurtrain.schema import Section, validate
@@ -80,7 +81,7 @@ def load_network(settings: NetworkFile) -> TrainedNetwork:
     names = _class_names(settings, publisher)
     outputs = settings.outputs or (len(names) if names else 1000)
     if not names and outputs == 1000:
-        names = publisher.names or [name for name, _ in _imagenet()] or None
+        names = publisher.names or list(imagenet_names()) or None
     names = names or [f"class {number}" for number in range(outputs)]
     if len(names) != outputs:
         raise DataError(f"{settings.classes}: names {len(names)} classes, but there are {outputs} outputs")
@@ -88,9 +89,9 @@ def load_network(settings: NetworkFile) -> TrainedNetwork:
     path = Path(settings.weights) if settings.weights else publisher.cached()
     module = build(settings.architecture, outputs, settings.arguments)
     _load(module, path, settings)
-    synonyms = tuple(frozenset({*name.split(", "), word}) for name, word in _imagenet()) if outputs == 1000 else ()
+    synonyms = imagenet_synonyms() if outputs == 1000 else None
     origin = f"{settings.architecture} of {path.name}"
-    return TrainedNetwork(module.eval(), preprocessing, tuple(names), origin, synonyms or None)
+    return TrainedNetwork(module.eval(), preprocessing, tuple(names), origin, synonyms)
 
 
 @dataclass(frozen=True)
@@ -169,17 +170,6 @@ def _cached_of_timm(about: Mapping[str, Any]) -> Path | None:
                 return Path(found)
     url = about.get("url") or ""
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1] if url else None
-
-
-def _imagenet() -> list[tuple[str, str]]:
-    """Name and WordNet id of ImageNet's 1000 classes, in their usual order; empty where timm, which knows, is not
-    installed."""
-    try:
-        from timm.data import ImageNetInfo
-    except ImportError:
-        return []
-    info = ImageNetInfo()
-    return [(info.index_to_description(k), info.index_to_label_name(k)) for k in range(info.num_classes())]
 
 
 def _class_names(settings: NetworkFile, publisher: Publisher) -> list[str] | None:

@@ -1,5 +1,6 @@
 """A run's settings: its sections, how they are composed from files, and which of them make it another run."""
 
+from blurtrain.settings.augmentation import Augmentation, Scaled
 from blurtrain.settings.composition import PRESETS, check_levels, compose, dump, load, load_resolved, model_name
 from blurtrain.settings.identity import identifying, run_id, run_ids, settings_id
 from blurtrain.settings.own import part_names
@@ -8,7 +9,6 @@ from blurtrain.settings.run import Settings
 from blurtrain.settings.sections import (
     ARCHITECTURES,
     DEFAULT_MODEL,
-    Augmentation,
     BlurUnits,
     Checkpoints,
     Data,
@@ -42,6 +42,7 @@ __all__ = [
     "Precision",
     "Pretrained",
     "Protocol",
+    "Scaled",
     "Settings",
     "Validation",
     "check_levels",

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from blurtrain.blur.blurs import AnyBlur, Blur, Gaussian, Sharp
 from blurtrain.errors import nearest
 from blurtrain.parts import FORM, is_part_name
-from blurtrain.schema import Probability, Section, Sigma, added_later, outside_identity
+from blurtrain.schema import Section, Sigma, added_later, outside_identity
 from blurtrain.settings.protocol import Protocol
 
 
@@ -41,6 +41,20 @@ class Pretrained(Section):
     last_layer: Literal["drawn", "zero"] = added_later("drawn")
     """Where the file's last layer is for another number of classes, the new one is drawn as its network's definition
     says, or zero: then the first steps leave the pretrained weights alone (Kolesnikov et al. 2020, "Big Transfer")."""
+    head: Literal["replaced", "kept"] = added_later("replaced")
+    """replaced: one output a class of the dataset, so where the file has another number, its last layer makes room for
+    a new one; kept: all outputs of the file stay, the dataset's classes are found among them, and top-1 is over all."""
+    classes: tuple[str, ...] | None = added_later(None)
+    """What the outputs of a kept head are called, in their order; none: they are ImageNet's 1000, known by name and by
+    WordNet id."""
+
+    @model_validator(mode="after")
+    def _of_a_kept_head(self) -> "Pretrained":
+        if self.head == "kept" and self.last_layer != "drawn":
+            raise ValueError(f"last_layer={self.last_layer} is of a head that is replaced; leave it out with head=kept")
+        if self.classes is not None and (self.head != "kept" or len(self.classes) < 2):
+            raise ValueError("classes goes with head=kept, and names its outputs (two or more)")
+        return self
 
 
 def _plain_argument(name: str, value: Any) -> Any:
@@ -117,64 +131,6 @@ class BlurUnits(Section):
     """Blur light, as optics does, and not sRGB values, as the sources do."""
 
 
-class Augmentation(Section):
-    """The training transform: random resized crop and flip, affine warp, HSV jitter, colour operations, erasing; before
-    the blur."""
-
-    crop_scale: tuple[float, float] = (0.5, 1.0)
-    """Smallest and largest area of the crop, as a share of the image's."""
-    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    """Smallest and largest aspect ratio (width to height) of the crop."""
-    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
-    flip: Probability = 0.5
-    """Probability of a horizontal flip."""
-    colour: Probability = 0.2
-    """Probability of each of the seven colour operations, which come in random order."""
-    jitter: float = Field(0.2, ge=0, le=0.5)
-    """Strength of the brightness, contrast, saturation (factor 1 +/- jitter) and hue (turn +/- jitter) operations."""
-    erasing: Probability = added_later(0.0)
-    """Probability that a rectangle is set to the normalisation mean (0 after normalisation), before the blur."""
-    erasing_area: tuple[float, float] = added_later((0.02, 0.33))
-    """Smallest and largest area of the rectangle, as a share of the network's input."""
-    erasing_ratio: tuple[float, float] = added_later((0.3, 3.3))
-    """Smallest and largest aspect ratio (height to width) of the rectangle."""
-    rotation: float = added_later(0.0, ge=0, le=180)
-    """Largest turn either way, in degrees, about the centre of the crop."""
-    translation: float = added_later(0.0, ge=0, le=1)
-    """Largest shift along each axis, as a share of the network's input."""
-    zoom: float = added_later(0.0, ge=0, le=0.9)
-    """Scale of the crop is 1 +/- zoom, alike along both axes; below 1 it is mirrored around."""
-    hsv_hue: float = added_later(0.0, ge=0, le=0.5)
-    """Largest turn of the hue either way, of a full circle."""
-    hsv_saturation: float = added_later(0.0, ge=0, le=1)
-    """Saturation is multiplied by 1 +/- hsv_saturation, for each image."""
-    hsv_value: float = added_later(0.0, ge=0, le=1)
-    """Value (the largest channel of a pixel) is multiplied by 1 +/- hsv_value, for each image."""
-
-    @property
-    def warps(self) -> bool:
-        """Whether images are rotated, shifted or zoomed."""
-        return self.rotation > 0 or self.translation > 0 or self.zoom > 0
-
-    @property
-    def jitters_hsv(self) -> bool:
-        """Whether hue, saturation or value change."""
-        return self.hsv_hue > 0 or self.hsv_saturation > 0 or self.hsv_value > 0
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "Augmentation":
-        for name, share in (
-            ("crop_scale", True),
-            ("crop_ratio", False),
-            ("erasing_area", True),
-            ("erasing_ratio", False),
-        ):
-            low, high = getattr(self, name)
-            if not 0 < low <= high or (share and high > 1):
-                raise ValueError(f"{name} must be [low, high] with 0 < low <= high{' <= 1' * share}")
-        return self
-
-
 class ParameterGroup(Section):
     """Parameters that are trained in a way of their own."""
 
@@ -207,7 +163,8 @@ class Optimisation(Section):
     """L2 penalty added to the gradient (also in Adam, as in the study)."""
     batch_size: int = Field(256, ge=1)
     """Images a step, over all processes."""
-    epochs: int = Field(100, ge=1)
+    epochs: int = Field(100, ge=0)
+    """0: the pretrained network is taken as it is, and nothing of what is said here applies."""
     warmup_epochs: float = Field(2.0, ge=0)
     """Linear warm-up, stepped per batch; 0: none."""
     warmup_factor: float = Field(0.01, ge=0, le=1)
@@ -240,7 +197,7 @@ class Optimisation(Section):
 
     @model_validator(mode="after")
     def _warm_up_ends(self) -> "Optimisation":
-        if self.warmup_epochs >= self.epochs:
+        if self.epochs and self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs={self.warmup_epochs:g} must be less than epochs={self.epochs}")
         return self
 
@@ -252,7 +209,8 @@ class Optimisation(Section):
         if (steps or self.learning_rate_step_factor != 0.1) and schedule != "step":
             given = "learning_rate_steps" if steps else "learning_rate_step_factor"
             raise ValueError(f"{given} goes with learning_rate_schedule=step, not {schedule}")
-        if schedule == "step" and not (steps and list(steps) == sorted(set(steps)) and steps[-1] < self.epochs):
+        rising = steps and list(steps) == sorted(set(steps)) and (steps[-1] < self.epochs or not self.epochs)
+        if schedule == "step" and not rising:
             raise ValueError(
                 f"learning_rate_schedule=step needs learning_rate_steps, rising and below epochs={self.epochs}, "
                 "e.g. [30, 60]"

@@ -12,6 +12,7 @@ from blurtrain.errors import DataError, RunError, SettingsError, TrainingError
 from blurtrain.evaluation.images import Images
 from blurtrain.models import build, check_input
 from blurtrain.models.dropout import drop_features
+from blurtrain.models.outputs import outputs_of
 from blurtrain.settings import Settings
 from blurtrain.training.batch_norm import freeze_statistics
 from blurtrain.training.parameter_groups import freeze
@@ -25,10 +26,11 @@ def check_settings(settings: Settings, dataset: Dataset) -> None:
     together."""
     resolution, network, o = settings.data.resolution, settings.network, settings.optimisation
     stopping = settings.early_stopping.blurs if settings.early_stopping else ()
-    check_input(network.architecture, len(dataset.classes), resolution, network.arguments)
+    outputs = len(outputs_of(network, dataset.classes).names)
+    check_input(network.architecture, outputs, resolution, network.arguments)
     if o.batch_norm == "frozen" or o.groups or network.dropout:
         with torch.device("meta"):
-            model = build(network.architecture, len(dataset.classes), network.arguments)
+            model = build(network.architecture, outputs, network.arguments)
             model = freeze_statistics(model) if o.batch_norm == "frozen" else model
         freeze(model, o)
         drop_features(model, network.dropout)

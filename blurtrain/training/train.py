@@ -16,6 +16,7 @@ from blurtrain.distributed import Group, SharedFlags, process_group
 from blurtrain.evaluation.first_look import first_look
 from blurtrain.models import build
 from blurtrain.models.dropout import drop_features
+from blurtrain.models.outputs import outputs_of
 from blurtrain.models.pretrained import load_pretrained
 from blurtrain.models.smoothing import Smoothing
 from blurtrain.run import Attempt, Run, as_begun, existing
@@ -98,7 +99,8 @@ def _begin(
 ) -> Training:
     o, n, task = settings.optimisation, settings.network, settings.task
     torch.manual_seed(settings.seed)
-    network = build(n.architecture, task.outputs(len(dataset.classes)), n.arguments, bias=n.bias)
+    outputs = outputs_of(n, dataset.classes)
+    network = build(n.architecture, task.outputs(len(outputs.names)), n.arguments, bias=n.bias)
     if n.pretrained and not state:
         fresh = ", ".join(load_pretrained(network, n.pretrained)) or "none"
         log.info("weights of %s; others, %s: %s", n.pretrained.file, n.pretrained.last_layer, fresh)
@@ -114,7 +116,7 @@ def _begin(
     reading = settings.loader.model_copy(update={"workers": settings.loader.workers or group.cores})
 
     def opened(images: Labelled) -> Loader:
-        return open_loader(reading, images, group.device)
+        return open_loader(reading, images, group.device, outputs.targets)
 
     batches = TrainingBatches(
         opened(dataset),
@@ -159,7 +161,9 @@ def _log_start(training: Training, position: Position) -> None:
             )
         if missing := training.settings.curriculum.shortfall(training.settings.optimisation.epochs):
             log.warning("%s", missing)
-        split, resolution = training.settings.evaluation.split, training.settings.data.resolution
+        evaluation = training.settings.evaluation
+        split, protocol = evaluation.split, evaluation.protocol
+        resolution = protocol.defined_at if protocol else training.settings.data.resolution
         if training.dataset.evaluation_images(split, resolution).pixels == "stored":
             log.warning(
                 "%s: %s images are evaluated as resized twice, which blurs them: dataset %r holds none of them at %d "
@@ -175,7 +179,7 @@ def _look_at_pretrained(training: Training) -> None:
         return
     training.progress.tick(doing="looking at the pretrained weights")
     o = settings.optimisation
-    sharing = (o.batch_norm_images or o.batch_size) if o.batch_norm == "batch" else None
+    sharing = (o.batch_norm_images or o.batch_size) if o.batch_norm == "batch" and o.epochs else None
     look = first_look(settings.network, training.dataset, training.batches.transform, sharing, training.group.device)
     if look:
         attempt.record("pretrained", **asdict(look), warnings=look.warnings())

@@ -75,6 +75,8 @@ CHANGES: list[dict[str, Any]] = [
     {"network": {"pretrained": {"file": "w.pt", "sha256": "a" * 64}}},
     {"network": {"pretrained": {"file": "w.pt", "sha256": "b" * 64}}},
     {"network": {"pretrained": {"file": "w.pt", "sha256": "b" * 64, "last_layer": "zero"}}},
+    {"network": {"pretrained": {"file": "w.pt", "sha256": "b" * 64, "head": "kept"}}},
+    {"network": {"pretrained": {"file": "w.pt", "sha256": "b" * 64, "head": "kept", "classes": ["a", "b"]}}},
     {"network": {"architecture": "resnet-18", "arguments": {"zero_init_residual": True}}},
     {"network": {"architecture": "resnet-18", "arguments": {"zero_init_residual": False}}},
     {"network": {"architecture": "resnet-18", "arguments": {"zero_init_residual": 1}}},

@@ -78,6 +78,7 @@ def test_differences_of_what_some_runs_do_not_have() -> None:
     assert differences([made(), made(network={"pretrained": weights})]) == {
         "network.pretrained.sha256": [None, "a" * 64],
         "network.pretrained.last_layer": [None, "drawn"],
+        "network.pretrained.head": [None, "replaced"],
     }
     mild = {"regime": "mild", "curriculum": {"schedule": "constant", "sigma": 1}}
     other = merge(mild, {"curriculum": {"schedule": "linear", "start": 1}})

@@ -33,7 +33,7 @@ def mistake(path: Path, *overrides: str) -> str:
         ("optimisation.epochs=1.5", "optimisation.epochs: ", "(given: 1.5)"),
         ("optimisation.epochs=", "optimisation.epochs: ", "(given: None)"),
         ("optimisation.epochs=true", "optimisation: epochs=true", "must not be a boolean"),
-        ("optimisation.epochs=0", "optimisation.epochs: ", "greater than or equal to 1 (given: 0)"),
+        ("optimisation.epochs=0", "optimisation.epochs=0 takes a pretrained network", "network.pretrained is missing"),
         ("optimisation.optimiser=adamm", "optimisation.optimiser: ", "'adam' or 'sgd' (given: 'adamm')"),
         ("optimisation=3", "optimisation: ", "(given: 3)"),
         ("network.architecture=resnet18", "network.architecture: did you mean 'resnet-18'?", "timm/NAME"),
