@@ -20,8 +20,8 @@ from blurtrain.evaluation.images import Images
 from blurtrain.evaluation.outcomes import Outcomes
 from blurtrain.evaluation.progress import ticking
 from blurtrain.evaluation.subject import Subject
-from blurtrain.models.outputs import outputs_of
 from blurtrain.evaluation.views import blurred_at
+from blurtrain.models.outputs import outputs_of
 from blurtrain.models.trained import kept_epochs, last_epoch, load_run, preprocessing_of
 from blurtrain.run import Run
 from blurtrain.schema import validate

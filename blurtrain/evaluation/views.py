@@ -8,7 +8,7 @@ from typing import Protocol as Interface
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from blurtrain.blur.blur import Blur
@@ -51,14 +51,14 @@ class Scaled:
     looks at the softmax of the average: entropy and cross-entropy are those of the geometric mean, normalised. Top-1
     and top-5 are the same either way.
 
-    transform: at the resolution `protocol.defined_at` (`blurred_at`). The image is blurred there, rounded to 8 bits, and each
-    scale is resized from it, antialiased, by the interpolation of the network's preprocessing, and not rounded again.
-    Raises SettingsError, one line, where the network cannot be applied so, or is not for one of the scales.
+    transform: at the resolution `protocol.defined_at` (`blurred_at`). The image is blurred there, rounded to 8 bits,
+    and each scale is resized from it, antialiased, by the interpolation of the network's preprocessing, and not rounded
+    again. Raises SettingsError, one line, where the network cannot be applied so, or is not for one of the scales.
     """
 
     def __init__(self, network: TrainedNetwork, transform: Transform, protocol: Protocol):
         self.network, self.transform, self.protocol = network, transform, protocol
-        check(network, protocol)
+        check_protocol(network.module, network.preprocessing.crop, network.origin, protocol)
 
     @cached_property
     def _dense(self) -> Dense:
@@ -100,7 +100,8 @@ class Scaled:
         if self.protocol.crops == "all":
             logits = self._dense.logits(shown)
         else:
-            crops = [shown[..., t : t + side, l : l + side] for t, l in places(shown.shape, side, self.protocol.crops)]
+            corners = places(shown.shape, side, self.protocol.crops)
+            crops = [shown[..., top : top + side, left : left + side] for top, left in corners]
             logits = torch.stack([network.module(crop.contiguous()) for crop in crops], dim=1)
         return logits if network.outputs is None else logits[..., list(network.outputs)]
 
@@ -126,32 +127,31 @@ def places(shape: torch.Size, side: int, crops: str) -> list[tuple[int, int]]:
 
 
 @torch.inference_mode()
-def check(network: TrainedNetwork, protocol: Protocol) -> None:
-    """Raise SettingsError, one line, where `network` cannot be tested by `protocol`."""
-    side, module = network.preprocessing.crop, network.module
+def check_protocol(module: nn.Module, side: int, name: str, protocol: Protocol) -> None:
+    """Raise SettingsError, one line, where `module` (for images of `side` pixels; `name`: what the line calls it)
+    cannot be tested by `protocol`."""
     try:
         protocol.check_crop(side)
     except ValueError as error:
-        raise SettingsError(f"{network.origin}: {error}") from None
+        raise SettingsError(f"{name}: {error}") from None
     if protocol.crops != "all":
         return
-    parts = dense(module, side, network.origin)
-    like = next(module.parameters())
+    parts = dense(module, side, name)
 
     def refusal(scale: int) -> str:
         try:
-            parts.logits(torch.zeros(1, 3, scale, scale).to(like))
+            parts.logits(torch.zeros(1, 3, scale, scale).to(next(module.parameters())))
         except Exception as error:  # each network has its own way to refuse
             return str(error).split("\n")[0].rstrip(". ") or type(error).__name__
         return ""
 
-    # Larger ones than its own every such network takes: it was tried on one.
+    # Those above its own side it takes: `dense` has tried one.
     refused = {scale: said for scale in protocol.scales if scale < side and (said := refusal(scale))}
-    for scale, said in refused.items():
-        fitting = [other for other in protocol.scales if other not in refused] or (
-            f"[{next((s for s in range(scale + 16 - scale % 16, side, 16) if not refusal(s)), side)}]"
-        )
+    if refused:
+        scale, said = next(iter(refused.items()))
+        fitting = [other for other in protocol.scales if other not in refused]
+        least = next((s for s in range(scale + 16 - scale % 16, side, 16) if not refusal(s)), side)
+        cure = f"scales={fitting} would fit" if fitting else f"scales of {least} and more would fit"
         raise SettingsError(
-            f"{network.origin}: evaluation.protocol.scales: {scale} is smaller than the network takes ({said}); "
-            f"{fitting} would fit"
+            f"{name}: evaluation.protocol: scale {scale} is smaller than the network takes ({said}): {cure}"
         )

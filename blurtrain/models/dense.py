@@ -54,7 +54,7 @@ class Dense:
         found = []
         for start in range(0, len(places), at_once):
             some = places[start : start + at_once]
-            windows = torch.stack([maps[..., t : t + height, l : l + width] for t, l in some], dim=1)
+            windows = torch.stack([maps[..., top : top + height, left : left + width] for top, left in some], dim=1)
             logits = self.head(windows.flatten(0, 1))
             found.append(logits.unflatten(0, (len(maps), len(some))))
         return torch.cat(found, dim=1)
@@ -89,7 +89,7 @@ def dense(module: nn.Module, side: int, name: str) -> Dense:
                 found = torch.rand(maps.shape, generator=generator).to(maps)
                 pooled = _close(head(found), head(found.flip(2, 3)))
                 return Dense(features, head, (maps.shape[2], maps.shape[3]), pooled)
-        except Exception:  # noqa: S112  each network has its own way to refuse
+        except Exception:  # each network has its own way to refuse
             continue
     raise SettingsError(
         f"{name}: cannot be applied fully convolutionally, as it is not feature maps and then a head: set "
@@ -141,7 +141,7 @@ def _traced(module: nn.Module, images: Tensor) -> list[tuple[str, int, Tensor]]:
     hooks = [part.register_forward_hook(note(name)) for name, part in module.named_children()]
     try:
         module(images)
-    except Exception:  # noqa: S110  as a head that is not for images of this size does; the maps are there by then
+    except Exception:  # as a head that is not for images of this size does; the maps are there by then
         pass
     finally:
         for hook in hooks:
