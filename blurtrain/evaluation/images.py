@@ -32,10 +32,16 @@ class Images:
     def of(cls, dataset: Dataset, evaluation: Evaluation, resolution: int) -> "Images":
         """Those that `evaluation` is of, at `resolution`, or at the size where its protocol blurs them.
 
-        Raises DataError where there is none, or not as many of each class as the protocol takes.
+        Raises DataError where there is none, not as many of each class as the protocol takes, or where images keep
+        their aspect and no protocol says what is cropped from them.
         """
         protocol = evaluation.protocol
         source = dataset.evaluation_images(evaluation.split, protocol.defined_at if protocol else resolution)
+        if not source.store.squared and protocol is None:
+            raise DataError(
+                f"dataset {dataset.name!r} keeps the aspect of its images: set evaluation.protocol, which says what is "
+                "cropped from them, or prepare it with --aspect square"
+            )
         few = protocol.images_per_class if protocol else None
         subset = _of_each_class(dataset, source, evaluation.split, few) if few else None
         n = measured(len(source.indices) if subset is None else len(subset), evaluation)

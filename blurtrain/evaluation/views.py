@@ -66,21 +66,23 @@ class Scaled:
 
     def of(self, batch: Batch) -> Shown:
         """See `Views`. Images of one shape go together."""
-        groups = [(rows, self._resized(batch.images, rows)) for rows in [np.arange(len(batch.indices))]]
+        groups = [(rows, self._resized(some)) for rows, some in _of_one_shape(batch)]
 
         def shown(blur: Blur) -> Tensor:
-            out: Tensor | None = None
-            for rows, images in groups:
-                found = self._averaged(self._eight_bit(images, blur, batch.indices[rows]))
-                out = found.new_empty(len(batch.indices), found.shape[1]) if out is None else out
-                out[torch.from_numpy(rows).to(out.device)] = found
-            assert out is not None
-            return out
+            found = [self._averaged(self._eight_bit(some, blur, batch.indices[rows])) for rows, some in groups]
+            if len(found) == 1:
+                return found[0]
+            place = torch.from_numpy(np.argsort(np.concatenate([rows for rows, _ in groups])))
+            return torch.cat(found)[place.to(found[0].device)]
 
         return shown
 
-    def _resized(self, images: Tensor, rows: NDArray[np.int64]) -> Tensor:
-        return self.transform.resized(images[torch.from_numpy(rows).to(images.device)])
+    def _resized(self, images: Tensor) -> Tensor:
+        """Images [n, 3, H, W] at the size where they are blurred, as 8-bit values in float32."""
+        if images.shape[-1] == images.shape[-2]:
+            return self.transform.resized(images)
+        ratio = self.protocol.defined_at / min(images.shape[-2:])
+        return scaled(images.float(), ratio, "bilinear").clamp_(0, 255).round_()
 
     def _eight_bit(self, images: Tensor, blur: Blur, indices: NDArray[np.int64]) -> Tensor:
         units = self.transform.blur
@@ -104,6 +106,20 @@ class Scaled:
             crops = [shown[..., top : top + side, left : left + side] for top, left in corners]
             logits = torch.stack([network.module(crop.contiguous()) for crop in crops], dim=1)
         return logits if network.outputs is None else logits[..., list(network.outputs)]
+
+
+def _of_one_shape(batch: Batch) -> list[tuple[NDArray[np.int64], Tensor]]:
+    """The images of a batch as they are seen, those of one shape together [n, 3, H, W], and their places in it."""
+    if batch.sides is None:
+        return [(np.arange(len(batch.indices)), batch.images)]
+    shapes, which = np.unique(batch.sides, axis=0, return_inverse=True)
+    groups = []
+    for shape, (height, width) in enumerate(shapes.tolist()):
+        rows = np.flatnonzero(which.reshape(-1) == shape)
+        lying = batch.images[torch.from_numpy(rows).to(batch.images.device)]
+        seen = lying[..., :height, :width] if height <= width else lying[..., :width, :height].transpose(-1, -2)
+        groups.append((rows, seen))
+    return groups
 
 
 def blurred_at(transform: Transform, protocol: Protocol | None) -> Transform:

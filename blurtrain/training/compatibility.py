@@ -40,6 +40,11 @@ def check_settings(settings: Settings, dataset: Dataset) -> None:
             f"dataset {dataset.name!r} is stored at {dataset.manifest['stored_size']} px, less than data.resolution="
             f"{resolution}: prepare it with --resolution {resolution}, or set data.resolution"
         )
+    if not dataset.squared and settings.augmentation.scaled is None:
+        raise DataError(
+            f"dataset {dataset.name!r} keeps the aspect of its images: train on it with augmentation.scaled, or "
+            "prepare it with --aspect square"
+        )
     protocol = settings.evaluation.protocol
     for blur in (*settings.curriculum.used(), *settings.validation.blurs, *stopping):
         blur.check(resolution)
