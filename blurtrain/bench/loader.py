@@ -175,7 +175,7 @@ def _read(loader: Loader, order: NDArray[np.int64], batch: int) -> None:
 
 
 def _ours(loader: Loader, order: NDArray[np.int64], batch: int, transform: Transform, sigma: float) -> None:
-    for images, _, indices in loader.epoch(order, batch):
+    for images, _, indices, _ in loader.epoch(order, batch):
         transform.train(images, indices, 0, Assignment.gaussian(np.full(len(indices), sigma)))
 
 

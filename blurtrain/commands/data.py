@@ -41,9 +41,14 @@ def _prepare(options: argparse.Namespace) -> int:
         manifest = dataset.manifest
         counts = ", ".join(f"{n} {split}" for split, n in manifest["counts"].items())
         print(
-            f"{dataset.folder}: {len(dataset.classes)} classes, {counts}, {manifest['stored_size']} px"
+            f"{dataset.folder}: {len(dataset.classes)} classes, {counts}, {_size(manifest)}"
             f"{'' if fresh else ' (already prepared)'}"
         )
+        if manifest.get("cropped"):
+            print(
+                f"  {manifest['cropped']} images are longer than {manifest['longest']:g}:1, and were cropped to it",
+                file=sys.stderr,
+            )
         for path, reason in manifest["unreadable"].items():
             print(f"  left out {path}: {reason}", file=sys.stderr)
     return 0
@@ -68,15 +73,26 @@ def _list(options: argparse.Namespace) -> int:
         raise DataError(f"{options.data}: no such folder; --data names the folder of prepared datasets")
     keys = ("name", "data_id", "counts", "stored_size", "store")
     rows = [
-        {k: d.manifest[k] for k in keys} | {"test_store": d.manifest.get("test_store"), "classes": len(d.classes)}
+        {k: d.manifest[k] for k in keys}
+        | {"test_store": d.manifest.get("test_store"), "classes": len(d.classes), "aspect": _aspect(d.manifest)}
         for d in datasets(options.data)
     ]
     if options.json:
         print(json.dumps(rows, indent=1))
     for row in [] if options.json else rows:
         counts = ", ".join(f"{n} {split}" for split, n in row["counts"].items())
-        print(f"{row['name']:20} {row['classes']:5} classes  {row['stored_size']:4} px  {counts}  ({row['data_id']})")
+        print(
+            f"{row['name']:20} {row['classes']:5} classes  {row['stored_size']:4} px {row['aspect']}  {counts}  ({row['data_id']})"
+        )
     return 0
+
+
+def _aspect(manifest: dict[str, Any]) -> str:
+    return manifest.get("aspect", "square")
+
+
+def _size(manifest: dict[str, Any]) -> str:
+    return f"{manifest['stored_size']} px" + " smaller side, aspect kept" * (_aspect(manifest) == "kept")
 
 
 # --- options --------------------------------------------------------------------------------------------------------
@@ -117,6 +133,11 @@ def add(commands: Any) -> None:
         "--resolution", type=int, help="of the network's input, in pixels (224): val and test images are stored at it"
     )
     p.add_argument("--stored", type=int, help="side of the images that crops are taken from (8/7 of the resolution)")
+    p.add_argument(
+        "--aspect", choices=["square", "kept"], help="resize images to squares (default), or by their smaller side"
+    )
+    p.add_argument("--longest", type=float, metavar="A", help="of --aspect kept: crop images longer than A:1 to it (2)")
+    p.add_argument("--tested", type=int, help="of --aspect kept: smaller side of val and test images (the resolution)")
     p.add_argument(
         "--encoding", choices=["raw", "jpg"], help="raw: fastest to read (default); jpg: in an eighth of the room"
     )

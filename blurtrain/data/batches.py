@@ -10,9 +10,14 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    images: Tensor  # uint8 [N, 3, S, S], on the device
-    labels: Tensor  # int64 [N], on the device
-    indices: NDArray[np.int64]  # [N], of the images in the pixel store
+    images: Tensor
+    """uint8 [N, 3, H, W], on the device: canvases of the pixel store, which squared images fill."""
+    labels: Tensor
+    """int64 [N], on the device."""
+    indices: NDArray[np.int64]
+    """[N], of the images in the pixel store."""
+    sides: NDArray[np.int64] | None = None
+    """[N, 2], true height and width of each image, see `PixelStore.sides`; None where the images are squared."""
 
 
 def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
@@ -21,16 +26,16 @@ def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]
     To a GPU a batch is copied while the one before it is being worked on.
     """
     if device.type != "cuda":
-        for images, labels, indices in batches:
-            yield Batch(images.clone(), labels, indices)
+        for batch in batches:
+            yield batch._replace(images=batch.images.clone())
         return
     stream = torch.cuda.Stream(device)
     ahead: tuple[Batch, torch.cuda.Event] | None = None
-    for images, labels, indices in batches:
+    for batch in batches:
         with torch.cuda.stream(stream):
             # Only from pinned memory does a copy not wait; torch keeps that memory until the copy is done.
-            copies = [tensor.pin_memory().to(device, non_blocking=True) for tensor in (images, labels)]
-            following = Batch(copies[0], copies[1], indices), stream.record_event()
+            copies = [tensor.pin_memory().to(device, non_blocking=True) for tensor in batch[:2]]
+            following = batch._replace(images=copies[0], labels=copies[1]), stream.record_event()
         if ahead:
             yield _arrived(*ahead)
         ahead = following

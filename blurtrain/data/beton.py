@@ -6,6 +6,7 @@ writes with one worker. Its own writer is not used: it hangs for ever where one 
 on the disk a second time, and cannot be had everywhere.
 """
 
+import math
 from pathlib import Path
 from typing import Literal, Self
 
@@ -23,22 +24,23 @@ SAMPLE = np.dtype([("image", IMAGE), ("index", "<i8")], align=True)
 EXTENT = np.dtype([("sample", "<u8"), ("pointer", "<u8"), ("bytes", "<u8")])
 
 SAMPLES_START = HEADER.itemsize + FIELDS.nbytes
+LARGEST_SIDE = 65_500  # pixels, of a JPEG file; FFCV's format has 35 more
 _LEAST_PAGE = 2**23  # bytes, FFCV's default
 _JPEG_HEADERS = 2**16
 
 
 class BetonWriter:
-    """Writes square images of `size` pixels a side, of which there are at most `capacity`, one after the other.
+    """Writes images of one shape, `canvas` (height, width), of which there are at most `capacity`, one after the other.
 
     As a context; the file is whole when that ends without an exception. Raises OSError where it cannot be written.
     """
 
-    def __init__(self, path: Path, capacity: int, size: int, encoding: Encoding):
+    def __init__(self, path: Path, capacity: int, canvas: tuple[int, int], encoding: Encoding):
         self._file = path.open("wb")
+        self._canvas, self._mode, raw = canvas, MODES[encoding], 3 * math.prod(canvas)
         # Noise at the best quality becomes a JPEG file that is larger than its raw pixels, but not twice as large.
-        largest = size * size * 3 if encoding == "raw" else 2 * size * size * 3 + _JPEG_HEADERS
+        largest = raw if encoding == "raw" else 2 * raw + _JPEG_HEADERS
         self._page = max(_LEAST_PAGE, 1 << (largest - 1).bit_length())
-        self._size, self._mode = size, MODES[encoding]
         self._end = _multiple(SAMPLES_START + capacity * SAMPLE.itemsize, self._page)
         self._extents: list[tuple[int, int]] = []
 
@@ -66,7 +68,7 @@ class BetonWriter:
         samples, extents = np.zeros(n, SAMPLE), np.zeros(n, EXTENT)
         samples["index"] = extents["sample"] = np.arange(n)
         images = samples["image"]
-        images["mode"], images["width"], images["height"] = self._mode, self._size, self._size
+        images["mode"], (images["height"], images["width"]) = self._mode, self._canvas
         images["pointer"] = extents["pointer"] = pointers
         extents["bytes"] = lengths
         tables = _multiple(self._end, self._page)

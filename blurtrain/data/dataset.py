@@ -8,6 +8,7 @@ A dataset has two stores. The training store holds all images of the tree, a lit
 crops are taken from them; so views with other labels and splits find the same one. The test store, always raw, holds
 the val and test images of the view at the resolution itself: resized again, from the training store, they are blurred
 by that. All images would take 77 % more disk (of raw pixels), so views that hold out others have other test stores.
+Where images keep their aspect, both sizes are of the smaller side.
 """
 
 import hashlib
@@ -69,6 +70,16 @@ class Dataset:
         return self.manifest["data_id"]
 
     @property
+    def squared(self) -> bool:
+        """Whether all stored images are squares; else they keep their aspect."""
+        return self.store.squared
+
+    @property
+    def tested(self) -> int:
+        """Smaller side of the images in the test store, in pixels."""
+        return self.manifest.get("tested", self.manifest["resolution"])
+
+    @property
     def classes(self) -> list[str]:
         return self.manifest["classes"]
 
@@ -124,17 +135,17 @@ class Dataset:
         """Which entries of the view are of val or test."""
         return self.view["split"] != SPLITS.index("train")
 
-    def evaluation_images(self, split: str, resolution: int) -> EvaluationImages:
-        """What to evaluate on at `resolution`: images of the test store where they are of that side, else (also to
-        evaluate on the training split) those of the training store.
+    def evaluation_images(self, split: str, side: int) -> EvaluationImages:
+        """What to evaluate on at a (smaller) `side`: images of the test store where they are of that side, else (also
+        to evaluate on the training split) those of the training store.
 
         Raises DataError if the dataset has none of the split, or if its test store is damaged.
         """
         indices, labels = self.split(split)
         store = self.test_store
-        if split == "train" or store is None or self.manifest["resolution"] != resolution:
+        if split == "train" or store is None or self.tested != side:
             return EvaluationImages(self.store, indices, labels, "stored")
-        if (len(store), store.size) != (np.count_nonzero(self.held_out), resolution):
+        if (len(store), store.size) != (np.count_nonzero(self.held_out), side):
             raise DataError(f"{store.folder}: does not hold the test images of {self.folder}; prepare it again")
         places = np.cumsum(self.held_out) - 1
         return EvaluationImages(store, places[self.view["split"] == SPLITS.index(split)], labels, "source")

@@ -3,7 +3,7 @@
 Every loader yields `Batch`es of one pixel store through `epoch(order, batch_size)`. Nothing random happens here.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -147,11 +147,16 @@ def _check_decoder(loader: Loader, store: PixelStore) -> None:
             )
 
 
+def _sides(store: PixelStore) -> Callable[[NDArray[np.int64]], NDArray[np.int64] | None]:
+    """What gives `Batch.sides` of these images; raises DataError where the store does not have them."""
+    return (lambda _: None) if store.squared else store.sides.__getitem__
+
+
 class ResidentLoader:
     """The whole pixel store in the device's memory, decoded once, and read without FFCV."""
 
     def __init__(self, images: Labelled, device: torch.device):
-        self.store = images.store
+        self.store, self._sides = images.store, _sides(images.store)
         self.pixels = torch.from_numpy(self.store.read(np.arange(len(self.store)))).to(device)
         self.labels = torch.from_numpy(images.labels_by_index()).to(device)
 
@@ -161,7 +166,8 @@ class ResidentLoader:
             indices = order[start : start + batch_size]
             at = torch.from_numpy(indices).to(self.pixels.device, non_blocking=True)
             # Channels stay last in memory, as every loader has them. Faster than self.pixels[at], fivefold on a CPU.
-            yield Batch(self.pixels.index_select(0, at).permute(0, 3, 1, 2), self.labels[at], indices)
+            pixels = self.pixels.index_select(0, at).permute(0, 3, 1, 2)
+            yield Batch(pixels, self.labels[at], indices, self._sides(indices))
 
 
 class StreamingLoader:
@@ -169,6 +175,7 @@ class StreamingLoader:
 
     def __init__(self, images: Labelled, device: torch.device, reader: Reader):
         self.store, self.device, self.reader = images.store, device, reader
+        self._sides = _sides(self.store)
         self.labels = torch.from_numpy(images.labels_by_index())
 
     def epoch(self, order: NDArray[np.int64], batch_size: int) -> Generator[Batch]:
@@ -177,7 +184,7 @@ class StreamingLoader:
             parts = (order[start : start + batch_size] for start in range(0, len(order), batch_size))
             yield from on_device(
                 (
-                    Batch(pixels.permute(0, 3, 1, 2), self.labels[indices], indices)
+                    Batch(pixels.permute(0, 3, 1, 2), self.labels[indices], indices, self._sides(indices))
                     for pixels, indices in zip(batches, parts, strict=True)
                 ),
                 self.device,

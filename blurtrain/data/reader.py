@@ -13,7 +13,7 @@ from blurtrain.errors import DataError
 
 class Reader(Protocol):
     def batches(self, order: NDArray[np.int64], batch_size: int) -> Generator[Tensor]:
-        """Pixels uint8 [N, S, S, 3] of the images of `order`, `batch_size` at a time; the last may be smaller.
+        """Canvases uint8 [N, H, W, 3] of the images of `order`, `batch_size` at a time; the last may be smaller.
 
         They lie in memory that is used again: each batch is valid until the next one is asked for. Raises DataError
         where what reads ahead has died, or brings nothing for too long.

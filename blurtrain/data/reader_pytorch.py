@@ -43,7 +43,7 @@ class PyTorchReader:
             return
         count = min(self.workers, len(parts))
         slots = min(_AHEAD * count + 1, len(parts))  # one more, for the batch that is being used
-        ring = _shared_memory((slots, len(parts[0]), self.store.size, self.store.size, 3))
+        ring = _shared_memory((slots, len(parts[0]), *self.store.canvas, 3))
         workers = _Workers(_Reading(self.store, ring, parts), count, poll=min(1.0, self.stalled_seconds))
         try:
             for k, part in enumerate(parts):

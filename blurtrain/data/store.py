@@ -1,7 +1,12 @@
-"""The pixel store: every image of a dataset once, squared, as raw 8-bit RGB or as JPEG, in FFCV's file format.
+"""The pixel store: every image of a dataset once, as raw 8-bit RGB or as JPEG, in FFCV's file format.
 
     <root>/.stores/<id>/pixels.beton    fields: image, index
-    <root>/.stores/<id>/images.csv      path, sha256 of the source file, crc32 of the stored pixels (decoded)
+    <root>/.stores/<id>/images.csv      path, sha256 of the source file, crc32 of the stored pixels (decoded);
+                                        where aspect is kept also height, width, and whether it was cropped (0 or 1)
+
+Images are squared, or keep their aspect. Then each lies in the top left corner of a canvas, of one shape for all and
+wider than high: portrait images lie there transposed. What is around them repeats their edge, and is no part of them:
+checksums are of the image alone, as it is seen.
 
 The pixels can be read without FFCV as well (`PixelStore.read`), and are the same.
 """
@@ -25,8 +30,14 @@ from blurtrain.errors import DataError
 
 
 def checksum(pixels: NDArray[np.uint8]) -> str:
-    """CRC-32 of an image's pixels [S, S, 3], as images.csv has it."""
+    """CRC-32 of an image's pixels [height, width, 3], as images.csv has it."""
     return f"{zlib.crc32(pixels.tobytes()):08x}"
+
+
+def as_seen(canvas: NDArray[np.uint8], sides: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """The image [height, width, 3] of these `sides` (height, width) that lies in a `canvas` [H, W, 3]; a view of it."""
+    height, width = sides
+    return canvas[:height, :width] if height <= width else canvas[:width, :height].transpose(1, 0, 2)
 
 
 @dataclass(frozen=True)
@@ -41,7 +52,7 @@ class PixelStore:
 
     @cached_property
     def rows(self) -> list[dict[str, str]]:
-        """What images.csv says of each image: path, sha256, crc32."""
+        """What images.csv says of each image: path, sha256, crc32; where aspect is kept also height, width, cropped."""
         return list(self._rows())
 
     def _rows(self) -> Iterator[dict[str, str]]:
@@ -73,8 +84,36 @@ class PixelStore:
 
     @property
     def size(self) -> int:
-        """Side of the stored images in pixels."""
-        return int(self._tables[0]["image"]["width"][0])
+        """Smaller side of the stored images in pixels."""
+        return self.canvas[0]
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """Height and width, in pixels, of what is stored of each image: (size, size) for squared images, else wider."""
+        _, width, height, _ = self._tables[0]["image"][0].tolist()
+        return height, width
+
+    @property
+    def squared(self) -> bool:
+        """Whether all images are squares, which fill their canvas."""
+        return self.canvas[0] == self.canvas[1]
+
+    @cached_property
+    def sides(self) -> NDArray[np.int64]:
+        """True height and width of each image as it is seen, [n, 2]; where it is higher than wide, it lies transposed.
+
+        Raises DataError where images.csv does not say so, or says what cannot be.
+        """
+        if self.squared:
+            return np.full((len(self), 2), self.size)
+        try:
+            sides = np.array([(int(row["height"]), int(row["width"])) for row in self._rows()], np.int64).reshape(-1, 2)
+        except (KeyError, TypeError, ValueError):
+            sides = np.zeros((0, 2), np.int64)
+        small, large = np.sort(sides).T
+        if len(sides) != len(self) or (small != self.size).any() or (large > self.canvas[1]).any():
+            raise DataError(f"{self.folder}/images.csv: does not give the sides of each image; prepare it again")
+        return sides
 
     @property
     def encoding(self) -> Encoding:
@@ -89,8 +128,8 @@ class PixelStore:
         return len(self._tables[0])
 
     def read(self, indices: NDArray[np.integer], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        """Pixels [len(indices), size, size, 3], read without FFCV, and into `out` (contiguous) where that is given."""
-        pixels = np.empty((len(indices), self.size, self.size, 3), np.uint8) if out is None else out
+        """Canvases [len(indices), *canvas, 3], read without FFCV, and into `out` (contiguous) where that is given."""
+        pixels = np.empty((len(indices), *self.canvas, 3), np.uint8) if out is None else out
         extents, raw = self.extents, self.encoding == "raw"
         with self.beton.open("rb", buffering=0) as file:
             for index, row in zip(indices, pixels, strict=True):
@@ -105,14 +144,14 @@ class PixelStore:
 
     def _decoded(self, content: bytes, index: int) -> NDArray[np.uint8]:
         try:
-            return jpeg.decode(content).reshape(self.size, self.size, 3)
+            return jpeg.decode(content).reshape(*self.canvas, 3)
         except Exception as error:  # Pillow raises OSError, SyntaxError, ... for damaged files
             raise DataError(f"{self.beton}: image {index} is damaged: {error}; prepare the dataset again") from None
 
     def check(self, batches: Iterable[NDArray[np.uint8]] | None = None) -> None:
         """Compare every stored pixel with the checksums taken when the store was prepared; raises DataError.
 
-        `batches`: all images in order of their index, [n, size, size, 3] at a time, as another reader brings them.
+        `batches`: all canvases in order of their index, [n, *canvas, 3] at a time, as another reader brings them.
         """
         if len(self.rows) != len(self):
             raise DataError(f"{self.folder}: images.csv lists {len(self.rows)} images, the store holds {len(self)}")
@@ -120,21 +159,22 @@ class PixelStore:
             batches = (self.read(np.array([index])) for index in range(len(self)))
         images = (image for batch in batches for image in batch)
         shown = tqdm(self.rows, desc="checking pixels", unit="img", disable=None)
-        for index, (row, image) in enumerate(zip(shown, images, strict=True)):
-            if checksum(image) != row["crc32"]:
+        for index, (row, image, sides) in enumerate(zip(shown, images, self.sides, strict=True)):
+            if checksum(as_seen(image, sides)) != row["crc32"]:
                 raise DataError(f"{self.beton}: pixels of image {index} ({row['path']}) are damaged; prepare again")
 
     def same_pixels(self, images: NDArray[np.uint8]) -> bool:
-        """Whether the first images of the store, [n, size, size, 3] as some reader brings them, are as prepared."""
+        """Whether the first images of the store, as canvases [n, *canvas, 3] of some reader, are as prepared."""
         rows = list(islice(self._rows(), len(images)))
-        return [checksum(image) for image in images] == [row["crc32"] for row in rows]
+        seen = map(as_seen, images, self.sides)
+        return [checksum(image) for image in seen] == [row["crc32"] for row in rows]
 
 
 def _consistent(samples: NDArray[np.void], extents: NDArray[np.void], end: int) -> bool:
     images, places = samples["image"], np.arange(len(samples))
     mode, width, height, _ = images[0].tolist()
     one_kind = all((images[key] == images[key][0]).all() for key in ("mode", "width", "height"))
-    known = mode in MODES.values() and width == height > 0
+    known = mode in MODES.values() and width >= height > 0
     paired = (samples["index"] == places).all() and (extents["sample"] == places).all()
     inside = (extents["pointer"] <= end).all() and (extents["bytes"] <= end - extents["pointer"]).all()
     whole = mode == MODES["jpg"] or (extents["bytes"] == width * height * 3).all()

@@ -1,5 +1,6 @@
 """What the outputs of a network are called, and which of them are meant by the classes of a dataset."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,29 +38,34 @@ def outputs_of(network: Network, classes: Sequence[str]) -> Outputs:
         names, synonyms = imagenet_names(), imagenet_synonyms()
         if not names:
             raise SettingsError(
-                "network.pretrained.head=kept: timm, which knows the classes of ImageNet, is not installed: pip install "
-                "timm, or name the outputs by network.pretrained.classes"
+                "network.pretrained.head=kept: timm, which knows the classes of ImageNet, is not installed: "
+                "pip install timm, or name the outputs by network.pretrained.classes"
             )
     found = places_of(classes, names, synonyms, "network.pretrained.head=kept: the network")
     return Outputs(names, synonyms, np.array(found, np.int64))
 
 
 def places_of(classes: Sequence[str], names: Sequence[str], synonyms: Synonyms | None, whose: str) -> tuple[int, ...]:
-    """Where each of `classes` stands among `names`, found by name or synonym, however it is spelled.
+    """Where each of `classes` stands among `names`, found by name or else by synonym, however it is spelled.
 
-    Raises DataError, in the name of `whose`, where one is not among them, or two are the same one.
+    Raises DataError, in the name of `whose`, where one is not among them, or several are (ImageNet has a crane that
+    flies, and one that lifts), or two are the same one.
     """
-    places = dict[str, int]()
+    by_name, by_synonym = defaultdict[str, list[int]](list), defaultdict[str, list[int]](list)
     for place, name in enumerate(names):
-        for known in (name, *(synonyms[place] if synonyms else ())):
-            places.setdefault(_plain(known), place)
-    if lacking := [name for name in classes if _plain(name) not in places]:
+        by_name[_plain(name)].append(place)
+        for known in {_plain(synonym) for synonym in synonyms[place]} if synonyms else ():
+            by_synonym[known].append(place)
+    places = {name: by_name.get(_plain(name)) or by_synonym.get(_plain(name), []) for name in classes}
+    if lacking := [name for name, found in places.items() if not found]:
         raise DataError(
             f"{whose} has no class {lacking[0]!r}"
             + (f" (nor {len(lacking) - 1} others of {len(classes)})" if len(lacking) > 1 else "")
             + f"; {nearest(lacking[0], names[:20])}: name the folders as its classes, or by WordNet id"
         )
-    found = tuple(places[_plain(name)] for name in classes)
+    if vague := next((name for name, found in places.items() if len(found) > 1), None):
+        raise DataError(f"{whose} has {len(places[vague])} classes {vague!r}: name the folder by its WordNet id")
+    found = tuple(places[name][0] for name in classes)
     if twice := next((k for k, place in enumerate(found) if place in found[:k]), None):
         raise DataError(
             f"{whose} has one class for {classes[found.index(found[twice])]!r} and {classes[twice]!r}: "
@@ -83,11 +89,14 @@ def imagenet_synonyms() -> Synonyms | None:
 
 
 def _imagenet() -> list[tuple[str, str]]:
-    try:
-        from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision, which timm imports)
+    from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision, which timm imports)
 
+    # isort: split
+    try:
         # isort: split
         from timm.data import ImageNetInfo
+
+        from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision, which timm imports)
     except ImportError:
         return []
     info = ImageNetInfo()

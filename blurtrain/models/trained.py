@@ -138,11 +138,16 @@ def load_run(run: Run, settings: Settings, dataset: Dataset, epoch: int | None =
 
 def trained(model: nn.Module, settings: Settings, dataset: Dataset, origin: str) -> TrainedNetwork:
     """`model`, as it stands, as the network of a run with these settings on this dataset."""
+    outputs = outputs_of(settings.network, dataset.classes)
+    preprocessing = preprocessing_of(settings, dataset)
+    return TrainedNetwork(model.eval(), preprocessing, outputs.names, f"run {origin}", outputs.synonyms)
+
+
+def preprocessing_of(settings: Settings, dataset: Dataset) -> Preprocessing:
+    """How the network of a run with these settings on this dataset is shown images."""
     side = settings.data.resolution
     mean, sd = settings.data.mean or dataset.manifest["mean"], settings.data.sd or dataset.manifest["sd"]
-    outputs = outputs_of(settings.network, dataset.classes)
-    preprocessing = Preprocessing(side, side, tuple(mean), tuple(sd))
-    return TrainedNetwork(model.eval(), preprocessing, outputs.names, f"run {origin}", outputs.synonyms)
+    return Preprocessing(side, side, tuple(mean), tuple(sd))
 
 
 def last_epoch(run: Run, settings: Settings) -> int:

@@ -4,6 +4,7 @@ from blurtrain.settings.augmentation import Augmentation, Scaled
 from blurtrain.settings.composition import PRESETS, check_levels, compose, dump, load, load_resolved, model_name
 from blurtrain.settings.identity import identifying, run_id, run_ids, settings_id
 from blurtrain.settings.own import part_names
+from blurtrain.settings.protocol import Protocol
 from blurtrain.settings.run import Settings
 from blurtrain.settings.sections import (
     ARCHITECTURES,
@@ -40,6 +41,7 @@ __all__ = [
     "ParameterGroup",
     "Precision",
     "Pretrained",
+    "Protocol",
     "Scaled",
     "Settings",
     "Validation",

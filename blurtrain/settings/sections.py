@@ -10,6 +10,7 @@ from blurtrain.blur.blurs import AnyBlur, Blur, Gaussian, Sharp
 from blurtrain.errors import nearest
 from blurtrain.parts import FORM, is_part_name
 from blurtrain.schema import Section, Sigma, added_later, outside_identity
+from blurtrain.settings.protocol import Protocol
 
 
 class Data(Section):
@@ -244,6 +245,9 @@ class Evaluation(Section):
     batch_size: int = Field(256, ge=1)
     drop_last: bool = False
     """Leave the last, partial batch out, as the study did by accident; n is then the number of images measured."""
+    protocol: Protocol | None = None
+    """Scales and crops at which the images are shown; none: the whole image (of a published network, its central crop)
+    at the network's own size."""
 
     def levels(self, reference_resolution: int) -> tuple[Blur, ...]:
         """All levels: those given by sigma, in pixels at `reference_resolution`, then the others."""

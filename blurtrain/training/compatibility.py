@@ -10,6 +10,7 @@ from blurtrain.data.loader import training_order
 from blurtrain.distributed import Group
 from blurtrain.errors import DataError, RunError, SettingsError, TrainingError
 from blurtrain.evaluation.images import Images
+from blurtrain.evaluation.views import check_protocol
 from blurtrain.models import build, check_input
 from blurtrain.models.dropout import drop_features
 from blurtrain.models.outputs import outputs_of
@@ -39,8 +40,20 @@ def check_settings(settings: Settings, dataset: Dataset) -> None:
             f"dataset {dataset.name!r} is stored at {dataset.manifest['stored_size']} px, less than data.resolution="
             f"{resolution}: prepare it with --resolution {resolution}, or set data.resolution"
         )
-    for blur in (*settings.curriculum.used(), *settings.levels, *settings.validation.blurs, *stopping):
+    if not dataset.squared and settings.augmentation.scaled is None:
+        raise DataError(
+            f"dataset {dataset.name!r} keeps the aspect of its images: train on it with augmentation.scaled, or "
+            "prepare it with --aspect square"
+        )
+    protocol = settings.evaluation.protocol
+    for blur in (*settings.curriculum.used(), *settings.validation.blurs, *stopping):
         blur.check(resolution)
+    for blur in settings.levels:
+        blur.check(protocol.defined_at if protocol else resolution)
+    if protocol:
+        with torch.random.fork_rng(devices=[]):
+            model = build(network.architecture, outputs, network.arguments).eval()
+        check_protocol(model, resolution, network.architecture, protocol)
     Images.of(dataset, settings.evaluation, resolution)
     training_order(dataset.split("train")[0], settings.seed, 0, o.batch_size)  # one whole batch
     if settings.early_stopping or settings.validation.every_epochs:

@@ -161,7 +161,9 @@ def _log_start(training: Training, position: Position) -> None:
             )
         if missing := training.settings.curriculum.shortfall(training.settings.optimisation.epochs):
             log.warning("%s", missing)
-        split, resolution = training.settings.evaluation.split, training.settings.data.resolution
+        evaluation = training.settings.evaluation
+        split, protocol = evaluation.split, evaluation.protocol
+        resolution = protocol.defined_at if protocol else training.settings.data.resolution
         if training.dataset.evaluation_images(split, resolution).pixels == "stored":
             log.warning(
                 "%s: %s images are evaluated as resized twice, which blurs them: dataset %r holds none of them at %d "

@@ -106,7 +106,7 @@ def test_the_file_is_the_one_that_ffcv_writes(encoding: Encoding, tmp_path: Path
     contents = [rng.integers(0, 256, (size, size, 3), dtype=np.uint8).tobytes() for _ in range(40)]
     if encoding == "jpg":
         contents = [jpeg.encode(np.frombuffer(c, np.uint8).reshape(size, size, 3), 95) for c in contents]
-    with beton.BetonWriter(tmp_path / "ours", len(contents), size, encoding) as file:
+    with beton.BetonWriter(tmp_path / "ours", len(contents), (size, size), encoding) as file:
         for content in contents:
             file.append(content)
 

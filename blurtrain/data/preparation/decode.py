@@ -1,9 +1,10 @@
-"""One image file as square 8-bit RGB pixels, or a reason why not."""
+"""One image file as 8-bit RGB pixels, squared or at its own aspect, or a reason why not."""
 
 import hashlib
 import io
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +13,41 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from blurtrain.errors import DataError
 
 
-def decode(content: bytes, size: int) -> NDArray[np.uint8]:
-    """Decode (see `opened`) and resize to size x size (aspect not kept, antialiased bilinear).
+class Decoded(NamedTuple):
+    """What has been read of one image file."""
 
-    Returns uint8 [size, size, 3]. Raises DataError with the reason for anything that cannot be decoded to its last
-    pixel.
+    sha256: str
+    """Of the file; "" where it cannot be read."""
+    pixels: NDArray[np.uint8] | None
+    """[height, width, 3]; None where it cannot be decoded."""
+    cropped: bool = False
+    """Whether its ends were cut off, as it was too long."""
+    reason: str = ""
+    """What was wrong."""
+
+
+def decode(content: bytes, size: int, longest: int | None = None) -> NDArray[np.uint8]:
+    """Decode (see `opened`) and resize to size x size, or to a smaller side of `size`; antialiased bilinear.
+
+    longest: of the longer side, pixels; its aspect is kept, rounded to the nearest pixel, and what is longer is cropped
+    centrally before it is resized. None: squared. Returns uint8 [height, width, 3]. Raises DataError with the reason
+    for anything that cannot be decoded to its last pixel.
     """
-    return np.asarray(opened(content).resize((size, size), Image.Resampling.BILINEAR))
+    return _resized(opened(content), size, longest)[0]
+
+
+def _resized(image: Image.Image, size: int, longest: int | None) -> tuple[NDArray[np.uint8], bool]:
+    """See `decode`; also whether the image was cropped."""
+    if longest is None:
+        return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)), False
+    small, large = min(image.size), max(image.size)
+    longer = (2 * size * large + small) // (2 * small)
+    cropped = longer > longest
+    kept = min(large, small * longest / size) if cropped else large  # of the source's longer side
+    sides = (size, min(longer, longest)), ((0, small), ((large - kept) / 2, (large + kept) / 2))
+    (height, width), (rows, columns) = sides if image.width >= image.height else (part[::-1] for part in sides)
+    box = (columns[0], rows[0], columns[1], rows[1])
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box)), cropped
 
 
 def opened(content: bytes) -> Image.Image:
@@ -52,14 +81,14 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.round(pixels / 257).astype(np.uint8))
 
 
-def read(path: Path, size: int) -> tuple[str, NDArray[np.uint8] | None, str]:
-    """SHA-256 of the file, its pixels (see `decode`) or None, and what was wrong ("" if nothing). Never raises."""
+def read(path: Path, size: int, longest: int | None = None) -> Decoded:
+    """An image file, decoded as by `decode`. Never raises."""
     try:
         content = path.read_bytes()
     except OSError as error:
-        return "", None, error.strerror or str(error)
+        return Decoded("", None, reason=error.strerror or str(error))
     digest = hashlib.sha256(content).hexdigest()
     try:
-        return digest, decode(content, size), ""
+        return Decoded(digest, *_resized(opened(content), size, longest))
     except DataError as error:
-        return digest, None, str(error)
+        return Decoded(digest, None, reason=str(error))

@@ -17,7 +17,7 @@ from blurtrain.data.preparation import tree
 from blurtrain.data.preparation.recipe import Recipe
 from blurtrain.data.preparation.standins import KINDS, draw
 from blurtrain.data.preparation.writer import write_store
-from blurtrain.data.store import PixelStore
+from blurtrain.data.store import PixelStore, as_seen
 from blurtrain.errors import DataError
 from blurtrain.files import publish, read_json
 from blurtrain.schema import NAME
@@ -34,6 +34,8 @@ def prepare(root: Path, name: str, recipe: Recipe, images_root: Path = Path()) -
     images = tree.scan(source, None if recipe.label == "leaf" else recipe.label)
     # What recipes did not have from the beginning is left out at its default, so that older datasets stay as they are.
     later = {"encoding", "quality"} if recipe.encoding == "raw" else set()
+    if recipe.aspect == "square":
+        later = {*later, "aspect", "longest", "tested"}
     if recipe.train_images is None:
         later = {*later, "train_images"}
     request = {
@@ -60,7 +62,7 @@ def prepare(root: Path, name: str, recipe: Recipe, images_root: Path = Path()) -
     tree.check_trained(images)
     # All images of the tree go into the store, so that views with other labels find the same one.
     every = [i.path for i in tree.scan(source)]
-    store, unreadable = write_store(root, source, every, recipe.size, recipe.jpeg_quality)
+    store, unreadable = write_store(root, source, every, recipe.size, recipe.jpeg_quality, recipe.longest_aspect)
     if unreadable and not recipe.skip_unreadable:
         shown = "; ".join(f"{path}: {reason}" for path, reason in list(unreadable.items())[:3])
         raise DataError(
@@ -91,6 +93,7 @@ def prepare(root: Path, name: str, recipe: Recipe, images_root: Path = Path()) -
         "test_store": test,
         "stored_size": store.size,
         "resolution": recipe.resolution,
+        **({} if recipe.aspect == "square" else _of_aspect(recipe, store, view["index"])),
         "classes": classes,
         "counts": _ordered(Counter(i.split for i in images)),
         "mean": mean,
@@ -108,15 +111,24 @@ def prepare(root: Path, name: str, recipe: Recipe, images_root: Path = Path()) -
     return Dataset(dataset.folder), True
 
 
+def _of_aspect(recipe: Recipe, store: PixelStore, indices: NDArray[np.int64]) -> dict[str, Any]:
+    """What the manifest of images that keep their aspect says besides; `cropped`: how many are not whole."""
+    cropped = sum(store.rows[k]["cropped"] == "1" for k in indices)
+    return {"aspect": recipe.aspect, "longest": recipe.longest_aspect, "tested": recipe.tested_size, "cropped": cropped}
+
+
 def _write_test_store(
     dataset: Dataset, source: Path, recipe: Recipe, store: PixelStore, indices: NDArray[np.int64]
 ) -> str | None:
-    """The id of the store that has these images of the training `store` at the resolution; None for no images."""
+    """The id of the store that has these images of the training `store` as they are tested; None for no images."""
     if not len(indices):
         return None
     rows = [store.rows[k] for k in indices]
     # They are decoded once more. That costs their share of the time, and keeps a store one size and one list of images.
-    test, unreadable = write_store(dataset.folder.parent, source, [row["path"] for row in rows], recipe.resolution)
+    paths = [row["path"] for row in rows]
+    test, unreadable = write_store(
+        dataset.folder.parent, source, paths, recipe.tested_size, longest_aspect=recipe.longest_aspect
+    )
     if unreadable or not same_sources(test, rows):
         raise DataError(
             f"{source}: images have changed since they were stored for training; remove {dataset.folder}, if it is "
@@ -150,18 +162,17 @@ def _fingerprint(source: Path, images: Iterable[tree.Image]) -> str:
 
 
 def _statistics(store: PixelStore, indices: NDArray[np.int64]) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation per channel over all pixels of these images, in 0..1."""
-    count, total, squares = 0, np.zeros(3), np.zeros(3)
+    """Mean and standard deviation per channel over all pixels of these images, in 0..1; not of what is around them."""
+    # By histogram: exact integers, and no copy of the pixels as floats.
+    histogram, levels = np.zeros((3, 256)), np.arange(256.0)
     for part in np.array_split(indices, max(1, len(indices) // 256)):
-        # By histogram: exact integers, and no copy of the pixels as floats.
-        pixels = store.read(part).reshape(-1, 3)
-        for channel in range(3):
-            histogram = np.bincount(pixels[:, channel], minlength=256)
-            total[channel] += histogram @ np.arange(256.0)
-            squares[channel] += histogram @ np.arange(256.0) ** 2
-        count += len(pixels)
-    mean = total / count
-    return (mean / 255).tolist(), (np.sqrt(np.maximum(squares / count - mean**2, 1e-12)) / 255).tolist()
+        for canvas, sides in zip(store.read(part), store.sides[part], strict=True):
+            pixels = as_seen(canvas, sides).reshape(-1, 3)
+            histogram += [np.bincount(pixels[:, channel], minlength=256) for channel in range(3)]
+    count = histogram[0].sum()
+    mean = histogram @ levels / count
+    variance = histogram @ levels**2 / count - mean**2
+    return (mean / 255).tolist(), (np.sqrt(np.maximum(variance, 1e-12)) / 255).tolist()
 
 
 def _ordered(counts: Counter[str]) -> dict[str, int]:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from blurtrain.data.beton import Encoding
+from blurtrain.data.beton import LARGEST_SIDE, Encoding
 from blurtrain.data.jpeg import BEST_QUALITY
 
 
@@ -39,6 +39,14 @@ class Recipe(BaseModel):
     """Side of the network's input that the pixels are meant for. Images of val and test are kept at it, too."""
     stored: int | None = Field(None, ge=8)
     """Side of the images in the training store; by default 8/7 of the resolution, as the study's 256 for 224."""
+    aspect: Literal["square", "kept"] = "square"
+    """square: all images are resized to squares. kept: their smaller side is `stored` (in the test store `tested`), the
+    longer one in proportion."""
+    longest: float | None = Field(None, ge=1, le=16)
+    """Of aspect=kept: largest aspect, longer to smaller side, by default 2; longer images are cropped centrally to it.
+    All images take as much room as the longest would."""
+    tested: int | None = Field(None, ge=8)
+    """Of aspect=kept: smaller side of the images of val and test; by default the resolution, as in square stores."""
     encoding: Encoding = "raw"
     """Of the training store. raw: fastest to read; jpg: other pixels, in about an eighth of the space."""
     quality: int | None = Field(None, ge=1, le=BEST_QUALITY)
@@ -51,9 +59,34 @@ class Recipe(BaseModel):
         return self.stored or round(self.resolution * 8 / 7)
 
     @property
+    def tested_size(self) -> int:
+        """Smaller side of the images in the test store."""
+        return self.tested or self.resolution
+
+    @property
+    def longest_aspect(self) -> float | None:
+        """Largest aspect of what is stored; none: squares."""
+        return None if self.aspect == "square" else self.longest or 2.0
+
+    @property
     def jpeg_quality(self) -> int | None:
         """None: raw pixels."""
         return None if self.encoding == "raw" else self.quality or 90
+
+    @model_validator(mode="after")
+    def _of_kept_aspect(self) -> "Recipe":
+        if self.aspect == "square" and self.longest is not None:
+            raise ValueError(f"longest={self.longest:g} goes with aspect=kept: squares have no longer side")
+        if self.aspect == "square" and self.tested not in (None, self.resolution):
+            raise ValueError(
+                f"tested={self.tested} goes with aspect=kept: square images are tested at the resolution, "
+                f"{self.resolution}"
+            )
+        if self.aspect == "kept" and max(self.size, self.tested_size) * (self.longest or 2) > LARGEST_SIDE:
+            raise ValueError(
+                f"stored and tested times longest={self.longest or 2:g} must be at most {LARGEST_SIDE} pixels"
+            )
+        return self
 
     @model_validator(mode="after")
     def _quality_of_jpg(self) -> "Recipe":

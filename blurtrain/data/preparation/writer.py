@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import math
 import multiprocessing
 import os
 import shutil
@@ -12,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -21,37 +22,77 @@ from blurtrain.data import jpeg
 from blurtrain.data.beton import BetonWriter, Encoding
 from blurtrain.data.preparation.decode import read
 from blurtrain.data.preparation.pool import without_script
-from blurtrain.data.store import PixelStore, checksum
+from blurtrain.data.store import PixelStore, as_seen, checksum
 from blurtrain.errors import DataError
 
-FORMAT = "raw RGB, squared, bilinear antialiased, 1"  # part of the id: another way to prepare pixels is another store
+# Part of the id: another way to prepare pixels is another store.
+FORMAT = "raw RGB, squared, bilinear antialiased, 1"
+KEPT_FORMAT = "raw RGB, aspect kept, longer side at most {} px, bilinear antialiased, 1"
+COLUMNS = ("path", "sha256", "crc32")
+KEPT_COLUMNS = (*COLUMNS, "height", "width", "cropped")
 _STALLED_SECONDS = 120
 
 
+class Form(NamedTuple):
+    """How images are stored."""
+
+    size: int
+    longest: int | None
+    """Of the longer side, where aspect is kept; none: squared."""
+    jpeg_quality: int | None
+    """None: raw pixels."""
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        return self.size, self.longest or self.size
+
+    @property
+    def name(self) -> str:
+        """Part of the store's id."""
+        pixels = FORMAT if self.longest is None else KEPT_FORMAT.format(self.longest)
+        return pixels if self.jpeg_quality is None else f"{pixels}; JPEG 4:4:4 of quality {self.jpeg_quality}"
+
+
+class Encoded(NamedTuple):
+    """An image that is to be stored."""
+
+    row: tuple[str | int, ...]
+    """What images.csv says of it, behind its path."""
+    content: bytes
+    reason: str = ""
+    """What was wrong with it."""
+
+
 def write_store(
-    root: Path, source: Path, paths: list[str], size: int, jpeg_quality: int | None = None
+    root: Path,
+    source: Path,
+    paths: list[str],
+    size: int,
+    jpeg_quality: int | None = None,
+    longest_aspect: float | None = None,
 ) -> tuple[PixelStore, dict[str, str]]:
     """Decode `source`/path for all paths into a store below `root`, unless that store is there already.
 
-    Pixels are stored raw, or with `jpeg_quality` (1..95) as JPEG. Returns the store, and the images that could not be
-    decoded, with the reasons. The store's id is a hash of the paths, the source bytes of the readable ones, the size
-    and the quality: not of times or encoded bytes.
+    Images are squared to `size`, or keep their aspect up to `longest_aspect`, with a smaller side of `size`. Pixels are
+    stored raw, or with `jpeg_quality` (1..95) as JPEG. Returns the store, and the images that could not be decoded,
+    with the reasons. The store's id is a hash of the paths, the source bytes of the readable ones, the size, the longest
+    side and the quality: not of times or encoded bytes.
     """
+    form = Form(size, None if longest_aspect is None else round(size * longest_aspect), jpeg_quality)
     stores = root / ".stores"
     stores.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=stores, prefix=".writing-") as temporary:
         building = PixelStore(Path(temporary) / "store")
         building.folder.mkdir()
-        rows, unreadable = _write(building, source, paths, size, jpeg_quality)
+        rows, unreadable = _write(building, source, paths, form)
         if not rows:
             path, reason = next(iter(unreadable.items()))
             raise DataError(f"{source}: none of {len(paths)} images can be decoded; the first, {path}: {reason}")
-        form = FORMAT if jpeg_quality is None else f"{FORMAT}; JPEG 4:4:4 of quality {jpeg_quality}"
-        key = hashlib.sha256(json.dumps([form, size, [r[:2] for r in rows]]).encode()).hexdigest()[:16]
+        key = hashlib.sha256(json.dumps([form.name, size, [r[:2] for r in rows]]).encode()).hexdigest()[:16]
         store = PixelStore(stores / key)
         if not store.folder.exists():
             with (building.folder / "images.csv").open("w", newline="") as file:
-                csv.writer(file).writerows([("path", "sha256", "crc32"), *rows])
+                csv.writer(file).writerows([COLUMNS if form.longest is None else KEPT_COLUMNS, *rows])
             _check(building)
             try:
                 building.folder.rename(store.folder)  # whole or not at all; a second writer of it loses nothing
@@ -81,27 +122,27 @@ def _ffcv_reader(store: PixelStore) -> Any:
 
 
 def _write(
-    store: PixelStore, source: Path, paths: list[str], size: int, jpeg_quality: int | None
-) -> tuple[list[tuple[str, str, str]], dict[str, str]]:
+    store: PixelStore, source: Path, paths: list[str], form: Form
+) -> tuple[list[tuple[str | int, ...]], dict[str, str]]:
     """Write the images that can be decoded, in the order of their paths.
 
     Returns a row for images.csv of each, and the reasons for the others.
     """
-    rows: list[tuple[str, str, str]] = []
+    rows: list[tuple[str | int, ...]] = []
     unreadable: dict[str, str] = {}
     written = 0
-    encoding: Encoding = "raw" if jpeg_quality is None else "jpg"
+    encoding: Encoding = "raw" if form.jpeg_quality is None else "jpg"
     try:
         if encoding == "raw":
-            _check_space(store.folder, len(paths) * size * size * 3, len(paths))
-        with BetonWriter(store.beton, len(paths), size, encoding) as beton:
-            encoded = _encoded(source, paths, size, jpeg_quality)
-            for done, (path, (digest, content, crc32, reason)) in enumerate(zip(paths, encoded, strict=True), 1):
+            _check_space(store.folder, len(paths) * math.prod(form.canvas) * 3, len(paths))
+        with BetonWriter(store.beton, len(paths), form.canvas, encoding) as beton:
+            encoded = _encoded(source, paths, form)
+            for done, (path, (row, content, reason)) in enumerate(zip(paths, encoded, strict=True), 1):
                 if reason:
                     unreadable[path] = reason
                     continue
                 beton.append(content)
-                rows.append((path, digest, crc32))
+                rows.append((path, *row))
                 written += len(content)
                 if encoding == "jpg" and len(rows) >= 64 and not len(rows) & (len(rows) - 1):  # at 64, 128, 256, ...
                     _check_space(store.folder, 1.1 * written / len(rows) * (len(paths) - done), len(paths))
@@ -116,13 +157,11 @@ def _check_space(folder: Path, need: float, images: int) -> None:
         raise DataError(f"{where}: needs {need / 1e9:.1f} GB more room to prepare {images} images")
 
 
-def _encoded(
-    source: Path, paths: list[str], size: int, jpeg_quality: int | None
-) -> Iterator[tuple[str, bytes, str, str]]:
+def _encoded(source: Path, paths: list[str], form: Form) -> Iterator[Encoded]:
     workers = len(os.sched_getaffinity(0))
     done = 0
     with ProcessPoolExecutor(workers, multiprocessing.get_context("forkserver")) as pool:
-        encode = partial(_encode, size=size, jpeg_quality=jpeg_quality)
+        encode = partial(_encode, form=form)
         with without_script():
             work = pool.map(encode, [source / p for p in paths], chunksize=16)
         try:
@@ -134,12 +173,16 @@ def _encoded(
             raise DataError(f"{source}: a decoder crashed (out of memory?) on one of {suspects}") from None
 
 
-def _encode(path: Path, size: int, jpeg_quality: int | None) -> tuple[str, bytes, str, str]:
-    """SHA-256 of the file, what to store, the checksum of the pixels in that, and what was wrong ("" if nothing)."""
-    digest, pixels, reason = read(path, size)
+def _encode(path: Path, form: Form) -> Encoded:
+    """An image as it is stored: in the top left corner of its canvas, which a squared one fills."""
+    digest, pixels, cropped, reason = read(path, form.size, form.longest)
     if pixels is None:
-        return digest, b"", "", reason
-    if jpeg_quality is None:
-        return digest, pixels.tobytes(), checksum(pixels), ""
-    content = jpeg.encode(pixels, jpeg_quality)
-    return digest, content, checksum(jpeg.decode(content)), ""
+        return Encoded((), b"", reason)
+    height, width, _ = pixels.shape
+    lying = pixels if height <= width else pixels.transpose(1, 0, 2)
+    # Filled up with its own edge, which JPEG's blocks of 8 x 8 pixels then carry on instead of mixing it with black.
+    canvas = np.pad(lying, ((0, 0), (0, form.canvas[1] - lying.shape[1]), (0, 0)), "edge")
+    content = canvas.tobytes() if form.jpeg_quality is None else jpeg.encode(canvas, form.jpeg_quality)
+    stored = canvas if form.jpeg_quality is None else jpeg.decode(content)
+    row = (digest, checksum(as_seen(stored, np.array([height, width]))))
+    return Encoded(row if form.longest is None else (*row, height, width, int(cropped)), content)
