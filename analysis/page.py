@@ -66,9 +66,7 @@ def report(runs: str | Path, out: str | Path) -> Path:
     return out / "index.html"
 
 
-def page(
-    shown: Sequence[Panel], collected: Collected, pictures: dict[str, str], laid_out: Sequence[Table] = ()
-) -> str:
+def page(shown: Sequence[Panel], collected: Collected, pictures: dict[str, str], laid_out: Sequence[Table] = ()) -> str:
     """`index.html` as text: `shown` are the panels of what was `collected`, `pictures` maps `accuracy` and `ratio` to
     URLs of images, `laid_out` are the tables by their specs."""
     frame, missing = collected.frame, collected.missing

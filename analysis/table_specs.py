@@ -80,18 +80,20 @@ class TableSpec(_Strict):
     def published_value(self, row: Line, column: Line) -> float | None:
         """The published number of a cell; None where there is none. Raises SettingsError where rows or columns of the
         published table are named that it does not have."""
-        if self.published is None or row.published is None or column.published is None:
+        if self.published is None or not isinstance(row.published, dict) or not isinstance(column.published, str):
             return None
-        table = published(self.published.table)
+        table = published(self.published.table).astype(str)
+        if unknown := [name for name in (*row.published, column.published) if name not in table.columns]:
+            raise SettingsError(
+                f"published table {self.published.table}: has no column {unknown[0]!r}; "
+                + nearest(unknown[0], table.columns)
+            )
         chosen = table
-        for name, value in dict(row.published).items():
-            if name not in table.columns:
-                raise SettingsError(f"published table {self.published.table}: {nearest(name, table.columns)}")
-            chosen = chosen[chosen[name].astype(str) == str(value)]
-        if len(chosen) != 1 or column.published not in table.columns:
-            what = f"row {row.published}" if len(chosen) != 1 else f"column {column.published!r}"
-            raise SettingsError(f"published table {self.published.table}: has no one {what}")
-        return float(chosen[column.published].iloc[0])
+        for name, value in row.published.items():
+            chosen = chosen[chosen[name] == str(value)]
+        if len(chosen) != 1:
+            raise SettingsError(f"published table {self.published.table}: {len(chosen)} rows are {row.published}")
+        return float(chosen[column.published].tolist()[0])
 
     @model_validator(mode="after")
     def _selects(self) -> "TableSpec":

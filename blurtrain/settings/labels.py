@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from blurtrain.blur.curriculum import Curriculum
-from blurtrain.documents import shown
+from blurtrain.documents import read_yaml, shown
 from blurtrain.settings import PRESETS, Settings, compose, identifying, model_name
 
 __all__ = ["NAMES", "differences", "model_label", "regime_label", "shown"]
@@ -38,9 +38,9 @@ def regime_label(settings: Settings) -> str:
 
 @functools.cache
 def _curricula() -> dict[str, Curriculum]:
-    return {
-        name: compose({"dataset": "any", "regime": name}, name).curriculum for name in _names("regimes")
-    }  # fmt: skip
+    """Of the presets by themselves: with all else at its default, not each of them is a whole run."""
+    documents = {name: read_yaml(PRESETS / "regimes" / f"{name}.yaml") for name in _names("regimes")}
+    return {name: Curriculum.model_validate(document["curriculum"]) for name, document in documents.items()}
 
 
 @functools.cache
