@@ -241,20 +241,23 @@ class Transform:
         in them."""
         return self.augmentation.colour > 0 or self.augmentation.jitters_hsv or self.blur.linear_light
 
-    def resized(self, images: Tensor) -> Tensor:
+    def resized(self, images: Tensor, sides: NDArray[np.int64] | None = None) -> Tensor:
         """The whole image at the network's resolution, as 8-bit values in float32: the start of every evaluation.
 
-        Images that have it already, as those of a test store do, keep their pixels, whatever the device.
+        Images that have it already, as those of a test store do, keep their pixels, whatever the device. Those that are
+        not square (`sides`, as in `train`) are squeezed.
         """
-        if images.shape[-1] == self.resolution:
+        if images.shape[-1] == images.shape[-2] == self.resolution:
             return images.to(torch.float32, memory_format=torch.contiguous_format)
-        zero = torch.zeros(1, dtype=torch.long)  # one geometry, the same for all images
-        whole = zero + images.shape[-1]
-        return (
-            resized_crop_blur(images, zero, zero, whole, whole, self.resolution, interpolation="bilinear")
-            .clamp_(0, 255)
-            .round_()
-        )
+        lying = np.array([images.shape[2:]]) if sides is None else np.sort(sides, axis=1)
+        height, width = torch.from_numpy(lying.T.astype(np.int64))
+        zero = torch.zeros_like(height)  # one geometry, where it is the same for all images
+        shown = resized_crop_blur(images, zero, zero, height, width, self.resolution, interpolation="bilinear")
+        shown = shown.clamp_(0, 255).round_()
+        if sides is None:
+            return shown
+        upright = torch.from_numpy(sides[:, 0] > sides[:, 1]).to(shown.device, non_blocking=True)
+        return torch.where(upright[:, None, None, None], shown.mT, shown)
 
     def blurred(self, images: Tensor, blur: Blur, indices: NDArray[np.integer]) -> Tensor:
         """Images in 0..255 at the resolution, as `resized` gives them, blurred for evaluation and normalised."""

@@ -127,10 +127,15 @@ def first_look(
     outputs = outputs_of(settings, dataset.classes)
     targets = torch.from_numpy(labels if outputs.targets is None else outputs.targets[labels])
     pixels = torch.from_numpy(dataset.store.read(indices)).permute(0, 3, 1, 2)
+    sides = None if dataset.squared else dataset.store.sides[indices]
     with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
         torch.manual_seed(transform.seed)
         network = build(settings.architecture, len(outputs.names), settings.arguments).to(device).eval()
-        images = [transform.normalise(transform.resized(p.to(device))).cpu() for p in pixels.split(AT_A_TIME)]
+        images = []
+        for start in range(0, len(pixels), AT_A_TIME):
+            part = slice(start, start + AT_A_TIME)
+            resized = transform.resized(pixels[part].to(device), None if sides is None else sides[part])
+            images.append(transform.normalise(resized).cpu())
         drawn, _ = _through(network, images, device)
         kept = not load_pretrained(network, settings.pretrained)
         loaded, logits = _through(network, images, device)

@@ -38,9 +38,14 @@ def regime_label(settings: Settings) -> str:
 
 @functools.cache
 def _curricula() -> dict[str, Curriculum]:
-    """Of the presets by themselves: with all else at its default, not each of them is a whole run."""
-    documents = {name: read_yaml(PRESETS / "regimes" / f"{name}.yaml") for name in _names("regimes")}
-    return {name: Curriculum.model_validate(document["curriculum"]) for name, document in documents.items()}
+    # Their curricula alone: what else a preset sets may want more of the run.
+    presets = {name: read_yaml(PRESETS / "regimes" / f"{name}.yaml").get("curriculum") for name in _names("regimes")}
+    nameless = {"dataset": "any", "regime": "any"}
+    return {
+        name: compose({**nameless, "curriculum": curriculum}, name).curriculum
+        for name, curriculum in presets.items()
+        if curriculum is not None
+    }
 
 
 @functools.cache

@@ -131,6 +131,16 @@ def moments(images: Tensor) -> float:
     return total
 
 
+def test_a_whole_image_is_squeezed_where_a_square_is_wanted() -> None:
+    """As in the look at pretrained weights, and in validation."""
+    canvas, images = canvases()
+    squeezed = transform().resized(canvas, SIDES)
+    for image, given in zip(images, squeezed, strict=True):
+        whole = torch.from_numpy(image)[None]
+        exact = interpolate(whole, (SIZE, SIZE), mode="bilinear", antialias=True).clamp(0, 255)
+        assert (exact[0] - given).abs().max() < 0.51
+
+
 def test_what_does_not_fit_is_said() -> None:
     with pytest.raises(SettingsError, match="zoom-2 depends on the whole image"):
         transform().train(canvases()[0], np.arange(len(SIDES)), 0, assignment("zoom-2"), SIDES)
