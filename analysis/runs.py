@@ -4,7 +4,7 @@ import contextlib
 import math
 import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ class Collected:
     """Ids of the runs that are not done, by name."""
     odd: list[str]
     """What a reader should know of the files, in plain words."""
-    settings: dict[str, Settings]
+    settings: dict[str, Settings] = field(default_factory=dict)
     """Of all runs, by id."""
 
 
