@@ -2,11 +2,10 @@
 
 from blurtrain.settings.composition import PRESETS, check_levels, compose, dump, load, load_resolved, model_name
 from blurtrain.settings.identity import identifying, run_id, run_ids, settings_id
+from blurtrain.settings.network import ARCHITECTURES, DEFAULT_MODEL, Network, Pretrained
 from blurtrain.settings.own import part_names
 from blurtrain.settings.run import Settings
 from blurtrain.settings.sections import (
-    ARCHITECTURES,
-    DEFAULT_MODEL,
     Augmentation,
     BlurUnits,
     Checkpoints,
@@ -15,11 +14,9 @@ from blurtrain.settings.sections import (
     Evaluation,
     Loader,
     Logging,
-    Network,
     Optimisation,
     ParameterGroup,
     Precision,
-    Pretrained,
     Validation,
 )
 

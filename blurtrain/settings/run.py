@@ -6,8 +6,8 @@ from blurtrain.blur.blurs import Blur
 from blurtrain.blur.curricula import AnyCurriculum, Constant
 from blurtrain.errors import nearest
 from blurtrain.schema import Name, Section, added_later, outside_identity
+from blurtrain.settings.network import DEFAULT_MODEL, Network
 from blurtrain.settings.sections import (
-    DEFAULT_MODEL,
     Augmentation,
     BlurUnits,
     Checkpoints,
@@ -16,7 +16,6 @@ from blurtrain.settings.sections import (
     Evaluation,
     Loader,
     Logging,
-    Network,
     Optimisation,
     Precision,
     Validation,
