@@ -53,7 +53,13 @@ class Transform:
 
     @classmethod
     def of(cls, settings: Settings, dataset: Dataset) -> "Transform":
-        """The transform of a run, with normalisation as set, or as measured on the training split."""
+        """The transform of a run, with normalisation as set, or as measured on the training split.
+
+        Of a run with published weights: settings as `blurtrain.models.normalisation.as_published` gives them.
+        """
+        pretrained = settings.network.pretrained
+        if pretrained and pretrained.published and not (settings.data.mean and settings.data.sd):
+            raise RuntimeError("data.mean and data.sd of published weights are those of their record: see as_published")
         mean, sd = settings.data.mean or dataset.manifest["mean"], settings.data.sd or dataset.manifest["sd"]
         # Others have no such arithmetic here: float16 and float64 networks are shown what float32 ones are.
         arithmetic = torch.bfloat16 if settings.precision.arithmetic == "bfloat16" else torch.float32
