@@ -112,9 +112,9 @@ def _merged_with_bases(path: Path, above: tuple[Path, ...] = ()) -> list[dict[st
         raise SettingsError(f"{path}: extends: must name another grid file, or several, which do not extend this one")
     found = []
     for below in (b for base in bases for b in _merged_with_bases(path.parent / base, (*above, path))):
-        rules = [part.get("where") for part in (below, document)]
-        both = {"where": rules[0] + rules[1]} if all(isinstance(r, list) for r in rules) else {}
-        found.append(merge(below, document | both))
+        first, then = below.get("where"), document.get("where")
+        rules = {"where": first + then} if isinstance(first, list) and isinstance(then, list) else {}
+        found.append(merge(below, document | rules))
     return found
 
 
