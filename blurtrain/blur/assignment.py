@@ -74,7 +74,7 @@ class Assignment:
 
         from blurtrain.device import any_order
 
-        places = np.unique(self.which)
+        places = np.unique(self.which) if len(self) > 1 else self.which
         if len(places) == 1:
             return self.blurs[places[0]].blurred(images, np.asarray(indices), **draws)
         out = torch.empty_like(images)

@@ -12,7 +12,7 @@ from torch.nn import functional
 from blurtrain.blur.arithmetic import in_float32, in_own_arithmetic
 from blurtrain.blur.cores import image_by_image
 from blurtrain.blur.kernels import stack
-from blurtrain.blur.point_spread import MAX_SIDE
+from blurtrain.blur.point_spread import check_kernel
 from blurtrain.blur.product import CACHED, check_images, result_dtype, rounded, workspace
 from blurtrain.blur.taps import MOST_PASSES, available, gather, reflected, taps_of
 
@@ -38,7 +38,7 @@ def convolve(
     kernels = given.to(images.device, work, non_blocking=True)
     if kernels.ndim == 3 and len(kernels) != len(images):
         raise ValueError(f"{len(images)} images but {len(kernels)} kernels")
-    _check(tuple(kernels.shape), bool(torch.isfinite(given).all()))  # where given: a GPU need not be waited for
+    check_kernel(tuple(kernels.shape), bool(torch.isfinite(given).all()))  # where given: a GPU need not be waited for
     if method == "taps" or (method == "auto" and _takes_taps(images) and not given.requires_grad):
         exact = given.double().numpy(force=True)
         each = list(exact) if exact.ndim == 3 else [exact] * len(images)
@@ -76,20 +76,9 @@ def convolve_each(images: Tensor, kernels: Sequence[NDArray[np.float64]]) -> Ten
         raise ValueError(f"{len(images)} images but {len(kernels)} kernels")
     if images.device.type != "cpu" or images.requires_grad:
         return convolve(images, stack(kernels), dtype=images.dtype) if len(kernels) else images
-    for kernel in kernels:
-        _check(kernel.shape, bool(np.isfinite(kernel).all()))
     out = torch.empty_like(images, memory_format=torch.contiguous_format)
     image_by_image(lambda k: _one(images[k], kernels[k], out[k]), len(images))
     return out
-
-
-def _check(shape: tuple[int, ...], finite: bool) -> None:
-    if len(shape) not in (2, 3) or any(k % 2 == 0 for k in shape[-2:]):
-        raise ValueError(f"kernel must be [k, k] or [N, k, k] with k odd, not {list(shape)}")
-    if max(shape[-2:]) > MAX_SIDE:
-        raise ValueError(f"kernel of {max(shape[-2:])} pixels a side: at most {MAX_SIDE} are supported")
-    if not finite:
-        raise ValueError("kernel has values that are not finite")
 
 
 def _takes_taps(images: Tensor) -> bool:
@@ -100,8 +89,10 @@ def _one(image: Tensor, kernel: NDArray[np.floating], out: Tensor, method: str =
     """`convolve` for one image [C, H, W] on a processor, into `out` of any dtype."""
     if _takes_taps(image):
         taps = taps_of(kernel)
-        if (method == "taps" or taps.passes <= MOST_PASSES) and (blurred := gather(image.float(), taps)) is not None:
-            out.copy_(rounded(blurred, out.dtype))
+        blurred = out if out.dtype == torch.float32 and out.is_contiguous() else torch.empty(image.shape)
+        if (method == "taps" or taps.passes <= MOST_PASSES) and gather(image.float(), taps, blurred):
+            if blurred is not out:
+                out.copy_(rounded(blurred, out.dtype))
             return
     method = _faster(max(kernel.shape), image)
     out.copy_(convolve(image[None], kernel, dtype=out.dtype, method=method)[0])

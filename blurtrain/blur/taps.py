@@ -12,9 +12,10 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from blurtrain.blur.point_spread import check_kernel
 
 
 MOST_PASSES = 280
@@ -52,7 +53,9 @@ def taps_of(kernel: NDArray[np.floating]) -> Taps:
 
 @functools.lru_cache(maxsize=256)
 def _taps_of(content: bytes, sides: tuple[int, int], dtype: np.dtype[np.floating]) -> Taps:
-    turned = np.frombuffer(content, dtype).reshape(sides)[::-1, ::-1].T  # it spreads, so pixels are gathered the other way round; column by column
+    kernel = np.frombuffer(content, dtype).reshape(sides)
+    check_kernel(sides, bool(np.isfinite(kernel).all()))
+    turned = kernel[::-1, ::-1].T  # it spreads, so pixels are gathered the other way round; column by column
     columns, rows = np.nonzero(turned)
     weights = turned[columns, rows]
     # A run goes on where the next tap lies just below and weighs the same.
@@ -64,24 +67,23 @@ def _taps_of(content: bytes, sides: tuple[int, int], dtype: np.dtype[np.floating
     return Taps(sides, weights[first].astype(np.float32), columns[first], rows[first], rows[last] + 1, longest)
 
 
-def gather(image: Tensor, taps: Taps) -> Tensor | None:
-    """`image` [C, H, W] (float32, on a processor) convolved with the kernel of `taps`, borders reflecting; None where
-    that would take sums of pixels that are not finite."""
+def gather(image: Tensor, taps: Taps, out: Tensor) -> bool:
+    """`image` [C, H, W] convolved with the kernel of `taps`, borders reflecting, into `out` (both float32, on a
+    processor, `out` contiguous); False, and nothing done, where that would take sums of pixels that are not finite."""
     from blurtrain.blur import compiled
 
     places = tuple(reflected(side, k // 2) for side, k in zip(image.shape[1:], taps.sides, strict=True))
     given = image.contiguous().numpy()
-    out = torch.empty(image.shape)
     if taps.ends is None:
         compiled.by_taps(given, places, taps.rows, taps.columns, taps.weights, out.numpy())
-        return out
+        return True
     reach = max(float(given.max()), -float(given.min()), 1e-30)
     if not math.isfinite(reach):
-        return None
+        return False
     scale = 2.0 ** math.floor(math.log2(2**30 / (taps.longest * reach)))  # the sum of a run fits into 31 bits
     weights = (taps.weights / scale).astype(np.float32)
     compiled.by_runs(given, places, taps.rows, taps.ends, taps.columns, weights, np.float32(scale), out.numpy())
-    return out
+    return True
 
 
 @functools.lru_cache(maxsize=256)

@@ -70,9 +70,9 @@ class Transform:
             exact = replace(self, arithmetic=torch.float32)
             if by_image(images):  # blurred while it is in the caches of its core
 
-                def own(image: Tensor, k: int) -> Tensor:
+                def own(image: Tensor, k: int, out: Tensor) -> None:
                     one = slice(k, k + 1)
-                    return exact._each_its_own(image[None], indices[one], epoch, assignment[one])[0]
+                    exact._each_its_own(image[None], indices[one], epoch, assignment[one], out[None])
 
                 return exact._gaussian(images, indices, epoch, 0.0, normal=False, own=own).to(self.arithmetic)
             sharp = exact._gaussian(images, indices, epoch, 0.0, normal=False)
@@ -90,7 +90,7 @@ class Transform:
         epoch: int,
         sigma: float | NDArray[np.float64],
         normal: bool = True,
-        own: Callable[[Tensor, int], Tensor] | None = None,
+        own: Callable[[Tensor, int, Tensor], None] | None = None,
     ) -> Tensor:
         """`train` by `sigma` (pixels of the input, one or [N]); values in 0..255 where not `normal`, for float32, or
         what `own` makes of those of an image, given its place, where images are treated one by one."""
@@ -135,8 +135,15 @@ class Transform:
         shown = erase(self.normalise(cropped), erased, torch.zeros((), device=device))
         return gaussian_blur(shown, blur, truncate, compute=self.arithmetic).to(self.arithmetic)
 
-    def _each_its_own(self, sharp: Tensor, indices: NDArray[np.integer], epoch: int, assignment: Assignment) -> Tensor:
-        """Images of 0..255, each blurred by the blur it is assigned, and normalised."""
+    def _each_its_own(
+        self,
+        sharp: Tensor,
+        indices: NDArray[np.integer],
+        epoch: int,
+        assignment: Assignment,
+        out: Tensor | None = None,
+    ) -> Tensor:
+        """Images of 0..255, each blurred by the blur it is assigned, and normalised, where asked into `out`."""
         light = linear_light(sharp) if self.blur.linear_light else sharp
         blurred = assignment.applied(
             light,
@@ -147,7 +154,7 @@ class Transform:
             training=True,
             truncate=self.blur.truncate,
         )
-        return self.normalise(srgb(blurred) if self.blur.linear_light else blurred)
+        return self.normalise(srgb(blurred) if self.blur.linear_light else blurred, out)
 
     def _image_by_image(
         self,
@@ -159,7 +166,7 @@ class Transform:
         warps: Warps | None,
         gains: Gains | None,
         normal: bool,
-        own: Callable[[Tensor, int], Tensor] | None,
+        own: Callable[[Tensor, int, Tensor], None] | None,
     ) -> Tensor:
         """`_gaussian` on a processor."""
         size, truncate, interpolation = self.resolution, self.blur.truncate, self.augmentation.interpolation
@@ -190,7 +197,7 @@ class Transform:
                 image = colour_image(image, k, operations)
             image[:, top : top + height, left : left + width] = least
             if not normal:
-                out[k] = image if own is None else own(image, k)
+                out[k].copy_(image) if own is None else own(image, k, out[k])
             elif self.blur.linear_light:
                 blur_image(linear_light(image), sigmas[k], truncate, work, image)
                 torch.addcmul(normalising[0], srgb(image), factor, out=out[k])
@@ -227,10 +234,10 @@ class Transform:
         light = blur.blurred(light, indices, resolution=self.resolution, truncate=self.blur.truncate)
         return self.normalise(srgb(light) if self.blur.linear_light else light)
 
-    def normalise(self, images: Tensor) -> Tensor:
-        """(pixel / 255 - mean) / sd, per channel; commutes with unit-sum blur."""
+    def normalise(self, images: Tensor, out: Tensor | None = None) -> Tensor:
+        """(pixel / 255 - mean) / sd, per channel, where asked into `out`; commutes with unit-sum blur."""
         least, factor = _normalisation(tuple(self.mean), tuple(self.sd), images.device)
-        return (images - least).mul_(factor)
+        return torch.sub(images, least, out=out).mul_(factor)
 
 
 @functools.lru_cache(maxsize=16)
