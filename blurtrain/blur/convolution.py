@@ -81,11 +81,6 @@ def convolve_each(images: Tensor, kernels: Sequence[NDArray[np.float64]]) -> Ten
     return out
 
 
-def reflected(side: int, radius: int, device: torch.device) -> Tensor:
-    """Which pixel stands at each of -radius .. side - 1 + radius along an axis of `side` pixels that reflects."""
-    return reflected_places(torch.arange(-radius, side + radius, device=device), side)
-
-
 def reflected_places(places: Tensor, side: int | Tensor) -> Tensor:
     """Which pixel stands at `places`, inside an axis of `side` pixels (one, or to be broadcast) and beyond its ends."""
     period = 2 * (side - 1)

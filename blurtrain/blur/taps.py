@@ -71,7 +71,8 @@ def gather(image: Tensor, taps: Taps, out: Tensor) -> bool:
     processor, `out` contiguous); False, and nothing done, where that would take sums of pixels that are not finite."""
     from blurtrain.blur import compiled
 
-    places = tuple(reflected(side, k // 2) for side, k in zip(image.shape[1:], taps.sides, strict=True))
+    down, across = (reflected(side, k // 2) for side, k in zip(image.shape[1:], taps.sides, strict=True))
+    places = (down, across)
     given = image.contiguous().numpy()
     if taps.ends is None:
         compiled.by_taps(given, places, taps.rows, taps.columns, taps.weights, out.numpy())
