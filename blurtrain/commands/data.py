@@ -82,7 +82,8 @@ def _list(options: argparse.Namespace) -> int:
     for row in [] if options.json else rows:
         counts = ", ".join(f"{n} {split}" for split, n in row["counts"].items())
         print(
-            f"{row['name']:20} {row['classes']:5} classes  {row['stored_size']:4} px {row['aspect']}  {counts}  ({row['data_id']})"
+            f"{row['name']:20} {row['classes']:5} classes  {row['stored_size']:4} px {row['aspect']}  {counts}  "
+            f"({row['data_id']})"
         )
     return 0
 

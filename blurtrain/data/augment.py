@@ -1,7 +1,7 @@
 """From stored pixels to the network's input, on the device: geometry, colour, erasing, blur, normalisation."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -53,7 +53,13 @@ class Transform:
 
     @classmethod
     def of(cls, settings: Settings, dataset: Dataset) -> "Transform":
-        """The transform of a run, with normalisation as set, or as measured on the training split."""
+        """The transform of a run, with normalisation as set, or as measured on the training split.
+
+        Of a run with published weights: settings as `blurtrain.models.normalisation.as_published` gives them.
+        """
+        pretrained = settings.network.pretrained
+        if pretrained and pretrained.published and not (settings.data.mean and settings.data.sd):
+            raise RuntimeError("data.mean and data.sd of published weights are those of their record: see as_published")
         mean, sd = settings.data.mean or dataset.manifest["mean"], settings.data.sd or dataset.manifest["sd"]
         # Others have no such arithmetic here: float16 and float64 networks are shown what float32 ones are.
         arithmetic = torch.bfloat16 if settings.precision.arithmetic == "bfloat16" else torch.float32
@@ -78,7 +84,15 @@ class Transform:
         if self.augmentation.scaled:
             return self._scaled(images, indices, epoch, assignment, sides)
         if assignment is not None and assignment.which is not None:
-            sharp = replace(self, arithmetic=torch.float32)._gaussian(images, indices, epoch, 0.0, normal=False)
+            exact = replace(self, arithmetic=torch.float32)
+            if by_image(images):  # blurred while it is in the caches of its core
+
+                def blur_one(image: Tensor, k: int, out: Tensor) -> None:
+                    one = slice(k, k + 1)
+                    exact._each_its_own(image[None], indices[one], epoch, assignment[one], out[None])
+
+                return exact._gaussian(images, indices, epoch, 0.0, normal=False, own=blur_one).to(self.arithmetic)
+            sharp = exact._gaussian(images, indices, epoch, 0.0, normal=False)
             return self._each_its_own(sharp, indices, epoch, assignment).to(self.arithmetic)
         sigma: float | NDArray[np.float64] = 0.0
         if assignment is not None:
@@ -93,8 +107,10 @@ class Transform:
         epoch: int,
         sigma: float | NDArray[np.float64],
         normal: bool = True,
+        own: Callable[[Tensor, int, Tensor], None] | None = None,
     ) -> Tensor:
-        """`train` by `sigma` (pixels of the input, one or [N]); values in 0..255 where not `normal`, for float32."""
+        """`train` by `sigma` (pixels of the input, one or [N]); values in 0..255 where not `normal`, for float32, or
+        what `own` makes of those of an image, given its place, where images are treated one by one."""
         a, size, truncate, device = self.augmentation, self.resolution, self.blur.truncate, images.device
         draws = uniform(self.seed, epoch, indices, _BEFORE_AFFINE)
         crops = random_crops(draws[:, :_GEOMETRY], images.shape[-1], a)
@@ -106,7 +122,7 @@ class Transform:
         if device.type == "cpu":
             keep_freed_memory()
         if by_image(images):
-            return self._image_by_image(images, crops, operations, erased, sigma, warps, gains, normal)
+            return self._image_by_image(images, crops, operations, erased, sigma, warps, gains, normal, own)
         blur = sigma if isinstance(sigma, float) else torch.from_numpy(sigma)
         # Crop and blur are one operator if nothing stands between them.
         in_one = not (self._eight_bit or a.erasing or a.warps)
@@ -171,8 +187,15 @@ class Transform:
                     augment(chosen, transposed)
         return out
 
-    def _each_its_own(self, sharp: Tensor, indices: NDArray[np.integer], epoch: int, assignment: Assignment) -> Tensor:
-        """Images of 0..255, each blurred by the blur it is assigned, and normalised."""
+    def _each_its_own(
+        self,
+        sharp: Tensor,
+        indices: NDArray[np.integer],
+        epoch: int,
+        assignment: Assignment,
+        out: Tensor | None = None,
+    ) -> Tensor:
+        """Images of 0..255, each blurred by the blur it is assigned, and normalised, where asked into `out`."""
         light = linear_light(sharp) if self.blur.linear_light else sharp
         blurred = assignment.applied(
             light,
@@ -183,7 +206,7 @@ class Transform:
             training=True,
             truncate=self.blur.truncate,
         )
-        return self.normalise(srgb(blurred) if self.blur.linear_light else blurred)
+        return self.normalise(srgb(blurred) if self.blur.linear_light else blurred, out)
 
     def _image_by_image(
         self,
@@ -195,6 +218,7 @@ class Transform:
         warps: Warps | None,
         gains: Gains | None,
         normal: bool,
+        own: Callable[[Tensor, int, Tensor], None] | None,
     ) -> Tensor:
         """`_gaussian` on a processor."""
         size, truncate, interpolation = self.resolution, self.blur.truncate, self.augmentation.interpolation
@@ -225,7 +249,7 @@ class Transform:
                 image = colour_image(image, k, operations)
             image[:, top : top + height, left : left + width] = least
             if not normal:
-                out[k] = image
+                out[k].copy_(image) if own is None else own(image, k, out[k])
             elif self.blur.linear_light:
                 blur_image(linear_light(image), sigmas[k], truncate, work, image)
                 torch.addcmul(normalising[0], srgb(image), factor, out=out[k])
@@ -265,10 +289,10 @@ class Transform:
         light = blur.blurred(light, indices, resolution=self.resolution, truncate=self.blur.truncate)
         return self.normalise(srgb(light) if self.blur.linear_light else light)
 
-    def normalise(self, images: Tensor) -> Tensor:
-        """(pixel / 255 - mean) / sd, per channel; commutes with unit-sum blur."""
+    def normalise(self, images: Tensor, out: Tensor | None = None) -> Tensor:
+        """(pixel / 255 - mean) / sd, per channel, where asked into `out`; commutes with unit-sum blur."""
         least, factor = _normalisation(tuple(self.mean), tuple(self.sd), images.device)
-        return (images - least).mul_(factor)
+        return torch.sub(images, least, out=out).mul_(factor)
 
 
 @functools.lru_cache(maxsize=16)

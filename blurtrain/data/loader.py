@@ -108,7 +108,8 @@ def open_loader(
     """The loader that `settings` ask for ("auto": FFCV where it can be imported, else resident).
 
     targets: the output of the network that each label stands for; None: labels are outputs. From here on labels are
-    outputs, in training, validation and evaluation alike. Raises DataError where FFCV is asked for and missing, or the pixels are not those that were prepared.
+    outputs, in training, validation and evaluation alike. Raises DataError where FFCV is asked for and missing, or the
+    pixels are not those that were prepared.
     """
     if targets is not None:
         images = Relabelled(images, targets)

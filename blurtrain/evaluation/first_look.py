@@ -160,7 +160,7 @@ def first_look(
         all_classes=len(outputs.names),
         identity=identity,
         normalisation=(transform.mean, transform.sd),
-        usual=usual_normalisation(settings.architecture, network),
+        usual=usual_normalisation(settings.pretrained.published or settings.architecture),
     )
 
 

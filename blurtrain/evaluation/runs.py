@@ -21,6 +21,7 @@ from blurtrain.evaluation.outcomes import Outcomes
 from blurtrain.evaluation.progress import ticking
 from blurtrain.evaluation.subject import Subject
 from blurtrain.evaluation.views import blurred_at
+from blurtrain.models.normalisation import as_published
 from blurtrain.models.outputs import outputs_of
 from blurtrain.models.trained import kept_epochs, last_epoch, load_run, preprocessing_of
 from blurtrain.run import Run
@@ -116,7 +117,7 @@ def _opened(run: Run, folder: Path, overrides: Sequence[str], epoch: int | None)
             f"{folder}: with these overrides, or this data in {settings.data.root}, it would be another run; "
             "only evaluation.*, loader.* and data.root may be overridden"
         )
-    return settings, dataset
+    return as_published(settings), dataset
 
 
 def evaluate_each(

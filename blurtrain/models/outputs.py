@@ -89,7 +89,7 @@ def imagenet_synonyms() -> Synonyms | None:
 
 
 def _imagenet() -> list[tuple[str, str]]:
-    from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision, which timm imports)
+    from blurtrain.models import torchvision_ops
 
     # isort: split
     try:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from blurtrain.data.dataset import Dataset, open_dataset
 from blurtrain.errors import RunError
 from blurtrain.models import build
+from blurtrain.models.normalisation import as_published
 from blurtrain.models.outputs import outputs_of, places_of
 from blurtrain.models.smoothing import Smoothing
 from blurtrain.run import CHECKPOINTS, Run, saved_step
@@ -119,11 +120,11 @@ def of_run(folder: str | Path, epoch: int | None = None, data: str | Path | None
     dataset = open_dataset(Path(data or settings.data.root), settings.dataset)
     if run_id(settings, dataset.data_id) != run.id:
         raise RunError(f"{folder}: was not trained on this dataset {dataset.name!r} in {dataset.folder.parent}")
-    return load_run(run, settings, dataset, epoch)
+    return load_run(run, as_published(settings), dataset, epoch)
 
 
 def load_run(run: Run, settings: Settings, dataset: Dataset, epoch: int | None = None) -> TrainedNetwork:
-    """As `of_run`, of a run whose settings and dataset are open already."""
+    """As `of_run`, of a run whose settings (`as_published`) and dataset are open already."""
     epochs = last_epoch(run, settings)
     outputs = outputs_of(settings.network, dataset.classes)
     model = build(settings.network.architecture, len(outputs.names), settings.network.arguments)

@@ -3,12 +3,11 @@
 from blurtrain.settings.augmentation import Augmentation, Scaled
 from blurtrain.settings.composition import PRESETS, check_levels, compose, dump, load, load_resolved, model_name
 from blurtrain.settings.identity import identifying, run_id, run_ids, settings_id
+from blurtrain.settings.network import ARCHITECTURES, DEFAULT_MODEL, Network, Pretrained
 from blurtrain.settings.own import part_names
 from blurtrain.settings.protocol import Protocol
 from blurtrain.settings.run import Settings
 from blurtrain.settings.sections import (
-    ARCHITECTURES,
-    DEFAULT_MODEL,
     BlurUnits,
     Checkpoints,
     Data,
@@ -16,11 +15,9 @@ from blurtrain.settings.sections import (
     Evaluation,
     Loader,
     Logging,
-    Network,
     Optimisation,
     ParameterGroup,
     Precision,
-    Pretrained,
     Validation,
 )
 

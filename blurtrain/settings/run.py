@@ -7,8 +7,8 @@ from blurtrain.blur.curricula import AnyCurriculum, Constant
 from blurtrain.errors import nearest
 from blurtrain.schema import Name, Section, added_later, outside_identity
 from blurtrain.settings.augmentation import Augmentation
+from blurtrain.settings.network import DEFAULT_MODEL, Network
 from blurtrain.settings.sections import (
-    DEFAULT_MODEL,
     BlurUnits,
     Checkpoints,
     Data,
@@ -16,7 +16,6 @@ from blurtrain.settings.sections import (
     Evaluation,
     Loader,
     Logging,
-    Network,
     Optimisation,
     Precision,
     Validation,

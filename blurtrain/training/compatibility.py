@@ -25,6 +25,11 @@ _OWN = ("data.root", "loader", "logging", "network.pretrained.file")
 def check_settings(settings: Settings, dataset: Dataset) -> None:
     """Raise DataError (or another BlurtrainError) where settings, network and data, each fine by itself, do not fit
     together."""
+    if not dataset.squared and settings.augmentation.scaled is None:
+        raise DataError(
+            f"dataset {dataset.name!r} keeps the aspect of its images: train on it with augmentation.scaled, or "
+            "prepare it with --aspect square"
+        )
     resolution, network, o = settings.data.resolution, settings.network, settings.optimisation
     stopping = settings.early_stopping.blurs if settings.early_stopping else ()
     outputs = len(outputs_of(network, dataset.classes).names)
@@ -39,11 +44,6 @@ def check_settings(settings: Settings, dataset: Dataset) -> None:
         raise DataError(
             f"dataset {dataset.name!r} is stored at {dataset.manifest['stored_size']} px, less than data.resolution="
             f"{resolution}: prepare it with --resolution {resolution}, or set data.resolution"
-        )
-    if not dataset.squared and settings.augmentation.scaled is None:
-        raise DataError(
-            f"dataset {dataset.name!r} keeps the aspect of its images: train on it with augmentation.scaled, or "
-            "prepare it with --aspect square"
         )
     protocol = settings.evaluation.protocol
     for blur in (*settings.curriculum.used(), *settings.validation.blurs, *stopping):

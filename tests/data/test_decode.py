@@ -127,9 +127,9 @@ def test_an_image_that_would_fill_the_memory_is_refused(monkeypatch: pytest.Monk
 def test_read_never_raises_and_always_gives_the_digest_of_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "good.png").write_bytes(encoded(Image.fromarray(COLOUR)))
     (tmp_path / "bad.jpg").write_text("text")
-    digest, pixels, reason = read(tmp_path / "good.png", 20)
+    digest, pixels, _, reason = read(tmp_path / "good.png", 20)
     assert (digest, reason) == (hashlib.sha256((tmp_path / "good.png").read_bytes()).hexdigest(), "")
     assert np.array_equal(pixels, resized(COLOUR))
     assert read(tmp_path / "bad.jpg", 20)[:2] == (hashlib.sha256(b"text").hexdigest(), None)
-    assert read(tmp_path / "bad.jpg", 20)[2] == "no image, by its content"
-    assert read(tmp_path / "none.png", 20) == ("", None, "No such file or directory")
+    assert read(tmp_path / "bad.jpg", 20).reason == "no image, by its content"
+    assert read(tmp_path / "none.png", 20) == ("", None, False, "No such file or directory")

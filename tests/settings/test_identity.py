@@ -76,6 +76,7 @@ CHANGES: list[dict[str, Any]] = [
     {"network": {"pretrained": {"file": "w.pt", "sha256": "b" * 64}}},
     {"network": {"pretrained": {"file": "w.pt", "sha256": "b" * 64, "last_layer": "zero"}}},
     {"network": {"pretrained": {"file": "w.pt", "sha256": "b" * 64, "head": "kept"}}},
+    {"network": {"architecture": "resnet-18", "pretrained": {"published": "torchvision/resnet18"}}},
     {"network": {"pretrained": {"file": "w.pt", "sha256": "b" * 64, "head": "kept", "classes": ["a", "b"]}}},
     {"network": {"architecture": "resnet-18", "arguments": {"zero_init_residual": True}}},
     {"network": {"architecture": "resnet-18", "arguments": {"zero_init_residual": False}}},

@@ -37,7 +37,7 @@ def mistake(path: Path, *overrides: str) -> str:
         ("optimisation.optimiser=adamm", "optimisation.optimiser: ", "'adam' or 'sgd' (given: 'adamm')"),
         ("optimisation=3", "optimisation: ", "(given: 3)"),
         ("network.architecture=resnet18", "network.architecture: did you mean 'resnet-18'?", "timm/NAME"),
-        ("network.pretrained.file=w.pt", "network.pretrained.sha256: ", "missing"),
+        ("network.pretrained.file=w.pt", "network.pretrained: ", "sha256 is missing"),
         ("optimisation.learning_rate=.inf", "optimisation.learning_rate: ", "finite"),
         ("augmentation.flip=1.5", "augmentation.flip: ", "less than or equal to 1"),
         ("augmentation.crop_scale=[0.9,0.1]", "augmentation: crop_scale ", "0 < low <= high <= 1"),

@@ -73,7 +73,8 @@ def test_without_an_epoch_the_network_is_measured_as_it_is(
     given = {"epochs": 0, "learning_rate_schedule": "step", "learning_rate_steps": [2], "ema": 0.9}
     settings = of(
         tiny, kept, optimisation=given, evaluation={"per_image": True, "sigmas": [0, 8]},
-        curriculum={"schedule": "feature-smoothing", "at_test": True}, validation={"every_epochs": 1, "keep_best": "top1"},
+        curriculum={"schedule": "feature-smoothing", "at_test": True},
+        validation={"every_epochs": 1, "keep_best": "top1"},
     )  # fmt: skip
     run = train(settings, tmp_path)
     after = safetensors.torch.load_file(run.weights)

@@ -29,11 +29,27 @@ class Decoded(NamedTuple):
 def decode(content: bytes, size: int, longest: int | None = None) -> NDArray[np.uint8]:
     """Decode (see `opened`) and resize to size x size, or to a smaller side of `size`; antialiased bilinear.
 
-    longest: of the longer side, pixels; its aspect is kept, rounded to the nearest pixel, and what is longer is cropped
-    centrally before it is resized. None: squared. Returns uint8 [height, width, 3]. Raises DataError with the reason
+    longest: of the longer side, pixels; it is in proportion, to the nearest pixel, and where it would be longer, both
+    ends are cut off alike. None: squared. Returns uint8 [height, width, 3]. Raises DataError with the reason
     for anything that cannot be decoded to its last pixel.
     """
     return _resized(opened(content), size, longest)[0]
+
+
+def longer_side(path: Path, size: int) -> int:
+    """That of an image whose smaller one is resized to `size`, from the head of its file; `size` where that cannot be
+    read. Never raises."""
+    try:
+        with Image.open(path) as image:
+            return _longer_side(size, image.size)
+    except Exception:  # the reason is given by who decodes it
+        return size
+
+
+def _longer_side(size: int, sides: tuple[int, int]) -> int:
+    """To the nearest pixel."""
+    small, large = min(sides), max(sides)
+    return (2 * size * large + small) // (2 * small)
 
 
 def _resized(image: Image.Image, size: int, longest: int | None) -> tuple[NDArray[np.uint8], bool]:
@@ -41,13 +57,14 @@ def _resized(image: Image.Image, size: int, longest: int | None) -> tuple[NDArra
     if longest is None:
         return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)), False
     small, large = min(image.size), max(image.size)
-    longer = (2 * size * large + small) // (2 * small)
+    longer = _longer_side(size, image.size)
     cropped = longer > longest
     kept = min(large, small * longest / size) if cropped else large  # of the source's longer side
-    sides = (size, min(longer, longest)), ((0, small), ((large - kept) / 2, (large + kept) / 2))
-    (height, width), (rows, columns) = sides if image.width >= image.height else (part[::-1] for part in sides)
-    box = (columns[0], rows[0], columns[1], rows[1])
-    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box)), cropped
+    longer, first, last = min(longer, longest), (large - kept) / 2, (large + kept) / 2
+    if image.width >= image.height:
+        lying = image.resize((longer, size), Image.Resampling.BILINEAR, (first, 0, last, small))
+        return np.asarray(lying), cropped
+    return np.asarray(image.resize((size, longer), Image.Resampling.BILINEAR, (0, first, small, last))), cropped
 
 
 def opened(content: bytes) -> Image.Image:

@@ -44,7 +44,7 @@ class Recipe(BaseModel):
     longer one in proportion."""
     longest: float | None = Field(None, ge=1, le=16)
     """Of aspect=kept: largest aspect, longer to smaller side, by default 2; longer images are cropped centrally to it.
-    All images take as much room as the longest would."""
+    All images take as much room as the longest."""
     tested: int | None = Field(None, ge=8)
     """Of aspect=kept: smaller side of the images of val and test; by default the resolution, as in square stores."""
     encoding: Encoding = "raw"

@@ -8,29 +8,32 @@ import multiprocessing
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from blurtrain.data import jpeg
 from blurtrain.data.beton import BetonWriter, Encoding
-from blurtrain.data.preparation.decode import read
+from blurtrain.data.preparation.decode import longer_side, read
 from blurtrain.data.preparation.pool import without_script
 from blurtrain.data.store import PixelStore, as_seen, checksum
 from blurtrain.errors import DataError
 
 # Part of the id: another way to prepare pixels is another store.
 FORMAT = "raw RGB, squared, bilinear antialiased, 1"
-KEPT_FORMAT = "raw RGB, aspect kept, longer side at most {} px, bilinear antialiased, 1"
+KEPT_FORMAT = "raw RGB, aspect kept, of at most {} px, bilinear antialiased, 1"
 COLUMNS = ("path", "sha256", "crc32")
 KEPT_COLUMNS = (*COLUMNS, "height", "width", "cropped")
 _STALLED_SECONDS = 120
+_HEADS_AT_A_TIME = 16  # files that are opened at a time, to find how long their images are
 
 
 class Form(NamedTuple):
@@ -38,7 +41,7 @@ class Form(NamedTuple):
 
     size: int
     longest: int | None
-    """Of the longer side, where aspect is kept; none: squared."""
+    """The longer side of the longest image, where aspect is kept; none: squared."""
     jpeg_quality: int | None
     """None: raw pixels."""
 
@@ -75,10 +78,11 @@ def write_store(
 
     Images are squared to `size`, or keep their aspect up to `longest_aspect`, with a smaller side of `size`. Pixels are
     stored raw, or with `jpeg_quality` (1..95) as JPEG. Returns the store, and the images that could not be decoded,
-    with the reasons. The store's id is a hash of the paths, the source bytes of the readable ones, the size, the longest
-    side and the quality: not of times or encoded bytes.
+    with the reasons. The store's id is a hash of the paths, the source bytes of the readable ones, the size, the
+    longest side and the quality: not of times or encoded bytes.
     """
-    form = Form(size, None if longest_aspect is None else round(size * longest_aspect), jpeg_quality)
+    longest = None if longest_aspect is None else _longest(source, paths, size, longest_aspect)
+    form = Form(size, longest, jpeg_quality)
     stores = root / ".stores"
     stores.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=stores, prefix=".writing-") as temporary:
@@ -157,13 +161,21 @@ def _check_space(folder: Path, need: float, images: int) -> None:
         raise DataError(f"{where}: needs {need / 1e9:.1f} GB more room to prepare {images} images")
 
 
+def _longest(source: Path, paths: list[str], size: int, aspect: float) -> int:
+    """The longer side of the longest image, as all are given room for it; at most `aspect` times `size`."""
+    with warnings.catch_warnings(), ThreadPoolExecutor(_HEADS_AT_A_TIME) as pool:
+        warnings.simplefilter("error", Image.DecompressionBombWarning)  # such an image is refused when it is decoded
+        work = pool.map(partial(longer_side, size=size), [source / path for path in paths])
+        sides = list(tqdm(work, total=len(paths), desc="measuring", unit="img", disable=None))
+    return min(max(sides, default=size), round(size * aspect))
+
+
 def _encoded(source: Path, paths: list[str], form: Form) -> Iterator[Encoded]:
     workers = len(os.sched_getaffinity(0))
     done = 0
     with ProcessPoolExecutor(workers, multiprocessing.get_context("forkserver")) as pool:
-        encode = partial(_encode, form=form)
         with without_script():
-            work = pool.map(encode, [source / p for p in paths], chunksize=16)
+            work = pool.map(partial(_encode, form=form), [source / p for p in paths], chunksize=16)
         try:
             for image in tqdm(work, total=len(paths), desc="decoding", unit="img", disable=None):
                 done += 1
