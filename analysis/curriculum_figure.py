@@ -41,13 +41,15 @@ def curriculum_figure(settings: Settings) -> "Figure":
     Line: the mean over the images. Where a level is drawn: bars as high as the share of the images (or batches, where
     these share a draw) at each of a few levels, or bands that hold the middle 50 % and 90 % of the blurred ones, and in
     words the share that is sharp. Right: pixels at the run's own resolution. Blurs that are not given by sigma have a
-    row each, with bars alone.
+    row each, with bars alone. Raises SettingsError where there is no epoch.
     """
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     curriculum, epochs = settings.curriculum, settings.optimisation.epochs
+    if not epochs:
+        raise SettingsError("optimisation.epochs=0: nothing is trained, so there is no curriculum to draw")
     drawn, edges, labels = _drawn(curriculum, epochs)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(5.6, 3.4), layout="constrained")

@@ -22,6 +22,7 @@ CONDITIONS = (
     "truncate",
     "light",
     "pixels",
+    "protocol",
     "drop_last",
     "epoch",
     "n",
@@ -77,6 +78,8 @@ class Outcome(Document):
     truncate: float
     light: Literal["sRGB", "linear"] = "sRGB"
     pixels: Literal["source", "stored"] = "stored"
+    protocol: str = "whole"
+    """How images were shown: whole, at the network's own size, or by a protocol of scales and crops."""
     drop_last: bool = False
     objects: tuple[int, ...] | None = None
     """Images of each object; None: none is known to be shown twice, or, where it is missing, not recorded yet."""

@@ -16,6 +16,8 @@ from analysis.literature import BLURRY_TO_CLEAR, CLEAR, DATASETS, REGIMES, STUDY
 from analysis.panels import Panel, panels
 from analysis.runs import Collected, results_csv, scan
 from analysis.statistics import Estimate
+from analysis.table_specs import table_specs
+from analysis.tables import PERCENT, Cell, Table, tables, tables_csv
 from blurtrain.errors import RunError
 from blurtrain.files import publish
 
@@ -39,18 +41,24 @@ def report(runs: str | Path, out: str | Path) -> Path:
     accuracy = figures.accuracy_figure(over_sigma) if over_sigma else None
     drawn = {"accuracy": accuracy, "ratio": figures.ratio_figure(over_sigma)}
     files: dict[str, bytes | str] = {"results.csv": results_csv(collected.frame)}
+    laid_out = tables(table_specs(), collected)
+    for name in dict.fromkeys(table.spec.name for table in laid_out):
+        files[f"tables/{name}.csv"] = tables_csv([table for table in laid_out if table.spec.name == name])
     pictures = {}
     for name, figure in drawn.items():
         for kind, content in (figures.as_files(figure) if figure else {}).items():
             files[f"figures/{name}.{kind}"] = content
             if kind == "svg":
                 pictures[name] = "data:image/svg+xml;base64," + base64.b64encode(content).decode()
-    files["index.html"] = page(shown, collected, pictures)
+    files["index.html"] = page(shown, collected, pictures, laid_out)
+    former = [*(f"figures/{figure}.{kind}" for figure in drawn for kind in ("png", "svg")),
+              *(f"tables/{spec.name}.csv" for spec in table_specs())]  # fmt: skip
     try:
-        (out / "figures").mkdir(parents=True, exist_ok=True)
+        for folder in {(out / name).parent for name in (*files, "figures/any")}:
+            folder.mkdir(parents=True, exist_ok=True)
         for name, whole in files.items():
             publish(out / name, whole)
-        for name in (f"figures/{figure}.{kind}" for figure in drawn for kind in ("png", "svg")):
+        for name in former:
             if name not in files:  # of an earlier report: it would pass for this one's
                 (out / name).unlink(missing_ok=True)
     except OSError as error:
@@ -58,9 +66,9 @@ def report(runs: str | Path, out: str | Path) -> Path:
     return out / "index.html"
 
 
-def page(shown: Sequence[Panel], collected: Collected, pictures: dict[str, str]) -> str:
+def page(shown: Sequence[Panel], collected: Collected, pictures: dict[str, str], laid_out: Sequence[Table] = ()) -> str:
     """`index.html` as text: `shown` are the panels of what was `collected`, `pictures` maps `accuracy` and `ratio` to
-    URLs of images."""
+    URLs of images, `laid_out` are the tables by their specs."""
     frame, missing = collected.frame, collected.missing
     sigmas = sorted(frame["sigma"].dropna().unique())
     environment = Environment(
@@ -71,7 +79,8 @@ def page(shown: Sequence[Panel], collected: Collected, pictures: dict[str, str])
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "percent_interval": percent_interval, "ratio": ratio,
-                            "ratio_interval": ratio_interval, "g": lambda x: f"{x:g}"}  # fmt: skip
+                            "ratio_interval": ratio_interval, "number": number, "number_interval": number_interval,
+                            "g": lambda x: f"{x:g}"}  # fmt: skip
     done = frame["run_id"].nunique()
     curves = [curve for panel in shown for curve in panel.curves]
     return environment.get_template("report.html").render(
@@ -83,6 +92,7 @@ def page(shown: Sequence[Panel], collected: Collected, pictures: dict[str, str])
         missing=missing,
         total=done + len(missing),
         pictures=pictures,
+        tables=laid_out,
         comparison=_comparison(shown),
         compared=COMPARED,
         regimes=REGIMES,
@@ -109,6 +119,20 @@ def percent(estimate: Estimate | None) -> str:
 def percent_interval(estimate: Estimate | None) -> str:
     """`71.9–88.2`: the 95 % interval."""
     return "" if estimate is None or math.isnan(estimate.low) else f"{100 * estimate.low:.1f}–{100 * estimate.high:.1f}"
+
+
+def number(cell: Cell) -> str:
+    """A cell of a table: an accuracy in percent, a mean in nats to three decimals; a dash where there is none."""
+    if cell.value in PERCENT or cell.estimate is None:
+        return percent(cell.estimate)
+    spread = f" ± {cell.estimate.sd:.3f}" if cell.estimate.seeds > 1 else ""
+    return f"{cell.estimate.value:.3f}{spread}"
+
+
+def number_interval(cell: Cell) -> str:
+    if cell.value in PERCENT or cell.estimate is None or math.isnan(cell.estimate.low):
+        return percent_interval(cell.estimate)
+    return f"{cell.estimate.low:.3f}–{cell.estimate.high:.3f}"
 
 
 def ratio(estimate: Estimate | None) -> str:

@@ -34,6 +34,7 @@ _WORDS = {
     "truncate": "cut at {} sigma",
     "light": "blurred as {} light",
     "pixels": "tested on {} pixels",
+    "protocol": "tested by {}",
     "epoch": "after {} epochs",
     "n": "{} images",
     "classes": "{} classes",

@@ -1,9 +1,10 @@
 """Run directories as tables: the tidy frame (a row per run, conditions and level of blur), and `results.csv`."""
 
+import contextlib
 import math
 import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pandas as pd
 from analysis.documents import CONDITIONS, Level
 from analysis.evaluations import accuracies, others
 from analysis.literature import DATASETS, REGIMES, study_order
-from blurtrain.errors import RunError
+from blurtrain.errors import BlurtrainError, RunError
 from blurtrain.run import Run, find
 from blurtrain.settings import Settings, settings_id
 from blurtrain.settings.labels import differences, model_label, regime_label, shown
@@ -28,6 +29,8 @@ class Collected:
     """Ids of the runs that are not done, by name."""
     odd: list[str]
     """What a reader should know of the files, in plain words."""
+    settings: dict[str, Settings] = field(default_factory=dict)
+    """Of all runs, by id."""
 
 
 def swept(frame: pd.DataFrame) -> list[str]:
@@ -78,12 +81,15 @@ def _rows(run: Run, settings: Settings, document: dict[str, Any]) -> tuple[list[
 def scan(runs: str | Path) -> Collected:
     """All runs of a folder; raises RunError as `load` does."""
     done: dict[str, Settings] = {}
+    waiting: dict[str, Settings] = {}
     rows: list[dict[str, Any]] = []
     missing: list[str] = []
     odd: list[str] = []
     for run in find(Path(runs)):
         if (document := run.result()) is None:
             missing.append(run.id)
+            with contextlib.suppress(BlurtrainError):  # begun a moment ago, or damaged: it will say so itself
+                waiting[run.id] = run.settings
             continue
         done[run.id] = run.settings
         of_run, noted = _rows(run, done[run.id], document)
@@ -105,7 +111,7 @@ def scan(runs: str | Path) -> Collected:
             level_order(r["sigma"], r["blur"]),
         )
     )  # fmt: skip
-    return Collected(pd.DataFrame([row | settings[row["run_id"]] for row in rows]), missing, odd)
+    return Collected(pd.DataFrame([row | settings[row["run_id"]] for row in rows]), missing, odd, done | waiting)
 
 
 def level_order(sigma: float, blur: str) -> tuple[Any, ...]:

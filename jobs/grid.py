@@ -7,12 +7,13 @@ resources: {gpus: 1, minutes: 600}                   what each asks of a cluster
 where:     [{match: {dataset: faces}, settings: {optimisation: {epochs: 60}}, resources: {nodes: 2}}]   for some of them
 exclude:   [{dataset: faces, regime: blurry}]
 extends:   paper.yaml                                another grid file beside this one, into which all this is merged:
-                                                     its `where` rules come first, so that those here win
+                                                     its `where` rules come first, so that those here win; of several,
+                                                     [paper.yaml, baselines.yaml], the runs of each so extended
 """
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,15 @@ class Grid(BaseModel):
 
 
 @dataclass(frozen=True)
+class GridFile:
+    """A grid file as read: one grid, or, where it extends several files, one for each of them."""
+
+    grids: tuple[Grid, ...]
+    data: Mapping[str, Recipe]
+    """How to make the datasets of all."""
+
+
+@dataclass(frozen=True)
 class Member:
     """One run of a grid."""
 
@@ -66,10 +76,19 @@ class Member:
     resources: Resources = DEFAULT
 
 
-def read_grid(path: Path) -> Grid:
+def read_grid(path: Path) -> GridFile:
     """Read a grid file; raises SettingsError for anything unknown or mistyped. Users' own code is found beside it."""
-    grid: Grid = validate(_merged_with_base(path), str(path), Grid)
+    grids = tuple(_checked(validate(document, str(path), Grid), path) for document in _merged_with_bases(path))
     look_beside(path)
+    data: dict[str, Recipe] = {}
+    for grid in grids:
+        for name, recipe in grid.data.items():
+            if data.setdefault(name, recipe) != recipe:
+                raise SettingsError(f"{path}: data.{name}: the files that it extends make it differently; rename one")
+    return GridFile(grids, data)
+
+
+def _checked(grid: Grid, path: Path) -> Grid:
     for axis, values in grid.axes.items():
         if not values:
             raise SettingsError(f"{path}: axes.{axis}: has no values")
@@ -82,21 +101,24 @@ def read_grid(path: Path) -> Grid:
     return grid
 
 
-def _merged_with_base(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+def _merged_with_bases(path: Path, above: tuple[Path, ...] = ()) -> list[dict[str, Any]]:
+    """The document merged into that which it extends, or into each of several."""
     document = read_yaml(path)
-    base = document.pop("extends", None)
-    if base is None:
-        return document
-    if not isinstance(base, str) or path in above:
-        raise SettingsError(f"{path}: extends: must name another grid file, which does not extend this one")
-    below = _merged_with_base(path.parent / base, (*above, path))
-    first, then = below.get("where"), document.get("where")
-    if isinstance(first, list) and isinstance(then, list):
-        document["where"] = first + then
-    return merge(below, document)
+    bases = document.pop("extends", None)
+    if bases is None:
+        return [document]
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not bases or not all(isinstance(b, str) for b in bases) or path in above:
+        raise SettingsError(f"{path}: extends: must name another grid file, or several, which do not extend this one")
+    found = []
+    for below in (b for base in bases for b in _merged_with_bases(path.parent / base, (*above, path))):
+        first, then = below.get("where"), document.get("where")
+        rules = {"where": first + then} if isinstance(first, list) and isinstance(then, list) else {}
+        found.append(merge(below, document | rules))
+    return found
 
 
-def expand(grid: Grid, where: str, data: Path | None = None) -> list[Member]:
+def expand(file: GridFile, where: str, data: Path | None = None) -> list[Member]:
     """The runs of a grid, in the order of its axes (the last changes fastest), each once.
 
     `where` names the grid in errors; `data` replaces the settings' data.root. Raises SettingsError or DataError where a
@@ -104,6 +126,17 @@ def expand(grid: Grid, where: str, data: Path | None = None) -> list[Member]:
     """
     members: dict[str, Member] = {}
     opened: dict[tuple[str, str], Dataset] = {}
+    for grid in file.grids:
+        for member in _expand(grid, file.data, where, data, opened):
+            members.setdefault(member.run_id, member)
+    if not members:
+        raise SettingsError(f"{where}: every run is excluded")
+    return list(members.values())
+
+
+def _expand(
+    grid: Grid, recipes: Mapping[str, Recipe], where: str, data: Path | None, opened: dict[tuple[str, str], Dataset]
+) -> Iterator[Member]:
     known: dict[Any, tuple[Settings, Resources, Callable[[int], str]]] = {}
     for values in itertools.product(*grid.axes.values()):
         point = dict(zip(grid.axes, values, strict=True))
@@ -118,17 +151,13 @@ def expand(grid: Grid, where: str, data: Path | None = None) -> list[Member]:
             settings, resources = _compose(grid, where, point, rules, data)
             key = (settings.data.root, settings.dataset)
             if key not in opened:
-                _check_dataset(grid, where, *key)
+                _check_dataset(recipes, where, *key)
                 opened[key] = open_dataset(Path(key[0]), key[1])
             known[alike] = settings, resources, run_ids(settings, opened[key].data_id)
         settings, resources, id_of = known[alike]
         if plain:
             settings = settings.model_copy(update={"seed": seed})
-        identity = id_of(settings.seed)
-        members.setdefault(identity, Member(identity, settings, resources))
-    if not members:
-        raise SettingsError(f"{where}: every run is excluded")
-    return list(members.values())
+        yield Member(id_of(settings.seed), settings, resources)
 
 
 def shortfalls(members: Sequence[Member]) -> list[str]:
@@ -176,9 +205,9 @@ def _nested(axis: str, value: Any) -> dict[str, Any]:
     return value
 
 
-def _check_dataset(grid: Grid, where: str, root: str, name: str) -> None:
+def _check_dataset(recipes: Mapping[str, Recipe], where: str, root: str, name: str) -> None:
     prepared = [d.name for d in datasets(Path(root))]
     if name in prepared:
         return
-    how = f"`blurtrain data prepare --grid {where} --data {root}`" if name in grid.data else "`blurtrain data prepare`"
+    how = f"`blurtrain data prepare --grid {where} --data {root}`" if name in recipes else "`blurtrain data prepare`"
     raise SettingsError(f"{where}: dataset {name!r} is not prepared in {root}: {how} first; {nearest(name, prepared)}")

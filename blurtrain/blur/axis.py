@@ -88,20 +88,33 @@ def resize_taps(
     [N, size, K]) and with which weights (float64), as torchvision's antialiased `resized_crop` does (filters of PIL:
     bicubic with a = -0.5).
     """
-    start, length = start[:, None, None], length[:, None, None]
-    scale = length.to(torch.float64) / size
-    stretch = scale.clamp(min=1.0)  # antialiasing: the filter widens where pixels are lost
-    support = _SUPPORT[interpolation] * stretch
     target = torch.arange(size, device=start.device)
     if flip is not None:
         target = torch.where(flip[:, None], size - 1 - target, target)
-    centre = scale * (target.expand(len(start), size)[:, :, None] + 0.5)
+    place, weight = resampled_at(target.expand(len(start), size), length, size, side / size, interpolation)
+    return start[:, None, None] + place, weight
+
+
+def resampled_at(
+    target: Tensor, length: Tensor, size: int | Tensor, most: float, interpolation: str
+) -> tuple[Tensor, Tensor]:
+    """Pixels `target` [N, P] of an axis of `length` [N] pixels that is resized to `size` ([N], or the same for all)
+    with antialiasing. `most`: no axis shrinks by more. Returns places [N, P, K] and weights, as `resize_taps`."""
+    length = length[:, None, None]
+    scale = length.to(torch.float64) / (size[:, None, None] if isinstance(size, Tensor) else size)
+    stretch = scale.clamp(min=1.0)  # antialiasing: the filter widens where pixels are lost
+    support = _SUPPORT[interpolation] * stretch
+    centre = scale * (target[:, :, None] + 0.5)
     first = torch.floor(centre - support + 0.5).clamp(min=0)
     last = torch.minimum(torch.floor(centre + support + 0.5), length)
-    taps = 2 * math.ceil(_SUPPORT[interpolation] * max(1, side / size)) + 1  # of the largest crop there can be
-    tap = first + torch.arange(taps, device=start.device)
+    tap = first + torch.arange(tap_count(most, interpolation), device=target.device)
     weight = _filter((tap - centre + 0.5).abs() / stretch, interpolation) * (tap < last)
-    return start + tap.long().minimum(length - 1), weight / weight.sum(2, keepdim=True)
+    return tap.long().minimum(length - 1), weight / weight.sum(2, keepdim=True)
+
+
+def tap_count(most: float, interpolation: str) -> int:
+    """How many pixels one of the result is made of, where no axis shrinks by more than `most`."""
+    return 2 * math.ceil(_SUPPORT[interpolation] * max(1, most)) + 1
 
 
 def matrix_of(taps: tuple[Tensor, Tensor], side: int, dtype: torch.dtype = torch.float64) -> Tensor:

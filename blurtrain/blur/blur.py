@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, SerializeAsAny, ValidationError, model_validator
 
-from blurtrain.blur.resampling import resampled
+from blurtrain.blur.resampling import resampled, resampled_reach
 from blurtrain.errors import SettingsError, nearest
 from blurtrain.kinds import Kind
 from blurtrain.parts import is_part_name
@@ -79,6 +79,11 @@ class Blur(Kind):
     def check(self, resolution: int) -> None:
         """Raise SettingsError where images of this smaller side cannot be blurred so, or a file is missing."""
 
+    def reach(self, resolution: int, truncate: float) -> int | None:
+        """Pixels from which a pixel gathers light at most, at this resolution; None: any of the image, or where it is
+        in the image counts."""
+        return None
+
     def blurred(
         self,
         images: "Tensor",
@@ -105,6 +110,14 @@ class KernelBlur(Blur):
         """The kernel of image `index`, in pixels at `at`: as those of `blurtrain.blur.kernels`. Same draws as
         `blurred`."""
         raise NotImplementedError(f"{type(self).__name__} must define `point_spread`")
+
+    def largest(self) -> int:
+        """Side of its largest kernel, in pixels at `at`; to be defined where images have kernels of different sides."""
+        return len(self.point_spread(0))
+
+    def reach(self, resolution: int, truncate: float) -> int:
+        """See `Blur.reach`."""
+        return resampled_reach(self.largest(), resolution / self.at)
 
     def check(self, resolution: int) -> None:
         """Raise SettingsError where the kernel cannot be had, or is too large at this resolution."""

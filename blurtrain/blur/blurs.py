@@ -6,6 +6,7 @@
 | `gaussian-8` | sigma 8 |
 | `disk-4`, `disk-4-antialiased` | defocus of radius 4 |
 | `box-8`, `box-8-90`, `box-8-random` | linear motion over 8 pixels: horizontal, vertical, at any angle |
+| `box-8-90-plain` | the same, of 8 equal taps |
 | `shake` | camera shake, a kernel of each image's own |
 | `defocus-3`, `motion-3`, `zoom-3`, `glass-3`, `imagenet-c-gaussian-3` | ImageNet-C at severity 3 |
 | `file-NAME` | a kernel from a file |
@@ -25,7 +26,7 @@ from pydantic import Field, model_validator
 from blurtrain.blur import kernels
 from blurtrain.blur.blur import REFERENCE, AnyBlur, Blur, KernelBlur, stream
 from blurtrain.errors import SettingsError
-from blurtrain.schema import Name, outside_identity
+from blurtrain.schema import Name, added_later, outside_identity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,6 +43,10 @@ class Sharp(Blur):
     kernel: Literal["sharp"] = "sharp"
     at: Literal[224] = 224
 
+    def reach(self, resolution: int, truncate: float) -> int:
+        """See `Blur.reach`."""
+        return 0
+
     def blurred(self, images: "Tensor", indices: _Indices, **_: Any) -> "Tensor":
         """The images themselves."""
         return images
@@ -53,6 +58,10 @@ class Gaussian(Blur):
     label_fields: ClassVar[tuple[str, ...]] = ("sigma",)
     kernel: Literal["gaussian"] = "gaussian"
     sigma: float = Field(gt=0, le=1000)
+
+    def reach(self, resolution: int, truncate: float) -> int:
+        """See `Blur.reach`."""
+        return kernels.gaussian_radius(self.sigma * resolution / self.at, truncate)
 
     def blurred(
         self, images: "Tensor", indices: _Indices, *, resolution: int, truncate: float = 4.0, **_: Any
@@ -80,15 +89,32 @@ class Box(KernelBlur):
     """Linear motion over `length` pixels, one pixel wide, along `angle` degrees: 0 horizontal, 90 vertical,
     counter-clockwise; random: uniform in 0..180, of each image's own."""
 
-    label_fields: ClassVar[tuple[str, ...]] = ("length", "angle")
+    label_fields: ClassVar[tuple[str, ...]] = ("length", "angle", "taps")
     kernel: Literal["box"] = "box"
     length: float = Field(ge=1, le=512)
     angle: Annotated[float, Field(ge=0, lt=180)] | Literal["random"] = 0.0
+    taps: Literal["centred", "plain"] = added_later("centred")
+    """centred: an even length has half a tap at either end, and moves nothing; plain: `length` equal taps, of which an
+    even number moves the image by half a pixel, to the right or down. Plain ones are horizontal or vertical, and whole
+    pixels long at `at`."""
+
+    @model_validator(mode="after")
+    def _plain_on_an_axis(self) -> Self:
+        if self.taps == "plain" and (self.angle not in (0, 90) or self.length != int(self.length)):
+            raise ValueError(
+                f"taps=plain goes with a whole length at angle 0 or 90, not with length {self.length:g} at angle "
+                f"{self.angle}; taps=centred takes any"
+            )
+        return self
+
+    def largest(self) -> int:
+        """See `KernelBlur.largest`; that of a random angle is widest where it is horizontal."""
+        return len(kernels.box(self.length, 0.0 if self.angle == "random" else self.angle))
 
     def point_spread(self, index: int, *, seed: int = 0, epoch: int = 0, training: bool = False) -> NDArray[np.float64]:
         """See `blurtrain.blur.kernels.box`."""
         if self.angle != "random":
-            return kernels.box(self.length, self.angle)
+            return kernels.box(self.length, self.angle, self.taps == "plain")
         words = (_BOX_ANGLES, stream(seed, epoch, training), index)
         return kernels.box(
             self.length, 180 * float(np.random.Generator(np.random.PCG64(np.random.SeedSequence(words))).random())
@@ -100,6 +126,10 @@ class Shake(KernelBlur):
     others in evaluation, always the same (Vasiljevic et al. 2016; `blurtrain.blur.shake`)."""
 
     kernel: Literal["shake"] = "shake"
+
+    def largest(self) -> int:
+        """See `KernelBlur.largest`."""
+        return kernels.SHAKE_MAX_SIDE
 
     def point_spread(self, index: int, *, seed: int = 0, epoch: int = 0, training: bool = False) -> NDArray[np.float64]:
         """See `blurtrain.blur.kernels.shake_for`."""
@@ -150,6 +180,12 @@ class ImageNetCGaussian(Blur):
     kernel: Literal["imagenet-c-gaussian"] = "imagenet-c-gaussian"
     severity: Severity
 
+    def reach(self, resolution: int, truncate: float) -> int:
+        """See `Blur.reach`."""
+        from blurtrain.blur.corruptions import GAUSSIAN
+
+        return kernels.gaussian_radius(GAUSSIAN[self.severity - 1] * resolution / self.at)
+
     def blurred(self, images: "Tensor", indices: _Indices, *, resolution: int, **_: Any) -> "Tensor":
         """See `Blur.blurred`."""
         from blurtrain.blur.corruptions import GAUSSIAN
@@ -180,6 +216,12 @@ class ImageNetCMotion(KernelBlur):
     label_fields: ClassVar[tuple[str, ...]] = ("severity",)
     kernel: Literal["imagenet-c-motion"] = "imagenet-c-motion"
     severity: Severity
+
+    def largest(self) -> int:
+        """See `KernelBlur.largest`: one-sided, as long as all its taps in a row."""
+        from blurtrain.blur.corruptions import MOTION
+
+        return 4 * MOTION[self.severity - 1][0] + 1
 
     def point_spread(self, index: int, *, seed: int = 0, epoch: int = 0, training: bool = False) -> NDArray[np.float64]:
         """See `blurtrain.blur.corruptions.motion`."""

@@ -12,8 +12,9 @@ from torch.nn import functional
 from blurtrain.blur.arithmetic import in_float32, in_own_arithmetic
 from blurtrain.blur.cores import image_by_image
 from blurtrain.blur.kernels import stack
-from blurtrain.blur.point_spread import MAX_SIDE
+from blurtrain.blur.point_spread import check_kernel
 from blurtrain.blur.product import CACHED, check_images, result_dtype, rounded, workspace
+from blurtrain.blur.taps import MOST_PASSES, available, gather, reflected, taps_of
 
 
 @in_own_arithmetic
@@ -26,7 +27,8 @@ def convolve(
     the kernel looks, so it is a true convolution. The border reflects without repeating the edge pixel, also where the
     kernel is wider than the image. Arithmetic is in float32 (float64 for float64 images), at most 1e-3 of 255 from
     exact; the result has the dtype of the images, float32 for uint8, or `dtype` (uint8 is rounded). Differentiable in
-    the images and in the kernels. `method`: "spatial" (grouped convolution), "fourier", or whichever is faster.
+    the images and in the kernels. `method`: "spatial" (grouped convolution), "fourier", "taps" (image by image, see
+    `blurtrain.blur.taps`: on a processor with Numba, without gradients), or whichever is faster.
     Raises ValueError for kernels of another shape or number, or that are not finite.
     """
     check_images(images)
@@ -34,14 +36,15 @@ def convolve(
     # Kernels of `blurtrain.blur.kernels` are read-only arrays, of which torch wants a copy.
     given = torch.tensor(kernel) if isinstance(kernel, np.ndarray) else kernel
     kernels = given.to(images.device, work, non_blocking=True)
-    if kernels.ndim not in (2, 3) or any(k % 2 == 0 for k in kernels.shape[-2:]):
-        raise ValueError(f"kernel must be [k, k] or [N, k, k] with k odd, not {list(kernels.shape)}")
     if kernels.ndim == 3 and len(kernels) != len(images):
         raise ValueError(f"{len(images)} images but {len(kernels)} kernels")
-    if max(kernels.shape[-2:]) > MAX_SIDE:
-        raise ValueError(f"kernel of {max(kernels.shape[-2:])} pixels a side: at most {MAX_SIDE} are supported")
-    if not bool(torch.isfinite(given).all()):  # where they were given: a GPU need not be waited for
-        raise ValueError("kernel has values that are not finite")
+    check_kernel(tuple(kernels.shape), bool(torch.isfinite(given).all()))  # where given: a GPU need not be waited for
+    if method == "taps" or (method == "auto" and _takes_taps(images) and not given.requires_grad):
+        exact = given.double().numpy(force=True)
+        each = list(exact) if exact.ndim == 3 else [exact] * len(images)
+        out = torch.empty(images.shape, dtype=result_dtype(images, dtype))
+        image_by_image(lambda k: _one(images[k], each[k], out[k], method), len(images))
+        return out
     n, channels, height, width = images.shape
     down, across = (k // 2 for k in kernels.shape[-2:])
     function = _METHODS[method if method != "auto" else _faster(max(kernels.shape[-2:]), images)]
@@ -50,7 +53,7 @@ def convolve(
     if function is _fourier and images.device.type == "cpu":
         step = min(step, CACHED // padded)
     step = max(1, step)
-    rows, columns = (reflected(side, r, images.device) for side, r in ((height, down), (width, across)))
+    places = [torch.tensor(reflected(side, r)).to(images.device) for side, r in ((height, down), (width, across))]
     parts = []
     for start in range(0, n, step):
         part = slice(start, start + step)
@@ -58,7 +61,7 @@ def convolve(
         if down < height and across < width:
             pixels = functional.pad(pixels, (across, across, down, down), mode="reflect")
         else:  # torch pads by less than the image only
-            pixels = pixels[:, :, rows][:, :, :, columns]
+            pixels = pixels[:, :, places[0]][:, :, :, places[1]]
         blurred = function(pixels, kernels[part] if kernels.ndim == 3 else kernels[None], height, width)
         parts.append(rounded(blurred, result_dtype(images, dtype)))
     return parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -74,20 +77,33 @@ def convolve_each(images: Tensor, kernels: Sequence[NDArray[np.float64]]) -> Ten
     if images.device.type != "cpu" or images.requires_grad:
         return convolve(images, stack(kernels), dtype=images.dtype) if len(kernels) else images
     out = torch.empty_like(images, memory_format=torch.contiguous_format)
-
-    def blur(k: int) -> None:
-        out[k] = convolve(images[k][None], kernels[k], dtype=images.dtype)[0]
-
-    image_by_image(blur, len(images))
+    image_by_image(lambda k: _one(images[k], kernels[k], out[k]), len(images))
     return out
 
 
-def reflected(side: int, radius: int, device: torch.device) -> Tensor:
-    """Which pixel stands at each of -radius .. side - 1 + radius along an axis of `side` pixels that reflects."""
-    if side == 1:
-        return torch.zeros(1 + 2 * radius, dtype=torch.long, device=device)
-    place = torch.arange(-radius, side + radius, device=device) % (2 * (side - 1))
-    return torch.minimum(place, 2 * (side - 1) - place)
+def reflected_places(places: Tensor, side: int | Tensor) -> Tensor:
+    """Which pixel stands at `places`, inside an axis of `side` pixels (one, or to be broadcast) and beyond its ends."""
+    period = 2 * (side - 1)
+    period = period.clamp(min=1) if isinstance(period, Tensor) else max(period, 1)
+    place = places % period
+    return torch.minimum(place, (period - place) % period)
+
+
+def _takes_taps(images: Tensor) -> bool:
+    return images.device.type == "cpu" and images.dtype != torch.float64 and not images.requires_grad and available()
+
+
+def _one(image: Tensor, kernel: NDArray[np.floating], out: Tensor, method: str = "auto") -> None:
+    """`convolve` for one image [C, H, W] on a processor, into `out` of any dtype."""
+    if _takes_taps(image):
+        taps = taps_of(kernel)
+        blurred = out if out.dtype == torch.float32 and out.is_contiguous() else torch.empty(image.shape)
+        if (method == "taps" or taps.passes <= MOST_PASSES) and gather(image.float(), taps, blurred):
+            if blurred is not out:
+                out.copy_(rounded(blurred, out.dtype))
+            return
+    method = _faster(max(kernel.shape), image)
+    out.copy_(convolve(image[None], kernel, dtype=out.dtype, method=method)[0])
 
 
 def _spatial(padded: Tensor, kernels: Tensor, height: int, width: int) -> Tensor:

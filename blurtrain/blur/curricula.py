@@ -267,7 +267,7 @@ class FeatureSmoothing(Curriculum):
 
     def feature_sigma_at_test(self, epochs: int) -> float:
         """That of the last epoch where `at_test` says so: the authors' code tests after each epoch with its kernels."""
-        return self.feature_sigma(epochs - 1) if self.at_test else 0.0
+        return self.feature_sigma(epochs - 1) if self.at_test and epochs else 0.0
 
     def lacking(self, epochs: int) -> str:
         """See `Curriculum.lacking`."""

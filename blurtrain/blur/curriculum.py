@@ -84,7 +84,7 @@ class Curriculum(Kind):
 
     def shortfall(self, epochs: int) -> str:
         """The same as a line for the user; empty: nothing is missing."""
-        if not (missing := self.lacking(epochs)):
+        if not epochs or not (missing := self.lacking(epochs)):  # without any, nothing is trained
             return ""
         return f"too few epochs ({epochs}) for the {self.schedule} curriculum, which never gets to {missing}"
 

@@ -12,11 +12,21 @@ from numpy.typing import NDArray
 
 from blurtrain.blur.kernel_file import from_file
 from blurtrain.blur.point_spread import MAX_SIDE, check_number, check_side, unit_sum
-from blurtrain.blur.shake import SHAKE_COUNTS, SHAKE_SIZES, camera_shake, shake_for, shake_seed, shake_seeds, shakes_for
+from blurtrain.blur.shake import (
+    SHAKE_COUNTS,
+    SHAKE_MAX_SIDE,
+    SHAKE_SIZES,
+    camera_shake,
+    shake_for,
+    shake_seed,
+    shake_seeds,
+    shakes_for,
+)
 
 __all__ = [
     "MAX_SIDE",
     "SHAKE_COUNTS",
+    "SHAKE_MAX_SIDE",
     "SHAKE_SIZES",
     "box",
     "box_taps",
@@ -122,17 +132,23 @@ def box_taps(length: float) -> NDArray[np.float64]:
 
 
 @functools.lru_cache(maxsize=256)
-def box(length: float, angle: float = 0.0) -> NDArray[np.float64]:
-    """Uniform linear motion over `length` pixels along `angle`, one pixel wide; point-symmetric.
+def box(length: float, angle: float = 0.0, plain: bool = False) -> NDArray[np.float64]:
+    """Uniform linear motion over `length` pixels along `angle`, one pixel wide; point-symmetric unless plain.
 
     The weight of a pixel is the length that a segment, centred on the middle pixel, has inside it (exactly, not
     sampled). Along an axis this is `box_taps`, with its convention for even lengths: Vasiljevic et al. 2016 use
     horizontal and vertical boxes of 4 and 8 pixels.
+    With `plain` it is `length` equal taps, as `ones(length) / length` of other programs, along an axis. Of an even
+    length the tap that has none opposite lies to the right of the middle, or below it, so the image moves by half a
+    pixel that way (as OpenCV's `blur` moves it).
     length: pixels, >= 1; angle: degrees, 0 horizontal, 90 vertical, counter-clockwise as the image is seen. Raises
-    ValueError for other values, or where the kernel would be larger than MAX_SIDE.
+    ValueError for other values, for a plain one that is not whole or not along an axis, or where the kernel would be
+    larger than MAX_SIDE.
     """
     check_number("length", length, 1)
     check_number("angle", angle, -math.inf)
+    if plain:
+        return _plain_box(length, angle)
     turn = math.radians(angle % 180)
     cosine, sine = math.cos(turn), math.sin(turn)
     half = math.ceil(length / 2 * max(abs(cosine), abs(sine)) - 0.5 - 1e-12)
@@ -145,6 +161,21 @@ def box(length: float, angle: float = 0.0) -> NDArray[np.float64]:
     inside = leave - enter
     inside[inside < 1e-12] = 0.0  # pixels that are missed, or met in a corner only
     return unit_sum(inside)
+
+
+def _plain_box(length: float, angle: float) -> NDArray[np.float64]:
+    if length != int(length) or angle % 90:
+        raise ValueError(
+            f"plain taps are a whole number of pixels at angle 0 or 90, not length {length:g} at angle {angle:g}; "
+            "centred taps take any"
+        )
+    half = int(length) // 2
+    check_side(f"a box of length {length}", half)
+    taps = np.ones(2 * half + 1)
+    taps[: 2 * half + 1 - int(length)] = 0  # none, or the first
+    kernel = np.zeros((len(taps), len(taps)))
+    kernel[half] = taps
+    return unit_sum(kernel.T if angle % 180 else kernel)
 
 
 def _crossing(position: NDArray[np.float64], direction: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

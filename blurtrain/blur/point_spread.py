@@ -38,3 +38,13 @@ def check_side(what: str, half: float) -> None:
     side = 2 * float(half) + 1
     if side > MAX_SIDE:
         raise ValueError(f"{what} needs a kernel of {side:g} pixels a side; at most {MAX_SIDE} are allowed")
+
+
+def check_kernel(shape: tuple[int, ...], finite: bool) -> None:
+    """Raise ValueError for a kernel, or a stack of them, of a shape that cannot be applied, or that is not finite."""
+    if len(shape) not in (2, 3) or any(k % 2 == 0 for k in shape[-2:]):
+        raise ValueError(f"kernel must be [k, k] or [N, k, k] with k odd, not {list(shape)}")
+    if max(shape[-2:]) > MAX_SIDE:
+        raise ValueError(f"kernel of {max(shape[-2:])} pixels a side: at most {MAX_SIDE} are supported")
+    if not finite:
+        raise ValueError("kernel has values that are not finite")

@@ -44,11 +44,16 @@ def resampled(kernel: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
     return out
 
 
+def resampled_reach(side: int, scale: float) -> int:
+    """Pixels from the centre to the edge that a kernel of `side` has at most after `resampled`."""
+    return side // 2 if scale == 1 else math.ceil(side // 2 * scale + _LOBES * max(scale, 1.0))
+
+
 @functools.lru_cache(maxsize=256)
 def _spread(side: int, scale: float) -> NDArray[np.float64]:
     """[new side, side]: how much each tap of a row gives to each tap of the row at the new scale."""
     width = max(scale, 1.0)  # where pixels become more, the lobes are as wide as the old ones
-    half = math.ceil(side // 2 * scale + _LOBES * width)
+    half = resampled_reach(side, scale)
     check_side(f"a kernel of {side} pixels a side at {scale:g} times its scale", half)
     place = np.arange(-(side // 2), side // 2 + 1) * scale
     distance = np.arange(-half, half + 1)[:, None] - place[None]

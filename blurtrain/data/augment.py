@@ -1,7 +1,7 @@
 """From stored pixels to the network's input, on the device: geometry, colour, erasing, blur, normalisation."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,14 +17,15 @@ from blurtrain.blur.light import linear_light, srgb
 from blurtrain.blur.operators import blur_image, by_image, crop_image
 from blurtrain.blur.resampling import scaled
 from blurtrain.blur.shared import NO_BOX
-from blurtrain.data import affine, erasing, hsv
+from blurtrain.data import affine, erasing, hsv, scaled_crop
 from blurtrain.data.affine import Warps, warp
 from blurtrain.data.colour import DRAWS, Operations, colour, colour_image, drawn
 from blurtrain.data.dataset import Dataset
 from blurtrain.data.draws import uniform
 from blurtrain.data.erasing import Rectangles, erase
 from blurtrain.data.hsv import Gains
-from blurtrain.errors import DataError
+from blurtrain.data.scaled_crop import ScaledCrop, ScaledCrops
+from blurtrain.device import any_order
 from blurtrain.settings import Augmentation, BlurUnits, Settings
 
 _ATTEMPTS = 10  # at a crop that fits into the image, before the whole image is taken (as torchvision does)
@@ -32,6 +33,7 @@ _GEOMETRY = 4 * _ATTEMPTS + 1
 _BEFORE_ERASING = _GEOMETRY + DRAWS
 _BEFORE_AFFINE = _BEFORE_ERASING + erasing.DRAWS
 _BEFORE_HSV = _BEFORE_AFFINE + affine.DRAWS
+_BEFORE_SCALED = _BEFORE_HSV + hsv.DRAWS
 # Of n images: top, left, height, width (pixels) and flip.
 Crops = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]
 
@@ -51,24 +53,46 @@ class Transform:
 
     @classmethod
     def of(cls, settings: Settings, dataset: Dataset) -> "Transform":
-        """The transform of a run, with normalisation as set, or as measured on the training split."""
+        """The transform of a run, with normalisation as set, or as measured on the training split.
+
+        Of a run with published weights: settings as `blurtrain.models.normalisation.as_published` gives them.
+        """
+        pretrained = settings.network.pretrained
+        if pretrained and pretrained.published and not (settings.data.mean and settings.data.sd):
+            raise RuntimeError("data.mean and data.sd of published weights are those of their record: see as_published")
         mean, sd = settings.data.mean or dataset.manifest["mean"], settings.data.sd or dataset.manifest["sd"]
         # Others have no such arithmetic here: float16 and float64 networks are shown what float32 ones are.
         arithmetic = torch.bfloat16 if settings.precision.arithmetic == "bfloat16" else torch.float32
         return cls(settings.augmentation, settings.data.resolution, mean, sd, settings.blur, settings.seed, arithmetic)
 
     def train(
-        self, images: Tensor, indices: NDArray[np.integer], epoch: int, assignment: Assignment | None = None
+        self,
+        images: Tensor,
+        indices: NDArray[np.integer],
+        epoch: int,
+        assignment: Assignment | None = None,
+        sides: NDArray[np.int64] | None = None,
     ) -> Tensor:
         """Random resized crop and flip, affine warp, HSV jitter, colour operations, erasing, blur, normalisation.
 
-        assignment: the blur of each image [N]; none: all stay sharp. What is erased gets the normalisation mean, not
-        rounded to 8 bits: 0 in the end, and before a blur in linear light the light of that colour. Returns [N, 3,
-        resolution, resolution], in the dtype of `arithmetic`. An image comes out the same whatever batch it is in, on a
-        processor also for any number of threads.
+        sides: height and width [N, 2] of images that do not fill their canvas, see `blurtrain.data.store`; these need
+        `augmentation.scaled`. assignment: the blur of each image [N]; none: all stay sharp. What is erased gets the
+        normalisation mean, not rounded to 8 bits: 0 in the end, and before a blur in linear light the light of that
+        colour. Returns [N, 3, resolution, resolution], in the dtype of `arithmetic`. An image comes out the same
+        whatever batch it is in, on a processor also for any number of threads.
         """
+        if self.augmentation.scaled:
+            return self._scaled(images, indices, epoch, assignment, sides)
         if assignment is not None and assignment.which is not None:
-            sharp = replace(self, arithmetic=torch.float32)._gaussian(images, indices, epoch, 0.0, normal=False)
+            exact = replace(self, arithmetic=torch.float32)
+            if by_image(images):  # blurred while it is in the caches of its core
+
+                def blur_one(image: Tensor, k: int, out: Tensor) -> None:
+                    one = slice(k, k + 1)
+                    exact._each_its_own(image[None], indices[one], epoch, assignment[one], out[None])
+
+                return exact._gaussian(images, indices, epoch, 0.0, normal=False, own=blur_one).to(self.arithmetic)
+            sharp = exact._gaussian(images, indices, epoch, 0.0, normal=False)
             return self._each_its_own(sharp, indices, epoch, assignment).to(self.arithmetic)
         sigma: float | NDArray[np.float64] = 0.0
         if assignment is not None:
@@ -83,8 +107,10 @@ class Transform:
         epoch: int,
         sigma: float | NDArray[np.float64],
         normal: bool = True,
+        own: Callable[[Tensor, int, Tensor], None] | None = None,
     ) -> Tensor:
-        """`train` by `sigma` (pixels of the input, one or [N]); values in 0..255 where not `normal`, for float32."""
+        """`train` by `sigma` (pixels of the input, one or [N]); values in 0..255 where not `normal`, for float32, or
+        what `own` makes of those of an image, given its place, where images are treated one by one."""
         a, size, truncate, device = self.augmentation, self.resolution, self.blur.truncate, images.device
         draws = uniform(self.seed, epoch, indices, _BEFORE_AFFINE)
         crops = random_crops(draws[:, :_GEOMETRY], images.shape[-1], a)
@@ -96,7 +122,7 @@ class Transform:
         if device.type == "cpu":
             keep_freed_memory()
         if by_image(images):
-            return self._image_by_image(images, crops, operations, erased, sigma, warps, gains, normal)
+            return self._image_by_image(images, crops, operations, erased, sigma, warps, gains, normal, own)
         blur = sigma if isinstance(sigma, float) else torch.from_numpy(sigma)
         # Crop and blur are one operator if nothing stands between them.
         in_one = not (self._eight_bit or a.erasing or a.warps)
@@ -126,8 +152,50 @@ class Transform:
         shown = erase(self.normalise(cropped), erased, torch.zeros((), device=device))
         return gaussian_blur(shown, blur, truncate, compute=self.arithmetic).to(self.arithmetic)
 
-    def _each_its_own(self, sharp: Tensor, indices: NDArray[np.integer], epoch: int, assignment: Assignment) -> Tensor:
-        """Images of 0..255, each blurred by the blur it is assigned, and normalised."""
+    def _scaled(
+        self,
+        images: Tensor,
+        indices: NDArray[np.integer],
+        epoch: int,
+        assignment: Assignment | None,
+        sides: NDArray[np.int64] | None,
+    ) -> Tensor:
+        """`train` by object and network scales."""
+        a = self.augmentation
+        assert a.scaled
+        crop = ScaledCrop(a.scaled, self.resolution, self.blur, a.interpolation, self.seed)
+        if sides is None:
+            sides = np.tile(np.array(images.shape[2:], np.int64), (len(images), 1))
+        draws = uniform(self.seed, epoch, indices, scaled_crop.DRAWS, first=_BEFORE_SCALED)
+        crops = ScaledCrops.drawn(draws, sides, self.resolution, a.scaled, a.flip)
+        out = torch.empty(len(images), 3, self.resolution, self.resolution, dtype=self.arithmetic, device=images.device)
+
+        def augment(chosen: NDArray[np.int64], transposed: bool) -> None:
+            at = torch.from_numpy(chosen).to(images.device, non_blocking=True)
+            own = None if assignment is None else assignment[chosen]
+            stored = images[at].mT if transposed else images[at]
+            shown = crop(stored, crops.of(chosen), indices[chosen], epoch, own)
+            with any_order():  # each image once
+                out[at] = self.normalise(shown).to(self.arithmetic)
+
+        portrait = sides[:, 0] > sides[:, 1]
+        if images.device.type == "cpu":
+            image_by_image(lambda k: augment(np.array([k]), bool(portrait[k])), len(images))
+        else:
+            for transposed in (False, True):
+                if len(chosen := np.flatnonzero(portrait == transposed)):
+                    augment(chosen, transposed)
+        return out
+
+    def _each_its_own(
+        self,
+        sharp: Tensor,
+        indices: NDArray[np.integer],
+        epoch: int,
+        assignment: Assignment,
+        out: Tensor | None = None,
+    ) -> Tensor:
+        """Images of 0..255, each blurred by the blur it is assigned, and normalised, where asked into `out`."""
         light = linear_light(sharp) if self.blur.linear_light else sharp
         blurred = assignment.applied(
             light,
@@ -138,7 +206,7 @@ class Transform:
             training=True,
             truncate=self.blur.truncate,
         )
-        return self.normalise(srgb(blurred) if self.blur.linear_light else blurred)
+        return self.normalise(srgb(blurred) if self.blur.linear_light else blurred, out)
 
     def _image_by_image(
         self,
@@ -150,6 +218,7 @@ class Transform:
         warps: Warps | None,
         gains: Gains | None,
         normal: bool,
+        own: Callable[[Tensor, int, Tensor], None] | None,
     ) -> Tensor:
         """`_gaussian` on a processor."""
         size, truncate, interpolation = self.resolution, self.blur.truncate, self.augmentation.interpolation
@@ -180,7 +249,7 @@ class Transform:
                 image = colour_image(image, k, operations)
             image[:, top : top + height, left : left + width] = least
             if not normal:
-                out[k] = image
+                out[k].copy_(image) if own is None else own(image, k, out[k])
             elif self.blur.linear_light:
                 blur_image(linear_light(image), sigmas[k], truncate, work, image)
                 torch.addcmul(normalising[0], srgb(image), factor, out=out[k])
@@ -196,22 +265,23 @@ class Transform:
         in them."""
         return self.augmentation.colour > 0 or self.augmentation.jitters_hsv or self.blur.linear_light
 
-    def resized(self, images: Tensor) -> Tensor:
+    def resized(self, images: Tensor, sides: NDArray[np.int64] | None = None) -> Tensor:
         """The whole image at the network's resolution, as 8-bit values in float32: the start of every evaluation.
 
-        Images that have it already, as those of a test store do, keep their pixels, whatever the device.
+        Images that have it already, as those of a test store do, keep their pixels, whatever the device. Those that are
+        not square (`sides`, as in `train`) are squeezed.
         """
-        if images.shape[-2:] == (self.resolution, self.resolution):
+        if images.shape[-1] == images.shape[-2] == self.resolution:
             return images.to(torch.float32, memory_format=torch.contiguous_format)
-        if images.shape[-1] != images.shape[-2]:
-            raise DataError("images that keep their aspect are resized as evaluation.protocol says, not to squares")
-        zero = torch.zeros(1, dtype=torch.long)  # one geometry, the same for all images
-        whole = zero + images.shape[-1]
-        return (
-            resized_crop_blur(images, zero, zero, whole, whole, self.resolution, interpolation="bilinear")
-            .clamp_(0, 255)
-            .round_()
-        )
+        lying = np.array([images.shape[2:]]) if sides is None else np.sort(sides, axis=1)
+        height, width = torch.from_numpy(lying.T.astype(np.int64))
+        zero = torch.zeros_like(height)  # one geometry, where it is the same for all images
+        shown = resized_crop_blur(images, zero, zero, height, width, self.resolution, interpolation="bilinear")
+        shown = shown.clamp_(0, 255).round_()
+        if sides is None:
+            return shown
+        upright = torch.from_numpy(sides[:, 0] > sides[:, 1]).to(shown.device, non_blocking=True)
+        return torch.where(upright[:, None, None, None], shown.mT, shown)
 
     def blurred(self, images: Tensor, blur: Blur, indices: NDArray[np.integer]) -> Tensor:
         """Images in 0..255 at the resolution, as `resized` gives them, blurred for evaluation and normalised."""
@@ -219,10 +289,10 @@ class Transform:
         light = blur.blurred(light, indices, resolution=self.resolution, truncate=self.blur.truncate)
         return self.normalise(srgb(light) if self.blur.linear_light else light)
 
-    def normalise(self, images: Tensor) -> Tensor:
-        """(pixel / 255 - mean) / sd, per channel; commutes with unit-sum blur."""
+    def normalise(self, images: Tensor, out: Tensor | None = None) -> Tensor:
+        """(pixel / 255 - mean) / sd, per channel, where asked into `out`; commutes with unit-sum blur."""
         least, factor = _normalisation(tuple(self.mean), tuple(self.sd), images.device)
-        return (images - least).mul_(factor)
+        return torch.sub(images, least, out=out).mul_(factor)
 
 
 @functools.lru_cache(maxsize=16)

@@ -5,6 +5,7 @@ Every loader yields `Batch`es of one pixel store through `epoch(order, batch_siz
 
 from collections.abc import Callable, Generator
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,6 +32,24 @@ class Labelled(Protocol):
     def labels_by_index(self) -> NDArray[np.int64]:
         """Label of each image in the store; -1 for those that are not meant."""
         ...
+
+
+@dataclass(frozen=True)
+class Relabelled:
+    """The same images under the labels that their network has for them."""
+
+    images: Labelled
+    targets: NDArray[np.int64]
+    """The network's label of each label here."""
+
+    @property
+    def store(self) -> PixelStore:
+        return self.images.store
+
+    def labels_by_index(self) -> NDArray[np.int64]:
+        """See `Labelled`."""
+        labels = self.images.labels_by_index()
+        return np.where(labels < 0, labels, self.targets[labels])
 
 
 class Loader(Protocol):
@@ -83,11 +102,17 @@ def part_of_rank(global_order: NDArray[Any], batch_size: int, rank: int, world: 
     return global_order.reshape(-1, world, batch_size // world)[:, rank].reshape(-1)
 
 
-def open_loader(settings: Settings, images: Labelled, device: torch.device) -> Loader:
+def open_loader(
+    settings: Settings, images: Labelled, device: torch.device, targets: NDArray[np.int64] | None = None
+) -> Loader:
     """The loader that `settings` ask for ("auto": FFCV where it can be imported, else resident).
 
-    Raises DataError where FFCV is asked for and missing, or the pixels are not those that were prepared.
+    targets: the output of the network that each label stands for; None: labels are outputs. From here on labels are
+    outputs, in training, validation and evaluation alike. Raises DataError where FFCV is asked for and missing, or the
+    pixels are not those that were prepared.
     """
+    if targets is not None:
+        images = Relabelled(images, targets)
     reader = _open_reader(settings, images.store)
     loader = StreamingLoader(images, device, reader) if reader else ResidentLoader(images, device)
     if images.store.encoding != "raw":

@@ -48,7 +48,7 @@ class Epoch:
         with closing(b.loader.epoch(order, b.per_rank)) as source:
             for k, batch in enumerate(timed(source)):
                 mine = assignment[k * b.per_rank :][: b.per_rank]
-                images = b.transform.train(batch.images, batch.indices, self.epoch, mine)
+                images = b.transform.train(batch.images, batch.indices, self.epoch, mine, batch.sides)
                 yield TrainingBatch(images, batch.labels, self.first + k)
 
 

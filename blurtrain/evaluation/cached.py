@@ -14,7 +14,9 @@ from blurtrain.evaluation.images import Images
 from blurtrain.evaluation.measure import Measure
 from blurtrain.evaluation.outcomes import Outcomes
 from blurtrain.evaluation.subject import Found, Row, Subject
+from blurtrain.models.trained import Preprocessing
 from blurtrain.parts import import_part, is_part_name, source_hash
+from blurtrain.settings import Protocol
 
 MEASURES: dict[str, type[Measure]] = {Accuracy.name: Accuracy}
 T = TypeVar("T")
@@ -33,26 +35,30 @@ def measure_named(name: str) -> tuple[type[Measure], dict[str, str]]:
     return MEASURES[name], {}
 
 
-def conditions(images: Images, transform: Transform, epoch: int | None) -> dict[str, Any]:
-    """What an outcome depends on beside network, measure and blur."""
+def conditions(
+    images: Images, transform: Transform, epoch: int | None, protocol: Protocol | None, seen: Preprocessing
+) -> dict[str, Any]:
+    """What an outcome depends on beside network, measure and blur. transform: at the size where images are blurred;
+    seen: how the network wants its images."""
+    scaled = {"protocol": protocol.label, "crop": seen.crop, "interpolation": seen.interpolation} if protocol else {}
     return {
         "split": images.split,
         "epoch": epoch,
         "n": images.n,
-        "drop_last": images.n < len(images.source.indices),
+        "drop_last": images.left_out,
         "pixels": images.source.pixels,
         "store": images.source.store.folder.name,
         "resolution": transform.resolution,
         "reference_resolution": transform.blur.reference_resolution,
         "truncate": transform.blur.truncate,
         "light": "linear" if transform.blur.linear_light else "sRGB",
-    }
+    } | scaled
 
 
-def about(images: Images) -> dict[str, Any]:
-    """What a reader wants to know of the images."""
+def about(images: Images, outputs: int) -> dict[str, Any]:
+    """What a reader wants to know of the images, and of how many outputs (called classes) one has to be right."""
     objects = None if images.objects is None else np.bincount(images.objects).tolist()
-    return {"classes": len(images.dataset.classes), "largest_class": images.largest_class, "objects": objects}
+    return {"classes": outputs, "largest_class": images.largest_class, "objects": objects}
 
 
 def measured(

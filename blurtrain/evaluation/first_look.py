@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from blurtrain.data.augment import Transform
 from blurtrain.data.dataset import Dataset
 from blurtrain.models import build
+from blurtrain.models.outputs import outputs_of
 from blurtrain.models.pretrained import load_pretrained, logits_layer, usual_normalisation
 from blurtrain.settings import Network
 
@@ -123,15 +124,22 @@ def first_look(
     if not len(indices):
         return None
     assert settings.pretrained
+    outputs = outputs_of(settings, dataset.classes)
+    targets = torch.from_numpy(labels if outputs.targets is None else outputs.targets[labels])
     pixels = torch.from_numpy(dataset.store.read(indices)).permute(0, 3, 1, 2)
+    sides = None if dataset.squared else dataset.store.sides[indices]
     with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
         torch.manual_seed(transform.seed)
-        network = build(settings.architecture, len(dataset.classes), settings.arguments).to(device).eval()
-        images = [transform.normalise(transform.resized(p.to(device))).cpu() for p in pixels.split(AT_A_TIME)]
+        network = build(settings.architecture, len(outputs.names), settings.arguments).to(device).eval()
+        images = []
+        for start in range(0, len(pixels), AT_A_TIME):
+            part = slice(start, start + AT_A_TIME)
+            resized = transform.resized(pixels[part].to(device), None if sides is None else sides[part])
+            images.append(transform.normalise(resized).cpu())
         drawn, _ = _through(network, images, device)
         kept = not load_pretrained(network, settings.pretrained)
         loaded, logits = _through(network, images, device)
-        right = float((logits.argmax(1).numpy() == labels).mean())
+        right = float((logits.argmax(1) == targets).double().mean())
         norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
         identity = bool(norms) and all(bool((m.running_mean == 0).all() & (m.running_var == 1).all()) for m in norms)
         batch = None
@@ -148,11 +156,11 @@ def first_look(
         loaded=class_mean_accuracy(loaded, labels),
         batch=batch,
         head=right if kept else None,
-        loss=float(cross_entropy(logits, torch.from_numpy(labels))),
-        all_classes=len(dataset.classes),
+        loss=float(cross_entropy(logits, targets)),
+        all_classes=len(outputs.names),
         identity=identity,
         normalisation=(transform.mean, transform.sd),
-        usual=usual_normalisation(settings.architecture, network),
+        usual=usual_normalisation(settings.pretrained.published or settings.architecture),
     )
 
 

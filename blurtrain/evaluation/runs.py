@@ -20,7 +20,10 @@ from blurtrain.evaluation.images import Images
 from blurtrain.evaluation.outcomes import Outcomes
 from blurtrain.evaluation.progress import ticking
 from blurtrain.evaluation.subject import Subject
-from blurtrain.models.trained import kept_epochs, last_epoch, load_run
+from blurtrain.evaluation.views import blurred_at
+from blurtrain.models.normalisation import as_published
+from blurtrain.models.outputs import outputs_of
+from blurtrain.models.trained import kept_epochs, last_epoch, load_run, preprocessing_of
 from blurtrain.run import Run
 from blurtrain.schema import validate
 from blurtrain.settings import Settings, check_levels, run_id
@@ -42,6 +45,7 @@ def evaluate_run(
     torch.set_num_threads(settings.loader.threads or group.cores)
     at = last_epoch(run, settings) if epoch is None else epoch
     images = together(group, lambda: Images.of(dataset, settings.evaluation, settings.data.resolution))
+    outputs = together(group, lambda: outputs_of(settings.network, dataset.classes))
     ready = list[Subject]()
 
     def opened() -> Subject:
@@ -49,8 +53,10 @@ def evaluate_run(
         if not ready:
             network = load_run(run, settings, dataset, epoch).to(group.device)
             reading = settings.loader.model_copy(update={"workers": settings.loader.workers or group.cores})
-            loader = open_loader(reading, images.source, group.device)
-            ready.append(Subject(network, images, loader, Transform.of(settings, dataset), group))
+            loader = open_loader(reading, images.source, group.device, outputs.targets)
+            ready.append(
+                Subject.of(network, images, loader, Transform.of(settings, dataset), group, settings.evaluation)
+            )
         return ready[0]
 
     measures = settings.evaluation.measures
@@ -69,13 +75,18 @@ def measure_run(
     opened: Callable[[str], Subject],
 ) -> list[Document]:
     """All `measures` after `epoch` epochs, as `settings.evaluation` says; `opened` gives what is measured."""
-    transform = Transform.of(settings, dataset)
+    protocol = settings.evaluation.protocol
+    transform = blurred_at(Transform.of(settings, dataset), protocol)
+    seen = preprocessing_of(settings, dataset)
+    outputs = len(outputs_of(settings.network, dataset.classes).names)
     smoothed = settings.curriculum.feature_sigma_at_test(epoch)
     found = []
     for name in measures:
         kind, source = together(group, lambda name=name: measure_named(name))  # type: ignore[misc]
-        depends = {"measure": kind.name, **source, **conditions(images, transform, epoch)}
-        outcomes = Outcomes(run.evaluations, depends | ({"smoothed": smoothed} if smoothed else {}), about(images))
+        depends = {"measure": kind.name, **source, **conditions(images, transform, epoch, protocol, seen)}
+        outcomes = Outcomes(
+            run.evaluations, depends | ({"smoothed": smoothed} if smoothed else {}), about(images, outputs)
+        )
         document = measured(
             kind.of_run(settings),
             outcomes,
@@ -83,7 +94,9 @@ def measure_run(
             settings.evaluation.per_image,
             group,
             lambda name=name: opened(name),  # type: ignore[misc]
-            lambda kind=kind: former_rows(run, settings, images.source, epoch) if kind is Accuracy else [],  # type: ignore[misc]
+            lambda kind=kind: (  # type: ignore[misc]
+                former_rows(run, settings, images.source, epoch) if kind is Accuracy and protocol is None else []
+            ),
         )
         found.append(document | {"file": outcomes.path.name})
     return found
@@ -104,7 +117,7 @@ def _opened(run: Run, folder: Path, overrides: Sequence[str], epoch: int | None)
             f"{folder}: with these overrides, or this data in {settings.data.root}, it would be another run; "
             "only evaluation.*, loader.* and data.root may be overridden"
         )
-    return settings, dataset
+    return as_published(settings), dataset
 
 
 def evaluate_each(

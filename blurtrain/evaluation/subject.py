@@ -10,7 +10,9 @@ from blurtrain.data.augment import Transform
 from blurtrain.data.loader import Loader
 from blurtrain.distributed import Group
 from blurtrain.evaluation.images import Images
+from blurtrain.evaluation.views import Scaled, Views, Whole, blurred_at
 from blurtrain.models.trained import TrainedNetwork
+from blurtrain.settings import Evaluation, Protocol
 
 Row = dict[str, Any]
 Records = dict[str, NDArray[Any]]
@@ -27,6 +29,29 @@ class Subject:
     group: Group
     tick: Callable[[], None] = lambda: None
     """Called after every batch, equally often by each process."""
+    protocol: Protocol | None = None
+    """How the network is shown the images; `transform` is then at the size where they are blurred."""
+
+    @classmethod
+    def of(
+        cls,
+        network: TrainedNetwork,
+        images: Images,
+        loader: Loader,
+        transform: Transform,
+        group: Group,
+        evaluation: Evaluation,
+        tick: Callable[[], None] = lambda: None,
+    ) -> "Subject":
+        """`network` as `evaluation` shows images to it; transform: at the network's own size."""
+        at = blurred_at(transform, evaluation.protocol)
+        return cls(network, images, loader, at, group, tick, evaluation.protocol)
+
+    def views(self) -> Views:
+        """How the network is shown the images. Raises SettingsError where it cannot be."""
+        if self.protocol is None:
+            return Whole(self.network, self.transform)
+        return Scaled(self.network, self.transform, self.protocol)
 
 
 @dataclass(frozen=True)

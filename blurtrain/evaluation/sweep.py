@@ -32,12 +32,13 @@ def sweep(values_of: Values, by_object: Set[str], subject: Subject, blurs: Seque
     records: list[list[Records]] = [[] for _ in blurs]
     training = network.module.training
     network.module.eval()
+    views = subject.views()
     for batch in images.batches(subject.loader, group.rank, group.world):
         if batch is not None:
-            resized = subject.transform.resized(batch.images)
+            shown = views.of(batch)
             objects = _on(images.object_of(batch.indices), group.device)
             for level, blur in enumerate(blurs):
-                logits = network.logits(subject.transform.blurred(resized, blur, batch.indices))
+                logits = shown(blur)
                 finite = torch.isfinite(logits).all(1)
                 values = {
                     name: value & finite if value.dtype == torch.bool else value

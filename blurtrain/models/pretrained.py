@@ -1,5 +1,6 @@
 """Weights to begin with, from a file of one's own, which must be the file that the settings mean and fit exactly."""
 
+import difflib
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from blurtrain.errors import DataError
+from blurtrain.models.records import record_of
+from blurtrain.parts import is_part_name
 from blurtrain.settings import Pretrained
+
+SHOWN = 3
+"""So many names of tensors that do not fit are shown."""
 
 
 def load_pretrained(model: nn.Module, settings: Pretrained) -> list[str]:
@@ -27,11 +33,13 @@ def load_pretrained(model: nn.Module, settings: Pretrained) -> list[str]:
     unexpected = [name for name in stored if name not in own]
     different = [name for name in own if name in stored and not _alike(stored[name], own[name])]
     fresh = different if _only_classes_differ(model, stored, different) else []
-    if not fresh:
-        unexpected += [f"{n} as {_form(stored[n])} for {_form(own[n])}" for n in different]
-    if missing or unexpected:
-        lacks, has = (f"; it {verb} {_some(names)}" for verb, names in (("lacks", missing), ("has", unexpected)))
-        raise DataError(f"{settings.file} does not fit the network{lacks * bool(missing)}{has * bool(unexpected)}")
+    if fresh and settings.head == "kept":
+        raise DataError(
+            f"{settings.source} has {len(stored[fresh[0]])} outputs, but network.pretrained.head=kept is of "
+            f"{len(own[fresh[0]])}: name them all, in their order, by network.pretrained.classes"
+        )
+    if misfits := _misfits(stored, own, missing, unexpected, [] if fresh else different):
+        raise DataError(f"{settings.source} does not fit the network{misfits}")
     if settings.last_layer == "zero":
         for name in fresh:
             own[name].zero_()
@@ -39,17 +47,42 @@ def load_pretrained(model: nn.Module, settings: Pretrained) -> list[str]:
     return fresh
 
 
+def _misfits(
+    stored: Mapping[str, Tensor],
+    own: Mapping[str, Tensor],
+    missing: Sequence[str],
+    unexpected: Sequence[str],
+    different: Sequence[str],
+) -> str:
+    """What does not fit, with the names on the other side that come nearest; empty: all fits."""
+    lacks = [_with_nearest(name, own[name], {n: stored[n] for n in unexpected}) for name in missing[:SHOWN]]
+    has = [_with_nearest(name, stored[name], {n: own[n] for n in missing}) for name in unexpected[:SHOWN]]
+    has = [] if lacks and has and len(missing) == len(unexpected) else has  # the same pairs, told from the other side
+    others = [f"{name} as {_form(stored[name])} for {_form(own[name])}" for name in different[:SHOWN]]
+    return "".join(
+        f"; it {verb} {_some(shown, len(names))}"
+        for verb, shown, names in (("lacks", lacks, missing), ("has", has, unexpected), ("has", others, different))
+        if shown
+    )
+
+
+def _with_nearest(name: str, tensor: Tensor, others: Mapping[str, Tensor]) -> str:
+    alike = [other for other, stored in others.items() if stored.shape == tensor.shape]
+    near = difflib.get_close_matches(name, alike or list(others), n=1, cutoff=0.3)
+    return f"{name} ({_form(tensor)}; nearest there: {near[0]}, {_form(others[near[0]])})" if near else name
+
+
 def _read(settings: Pretrained) -> dict[str, Tensor]:
     """What the file holds, by the names that a network alone on one device gives."""
-    path = Path(settings.file)
-    if path.suffix not in (".safetensors", ".pt", ".pth"):
+    path = record_of(settings.published).cached() if settings.published else Path(str(settings.file))
+    if not settings.published and path.suffix not in (".safetensors", ".pt", ".pth"):
         raise DataError(f"network.pretrained.file={path}: must be a .safetensors, .pt or .pth file")
     try:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"network.pretrained.file={path} cannot be read: {error.strerror}") from error
     found = hashlib.sha256(content).hexdigest()
-    if found != settings.sha256:
+    if settings.sha256 not in (None, found):
         raise DataError(f"{path} has the SHA-256 {found}, not network.pretrained.sha256={settings.sha256}")
     try:
         if path.suffix == ".safetensors":
@@ -94,25 +127,18 @@ def logits_layer(model: nn.Module) -> tuple[str, nn.Module | None]:
     return layers[-1] if layers else ("", None)
 
 
-def usual_normalisation(architecture: str, model: nn.Module) -> tuple[list[float], list[float]] | None:
+def usual_normalisation(name: str) -> tuple[list[float], list[float]] | None:
     """Mean and standard deviation, of pixels in 0..1, that the weights published with timm or torchvision want.
 
     None where there are none. A file from elsewhere may want others all the same.
     """
-    if architecture.startswith("timm/"):
-        published = getattr(model, "pretrained_cfg", None) or {}
-        return (list(published["mean"]), list(published["std"])) if "mean" in published else None
-    if architecture == "alexnet-sup":
-        return None
-    from torchvision.models import get_model_weights
-
-    preset = next(iter(get_model_weights(architecture.replace("-", "")))).transforms()
-    return list(preset.mean), list(preset.std)
+    said = {} if is_part_name(name) else record_of(name).preprocessing
+    return (list(said["mean"]), list(said["sd"])) if "mean" in said else None
 
 
 def _form(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+def _some(shown: Sequence[str], of: int) -> str:
+    return ", ".join(shown) + (f" and {of - len(shown)} more" if of > len(shown) else "")

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from blurtrain.data.dataset import Dataset, open_dataset
-from blurtrain.errors import DataError, RunError, nearest
+from blurtrain.errors import RunError
 from blurtrain.models import build
+from blurtrain.models.normalisation import as_published
+from blurtrain.models.outputs import outputs_of, places_of
 from blurtrain.models.smoothing import Smoothing
 from blurtrain.run import CHECKPOINTS, Run, saved_step
 from blurtrain.settings import Settings, run_id
@@ -89,17 +91,7 @@ class TrainedNetwork:
         """
         if tuple(classes) == self.classes:
             return self
-        places = dict[str, int]()
-        for place, name in enumerate(self.classes):
-            for known in (name, *(self.synonyms[place] if self.synonyms else ())):
-                places.setdefault(_plain(known), place)
-        if lacking := [name for name in classes if _plain(name) not in places]:
-            raise DataError(
-                f"{self.origin}: has no class {lacking[0]!r}"
-                + (f" (nor {len(lacking) - 1} others of {len(classes)})" if len(lacking) > 1 else "")
-                + f"; {nearest(lacking[0], self.classes[:20])}: name the folders as its classes, or by WordNet id"
-            )
-        chosen = tuple(places[_plain(name)] for name in classes)
+        chosen = places_of(classes, self.classes, self.synonyms, f"{self.origin}:")
         outputs = chosen if self.outputs is None else tuple(self.outputs[place] for place in chosen)
         synonyms = None if self.synonyms is None else tuple(self.synonyms[place] for place in chosen)
         return replace(self, classes=tuple(classes), synonyms=synonyms, outputs=outputs)
@@ -112,10 +104,6 @@ class TrainedNetwork:
             content.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
             content.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
         return content.hexdigest()[:16]
-
-
-def _plain(name: str) -> str:
-    return name.strip().lower().replace("_", " ").replace("-", " ")
 
 
 # --- of a run -------------------------------------------------------------------------------------------------------
@@ -132,13 +120,14 @@ def of_run(folder: str | Path, epoch: int | None = None, data: str | Path | None
     dataset = open_dataset(Path(data or settings.data.root), settings.dataset)
     if run_id(settings, dataset.data_id) != run.id:
         raise RunError(f"{folder}: was not trained on this dataset {dataset.name!r} in {dataset.folder.parent}")
-    return load_run(run, settings, dataset, epoch)
+    return load_run(run, as_published(settings), dataset, epoch)
 
 
 def load_run(run: Run, settings: Settings, dataset: Dataset, epoch: int | None = None) -> TrainedNetwork:
-    """As `of_run`, of a run whose settings and dataset are open already."""
+    """As `of_run`, of a run whose settings (`as_published`) and dataset are open already."""
     epochs = last_epoch(run, settings)
-    model = build(settings.network.architecture, len(dataset.classes), settings.network.arguments)
+    outputs = outputs_of(settings.network, dataset.classes)
+    model = build(settings.network.architecture, len(outputs.names), settings.network.arguments)
     weights = _weights(run, epochs if epoch is None else epoch, epochs)
     try:
         model.load_state_dict(weights)
@@ -150,11 +139,16 @@ def load_run(run: Run, settings: Settings, dataset: Dataset, epoch: int | None =
 
 def trained(model: nn.Module, settings: Settings, dataset: Dataset, origin: str) -> TrainedNetwork:
     """`model`, as it stands, as the network of a run with these settings on this dataset."""
+    outputs = outputs_of(settings.network, dataset.classes)
+    preprocessing = preprocessing_of(settings, dataset)
+    return TrainedNetwork(model.eval(), preprocessing, outputs.names, f"run {origin}", outputs.synonyms)
+
+
+def preprocessing_of(settings: Settings, dataset: Dataset) -> Preprocessing:
+    """How the network of a run with these settings on this dataset is shown images."""
     side = settings.data.resolution
     mean, sd = settings.data.mean or dataset.manifest["mean"], settings.data.sd or dataset.manifest["sd"]
-    return TrainedNetwork(
-        model.eval(), Preprocessing(side, side, tuple(mean), tuple(sd)), tuple(dataset.classes), f"run {origin}"
-    )
+    return Preprocessing(side, side, tuple(mean), tuple(sd))
 
 
 def last_epoch(run: Run, settings: Settings) -> int:

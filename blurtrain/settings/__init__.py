@@ -1,13 +1,13 @@
 """A run's settings: its sections, how they are composed from files, and which of them make it another run."""
 
+from blurtrain.settings.augmentation import Augmentation, Scaled
 from blurtrain.settings.composition import PRESETS, check_levels, compose, dump, load, load_resolved, model_name
 from blurtrain.settings.identity import identifying, run_id, run_ids, settings_id
+from blurtrain.settings.network import ARCHITECTURES, DEFAULT_MODEL, Network, Pretrained
 from blurtrain.settings.own import part_names
+from blurtrain.settings.protocol import Protocol
 from blurtrain.settings.run import Settings
 from blurtrain.settings.sections import (
-    ARCHITECTURES,
-    DEFAULT_MODEL,
-    Augmentation,
     BlurUnits,
     Checkpoints,
     Data,
@@ -15,11 +15,9 @@ from blurtrain.settings.sections import (
     Evaluation,
     Loader,
     Logging,
-    Network,
     Optimisation,
     ParameterGroup,
     Precision,
-    Pretrained,
     Validation,
 )
 
@@ -40,6 +38,8 @@ __all__ = [
     "ParameterGroup",
     "Precision",
     "Pretrained",
+    "Protocol",
+    "Scaled",
     "Settings",
     "Validation",
     "check_levels",

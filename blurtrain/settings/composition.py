@@ -16,8 +16,9 @@ from blurtrain.documents import merge, parse_overrides, read_yaml
 from blurtrain.errors import SettingsError, nearest
 from blurtrain.parts import look_beside
 from blurtrain.schema import NAME, validate
+from blurtrain.settings.network import DEFAULT_MODEL
 from blurtrain.settings.run import Settings
-from blurtrain.settings.sections import DEFAULT_MODEL, BlurUnits, Evaluation
+from blurtrain.settings.sections import BlurUnits, Evaluation
 
 PRESETS = next(
     (p for p in (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs") if p.is_dir()),

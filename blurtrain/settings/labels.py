@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from blurtrain.blur.curriculum import Curriculum
-from blurtrain.documents import shown
+from blurtrain.documents import read_yaml, shown
 from blurtrain.settings import PRESETS, Settings, compose, identifying, model_name
 
 __all__ = ["NAMES", "differences", "model_label", "regime_label", "shown"]
@@ -38,9 +38,14 @@ def regime_label(settings: Settings) -> str:
 
 @functools.cache
 def _curricula() -> dict[str, Curriculum]:
+    # Their curricula alone: what else a preset sets may want more of the run.
+    presets = {name: read_yaml(PRESETS / "regimes" / f"{name}.yaml").get("curriculum") for name in _names("regimes")}
+    nameless = {"dataset": "any", "regime": "any"}
     return {
-        name: compose({"dataset": "any", "regime": name}, name).curriculum for name in _names("regimes")
-    }  # fmt: skip
+        name: compose({**nameless, "curriculum": curriculum}, name).curriculum
+        for name, curriculum in presets.items()
+        if curriculum is not None
+    }
 
 
 @functools.cache

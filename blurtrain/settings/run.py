@@ -6,9 +6,9 @@ from blurtrain.blur.blurs import Blur
 from blurtrain.blur.curricula import AnyCurriculum, Constant
 from blurtrain.errors import nearest
 from blurtrain.schema import Name, Section, added_later, outside_identity
+from blurtrain.settings.augmentation import Augmentation
+from blurtrain.settings.network import DEFAULT_MODEL, Network
 from blurtrain.settings.sections import (
-    DEFAULT_MODEL,
-    Augmentation,
     BlurUnits,
     Checkpoints,
     Data,
@@ -16,7 +16,6 @@ from blurtrain.settings.sections import (
     Evaluation,
     Loader,
     Logging,
-    Network,
     Optimisation,
     Precision,
     Validation,
@@ -61,10 +60,31 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
+    def _crops_fit(self) -> "Settings":
+        scaled, side = self.augmentation.scaled, self.data.resolution
+        if scaled and scaled.least() < side:
+            least = -(-side * scaled.defined_at // min(scaled.object_scales))
+            raise ValueError(
+                f"augmentation.scaled: the smallest image has {scaled.least()} pixels, less than the crop of "
+                f"data.resolution={side}: give network_scales of at least {least}, or larger object_scales"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _stages_of_this_run(self) -> "Settings":
         if late := [epoch for epoch in self.checkpoints.keep_epochs if not 1 <= epoch <= self.optimisation.epochs]:
             raise ValueError(
                 f"checkpoints.keep_epochs names epoch {late[0]}, but the run has {self.optimisation.epochs}, from 1 on"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _as_it_is(self) -> "Settings":
+        pretrained = self.network.pretrained
+        if not self.optimisation.epochs and (pretrained is None or pretrained.head != "kept"):
+            raise ValueError(
+                "optimisation.epochs=0 takes a pretrained network as it is: "
+                + ("network.pretrained is missing" if pretrained is None else "set network.pretrained.head=kept")
             )
         return self
 

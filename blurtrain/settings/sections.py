@@ -1,15 +1,12 @@
 """The sections of a run's settings: each is given to the part that it is for, and to nothing else."""
 
-import math
-import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from blurtrain.blur.blurs import AnyBlur, Blur, Gaussian, Sharp
-from blurtrain.errors import nearest
-from blurtrain.parts import FORM, is_part_name
-from blurtrain.schema import Probability, Section, Sigma, added_later, outside_identity
+from blurtrain.schema import Section, Sigma, added_later, outside_identity
+from blurtrain.settings.protocol import Protocol
 
 
 class Data(Section):
@@ -23,75 +20,6 @@ class Data(Section):
     """Normalisation mean per channel, of pixels in 0..1; none: as measured on the training split."""
     sd: tuple[float, float, float] | None = None
     """Normalisation standard deviation per channel; none: as measured on the training split."""
-
-
-DEFAULT_MODEL = "alexnet-sup"
-ARCHITECTURES = ("alexnet-sup", "alexnet", "vgg-16", "resnet-18", "resnet-50")
-"""Networks by name; any other is named timm/NAME, or is the user's own."""
-
-
-class Pretrained(Section):
-    """Weights to begin with, from a file of one's own."""
-
-    file: str = outside_identity(...)
-    """A state dict as .safetensors, or as .pt or .pth (read without unpickling anything but tensors)."""
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """What `sha256sum FILE` prints: wherever the file lies, it is these weights that the run begins with."""
-    last_layer: Literal["drawn", "zero"] = added_later("drawn")
-    """Where the file's last layer is for another number of classes, the new one is drawn as its network's definition
-    says, or zero: then the first steps leave the pretrained weights alone (Kolesnikov et al. 2020, "Big Transfer")."""
-
-
-def _plain_argument(name: str, value: Any) -> Any:
-    """`value` with whole numbers as integers, so that 2 and 2.0 are one run."""
-    if isinstance(value, list | tuple):
-        return [_plain_argument(name, part) for part in value]
-    if isinstance(value, float) and math.isfinite(value):
-        return int(value) if value.is_integer() else value
-    if not isinstance(value, bool | int | str):
-        raise ValueError(f"{name} must be a number, a word, true, false, or a list of these, not {value!r}")
-    return value
-
-
-class Network(Section):
-    """What is trained."""
-
-    architecture: str = "alexnet-sup"
-    arguments: dict[str, Any] = added_later({})
-    """Further arguments of timm, torchvision or one's own network, e.g. {pad_type: same}: plain values or lists."""
-    pretrained: Pretrained | None = added_later(None)
-    """None: freshly drawn by `seed`."""
-    bias: Literal["zero", "uniform"] = added_later("zero")
-    """Biases that alexnet-sup begins with: zero, or uniform in +/- 1 / sqrt(fan in), as PyTorch draws them and the
-    study has them. All other networks begin as their own definition says."""
-
-    dropout: float = added_later(0.0, ge=0, lt=1)
-    """Probability that a feature which the last layer is given is set to zero in training (and the others are scaled
-    up), beside what the network drops by its own definition."""
-
-    @field_validator("arguments")
-    @classmethod
-    def _plain(cls, arguments: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        if arguments and info.data.get("architecture") == "alexnet-sup":
-            raise ValueError("alexnet-sup takes none; other networks do")
-        return {name: _plain_argument(name, value) for name, value in arguments.items()}
-
-    @field_validator("architecture")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in ARCHITECTURES and not re.fullmatch(r"timm/[A-Za-z0-9_.]+", name) and not is_part_name(name):
-            own = f"one of your own must be {FORM}" if ":" in name else nearest(name, ARCHITECTURES)
-            raise ValueError(f"{own}, or any network of timm as timm/NAME, or one of your own as package.module:Name")
-        return name
-
-    @model_validator(mode="after")
-    def _bias_of_alexnet_sup(self) -> "Network":
-        if self.bias != "zero" and self.architecture != "alexnet-sup":
-            raise ValueError(
-                f"bias={self.bias} is a choice for alexnet-sup alone; leave it out, {self.architecture} begins as its "
-                "own definition says"
-            )
-        return self
 
 
 class Precision(Section):
@@ -114,64 +42,6 @@ class BlurUnits(Section):
     """Kernels are cut at this many sigmas; 2 reproduces the 33 taps at sigma 8 of the original study."""
     linear_light: bool = added_later(False)
     """Blur light, as optics does, and not sRGB values, as the sources do."""
-
-
-class Augmentation(Section):
-    """The training transform: random resized crop and flip, affine warp, HSV jitter, colour operations, erasing; before
-    the blur."""
-
-    crop_scale: tuple[float, float] = (0.5, 1.0)
-    """Smallest and largest area of the crop, as a share of the image's."""
-    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    """Smallest and largest aspect ratio (width to height) of the crop."""
-    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
-    flip: Probability = 0.5
-    """Probability of a horizontal flip."""
-    colour: Probability = 0.2
-    """Probability of each of the seven colour operations, which come in random order."""
-    jitter: float = Field(0.2, ge=0, le=0.5)
-    """Strength of the brightness, contrast, saturation (factor 1 +/- jitter) and hue (turn +/- jitter) operations."""
-    erasing: Probability = added_later(0.0)
-    """Probability that a rectangle is set to the normalisation mean (0 after normalisation), before the blur."""
-    erasing_area: tuple[float, float] = added_later((0.02, 0.33))
-    """Smallest and largest area of the rectangle, as a share of the network's input."""
-    erasing_ratio: tuple[float, float] = added_later((0.3, 3.3))
-    """Smallest and largest aspect ratio (height to width) of the rectangle."""
-    rotation: float = added_later(0.0, ge=0, le=180)
-    """Largest turn either way, in degrees, about the centre of the crop."""
-    translation: float = added_later(0.0, ge=0, le=1)
-    """Largest shift along each axis, as a share of the network's input."""
-    zoom: float = added_later(0.0, ge=0, le=0.9)
-    """Scale of the crop is 1 +/- zoom, alike along both axes; below 1 it is mirrored around."""
-    hsv_hue: float = added_later(0.0, ge=0, le=0.5)
-    """Largest turn of the hue either way, of a full circle."""
-    hsv_saturation: float = added_later(0.0, ge=0, le=1)
-    """Saturation is multiplied by 1 +/- hsv_saturation, for each image."""
-    hsv_value: float = added_later(0.0, ge=0, le=1)
-    """Value (the largest channel of a pixel) is multiplied by 1 +/- hsv_value, for each image."""
-
-    @property
-    def warps(self) -> bool:
-        """Whether images are rotated, shifted or zoomed."""
-        return self.rotation > 0 or self.translation > 0 or self.zoom > 0
-
-    @property
-    def jitters_hsv(self) -> bool:
-        """Whether hue, saturation or value change."""
-        return self.hsv_hue > 0 or self.hsv_saturation > 0 or self.hsv_value > 0
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "Augmentation":
-        for name, share in (
-            ("crop_scale", True),
-            ("crop_ratio", False),
-            ("erasing_area", True),
-            ("erasing_ratio", False),
-        ):
-            low, high = getattr(self, name)
-            if not 0 < low <= high or (share and high > 1):
-                raise ValueError(f"{name} must be [low, high] with 0 < low <= high{' <= 1' * share}")
-        return self
 
 
 class ParameterGroup(Section):
@@ -206,7 +76,8 @@ class Optimisation(Section):
     """L2 penalty added to the gradient (also in Adam, as in the study)."""
     batch_size: int = Field(256, ge=1)
     """Images a step, over all processes."""
-    epochs: int = Field(100, ge=1)
+    epochs: int = Field(100, ge=0)
+    """0: the pretrained network is taken as it is, and nothing of what is said here applies."""
     warmup_epochs: float = Field(2.0, ge=0)
     """Linear warm-up, stepped per batch; 0: none."""
     warmup_factor: float = Field(0.01, ge=0, le=1)
@@ -239,7 +110,7 @@ class Optimisation(Section):
 
     @model_validator(mode="after")
     def _warm_up_ends(self) -> "Optimisation":
-        if self.warmup_epochs >= self.epochs:
+        if self.epochs and self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs={self.warmup_epochs:g} must be less than epochs={self.epochs}")
         return self
 
@@ -251,7 +122,8 @@ class Optimisation(Section):
         if (steps or self.learning_rate_step_factor != 0.1) and schedule != "step":
             given = "learning_rate_steps" if steps else "learning_rate_step_factor"
             raise ValueError(f"{given} goes with learning_rate_schedule=step, not {schedule}")
-        if schedule == "step" and not (steps and list(steps) == sorted(set(steps)) and steps[-1] < self.epochs):
+        rising = steps and list(steps) == sorted(set(steps)) and (steps[-1] < self.epochs or not self.epochs)
+        if schedule == "step" and not rising:
             raise ValueError(
                 f"learning_rate_schedule=step needs learning_rate_steps, rising and below epochs={self.epochs}, "
                 "e.g. [30, 60]"
@@ -286,6 +158,9 @@ class Evaluation(Section):
     batch_size: int = Field(256, ge=1)
     drop_last: bool = False
     """Leave the last, partial batch out, as the study did by accident; n is then the number of images measured."""
+    protocol: Protocol | None = None
+    """Scales and crops at which the images are shown; none: the whole image (of a published network, its central crop)
+    at the network's own size."""
 
     def levels(self, reference_resolution: int) -> tuple[Blur, ...]:
         """All levels: those given by sigma, in pixels at `reference_resolution`, then the others."""

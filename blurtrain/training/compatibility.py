@@ -10,8 +10,10 @@ from blurtrain.data.loader import training_order
 from blurtrain.distributed import Group
 from blurtrain.errors import DataError, RunError, SettingsError, TrainingError
 from blurtrain.evaluation.images import Images
+from blurtrain.evaluation.views import check_protocol
 from blurtrain.models import build, check_input
 from blurtrain.models.dropout import drop_features
+from blurtrain.models.outputs import outputs_of
 from blurtrain.settings import Settings
 from blurtrain.training.batch_norm import freeze_statistics
 from blurtrain.training.parameter_groups import freeze
@@ -23,17 +25,18 @@ _OWN = ("data.root", "loader", "logging", "network.pretrained.file")
 def check_settings(settings: Settings, dataset: Dataset) -> None:
     """Raise DataError (or another BlurtrainError) where settings, network and data, each fine by itself, do not fit
     together."""
-    if not dataset.squared and getattr(settings.augmentation, "scaled", None) is None:
+    if not dataset.squared and settings.augmentation.scaled is None:
         raise DataError(
             f"dataset {dataset.name!r} keeps the aspect of its images: train on it with augmentation.scaled, or "
             "prepare it with --aspect square"
         )
     resolution, network, o = settings.data.resolution, settings.network, settings.optimisation
     stopping = settings.early_stopping.blurs if settings.early_stopping else ()
-    check_input(network.architecture, len(dataset.classes), resolution, network.arguments)
+    outputs = len(outputs_of(network, dataset.classes).names)
+    check_input(network.architecture, outputs, resolution, network.arguments)
     if o.batch_norm == "frozen" or o.groups or network.dropout:
         with torch.device("meta"):
-            model = build(network.architecture, len(dataset.classes), network.arguments)
+            model = build(network.architecture, outputs, network.arguments)
             model = freeze_statistics(model) if o.batch_norm == "frozen" else model
         freeze(model, o)
         drop_features(model, network.dropout)
@@ -42,8 +45,15 @@ def check_settings(settings: Settings, dataset: Dataset) -> None:
             f"dataset {dataset.name!r} is stored at {dataset.manifest['stored_size']} px, less than data.resolution="
             f"{resolution}: prepare it with --resolution {resolution}, or set data.resolution"
         )
-    for blur in (*settings.curriculum.used(), *settings.levels, *settings.validation.blurs, *stopping):
+    protocol = settings.evaluation.protocol
+    for blur in (*settings.curriculum.used(), *settings.validation.blurs, *stopping):
         blur.check(resolution)
+    for blur in settings.levels:
+        blur.check(protocol.defined_at if protocol else resolution)
+    if protocol:
+        with torch.random.fork_rng(devices=[]):
+            model = build(network.architecture, outputs, network.arguments).eval()
+        check_protocol(model, resolution, network.architecture, protocol)
     Images.of(dataset, settings.evaluation, resolution)
     training_order(dataset.split("train")[0], settings.seed, 0, o.batch_size)  # one whole batch
     if settings.early_stopping or settings.validation.every_epochs:

@@ -40,7 +40,7 @@ def publish_run(training: Training, epochs: int) -> None:
         del training.batches.loader, loader  # first, as it may hold the training store in the device's memory
         loader = training.open_loader(images.source)
     named = trained(network, settings, training.dataset, run.id)
-    subject = Subject(named, images, loader, training.batches.transform, group, tick)
+    subject = Subject.of(named, images, loader, training.batches.transform, group, settings.evaluation, tick)
     measures = list(dict.fromkeys([Accuracy.name, *settings.evaluation.measures]))
     outcome, *_ = measure_run(run, settings, training.dataset, images, epochs, measures, group, lambda _: subject)
     if not attempt:
@@ -60,7 +60,7 @@ def publish_run(training: Training, epochs: int) -> None:
             "epochs": epochs,
             "accuracy": outcome["file"],
             "headline": headline(outcome) + stopped,
-            **({"best": {"epoch": best.epoch, metric: best.value}} if metric else {}),
+            **({"best": {"epoch": best.epoch, metric: best.value}} if metric and best.epoch else {}),
         }
     )
     attempt.record("done")

@@ -16,6 +16,8 @@ from blurtrain.distributed import Group, SharedFlags, process_group
 from blurtrain.evaluation.first_look import first_look
 from blurtrain.models import build
 from blurtrain.models.dropout import drop_features
+from blurtrain.models.normalisation import as_published, remarks
+from blurtrain.models.outputs import outputs_of
 from blurtrain.models.pretrained import load_pretrained
 from blurtrain.models.smoothing import Smoothing
 from blurtrain.run import Attempt, Run, as_begun, existing
@@ -43,6 +45,7 @@ def train(settings: Settings, runs: Path, expected_id: str | None = None, stop: 
     dataset = open_dataset(Path(settings.data.root), settings.dataset)
     own_id = run_id(settings, dataset.data_id)
     check_expected(own_id, expected_id, settings, runs)
+    as_published(settings)  # what it refuses, before anything is written
     check_settings(settings, dataset)
     own_id, settings = as_begun(own_id, settings, existing(runs))
     run = Run(runs / own_id)
@@ -61,6 +64,7 @@ def _attempt(settings: Settings, dataset: Dataset, run: Run, group: Group, stop:
     attempt = (
         Run.begin(run.path.parent, run.id, settings).new_attempt(settings, dataset.data_id) if group.is_main else None
     )
+    settings = as_published(settings)
     try:
         with Progress(settings.optimisation.epochs, attempt, settings.logging.tensorboard) as progress:
             if attempt:
@@ -98,10 +102,11 @@ def _begin(
 ) -> Training:
     o, n, task = settings.optimisation, settings.network, settings.task
     torch.manual_seed(settings.seed)
-    network = build(n.architecture, task.outputs(len(dataset.classes)), n.arguments, bias=n.bias)
+    outputs = outputs_of(n, dataset.classes)
+    network = build(n.architecture, task.outputs(len(outputs.names)), n.arguments, bias=n.bias)
     if n.pretrained and not state:
         fresh = ", ".join(load_pretrained(network, n.pretrained)) or "none"
-        log.info("weights of %s; others, %s: %s", n.pretrained.file, n.pretrained.last_layer, fresh)
+        log.info("weights of %s; others, %s: %s", n.pretrained.source, n.pretrained.last_layer, fresh)
     drop_features(network, n.dropout)
     smoothing = Smoothing(network, settings.curriculum)
     learner = Learner(network, o, settings.precision, group, task, settings.loss)
@@ -114,7 +119,7 @@ def _begin(
     reading = settings.loader.model_copy(update={"workers": settings.loader.workers or group.cores})
 
     def opened(images: Labelled) -> Loader:
-        return open_loader(reading, images, group.device)
+        return open_loader(reading, images, group.device, outputs.targets)
 
     batches = TrainingBatches(
         opened(dataset),
@@ -159,7 +164,9 @@ def _log_start(training: Training, position: Position) -> None:
             )
         if missing := training.settings.curriculum.shortfall(training.settings.optimisation.epochs):
             log.warning("%s", missing)
-        split, resolution = training.settings.evaluation.split, training.settings.data.resolution
+        evaluation = training.settings.evaluation
+        split, protocol = evaluation.split, evaluation.protocol
+        resolution = protocol.defined_at if protocol else training.settings.data.resolution
         if training.dataset.evaluation_images(split, resolution).pixels == "stored":
             log.warning(
                 "%s: %s images are evaluated as resized twice, which blurs them: dataset %r holds none of them at %d "
@@ -173,9 +180,14 @@ def _look_at_pretrained(training: Training) -> None:
     settings, attempt = training.settings, training.attempt
     if attempt is None or settings.network.pretrained is None:
         return
+    said, doubtful = remarks(settings)
+    if said:
+        log.info("%s", said)
+    if doubtful:
+        log.warning("%s", doubtful)
     training.progress.tick(doing="looking at the pretrained weights")
     o = settings.optimisation
-    sharing = (o.batch_norm_images or o.batch_size) if o.batch_norm == "batch" else None
+    sharing = (o.batch_norm_images or o.batch_size) if o.batch_norm == "batch" and o.epochs else None
     look = first_look(settings.network, training.dataset, training.batches.transform, sharing, training.group.device)
     if look:
         attempt.record("pretrained", **asdict(look), warnings=look.warnings())

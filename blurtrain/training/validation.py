@@ -115,7 +115,7 @@ def look(
         tick()
         if batch is None:
             continue
-        resized = transform.resized(batch.images)
+        resized = transform.resized(batch.images, batch.sides)
         for row, blur in enumerate(blurs):
             value, outputs = loss(forward, transform.blurred(resized, blur, batch.indices), batch.labels)
             parts = [value.double() * len(batch.labels), *(part.double() for part in task.sums(outputs, batch.labels))]

@@ -156,6 +156,23 @@ def test_box_along_the_axes_is_its_taps_one_pixel_wide(length: float) -> None:
         np.testing.assert_allclose(kernels.box(length, angle), expected.T, atol=1e-15)
 
 
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 7, 8])
+def test_a_plain_box_is_equal_taps_as_those_of_opencv(length: int) -> None:
+    cv2 = pytest.importorskip("cv2")
+    for angle, size in ((0.0, (length, 1)), (90.0, (1, length)), (180.0, (length, 1))):
+        kernel = kernels.box(float(length), angle, plain=True)
+        point = np.zeros((2 * length + 1, 2 * length + 1))
+        point[length, length] = 1
+        seen = cv2.blur(point, size, borderType=cv2.BORDER_REFLECT_101)
+        margin = length - len(kernel) // 2
+        np.testing.assert_allclose(np.pad(kernel, margin), seen, atol=1e-15)
+        offsets = np.arange(len(kernel)) - len(kernel) // 2
+        moved = {0.0: kernel.sum(0), 90.0: kernel.sum(1), 180.0: kernel.sum(0)}[angle] @ offsets
+        assert moved == pytest.approx(0.0 if length % 2 else 0.5)  # to the right, or down
+        if length % 2:
+            np.testing.assert_allclose(kernel, kernels.box(float(length), angle), atol=1e-15)
+
+
 def test_box_on_the_diagonal_goes_up_to_the_right_through_corners_only() -> None:
     expected = np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0]]) / 3
     np.testing.assert_allclose(kernels.box(3 * math.sqrt(2), 45.0), expected, atol=1e-12)
@@ -202,6 +219,19 @@ def test_box_errors(arguments: tuple[float, ...], said: str) -> None:
     if len(arguments) == 1:
         with pytest.raises(ValueError, match=said):
             kernels.box_taps(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((4.5, 0.0), "plain taps are a whole number of pixels at angle 0 or 90, not length 4.5 at angle 0"),
+        ((4.0, 45.0), "plain taps .* not length 4 at angle 45"),
+        ((514.0, 90.0), "515 pixels a side; at most 513"),
+    ],
+)
+def test_plain_box_errors(arguments: tuple[float, float], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        kernels.box(*arguments, plain=True)
 
 
 # Stacks

@@ -20,6 +20,7 @@ from blurtrain.blur.curricula import (
     Uniform,
 )
 from blurtrain.data.loader import training_assignment
+from blurtrain.documents import read_yaml
 from blurtrain.settings import PRESETS, compose
 
 EVERY_DRAW = np.linspace(0, 1, 30_000, endpoint=False)
@@ -168,6 +169,18 @@ def plainly(**levels: float) -> Callable[[Curriculum, int], None]:
     return table(*((int(e[1:]), w, d, 1 - d, s) for e, s in levels.items() for w in (0, 0.99) for d in (0, 0.6)))
 
 
+def mixed(expected: dict[str, float]) -> Callable[[Curriculum, int], None]:
+    """In every epoch, such a share of the images has each blur; what the batch draws does not matter."""
+
+    def check(curriculum: Curriculum, epochs: int) -> None:
+        for epoch in range(epochs):
+            draws, others = (np.arange(200) + 0.5) / 200, np.linspace(0, 1, 200, endpoint=False)
+            found = curriculum.assign(epoch, epochs, within=0.5, images=draws, batches=others)
+            assert found.shares() == pytest.approx(expected)
+
+    return check
+
+
 HALVES = ((0, 4), (0.49, 4), (0.5, 0), (1, 0))
 FIFTHS = ((0.1, 8), (0.3, 4), (0.5, 2), (0.7, 1), (0.9, 0))
 WEAK = ((0.0018, 5), (0.002, 4), (0.008, 4), (0.0082, 3), (0.028, 3), (0.0282, 2), (0.0933, 2), (0.0935, 1),
@@ -219,6 +232,15 @@ DEFINED: dict[str, tuple[int, Callable[[Curriculum, int], None]]] = {
             )
         ),
     ),
+    # Vasiljevic et al. 2016, pixels at smaller side 384
+    "sharp-d4": (3, mixed({"sharp": 0.5, "disk-4@384": 0.5})),
+    "sharp-d2-d8": (3, mixed(dict.fromkeys(("sharp", *(f"disk-{r}@384" for r in (2, 4, 6, 8))), 0.2))),
+    "sharp-d8": (3, mixed({"sharp": 0.5, "disk-8@384": 0.5})),
+    "d8": (3, mixed({"disk-8@384": 1.0})),
+    "sharp-shake": (3, mixed({"sharp": 0.2, "shake@384": 0.8})),
+    # and beside them
+    "sharp-gaussian": (3, mixed({"sharp": 0.5, "gaussian-4@384": 0.25, "gaussian-8@384": 0.25})),
+    "sharp-motion": (3, mixed({"sharp": 0.5, "box-4-random@384": 0.25, "box-8-random@384": 0.25})),
     # Curriculum by Smoothing 2020
     "feature-smoothing": (200, plainly(e0=0, e199=0)),
 }  # fmt: skip
@@ -226,6 +248,9 @@ DEFINED: dict[str, tuple[int, Callable[[Curriculum, int], None]]] = {
 
 @pytest.mark.parametrize("regime", sorted(path.stem for path in (PRESETS / "regimes").glob("*.yaml")))
 def test_a_preset_is_what_its_source_defines(regime: str) -> None:
+    if regime == "original":  # no curriculum, as there is no step
+        assert read_yaml(PRESETS / "regimes" / "original.yaml")["optimisation"]["epochs"] == 0
+        return
     epochs, check = DEFINED[regime]
     check(compose({"dataset": "any", "regime": regime}, "test").curriculum, epochs)
 

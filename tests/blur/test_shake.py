@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 from blurtrain.blur import kernels, shake
+from blurtrain.blur.blurs import Blur
 
 
 @pytest.mark.parametrize(("size", "taps", "extent"), [(8, 24, 7.5), (16, 54, 14.5), (24, 85, 21.3)])
@@ -65,6 +67,34 @@ def test_test_and_training_kernels_have_no_seed_in_common() -> None:
     others = [set(kernels.shake_seeds(split, protocol)) for protocol in (1, 2) for split in ("test", "train")]
     everything = [set(test), set(train), *others]
     assert len(set.union(*everything)) == sum(map(len, everything))
+
+
+def test_the_shakes_of_a_training_are_none_of_the_tests_whatever_the_run() -> None:
+    """Through the blur that settings name, by the kernels themselves."""
+    blur = Blur.parse("shake@384")
+    test = {kernel.tobytes() for kernel in (blur.point_spread(index) for index in range(1000))}
+    assert len(test) == 100
+    for seed, epoch in ((0, 0), (0, 2), (1, 0), (7, 1)):
+        train = [blur.point_spread(i, seed=seed, epoch=epoch, training=True).tobytes() for i in range(300)]
+        assert not test & set(train) and len(set(train)) > 280
+        assert {blur.point_spread(i, seed=seed, epoch=epoch).tobytes() for i in range(1000)} == test
+
+
+def test_a_test_image_has_its_shake_in_every_setting() -> None:
+    """Whatever else is in its batch, in whichever order, at every resolution and seed."""
+    at384, at224 = Blur.parse("shake@384"), Blur.parse("shake")
+    expected = [kernels.shake_for("test", index) for index in range(40)]
+    for blur, seed, epoch in ((at384, 0, 0), (at384, 3, 2), (at224, 1, 5)):
+        for index in reversed(range(40)):
+            assert np.array_equal(blur.point_spread(index, seed=seed, epoch=epoch), expected[index])
+    points = torch.zeros(6, 1, 96, 96)
+    points[..., 48, 48] = 255
+    indices = np.array([7, 3, 11, 3, 0, 30])
+    together = at384.blurred(points, indices, resolution=96, seed=5)
+    assert torch.equal(together[1], together[3]) and not torch.allclose(together[0], together[1], atol=1)
+    for k, index in enumerate(indices):
+        alone = at384.blurred(points[k : k + 1], [int(index)], resolution=96, seed=9, epoch=4)
+        assert torch.allclose(alone[0], together[k], atol=1e-3)
 
 
 def test_every_image_has_a_kernel_of_its_split_that_never_changes() -> None:

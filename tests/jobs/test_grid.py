@@ -1,5 +1,6 @@
 """Grid files: the product of the axes, in order, and every mistake in one line."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,29 @@ def test_rules_of_a_grid_come_behind_those_of_the_one_that_it_extends(data: Path
             assert (o.epochs, o.batch_size) == (expected if member.settings.dataset == "faces" else (100, 256))
 
 
+def test_the_runs_of_several_grids_in_one(data: Path) -> None:
+    """In their order, each once, with what is said above of all of them."""
+    toys = {"data": {"toys": {"images": "t"}}, "axes": {"dataset": ["toys"], "regime": ["clear"], "seed": [0, 1]}}
+    both = {"data": {"faces": {"images": "f"}}, "axes": {"dataset": ["faces", "toys"], "regime": ["clear"]}}
+    for name, grid in (("toys", toys), ("both", both)):
+        (data.parent / f"{name}.yaml").write_text(yaml.safe_dump(grid))
+    path = data.parent / "all.yaml"
+    settings = {"optimisation": {"epochs": 9}}
+    path.write_text(yaml.safe_dump({"extends": ["toys.yaml", "both.yaml"], "settings": settings}))
+    file = read_grid(path)
+    members = expand(file, str(path), data)
+    assert points(members) == [("toys", "clear", 0), ("toys", "clear", 1), ("faces", "clear", 0)]
+    assert {m.settings.optimisation.epochs for m in members} == {9}
+    assert {name: recipe.images for name, recipe in file.data.items()} == {"toys": "t", "faces": "f"}
+    (data.parent / "both.yaml").write_text(yaml.safe_dump(both | {"data": {"toys": {"images": "other"}}}))
+    with pytest.raises(BlurtrainError, match=r"all.yaml: data.toys: the files that it extends make it differently"):
+        read_grid(path)
+    for wrong in ([], ["toys.yaml", 3], 3, ["all.yaml"]):
+        path.write_text(yaml.safe_dump({"extends": wrong}))
+        with pytest.raises(BlurtrainError, match=r"all.yaml: extends: must name another grid file, or several"):
+            read_grid(path)
+
+
 def test_runs_that_are_the_same_come_once(data: Path) -> None:
     axes = {
         "dataset": ["faces", "faces"],
@@ -156,6 +180,19 @@ def test_an_axis_may_change_the_schedule(data: Path) -> None:
         ({"exclude": [{"regime": "blurry"}]}, ": regime=blurry matches no run; axes.regime is ['clear']"),
         ({"exclude": [{"regime": "clear"}]}, ": every run is excluded"),
         (
+            {"axes": {"curriculum.probabilities": [[0.5, 0.4]], "dataset": ["faces"], "regime": ["sharp-d4"]}},
+            " (curriculum.probabilities=[0.5, 0.4], dataset=faces, regime=sharp-d4): curriculum: probabilities add up "
+            "to 0.9, not to 1",
+        ),
+        (
+            {
+                "settings": {
+                    "curriculum": {"schedule": "mix", "blurs": ["sharp", "disc-4"], "probabilities": [0.5, 0.5]}
+                }
+            },
+            " (dataset=faces, regime=clear): curriculum.blurs.1: blur 'disc-4' is unknown; did you mean 'disk'?",
+        ),
+        (
             {"data": {"faces": {"resolutoin": 64}}},
             ": data.faces.resolutoin: unknown setting; did you mean 'resolution'?",
         ),
@@ -194,12 +231,17 @@ def test_a_dataset_that_is_not_prepared_is_reported_with_the_command_to_give(dat
 
 @pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
 def test_every_grid_of_the_project_can_be_planned(path: Path, tmp_path: Path) -> None:
-    grid = read_grid(path)
-    assert set(grid.axes["dataset"]) <= set(grid.data)
-    members = expand(grid, str(path), pretend(tmp_path / "data", *grid.axes["dataset"]))
-    assert len(members) == len(grid.axes["dataset"]) * len(grid.axes["regime"]) * len(grid.axes.get("seed", [0]))
+    file = read_grid(path)
+    names = {name for grid in file.grids for name in grid.axes["dataset"]}
+    assert names <= set(file.data)
+    members = expand(file, str(path), pretend(tmp_path / "data", *sorted(names)))
+    assert len(members) == sum(
+        all(any(point[axis] != value for axis, value in pattern.items()) for pattern in grid.exclude)
+        for grid in file.grids
+        for point in (dict(zip(grid.axes, v, strict=True)) for v in itertools.product(*grid.axes.values()))
+    )
     for member in members:
-        recipe = grid.data[member.settings.dataset]
+        recipe = file.data[member.settings.dataset]
         assert recipe.size >= member.settings.data.resolution
 
 

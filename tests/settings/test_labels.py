@@ -29,7 +29,8 @@ def made(**changes: Any) -> Settings:
 
 @pytest.mark.parametrize("regime", sorted(path.stem for path in (PRESETS / "regimes").glob("*.yaml")))
 def test_a_regime_as_its_preset_has_it_keeps_its_name(regime: str) -> None:
-    assert regime_label(made(regime=regime)) == regime
+    kept = {"pretrained": {"file": "w.pt", "sha256": "a" * 64, "head": "kept"}}
+    assert regime_label(made(regime=regime, network=kept if regime == "original" else {})) == regime
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,7 @@ def test_differences_of_what_some_runs_do_not_have() -> None:
     assert differences([made(), made(network={"pretrained": weights})]) == {
         "network.pretrained.sha256": [None, "a" * 64],
         "network.pretrained.last_layer": [None, "drawn"],
+        "network.pretrained.head": [None, "replaced"],
     }
     mild = {"regime": "mild", "curriculum": {"schedule": "constant", "sigma": 1}}
     other = merge(mild, {"curriculum": {"schedule": "linear", "start": 1}})

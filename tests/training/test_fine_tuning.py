@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,30 @@ def test_one_and_two_processes_fine_tune_alike(
         assert len(looks(run)) == 1, "the leading process alone looks"
     assert len(losses[1]) == 9 and losses[2] == pytest.approx(losses[1], rel=tolerance)
     assert measured[1] == measured[2]
+
+
+@pytest.mark.slow
+def test_two_processes_that_fine_tune_on_shakes_are_killed_and_end_with_the_same_bits(
+    tiny: Tiny, weights: dict[str, Any], tmp_path: Path
+) -> None:
+    settings = fine_tuning(
+        tiny,
+        weights,
+        regime="sharp-shake",
+        curriculum={"schedule": "mix", "blurs": ["sharp", "shake@384"], "probabilities": [0.2, 0.8]},
+        augmentation={
+            "colour": 0,
+            "scaled": {"object_scales": [60, 64, 70], "defined_at": 64, "network_scales": [72, 80]},
+        },
+        optimisation={"epochs": 3, "momentum": 0.9},
+    )
+    both = [Training(settings, tmp_path / "undisturbed")] * 2
+    assert codes(in_processes(*both)) == [0, 0]
+    ended = in_processes(*[Training(settings, tmp_path / "killed", "step", 5)] * 2)
+    assert [code for code, _ in ended] == [-signal.SIGKILL] * 2
+    assert codes(in_processes(*[Training(settings, tmp_path / "killed")] * 2)) == [0, 0]
+    one, other = (Run(next(p.parent for p in tmp_path.glob(f"{k}/*/settings.yaml"))) for k in ("undisturbed", "killed"))
+    assert len(other.attempts()) == 2 and outcome(one) == outcome(other)
 
 
 @pytest.mark.images

@@ -1,0 +1,232 @@
+"""Tables by their specs: each cell a mean over seeds with its interval, the runs that it comes from, and a published
+number beside it, or the reason why it is empty."""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from analysis.documents import CONDITIONS, REFERENCE
+from analysis.intervals import over_seeds
+from analysis.runs import Collected, swept
+from analysis.statistics import Estimate, accuracy
+from analysis.table_specs import OF_A_LEVEL, OF_A_RUN, Line, TableSpec
+from blurtrain.blur.blurs import Blur, Gaussian
+from blurtrain.errors import SettingsError, nearest
+from blurtrain.kinds import Kind
+from blurtrain.schema import Section
+from blurtrain.settings import Settings
+from blurtrain.settings.labels import model_label, regime_label
+
+PERCENT = ("top1", "top5")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number of a table, or why there is none."""
+
+    value: str
+    """What it is: top1, top5, entropy or cross_entropy."""
+    estimate: Estimate | None = None
+    """Shares in 0..1, or nats; over several seeds their mean, with the interval over seeds."""
+    n: int = 0
+    """Test images."""
+    seeds: tuple[int, ...] = ()
+    runs: tuple[str, ...] = ()
+    published: float | None = None
+    """Percent, or nats."""
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A spec filled in with the runs of one model on one dataset."""
+
+    spec: TableSpec
+    dataset: str
+    model: str
+    cells: tuple[tuple[Cell, ...], ...]
+    """By row, then by column."""
+
+    @property
+    def title(self) -> str:
+        return f"{self.spec.title}: {self.model} on {self.dataset}"
+
+
+def tables(specs: Sequence[TableSpec], collected: Collected) -> list[Table]:
+    """Each spec once for every model and dataset of which any cell has a number.
+
+    Only runs that differ in nothing but their seed, measured under the same conditions by the weights after their last
+    epoch, make up a cell; where others match it too, it stays empty and says in what they differ. Raises SettingsError
+    where a spec names a setting that there is none of.
+    """
+    frame = collected.frame
+    frame = frame[frame["epoch"] == frame["epochs"]]
+    contexts = list(dict.fromkeys(zip(frame["dataset"], frame["model"], frame["data_id"], strict=True)))
+    about = {run_id: _about(settings) for run_id, settings in collected.settings.items()}
+    made = []
+    for spec in specs:
+        for dataset, model, data_id in contexts:
+            context = {"dataset": dataset, "model": model}
+            own = frame[frame["data_id"] == data_id]
+            found = [[_cell(spec, row, column, context, own, collected, about) for column in spec.columns]
+                     for row in spec.rows]  # fmt: skip
+            if any(cell.estimate for cells in found for cell in cells):
+                made.append(Table(spec, dataset, model, tuple(map(tuple, found))))
+    return made
+
+
+def _about(settings: Settings) -> dict[str, Any]:
+    return {"dataset": settings.dataset, "regime": regime_label(settings), "model": model_label(settings),
+            "seed": settings.seed}  # fmt: skip
+
+
+def _cell(
+    spec: TableSpec,
+    row: Line,
+    column: Line,
+    context: Mapping[str, Any],
+    frame: pd.DataFrame,
+    collected: Collected,
+    about: Mapping[str, Mapping[str, Any]],
+) -> Cell:
+    value, beside = spec.value_of(row, column), spec.published_value(row, column)
+
+    def empty(why: str) -> Cell:
+        return Cell(value, published=beside, missing=why)
+
+    if none := row.none or column.none:
+        return empty(none)
+    match = spec.match(row, column)
+    of_level = {name: wanted for name, wanted in match.items() if name in OF_A_LEVEL}
+    of_run = {name: wanted for name, wanted in match.items() if name not in OF_A_LEVEL}
+    if any(name in of_run and not _is_any(context[name], of_run[name]) for name in context):
+        return empty("not of this table")
+    chosen = [run_id for run_id, settings in collected.settings.items()
+              if _matches(settings, about[run_id], {**of_run, **context}, spec.name)]  # fmt: skip
+    rows = frame[frame["run_id"].isin(chosen)]
+    if rows.empty:
+        waiting = [run_id for run_id in chosen if run_id in collected.missing]
+        return empty(f"not done: {', '.join(waiting)}" if waiting else "no such run")
+    at = rows
+    for name, wanted in of_level.items():
+        at = at[at[name].map(lambda given, name=name, wanted=wanted: _is_any(given, _canonical(name, wanted)))]
+    if at.empty:
+        return empty("not measured" + "".join(f", {name} {_words(wanted)}" for name, wanted in of_level.items()))
+    if differing := _differing(at):
+        return empty(f"several runs match, which differ in {', '.join(differing)}: say which, in `where` or `match`")
+    at = at.drop_duplicates("seed").sort_values("seed")
+    seeds, runs = tuple(int(seed) for seed in at["seed"]), tuple(at["run_id"])
+    estimate = _estimate(at, value)
+    if math.isnan(estimate.value):
+        return empty("not recorded, by an older version, or not finite")
+    return Cell(value, estimate, int(at["n"].iloc[0]), seeds, runs, beside)
+
+
+def _matches(settings: Settings, about: Mapping[str, Any], wanted: Mapping[str, Any], where: str) -> bool:
+    for name, value in wanted.items():
+        if name in OF_A_RUN:
+            if not _is_any(about[name], value):
+                return False
+        elif _plain(_setting(settings, name, where)) != _plain(value):
+            return False
+    return True
+
+
+def _setting(settings: Section, name: str, where: str) -> Any:
+    """The value of a setting by its dotted name; None where a section is not given, or is of a kind without it."""
+    here: Any = settings
+    for part in name.split("."):
+        if not isinstance(here, Section):
+            return None
+        if part not in type(here).model_fields:
+            if isinstance(here, Kind):
+                return None
+            raise SettingsError(f"table {where}: no setting {name!r}; {nearest(part, type(here).model_fields)}")
+        here = getattr(here, part)
+    return here
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Section):
+        return value.model_dump(mode="json")
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def _is_any(given: Any, wanted: Any) -> bool:
+    return given in wanted if isinstance(wanted, list) else bool(given == wanted)
+
+
+def _words(wanted: Any) -> str:
+    return " or ".join(map(str, wanted)) if isinstance(wanted, list) else str(wanted)
+
+
+def _canonical(name: str, wanted: Any) -> Any:
+    """A blur as the frame calls it."""
+    if name != "blur":
+        return wanted
+    if isinstance(wanted, list):
+        return [_canonical(name, label) for label in wanted]
+    blur = Blur.model_validate(wanted)
+    # Gaussians are called by their sigma at 224, with six digits.
+    return f"gaussian-{blur.sigma * REFERENCE / blur.at:.6g}" if isinstance(blur, Gaussian) else blur.label
+
+
+def _differing(rows: pd.DataFrame) -> list[str]:
+    """In what the rows of a cell differ beyond their seed; empty: in nothing."""
+    names = [name for name in ("blur", *CONDITIONS) if rows[name].nunique(dropna=False) > 1]
+    if rows["settings_id"].nunique() > 1:
+        settings = [name for name in ("regime", *swept(rows)) if rows[name].nunique(dropna=False) > 1]
+        names += settings or ["settings_id"]
+    return names
+
+
+def _estimate(at: pd.DataFrame, value: str) -> Estimate:
+    if value not in PERCENT:
+        values = at[value].tolist()
+        if len(values) == 1:  # how images vary around their mean is not recorded
+            return Estimate(values[0], math.nan, math.nan, math.nan, 1, "images")
+        mean, low, high, sd = over_seeds(values, 0.0)
+        return Estimate(mean, low, high, sd, len(values), "seeds")
+    one = at.iloc[0]
+    counts, ns = at[f"{value}_count"].tolist(), at["n"].tolist()
+    found = accuracy(counts, ns, [one["object_top1"] if value == "top1" else None], one["object_n"])
+    if found.over == "images" and one["objects"] > 0:  # they show objects twice, which are not independent
+        return Estimate(found.value, math.nan, math.nan, math.nan, 1, "objects")
+    return found
+
+
+_FIELDS = ("table", "dataset", "model", "row", "column", "value", "estimate", "low", "high", "over", "sd", "seeds", "n",
+           "published", "published_network", "missing", "runs")  # fmt: skip
+
+
+def tables_csv(made: Sequence[Table]) -> str:
+    """All cells, a line each: accuracies in percent, means in nats; `seeds` and `runs` separated by blanks."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(_FIELDS)
+    for table in made:
+        for row, cells in zip(table.spec.rows, table.cells, strict=True):
+            for column, cell in zip(table.spec.columns, cells, strict=True):
+                network = table.spec.published.network if table.spec.published and cell.published is not None else ""
+                writer.writerow([
+                    table.spec.name, table.dataset, table.model, row.label, column.label, cell.value,
+                    *_numbers(cell), " ".join(map(str, cell.seeds)), cell.n or "",
+                    "" if cell.published is None else f"{cell.published:g}", network, cell.missing,
+                    " ".join(cell.runs),
+                ])  # fmt: skip
+    return out.getvalue()
+
+
+def _numbers(cell: Cell) -> list[str]:
+    estimate = cell.estimate
+    if estimate is None:
+        return [""] * 5
+    times = 100 if cell.value in PERCENT else 1
+    value, low, high, sd = ("" if math.isnan(x) else f"{times * x:.4f}"
+                            for x in (estimate.value, estimate.low, estimate.high, estimate.sd))  # fmt: skip
+    return [value, low, high, estimate.over if low else "", sd]

@@ -1,0 +1,174 @@
+"""Pretrained networks whose outputs are kept: fine-tuned on a few of their classes, or measured as they are."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+import safetensors.torch
+import torch
+from interruption import train_until
+
+from blurtrain.data.augment import Transform
+from blurtrain.data.dataset import open_dataset
+from blurtrain.errors import BlurtrainError, DataError, SettingsError
+from blurtrain.evaluation.runs import evaluate_run
+from blurtrain.models import build
+from blurtrain.models.trained import of_run
+from blurtrain.run import Run
+from blurtrain.settings import Settings
+from blurtrain.training.train import train
+
+Tiny = Callable[..., Settings]
+MOBILENET = "timm/mobilenetv2_035"
+NAMES = ["a cat", "stripes", "a dog", "checks", "a cow", "a hen", "Rings"]
+OF_CLASSES = np.array([3, 6, 1])
+"""The output of each class of the tiny dataset: checks, rings, stripes."""
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """`network.pretrained` of seven outputs, three of which are the classes of the tiny dataset."""
+    torch.manual_seed(5)
+    model = build(MOBILENET, len(NAMES)).train()
+    for _ in range(5):
+        model(torch.randn(8, 3, 64, 64))
+    path = tmp_path_factory.mktemp("weights") / "w.safetensors"
+    safetensors.torch.save_file(model.state_dict(), path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return {"file": str(path), "sha256": digest, "head": "kept", "classes": NAMES}
+
+
+def of(tiny: Tiny, pretrained: dict[str, Any], **parts: Any) -> Settings:
+    network = {"architecture": MOBILENET, "pretrained": pretrained}
+    return tiny(model="own", network=network, **{"loader": {"threads": 1}, **parts})
+
+
+def document(run: Run) -> dict[str, Any]:
+    result = run.result()
+    assert result
+    found: dict[str, Any] = json.loads((run.evaluations / result["accuracy"]).read_text())
+    return found
+
+
+def of_the_file(pretrained: dict[str, Any], settings: Settings) -> tuple[torch.Tensor, np.ndarray]:
+    """Logits of the file's own network on the sharp test images, and their labels as its outputs."""
+    model = build(MOBILENET, len(NAMES)).eval()
+    model.load_state_dict(safetensors.torch.load_file(pretrained["file"]))
+    dataset = open_dataset(Path(settings.data.root), settings.dataset)
+    images = dataset.evaluation_images("test", settings.data.resolution)
+    pixels = torch.from_numpy(images.store.read(images.indices)).permute(0, 3, 1, 2)
+    transform = Transform.of(settings, dataset)
+    with torch.inference_mode():
+        return model(transform.normalise(transform.resized(pixels))), OF_CLASSES[images.labels]
+
+
+def test_without_an_epoch_the_network_is_measured_as_it_is(
+    tiny: Tiny, kept: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = {"epochs": 0, "learning_rate_schedule": "step", "learning_rate_steps": [2], "ema": 0.9}
+    settings = of(
+        tiny, kept, optimisation=given, evaluation={"per_image": True, "sigmas": [0, 8]},
+        curriculum={"schedule": "feature-smoothing", "at_test": True},
+        validation={"every_epochs": 1, "keep_best": "top1"},
+    )  # fmt: skip
+    run = train(settings, tmp_path)
+    after = safetensors.torch.load_file(run.weights)
+    before = safetensors.torch.load_file(kept["file"])
+    assert after.keys() == before.keys() and all(torch.equal(after[name], before[name]) for name in before)
+    assert run.result()["epochs"] == 0 and not run.best.exists()  # type: ignore[index]
+
+    logits, labels = of_the_file(kept, settings)
+    found = document(run)
+    sharp = {row["metric"]: row for row in found["rows"] if row["blur"] == "sharp"}
+    assert found["classes"] == len(NAMES) and found["n"] == len(labels) == 9 and found["epoch"] == 0
+    right = logits.argmax(1).numpy() == labels
+    assert sharp["top1"]["count"] == right.sum()
+    expected = torch.nn.functional.cross_entropy(logits.double(), torch.from_numpy(labels)).item()
+    assert sharp["cross_entropy"]["value"] == pytest.approx(expected, rel=1e-4)
+    records = pyarrow.parquet.read_table(next(run.evaluations.glob("*.parquet"))).to_pandas()
+    records = records[records["blur"] == "sharp"]
+    assert (records["label"] == labels).all() and (records["correct"] == right).all()
+    assert (records["prediction"] == logits.argmax(1).numpy()).all()
+    assert not [r.message for r in caplog.records if "too few epochs" in r.message]
+
+    for path in run.evaluations.glob("*"):
+        path.unlink()
+    (again,) = evaluate_run(run.path)
+    assert again["rows"] == found["rows"] and again["classes"] == len(NAMES)
+    named = of_run(run.path)
+    assert named.classes == tuple(NAMES)
+    restricted = named.restricted(["checks", "rings", "stripes"])
+    assert restricted.outputs == tuple(OF_CLASSES)
+
+
+@pytest.mark.parametrize("kind", ["resident", "pytorch"])
+def test_training_is_towards_the_outputs_that_the_classes_are(
+    tiny: Tiny, kept: dict[str, Any], tmp_path: Path, kind: str
+) -> None:
+    """A head whose outputs are in another order learns, row by row, what one in the order of the classes does."""
+    order = [2, 0, 1]  # of the classes, as the kept head has them
+    state = safetensors.torch.load_file(kept["file"])
+    heads = {name: state[name][:3] for name in ("classifier.weight", "classifier.bias")}
+    runs = []
+    for rows, head in (([0, 1, 2], {}), (order, {"head": "kept", "classes": ["stripes", "checks", "rings"]})):
+        path = tmp_path / f"{len(runs)}.safetensors"
+        safetensors.torch.save_file(state | {name: head[rows] for name, head in heads.items()}, path)
+        pretrained = {"file": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), **head}
+        settings = of(
+            tiny, pretrained, optimisation={"batch_norm": "frozen", "optimiser": "sgd"}, logging={"every_steps": 1},
+            validation={"every_epochs": 1}, loader={"kind": kind, "workers": 1, "threads": 1},
+        )  # fmt: skip
+        runs.append(train(settings, tmp_path / "runs"))
+    plain, mapped = [[e for e in run.journal() if e["event"] in ("step", "validation")] for run in runs]
+    assert len(plain) == len(mapped) == 6 + 2
+    for one, other in zip(plain, mapped, strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], rel=1e-4) and other["top1"] == one["top1"]
+    (look,), (same,) = ([e for e in run.journal() if e["event"] == "pretrained"] for run in runs)
+    assert look["head"] == same["head"] and look["loss"] == pytest.approx(same["loss"], rel=1e-5)
+    counts = [[row.get("count") for row in document(run)["rows"]] for run in runs]
+    assert counts[0] == counts[1]
+    first, second = (safetensors.torch.load_file(run.weights)["classifier.weight"] for run in runs)
+    assert torch.allclose(first[order], second, atol=1e-5) and not torch.allclose(first, second, atol=1e-2)
+
+
+def test_a_kept_head_is_resumed_with_the_same_bits(tiny: Tiny, kept: dict[str, Any], tmp_path: Path) -> None:
+    settings = of(tiny, kept, checkpoints={"every_minutes": 0})
+    whole = train(settings, tmp_path / "whole")
+    train_until(4, settings, tmp_path / "parts")
+    parts = train(settings, tmp_path / "parts")
+    assert parts.weights.read_bytes() == whole.weights.read_bytes() and document(parts) == document(whole)
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "words"),
+    [
+        ({"classes": [*NAMES[:-1], "a pig"]}, DataError, "has no class 'rings'"),
+        ({"classes": [*NAMES, "a pig"]}, DataError, "has 7 outputs, but network.pretrained.head=kept is of 8"),
+        ({"classes": None}, DataError, "has no class 'checks' .nor 2 others of 3.*WordNet id"),
+    ],
+)
+def test_outputs_that_do_not_fit_are_refused_in_a_line(
+    tiny: Tiny, kept: dict[str, Any], tmp_path: Path, changed: dict[str, Any], error: type[BlurtrainError], words: str
+) -> None:
+    with pytest.raises(error, match=rf"^[^\n]*{words}[^\n]*$"):
+        train(of(tiny, {**kept, **changed}), tmp_path / "runs")
+
+
+@pytest.mark.parametrize(
+    ("changed", "epochs", "words"),
+    [
+        ({"head": "replaced", "classes": None}, 0, "epochs=0 takes .* as it is: set network.pretrained.head=kept"),
+        ({"head": "replaced"}, 2, "classes goes with head=kept"),
+        ({"last_layer": "zero"}, 2, "last_layer=zero is of a head that is replaced"),
+    ],
+)
+def test_settings_that_contradict_each_other(
+    tiny: Tiny, kept: dict[str, Any], changed: dict[str, Any], epochs: int, words: str
+) -> None:
+    with pytest.raises(SettingsError, match=rf"^[^\n]*{words}[^\n]*$"):
+        of(tiny, {**kept, **changed}, optimisation={"epochs": epochs})
