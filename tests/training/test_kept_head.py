@@ -201,7 +201,7 @@ def test_one_layer_alone_by_the_protocol_of_two_epochs_and_one_at_a_tenth(
 @pytest.mark.images
 @pytest.mark.slow
 def test_the_mobilenet_of_imagenet_as_it_is(images_root: Path, tmp_path: Path) -> None:
-    """Of its 1000 outputs the right one wins for most of 50 Imagenette photographs, whose folders are WordNet ids."""
+    """Of its 1000 outputs the right one wins for more than half of 50 Imagenette photographs, whose folders are WordNet ids."""
     for split in ("train", "val"):
         for folder in sorted((images_root / "imagenette" / split).iterdir()):
             (tmp_path / "tree" / split / folder.name).mkdir(parents=True)
@@ -221,4 +221,4 @@ def test_the_mobilenet_of_imagenet_as_it_is(images_root: Path, tmp_path: Path) -
     found = measured(train(compose(document, "test"), tmp_path / "runs"))
     right = {row["blur"]: row["count"] for row in found["rows"] if row["metric"] == "top1"}
     assert found["classes"] == 1000 and found["n"] == 50
-    assert right["sharp"] > 0.7 * 50 > right["disk-8"], right
+    assert right["sharp"] > 25 > right["disk-8"], right
