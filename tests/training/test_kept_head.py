@@ -201,7 +201,7 @@ def test_one_layer_alone_by_the_protocol_of_two_epochs_and_one_at_a_tenth(
 @pytest.mark.images
 @pytest.mark.slow
 def test_the_mobilenet_of_imagenet_as_it_is(images_root: Path, tmp_path: Path) -> None:
-    """Of its 1000 outputs the right one wins for more than half of 50 Imagenette photographs, whose folders are WordNet ids."""
+    """Of its 1000 outputs the right one wins for more than half of 50 photographs, whose folders are WordNet ids."""
     for split in ("train", "val"):
         for folder in sorted((images_root / "imagenette" / split).iterdir()):
             (tmp_path / "tree" / split / folder.name).mkdir(parents=True)
