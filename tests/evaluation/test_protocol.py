@@ -49,7 +49,7 @@ def evaluated(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, o
 def test_the_end_of_training_is_by_the_protocol_and_not_computed_again(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    accuracy = Run(trained).result()["accuracy"]
+    accuracy = (Run(trained).result() or {})["accuracy"]
     document = json.loads((Run(trained).evaluations / accuracy).read_text())
     assert (document["protocol"], document["resolution"], document["n"]) == ("all-80+64@96", 96, 9)
     again = evaluated(capsys, trained)
