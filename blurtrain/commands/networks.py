@@ -184,6 +184,23 @@ def _predict(options: argparse.Namespace) -> int:
     return 0
 
 
+def _examples(options: argparse.Namespace) -> int:
+    from analysis.examples_figure import check_name, save
+    from blurtrain.blur.blurs import Blur
+
+    check_name(options.out)
+    blur = Blur.parse(options.blur)
+    overrides = [*options.overrides]
+    if options.data is not None:
+        overrides.append(f"data.root={json.dumps(str(options.data))}")
+    from blurtrain.evaluation.examples import examples
+
+    shown = examples(options.run, blur, options.images, overrides, epoch=options.epoch)
+    save(shown, blur.label, options.run.resolve().name, options.out)
+    print(options.out)
+    return 0
+
+
 def _export(options: argparse.Namespace) -> int:
     network = _ready(options)
     from blurtrain.models.export import export, sample
@@ -221,6 +238,19 @@ def add(commands: Any) -> None:
     p = command(commands, "export", _export, "write a network as ONNX, or by torch.export; verified before it is there")
     _network_options(p, None, "", "FILE.onnx", "file to write (.onnx or .pt2); FILE.onnx.json describes it")
     p.add_argument("--images", type=Path, metavar="FOLDER", help="verify on images of this folder (default: random)")
+
+    p = command(
+        commands, "examples", _examples, "draw test images sharp and blurred, with their five likeliest classes"
+    )
+    p.add_argument("run", type=Path, metavar="RUN", help="run directory")
+    p.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. evaluation.split=val")
+    p.add_argument("--blur", required=True, help="e.g. disk-8@384, shake, gaussian-4")
+    p.add_argument(
+        "--images", type=int, default=4, metavar="N", help="how many; the same ones for every run (default: 4)"
+    )
+    p.add_argument("--epoch", type=_epoch, help="after so many epochs, where its weights were kept")
+    p.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="picture to write (png, pdf or svg)")
+    _data(p)
 
 
 def _network_options(p: argparse.ArgumentParser, more: str | None, text: str, file: str, written: str) -> None:

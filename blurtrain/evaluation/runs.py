@@ -40,23 +40,18 @@ def evaluate_run(
     that share the work, which all call this; by default this one alone. Raises RunError
     where there are no such weights, or an override would make it another run.
     """
-    run, group = Run(folder.resolve()), group or alone()
-    settings, dataset = together(group, lambda: _opened(run, folder, overrides, epoch))
+    group = group or alone()
+    run, settings, dataset = together(group, lambda: open_run(folder, overrides, epoch))
     torch.set_num_threads(settings.loader.threads or group.cores)
     at = last_epoch(run, settings) if epoch is None else epoch
     images = together(group, lambda: Images.of(dataset, settings.evaluation, settings.data.resolution))
-    outputs = together(group, lambda: outputs_of(settings.network, dataset.classes))
+    together(group, lambda: outputs_of(settings.network, dataset.classes))
     ready = list[Subject]()
 
     def opened() -> Subject:
         """Once, however many measures are taken."""
         if not ready:
-            network = load_run(run, settings, dataset, epoch).to(group.device)
-            reading = settings.loader.model_copy(update={"workers": settings.loader.workers or group.cores})
-            loader = open_loader(reading, images.source, group.device, outputs.targets)
-            ready.append(
-                Subject.of(network, images, loader, Transform.of(settings, dataset), group, settings.evaluation)
-            )
+            ready.append(subject_of(run, settings, dataset, images, epoch, group))
         return ready[0]
 
     measures = settings.evaluation.measures
@@ -102,7 +97,9 @@ def measure_run(
     return found
 
 
-def _opened(run: Run, folder: Path, overrides: Sequence[str], epoch: int | None) -> tuple[Settings, Dataset]:
+def open_run(folder: Path, overrides: Sequence[str], epoch: int | None) -> tuple[Run, Settings, Dataset]:
+    """A run to be measured, see `evaluate_run`, with its settings as overridden, and its dataset."""
+    run = Run(folder.resolve())
     own = run.settings  # of a folder that is no run, this says so
     if epoch is None and not run.weights.exists():
         kept = ", ".join(map(str, kept_epochs(run)))
@@ -118,6 +115,17 @@ def _opened(run: Run, folder: Path, overrides: Sequence[str], epoch: int | None)
             "only evaluation.*, loader.* and data.root may be overridden"
         )
     return as_published(settings), dataset
+
+
+def subject_of(
+    run: Run, settings: Settings, dataset: Dataset, images: Images, epoch: int | None, group: Group
+) -> Subject:
+    """The network of a run after `epoch` epochs (none: at its end), with what it is measured on."""
+    network = load_run(run, settings, dataset, epoch).to(group.device)
+    reading = settings.loader.model_copy(update={"workers": settings.loader.workers or group.cores})
+    targets = outputs_of(settings.network, dataset.classes).targets
+    loader = open_loader(reading, images.source, group.device, targets)
+    return Subject.of(network, images, loader, Transform.of(settings, dataset), group, settings.evaluation)
 
 
 def evaluate_each(
