@@ -13,7 +13,7 @@ _PIECE = 4096  # pixels at a time: they, and what they are summed from, fit into
 _compile = numba.njit(nogil=True, error_model="numpy")
 
 
-@_compile  # type: ignore[untyped-decorator]
+@_compile
 def by_taps(
     image: NDArray[np.float32],
     places: tuple[NDArray[np.int64], NDArray[np.int64]],
@@ -52,7 +52,7 @@ def by_taps(
             _keep(piece, wide, few, out[c, top : top + few])
 
 
-@_compile  # type: ignore[untyped-decorator]
+@_compile
 def by_runs(
     image: NDArray[np.float32],
     places: tuple[NDArray[np.int64], NDArray[np.int64]],
@@ -87,7 +87,7 @@ def by_runs(
             _keep(piece, wide, few, out[c, top : top + few])
 
 
-@_compile  # type: ignore[untyped-decorator]
+@_compile
 def _pad(image: NDArray, places: tuple[NDArray, NDArray], padded: NDArray) -> None:
     rows, columns = places
     width = image.shape[1]
@@ -103,7 +103,7 @@ def _pad(image: NDArray, places: tuple[NDArray, NDArray], padded: NDArray) -> No
             inner[x] = given[x]
 
 
-@_compile  # type: ignore[untyped-decorator]
+@_compile
 def _run_sums(image: NDArray, places: tuple[NDArray, NDArray], scale: np.float32, sums: NDArray) -> None:
     """Running sums down the columns of the padded image, in 32 bits that may wrap around."""
     rows, columns = places
@@ -121,7 +121,7 @@ def _run_sums(image: NDArray, places: tuple[NDArray, NDArray], scale: np.float32
             inner[x] = above[x] + np.int32(scale * given[x])
 
 
-@_compile  # type: ignore[untyped-decorator]
+@_compile
 def _keep(piece: NDArray, wide: int, few: int, out: NDArray) -> None:
     for y in range(few):
         line, own = out[y], piece[y * wide :]
@@ -129,14 +129,14 @@ def _keep(piece: NDArray, wide: int, few: int, out: NDArray) -> None:
             line[x] = own[x]
 
 
-@_compile  # type: ignore[untyped-decorator]
+@_compile
 def _add(plane: NDArray, start: int, weight: np.float32, total: NDArray) -> None:
     a = plane[start:]
     for x in range(len(total)):
         total[x] += weight * a[x]
 
 
-@_compile  # type: ignore[untyped-decorator]
+@_compile
 def _add_four(plane: NDArray, starts: NDArray, weights: NDArray, total: NDArray) -> None:
     a, b, c, d = plane[starts[0] :], plane[starts[1] :], plane[starts[2] :], plane[starts[3] :]
     p, q, r, s = weights[0], weights[1], weights[2], weights[3]
@@ -144,7 +144,7 @@ def _add_four(plane: NDArray, starts: NDArray, weights: NDArray, total: NDArray)
         total[x] += (p * a[x] + q * b[x]) + (r * c[x] + s * d[x])
 
 
-@_compile  # type: ignore[untyped-decorator]
+@_compile
 def _add_eight(plane: NDArray, starts: NDArray, weights: NDArray, total: NDArray) -> None:
     a, b, c, d = plane[starts[0] :], plane[starts[1] :], plane[starts[2] :], plane[starts[3] :]
     e, f, g, h = plane[starts[4] :], plane[starts[5] :], plane[starts[6] :], plane[starts[7] :]
@@ -154,14 +154,14 @@ def _add_eight(plane: NDArray, starts: NDArray, weights: NDArray, total: NDArray
         total[x] += ((p * a[x] + q * b[x]) + (r * c[x] + s * d[x])) + ((t * e[x] + u * f[x]) + (v * g[x] + w * h[x]))
 
 
-@_compile  # type: ignore[untyped-decorator]
+@_compile
 def _add_run(plane: NDArray, start: int, stop: int, weight: np.float32, total: NDArray) -> None:
     a, b = plane[start:], plane[stop:]
     for x in range(len(total)):
         total[x] += weight * np.float32(np.int32(b[x] - a[x]))  # in 32 bits
 
 
-@_compile  # type: ignore[untyped-decorator]
+@_compile
 def _add_four_runs(plane: NDArray, starts: NDArray, stops: NDArray, weights: NDArray, total: NDArray) -> None:
     a, b, c, d = plane[starts[0] :], plane[starts[1] :], plane[starts[2] :], plane[starts[3] :]
     e, f, g, h = plane[stops[0] :], plane[stops[1] :], plane[stops[2] :], plane[stops[3] :]

@@ -41,7 +41,7 @@ def check_side(what: str, half: float) -> None:
 
 
 def check_kernel(shape: tuple[int, ...], finite: bool) -> None:
-    """Raise ValueError for a kernel, or a stack of them, of a shape that cannot be applied, or with other than numbers."""
+    """Raise ValueError for a kernel, or a stack of them, that is of no shape to apply, or not finite."""
     if len(shape) not in (2, 3) or any(k % 2 == 0 for k in shape[-2:]):
         raise ValueError(f"kernel must be [k, k] or [N, k, k] with k odd, not {list(shape)}")
     if max(shape[-2:]) > MAX_SIDE:

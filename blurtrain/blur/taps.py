@@ -17,7 +17,6 @@ from torch import Tensor
 
 from blurtrain.blur.point_spread import check_kernel
 
-
 MOST_PASSES = 280
 """Over an image, above which a Fourier transform is faster."""
 
@@ -72,7 +71,8 @@ def gather(image: Tensor, taps: Taps, out: Tensor) -> bool:
     processor, `out` contiguous); False, and nothing done, where that would take sums of pixels that are not finite."""
     from blurtrain.blur import compiled
 
-    places = tuple(reflected(side, k // 2) for side, k in zip(image.shape[1:], taps.sides, strict=True))
+    down, across = (k // 2 for k in taps.sides)
+    places = reflected(image.shape[1], down), reflected(image.shape[2], across)
     given = image.contiguous().numpy()
     if taps.ends is None:
         compiled.by_taps(given, places, taps.rows, taps.columns, taps.weights, out.numpy())

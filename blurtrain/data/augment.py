@@ -70,11 +70,11 @@ class Transform:
             exact = replace(self, arithmetic=torch.float32)
             if by_image(images):  # blurred while it is in the caches of its core
 
-                def own(image: Tensor, k: int, out: Tensor) -> None:
+                def blur(image: Tensor, k: int, out: Tensor) -> None:
                     one = slice(k, k + 1)
                     exact._each_its_own(image[None], indices[one], epoch, assignment[one], out[None])
 
-                return exact._gaussian(images, indices, epoch, 0.0, normal=False, own=own).to(self.arithmetic)
+                return exact._gaussian(images, indices, epoch, 0.0, normal=False, own=blur).to(self.arithmetic)
             sharp = exact._gaussian(images, indices, epoch, 0.0, normal=False)
             return self._each_its_own(sharp, indices, epoch, assignment).to(self.arithmetic)
         sigma: float | NDArray[np.float64] = 0.0
