@@ -39,7 +39,10 @@ def convolve(
     if kernels.ndim == 3 and len(kernels) != len(images):
         raise ValueError(f"{len(images)} images but {len(kernels)} kernels")
     check_kernel(tuple(kernels.shape), bool(torch.isfinite(given).all()))  # where given: a GPU need not be waited for
-    if method == "taps" or (method == "auto" and _takes_taps(images) and not given.requires_grad):
+    taken = _takes_taps(images) and not given.requires_grad
+    if method == "taps" and not taken:
+        raise ValueError("method taps is for images on a processor, in other than float64, without gradients, by Numba")
+    if taken and method in ("taps", "auto"):
         exact = given.double().numpy(force=True)
         each = list(exact) if exact.ndim == 3 else [exact] * len(images)
         out = torch.empty(images.shape, dtype=result_dtype(images, dtype))
