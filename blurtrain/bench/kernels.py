@@ -96,7 +96,7 @@ def bench_kernels(
         report(label)
         blur = Blur.parse(label)
         kernels = [_correlated(blur, int(index), resolution) for index in indices]
-        functions = {
+        functions: dict[str, Callable[[], object]] = {
             "path": partial(path, None),
             "adds": partial(path, blur),
             "opencv_adds": partial(path, _Filter2D(kernel="filter2d", of=blur)),
@@ -131,7 +131,7 @@ def _step(batch: int, resolution: int) -> Callable[[], object] | None:
 
     network = timm.create_model(NETWORK, pretrained=False).train()
     optimiser = torch.optim.SGD(network.parameters(), 1e-3, momentum=0.9)
-    images, labels = noise(batch, resolution, CPU) / 255, torch.arange(batch)
+    images, labels = noise(batch, resolution, CPU).float().div(255), torch.arange(batch)
 
     def step() -> None:
         optimiser.zero_grad()

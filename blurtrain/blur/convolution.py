@@ -14,7 +14,7 @@ from blurtrain.blur.cores import image_by_image
 from blurtrain.blur.kernels import stack
 from blurtrain.blur.point_spread import check_kernel
 from blurtrain.blur.product import CACHED, check_images, result_dtype, rounded, workspace
-from blurtrain.blur.taps import MOST_PASSES, available, gather, reflected, taps_of
+from blurtrain.blur.taps import MOST_SWEEPS, available, gather, reflected, taps_of
 
 
 @in_own_arithmetic
@@ -93,7 +93,7 @@ def _one(image: Tensor, kernel: NDArray[np.floating], out: Tensor, method: str =
     if _takes_taps(image):
         taps = taps_of(kernel)
         blurred = out if out.dtype == torch.float32 and out.is_contiguous() else torch.empty(image.shape)
-        if (method == "taps" or taps.passes <= MOST_PASSES) and gather(image.float(), taps, blurred):
+        if (method == "taps" or taps.sweeps <= MOST_SWEEPS) and gather(image.float(), taps, blurred):
             if blurred is not out:
                 out.copy_(rounded(blurred, out.dtype))
             return

@@ -10,7 +10,7 @@ from blurtrain.blur import convolve, kernels
 from blurtrain.blur import taps as taps_module
 from blurtrain.blur.convolution import convolve_each
 from blurtrain.blur.resampling import resampled
-from blurtrain.blur.taps import MOST_PASSES, taps_of
+from blurtrain.blur.taps import MOST_SWEEPS, taps_of
 
 pytest.importorskip("numba")
 
@@ -37,11 +37,11 @@ def exact(image: Tensor, kernel: np.ndarray) -> np.ndarray:
     return np.stack([ndimage.convolve(channel, kernel, mode="mirror") for channel in image.double().numpy()])
 
 
-def test_columns_of_equal_weights_are_runs_where_that_saves_passes() -> None:
+def test_columns_of_equal_weights_are_runs_where_that_saves_sweeps() -> None:
     assert all(taps_of(kernel).ends is not None for kernel in RUNS.values())
     assert all(taps_of(kernel).ends is None for kernel in TAPS.values())
-    assert taps_of(kernels.disk(12)).passes == 50 and taps_of(kernels.disk(12)).longest == 25
-    assert taps_of(kernels.disk(2)).passes == 13
+    assert taps_of(kernels.disk(12)).sweeps == 50 and taps_of(kernels.disk(12)).longest == 25
+    assert taps_of(kernels.disk(2)).sweeps == 13
 
 
 @pytest.mark.parametrize("name", EITHER)
@@ -103,7 +103,7 @@ def test_what_is_not_finite_stays_where_the_kernel_takes_it() -> None:
 
 def test_other_ways_where_taps_are_many_or_numba_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     images, dense = noise(1, 3, 64, 64), kernels.gaussian(3.0)
-    assert taps_of(dense).passes > MOST_PASSES
+    assert taps_of(dense).sweeps > MOST_SWEEPS
     assert torch.equal(convolve_each(images, [dense]), convolve(images, dense, method="fourier"))
     with_it = convolve_each(images, [kernels.disk(4)])
     monkeypatch.setattr("blurtrain.blur.convolution.available", lambda: False)
