@@ -91,7 +91,7 @@ def bench_kernels(
         border = cv2.BORDER_REFLECT_101
         image_by_image(lambda k: cv2.filter2D(images[k], -1, kernels[k], borderType=border), batch)
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for label in labels:
         report(label)
         blur = Blur.parse(label)
@@ -107,7 +107,9 @@ def bench_kernels(
     report(NETWORK)
     taken = None if step is None else statistics.median(times({"step": step}, CPU, 3, enough=30)["step"]) / batch
     share = {"step_ms": None if taken is None else round(taken, 2)}
-    return [{**row, **share, "share": None if taken is None else round(row["adds_ms"] / taken, 4)} for row in rows]
+    for row in rows:
+        row |= {**share, "share": None if taken is None else round(row["adds_ms"] / taken, 4)}
+    return rows
 
 
 def _per_image(taken: Mapping[str, list[float]], batch: int) -> dict[str, float]:
