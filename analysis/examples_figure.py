@@ -1,5 +1,5 @@
-"""Test images sharp and blurred, each with what a network takes it for: the panel of Figures 1 and 3 of Vasiljevic et al.
-2016."""
+"""Test images sharp and blurred, each with what a network takes it for: the panel of Figures 1 and 3 of Vasiljevic et
+al. 2016."""
 
 from collections.abc import Sequence
 from pathlib import Path

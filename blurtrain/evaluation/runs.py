@@ -114,7 +114,7 @@ def open_run(folder: Path, overrides: Sequence[str], epoch: int | None) -> tuple
             f"{folder}: with these overrides, or this data in {settings.data.root}, it would be another run; "
             "only evaluation.*, loader.* and data.root may be overridden"
         )
-    return as_published(settings), dataset
+    return run, as_published(settings), dataset
 
 
 def subject_of(
