@@ -258,6 +258,7 @@ def test_list_prints_one_json_document(prepared: Dataset, capsys: pytest.Capture
         "store": prepared.manifest["store"],
         "test_store": prepared.manifest["test_store"],
         "classes": 3,
+        "aspect": "square",
     }
     assert ended(["data", "list", "--data", root]) == 0
     out = capsys.readouterr().out

@@ -16,28 +16,39 @@ def medians(
     enough: float = 4.0,
     report: Callable[[str], object] = lambda _: None,
 ) -> dict[str, float]:
-    """Median milliseconds of each function, after one warm-up, all taking turns; synchronised on a GPU.
+    """Median milliseconds of each function: `times`."""
+    return {name: statistics.median(t) for name, t in times(functions, device, repeats, enough, report).items()}
+
+
+def times(
+    functions: Mapping[str, Callable[[], object]],
+    device: torch.device,
+    repeats: int = 5,
+    enough: float = 4.0,
+    report: Callable[[str], object] = lambda _: None,
+) -> dict[str, list[float]]:
+    """Milliseconds of each function in each round, after one warm-up, all taking turns; synchronised on a GPU.
 
     A function that has taken more than `enough` seconds by itself drops out of the later rounds. `report` gets what
     is going on.
     """
-    times: dict[str, list[float]] = {name: [] for name in functions}
+    taken: dict[str, list[float]] = {name: [] for name in functions}
     for name, function in functions.items():
         report(f"warming up: {name}")
         function()
     for turn in range(repeats):
         report(f"round {turn + 1} of {repeats}")
         for name, function in functions.items():
-            if sum(times[name]) > 1000 * enough:
+            if sum(taken[name]) > 1000 * enough:
                 continue
-            if not times[name] or times[name][-1] < 500:
+            if not taken[name] or taken[name][-1] < 500:
                 function()  # untimed: what ran before has left its threads spinning and its data in the caches
             synchronise(device)
             began = time.perf_counter()
             function()
             synchronise(device)
-            times[name].append(1000 * (time.perf_counter() - began))
-    return {name: statistics.median(taken) for name, taken in times.items()}
+            taken[name].append(1000 * (time.perf_counter() - began))
+    return taken
 
 
 def synchronise(device: torch.device) -> None:

@@ -14,7 +14,7 @@ from blurtrain.blur.cores import image_by_image
 from blurtrain.blur.kernels import stack
 from blurtrain.blur.point_spread import check_kernel
 from blurtrain.blur.product import CACHED, check_images, result_dtype, rounded, workspace
-from blurtrain.blur.taps import MOST_PASSES, available, gather, reflected, taps_of
+from blurtrain.blur.taps import MOST_SWEEPS, available, gather, reflected, taps_of
 
 
 @in_own_arithmetic
@@ -39,7 +39,10 @@ def convolve(
     if kernels.ndim == 3 and len(kernels) != len(images):
         raise ValueError(f"{len(images)} images but {len(kernels)} kernels")
     check_kernel(tuple(kernels.shape), bool(torch.isfinite(given).all()))  # where given: a GPU need not be waited for
-    if method == "taps" or (method == "auto" and _takes_taps(images) and not given.requires_grad):
+    taken = _takes_taps(images) and not given.requires_grad
+    if method == "taps" and not taken:
+        raise ValueError("method taps is for images on a processor, in other than float64, without gradients, by Numba")
+    if taken and method in ("taps", "auto"):
         exact = given.double().numpy(force=True)
         each = list(exact) if exact.ndim == 3 else [exact] * len(images)
         out = torch.empty(images.shape, dtype=result_dtype(images, dtype))
@@ -98,7 +101,7 @@ def _one(image: Tensor, kernel: NDArray[np.floating], out: Tensor, method: str =
     if _takes_taps(image):
         taps = taps_of(kernel)
         blurred = out if out.dtype == torch.float32 and out.is_contiguous() else torch.empty(image.shape)
-        if (method == "taps" or taps.passes <= MOST_PASSES) and gather(image.float(), taps, blurred):
+        if (method == "taps" or taps.sweeps <= MOST_SWEEPS) and gather(image.float(), taps, blurred):
             if blurred is not out:
                 out.copy_(rounded(blurred, out.dtype))
             return

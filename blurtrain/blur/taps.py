@@ -1,7 +1,7 @@
 """Convolution of one image on one core of a processor by the taps of its kernel: what pixels are summed, and how.
 
 Most blurs of cameras are sparse or flat: the path of a shaken hand meets few pixels, and a disk is columns of equal
-weights. A tap costs a pass over the image, in pieces that stay in the nearest cache; a column of equal weights, a
+weights. A tap costs a sweep over the image, in pieces that stay in the nearest cache; a column of equal weights, a
 *run*, costs two, as a difference of running sums. Those are kept in 32-bit integers that may wrap around: differences
 are exact all the same, so no error adds up over a large image.
 """
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from blurtrain.blur.point_spread import check_kernel
 
-MOST_PASSES = 280
+MOST_SWEEPS = 280
 """Over an image, above which a Fourier transform is faster."""
 
 
@@ -34,7 +34,7 @@ class Taps(NamedTuple):
     """Pixels of the longest run."""
 
     @property
-    def passes(self) -> int:
+    def sweeps(self) -> int:
         """How often the image is gone through."""
         return len(self.weights) * (1 if self.ends is None else 2)
 
@@ -54,9 +54,9 @@ def taps_of(kernel: NDArray[np.floating]) -> Taps:
 def _taps_of(content: bytes, sides: tuple[int, int], dtype: np.dtype[np.floating]) -> Taps:
     kernel = np.frombuffer(content, dtype).reshape(sides)
     check_kernel(sides, bool(np.isfinite(kernel).all()))
-    turned = kernel[::-1, ::-1].T  # it spreads, so pixels are gathered the other way round; column by column
-    columns, rows = np.nonzero(turned)
-    weights = turned[columns, rows]
+    gathered = kernel[::-1, ::-1].T  # it spreads, so pixels are gathered the other way round; column by column
+    columns, rows = np.nonzero(gathered)
+    weights = gathered[columns, rows]
     # A run goes on where the next tap lies just below and weighs the same.
     last = np.flatnonzero(np.append((np.diff(rows) != 1) | (np.diff(columns) != 0) | (np.diff(weights) != 0), True))
     if 2 * len(last) + 6 > len(rows):  # the running sums take as long as some taps
@@ -71,8 +71,8 @@ def gather(image: Tensor, taps: Taps, out: Tensor) -> bool:
     processor, `out` contiguous); False, and nothing done, where that would take sums of pixels that are not finite."""
     from blurtrain.blur import compiled
 
-    down, across = (reflected(side, k // 2) for side, k in zip(image.shape[1:], taps.sides, strict=True))
-    places = (down, across)
+    down, across = (k // 2 for k in taps.sides)
+    places = reflected(image.shape[1], down), reflected(image.shape[2], across)
     given = image.contiguous().numpy()
     if taps.ends is None:
         compiled.by_taps(given, places, taps.rows, taps.columns, taps.weights, out.numpy())

@@ -43,6 +43,18 @@ def _at_least_one(options: argparse.Namespace, *names: str) -> None:
             raise SettingsError(f"bench: --{name} must be at least 1, not {value}")
 
 
+def _kernels(options: argparse.Namespace) -> int:
+    from blurtrain.bench.kernels import LABELS, bench_kernels, table
+
+    _at_least_one(options, "batch", "repeats", "resolution")
+    labels = ("disk-8", "shake") if options.quick else LABELS
+    rows = bench_kernels(
+        options.batch, options.resolution, options.repeats, labels, lambda line: print(line, file=sys.stderr)
+    )
+    print(json.dumps(rows, indent=1) if options.json else table(rows))
+    return 0
+
+
 def _loader(options: argparse.Namespace) -> int:
     from blurtrain.bench import device_of
     from blurtrain.bench.loader import Bench, bench_loader, table
@@ -131,6 +143,13 @@ def add(commands: Any) -> None:
     p.add_argument("--size", type=int, default=224, help="of the images in pixels, against copy (224)")
     p.add_argument("--repeats", type=int, default=5, help="rounds, of which the median is taken (5)")
     p.add_argument("--quick", action="store_true", help="a few small sizes only")
+    json_option(p)
+
+    p = command(bench, "kernels", _kernels, "what a kernel of each image's own adds to the data path, beside OpenCV's")
+    p.add_argument("--resolution", type=int, default=224, help="of the network's input in pixels (224)")
+    p.add_argument("--batch", type=int, default=32, help="images in a batch (32)")
+    p.add_argument("--repeats", type=int, default=9, help="rounds, of which the median is taken (9)")
+    p.add_argument("--quick", action="store_true", help="two blurs only")
     json_option(p)
 
     p = command(bench, "loader", _loader, "the original study's data path and ours (some minutes)")

@@ -120,7 +120,8 @@ def _print(name: str, documents: Sequence[dict[str, Any]]) -> None:
     for document in documents:
         at = "" if document["epoch"] is None else f"epoch {document['epoch']}, "
         print(f"{name}: {document['measure']}, {document['split']} split, {at}n = {document['n']}, "
-              f"{document['pixels']} pixels")  # fmt: skip
+              f"{document['pixels']} pixels"
+              + (f", {document['protocol']}" if "protocol" in document else ""))  # fmt: skip
         levels = dict.fromkeys(row["blur"] for row in document["rows"])
         for label in levels:
             rows = [row for row in document["rows"] if row["blur"] == label]

@@ -11,7 +11,7 @@ from blurtrain.distributed import Group
 from blurtrain.errors import BlurtrainError, SettingsError, nearest
 from blurtrain.evaluation.accuracy import Accuracy
 from blurtrain.evaluation.images import Images
-from blurtrain.evaluation.measure import Measure
+from blurtrain.evaluation.measure import LogitsMeasure, Measure
 from blurtrain.evaluation.outcomes import Outcomes
 from blurtrain.evaluation.subject import Found, Row, Subject
 from blurtrain.models.trained import Preprocessing
@@ -22,11 +22,21 @@ MEASURES: dict[str, type[Measure]] = {Accuracy.name: Accuracy}
 T = TypeVar("T")
 
 
-def measure_named(name: str) -> tuple[type[Measure], dict[str, str]]:
+def measure_named(name: str, protocol: Protocol | None = None) -> tuple[type[Measure], dict[str, str]]:
     """A measure of ours, or a user's own as package.module:Name; and, of one's own, where it is from.
 
-    Raises SettingsError, one line, for an unknown one.
+    Raises SettingsError, one line, for an unknown one, and for one that cannot be taken by this protocol.
     """
+    kind, source = _measure(name)
+    if protocol and not issubclass(kind, LogitsMeasure):
+        raise SettingsError(
+            f"measure {name}: does not go with evaluation.protocol, which gives averaged outputs: only measures that "
+            "look at the outputs alone (LogitsMeasure) do"
+        )
+    return kind, source
+
+
+def _measure(name: str) -> tuple[type[Measure], dict[str, str]]:
     if is_part_name(name):
         own: type[Measure] = import_part(name, "measure", Measure)
         return own, {"part": name, "source": source_hash(name)[:16]}
@@ -45,7 +55,7 @@ def conditions(
         "split": images.split,
         "epoch": epoch,
         "n": images.n,
-        "drop_last": images.left_out,
+        "drop_last": images.drops_last,
         "pixels": images.source.pixels,
         "store": images.source.store.folder.name,
         "resolution": transform.resolution,

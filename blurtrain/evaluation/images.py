@@ -47,6 +47,12 @@ class Images:
         n = measured(len(source.indices) if subset is None else len(subset), evaluation)
         return cls(dataset, evaluation.split, source, n, evaluation.batch_size, subset)
 
+    @classmethod
+    def whole_split(cls, dataset: Dataset, split: str, resolution: int, batch_size: int) -> "Images":
+        """All images of a split at `resolution`, for a look at them; raises DataError where there is none."""
+        source = dataset.evaluation_images(split, resolution)
+        return cls(dataset, split, source, len(source.indices), batch_size)
+
     def _chosen(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
         """Of values in the order of the split, those of the images that are measured."""
         return (values if self.subset is None else values[self.subset])[: self.n]
@@ -57,8 +63,8 @@ class Images:
         return self._chosen(self.source.indices)
 
     @property
-    def left_out(self) -> bool:
-        """Whether images behind the last whole batch are."""
+    def drops_last(self) -> bool:
+        """Whether images behind the last whole batch are not measured."""
         return self.n < len(self.source.indices if self.subset is None else self.subset)
 
     @property

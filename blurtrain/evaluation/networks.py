@@ -51,7 +51,7 @@ def evaluate_network(
     found = []
     blurs = evaluation.levels(rules.reference_resolution)
     for name in evaluation.measures:
-        kind, source = together(group, lambda name=name: measure_named(name))  # type: ignore[misc]
+        kind, source = together(group, lambda name=name: measure_named(name, protocol))  # type: ignore[misc]
         whole = {"measure": kind.name, **source, "network": digest, **depends}
         more = {"origin": network.origin, "dataset": dataset.name, **about(images, len(network.classes))}
         outcomes = Outcomes(out, whole, more)

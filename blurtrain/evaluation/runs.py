@@ -77,7 +77,7 @@ def measure_run(
     smoothed = settings.curriculum.feature_sigma_at_test(epoch)
     found = []
     for name in measures:
-        kind, source = together(group, lambda name=name: measure_named(name))  # type: ignore[misc]
+        kind, source = together(group, lambda name=name: measure_named(name, protocol))  # type: ignore[misc]
         depends = {"measure": kind.name, **source, **conditions(images, transform, epoch, protocol, seen)}
         outcomes = Outcomes(
             run.evaluations, depends | ({"smoothed": smoothed} if smoothed else {}), about(images, outputs)

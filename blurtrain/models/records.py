@@ -5,6 +5,7 @@ default), or with the weights' own name behind: `torchvision/resnet50.IMAGENET1K
 Nothing is downloaded here.
 """
 
+import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,7 +129,8 @@ def _of_timm(name: str) -> Record:
 
     model = name.removeprefix("timm/")
     if not timm.is_model(model.partition(".")[0]):
-        raise SettingsError(f"timm has no network {model!r}; {nearest(model, timm.list_models())}")
+        close = difflib.get_close_matches(model, timm.list_models(), n=5, cutoff=0)
+        raise SettingsError(f"timm has no network {model!r}; {nearest(model, close)}")
     try:
         said = timm.get_pretrained_cfg(model)
     except RuntimeError as error:  # as timm says that it has not this tag

@@ -128,8 +128,7 @@ def _after_epoch(training: Training, position: Position) -> None:
         _publish_weights(training, training.run.stage(epoch))
     if not (blurs := training.validator.due(epoch)):
         return
-    whole = settings.evaluation.model_copy(update={"split": "val", "drop_last": False, "protocol": None})
-    images = Images.of(training.dataset, whole, settings.data.resolution)
+    images = Images.whole_split(training.dataset, "val", settings.data.resolution, settings.evaluation.batch_size)
     if training.val_loader is None:
         own = training.batches.loader
         training.val_loader = own if own.store == images.source.store else training.open_loader(images.source)

@@ -183,15 +183,14 @@ def _look_at_pretrained(training: Training) -> None:
     said, doubtful = remarks(settings)
     if said:
         log.info("%s", said)
-    if doubtful:
-        log.warning("%s", doubtful)
     training.progress.tick(doing="looking at the pretrained weights")
     o = settings.optimisation
     sharing = (o.batch_norm_images or o.batch_size) if o.batch_norm == "batch" and o.epochs else None
     look = first_look(settings.network, training.dataset, training.batches.transform, sharing, training.group.device)
+    warnings = [*([doubtful] if doubtful else []), *(look.warnings() if look else [])]
     if look:
-        attempt.record("pretrained", **asdict(look), warnings=look.warnings())
+        attempt.record("pretrained", **asdict(look), warnings=warnings)
         log.info("%s; %s", look.summary(), look.compared())
-        for warning in look.warnings():
-            log.warning("%s", warning)
+    for warning in warnings:
+        log.warning("%s", warning)
     training.progress.tick(doing="training")

@@ -15,12 +15,13 @@ from interruption import train_until
 
 from blurtrain.data.augment import Transform
 from blurtrain.data.dataset import open_dataset
+from blurtrain.data.preparation import Recipe, prepare
 from blurtrain.errors import BlurtrainError, DataError, SettingsError
 from blurtrain.evaluation.runs import evaluate_run
 from blurtrain.models import build
 from blurtrain.models.trained import of_run
 from blurtrain.run import Run
-from blurtrain.settings import Settings
+from blurtrain.settings import Settings, compose
 from blurtrain.training.train import train
 
 Tiny = Callable[..., Settings]
@@ -48,7 +49,7 @@ def of(tiny: Tiny, pretrained: dict[str, Any], **parts: Any) -> Settings:
     return tiny(model="own", network=network, **{"loader": {"threads": 1}, **parts})
 
 
-def document(run: Run) -> dict[str, Any]:
+def measured(run: Run) -> dict[str, Any]:
     result = run.result()
     assert result
     found: dict[str, Any] = json.loads((run.evaluations / result["accuracy"]).read_text())
@@ -83,7 +84,7 @@ def test_without_an_epoch_the_network_is_measured_as_it_is(
     assert run.result()["epochs"] == 0 and not run.best.exists()  # type: ignore[index]
 
     logits, labels = of_the_file(kept, settings)
-    found = document(run)
+    found = measured(run)
     sharp = {row["metric"]: row for row in found["rows"] if row["blur"] == "sharp"}
     assert found["classes"] == len(NAMES) and found["n"] == len(labels) == 9 and found["epoch"] == 0
     right = logits.argmax(1).numpy() == labels
@@ -130,7 +131,7 @@ def test_training_is_towards_the_outputs_that_the_classes_are(
         assert other["loss"] == pytest.approx(one["loss"], rel=1e-4) and other["top1"] == one["top1"]
     (look,), (same,) = ([e for e in run.journal() if e["event"] == "pretrained"] for run in runs)
     assert look["head"] == same["head"] and look["loss"] == pytest.approx(same["loss"], rel=1e-5)
-    counts = [[row.get("count") for row in document(run)["rows"]] for run in runs]
+    counts = [[row.get("count") for row in measured(run)["rows"]] for run in runs]
     assert counts[0] == counts[1]
     first, second = (safetensors.torch.load_file(run.weights)["classifier.weight"] for run in runs)
     assert torch.allclose(first[order], second, atol=1e-5) and not torch.allclose(first, second, atol=1e-2)
@@ -141,7 +142,7 @@ def test_a_kept_head_is_resumed_with_the_same_bits(tiny: Tiny, kept: dict[str, A
     whole = train(settings, tmp_path / "whole")
     train_until(4, settings, tmp_path / "parts")
     parts = train(settings, tmp_path / "parts")
-    assert parts.weights.read_bytes() == whole.weights.read_bytes() and document(parts) == document(whole)
+    assert parts.weights.read_bytes() == whole.weights.read_bytes() and measured(parts) == measured(whole)
 
 
 @pytest.mark.parametrize(
@@ -172,3 +173,52 @@ def test_settings_that_contradict_each_other(
 ) -> None:
     with pytest.raises(SettingsError, match=rf"^[^\n]*{words}[^\n]*$"):
         of(tiny, {**kept, **changed}, optimisation={"epochs": epochs})
+
+
+@pytest.mark.parametrize(
+    ("groups", "moves"),
+    [
+        ([{"match": "conv_stem.*"}, {"match": "*", "frozen": True}], {"conv_stem.weight"}),  # Zhou et al. 2017
+        ([{"match": "classifier.*"}, {"match": "*", "frozen": True}], {"classifier.weight", "classifier.bias"}),
+    ],
+    ids=["first layer", "head"],
+)
+def test_one_layer_alone_by_the_protocol_of_two_epochs_and_one_at_a_tenth(
+    tiny: Tiny, kept: dict[str, Any], tmp_path: Path, groups: list[dict[str, Any]], moves: set[str]
+) -> None:
+    """Vasiljevic et al. 2016: SGD with momentum, two epochs at one rate and one at a tenth of it."""
+    optimisation = {
+        "optimiser": "sgd", "momentum": 0.9, "learning_rate": 1e-3, "learning_rate_schedule": "step", "epochs": 3,
+        "learning_rate_steps": [2], "warmup_epochs": 0, "weight_decay": 0, "batch_norm": "frozen", "groups": groups,
+    }  # fmt: skip
+    run = train(of(tiny, kept, optimisation=optimisation), tmp_path)
+    before, after = safetensors.torch.load_file(kept["file"]), safetensors.torch.load_file(run.weights)
+    assert {name for name, tensor in after.items() if not torch.equal(tensor, before[name])} == moves
+    rates = [event["learning_rate"] for event in run.journal() if event["event"] == "epoch"]
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-4])
+
+
+@pytest.mark.images
+@pytest.mark.slow
+def test_the_mobilenet_of_imagenet_as_it_is(images_root: Path, tmp_path: Path) -> None:
+    """Of its 1000 outputs the right one wins for more than half of 50 photographs, whose folders are WordNet ids."""
+    for split in ("train", "val"):
+        for folder in sorted((images_root / "imagenette" / split).iterdir()):
+            (tmp_path / "tree" / split / folder.name).mkdir(parents=True)
+            for image in sorted(folder.iterdir())[:5]:
+                (tmp_path / "tree" / split / folder.name / image.name).symlink_to(image)
+    prepare(tmp_path / "data", "imagenette", Recipe(images=str(tmp_path / "tree"), resolution=224))
+    (path,) = (images_root / "weights").glob("mobilenetv2_100*.pth")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    document = {
+        "dataset": "imagenette", "regime": "clear", "model": "mobilenet",
+        "data": {"root": str(tmp_path / "data"), "mean": [0.5] * 3, "sd": [0.5] * 3},
+        "network": {"architecture": "timm/mobilenetv2_100", "arguments": {"pad_type": "same"},
+                    "pretrained": {"file": str(path), "sha256": digest, "head": "kept"}},
+        "optimisation": {"batch_norm": "frozen", "epochs": 0, "batch_size": 50},
+        "evaluation": {"split": "val", "sigmas": [0], "blurs": ["disk-8"]}, "logging": {"tensorboard": False},
+    }  # fmt: skip
+    found = measured(train(compose(document, "test"), tmp_path / "runs"))
+    right = {row["blur"]: row["count"] for row in found["rows"] if row["metric"] == "top1"}
+    assert found["classes"] == 1000 and found["n"] == 50
+    assert right["sharp"] > 25 > right["disk-8"], right
