@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from blurtrain.evaluation.examples import Example, Look
 
-RIGHT, WRONG = "#0072b2", "#c4cad1"
+RIGHT, WRONG = "#8ec1e6", "#d3d8dd"
 _LONGEST = 30
 """Letters of a class's name that are shown."""
 KINDS: dict[str, dict[str, Any]] = {".png": {"Software": None}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
@@ -36,7 +36,7 @@ def examples_figure(shown: Sequence["Example"], blur: str, title: str) -> "Figur
             for place, (look, name) in enumerate(((example.sharp, "sharp"), (example.blurred, blur))):
                 _picture(axes[2 * place], look, name)
                 _bars(axes[2 * place + 1], look, example.label)
-            axes[0].set_ylabel(_short(example.label), fontsize=7.5, color=RIGHT)
+            axes[0].set_ylabel(_short(example.label), fontsize=7.5)
     return figure
 
 

@@ -1,5 +1,5 @@
-"""A few test images of a run, sharp and blurred, and what its network takes them for (as in Figures 1 and 3 of
-Vasiljevic et al. 2016)."""
+"""A few test images of a run, sharp and blurred, and what its network takes them for, as in Figures 1 and 3 of
+Vasiljevic et al. 2016."""
 
 import hashlib
 from collections.abc import Sequence

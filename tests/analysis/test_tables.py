@@ -1,0 +1,270 @@
+"""Tables by their specs: what a cell holds, why it is empty, and the specs that come with the project."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import MakeRun
+
+import analysis
+from analysis.intervals import over_seeds, wilson
+from analysis.runs import scan
+from analysis.table_specs import read_table_spec, table_specs
+from analysis.tables import Cell, Table, tables, tables_csv
+from blurtrain.errors import SettingsError
+from blurtrain.settings import PRESETS
+from jobs.grid import read_grid
+
+KEPT = {"file": "w.pt", "sha256": "a" * 64, "head": "kept"}
+SPEC = {
+    "title": "Top-5",
+    "value": "top5",
+    "where": {"protocol": "all-256@384"},
+    "rows": [
+        {"label": "sharp", "match": {"blur": "sharp"}, "published": {"test_blur": "sharp"}},
+        {"label": "D8", "match": {"blur": "disk-8@384"}, "published": {"test_blur": "defocus_r8"}},
+        {"label": "Gaussian", "match": {"blur": "gaussian-8@384"}},
+    ],
+    "columns": [
+        {"label": "original", "match": {"regime": "original"}, "published": "original"},
+        {"label": "mix", "match": {"regime": "sharp-d8"}, "published": "ft_sharp+d8"},
+        {"label": "entropy", "match": {"regime": "sharp-d8"}, "value": "entropy"},
+    ],
+    "published": {"table": "vasiljevic_table3", "network": "VGG-16", "source": "a paper"},
+}
+
+
+def fine_tuned(
+    runs: Path,
+    make_run: MakeRun,
+    regime: str,
+    seed: int = 0,
+    counts: Mapping[str, int] | None = None,
+    protocol: str | None = "all-256@384",
+    settings: Mapping[str, Any] | None = None,
+    done: bool = True,
+    **fields: Any,
+) -> str:
+    """A run of 100 test images; `counts`: right ones at top-5 by blur."""
+    more = dict(settings or {})
+    if regime == "original":
+        more["network"] = {"pretrained": KEPT}
+    epochs = 0 if regime == "original" else 3
+    more["optimisation"] = {"epochs": epochs, "warmup_epochs": 0, **more.get("optimisation", {})}
+    run_id = make_run(runs, "pets", regime, seed, done=done, settings=more, epoch=epochs, **fields)
+    if done:
+        rows = []
+        for blur, right in (counts or {"sharp": 90, "disk-8@384": 60, "gaussian-8@384": 20}).items():
+            sigma = {"sharp": 0.0, "gaussian-8@384": 8 * 224 / 384}.get(blur)
+            about = {"blur": blur, "sigma": sigma, "n": 100}
+            rows += [{"metric": "top1", "count": right // 2, **about}, {"metric": "top5", "count": right, **about},
+                     {"metric": "entropy", "value": 1 + right / 100 + seed / 10, **about},
+                     {"metric": "cross_entropy", "value": 2.0, **about}]  # fmt: skip
+        document = {
+            "measure": "accuracy", "split": "test", "n": 100, "classes": 10, "largest_class": 10, "epoch": epochs,
+            "resolution": 384, "reference_resolution": 224, "truncate": 4.0, "pixels": "source", "objects": None,
+            "rows": rows, **({"protocol": protocol} if protocol else {}),
+        }  # fmt: skip
+        (runs / run_id / "evaluations" / "accuracy-0123abcd.json").write_text(json.dumps(document))
+    return run_id
+
+
+def written(tmp_path: Path, **changes: Any) -> Path:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(SPEC | changes))
+    return path
+
+
+def filled(runs: Path, tmp_path: Path, **changes: Any) -> list[Table]:
+    return tables([read_table_spec(written(tmp_path, **changes))], scan(runs))
+
+
+def cell(table: Table, row: str, column: str) -> Cell:
+    rows = [line.label for line in table.spec.rows]
+    columns = [line.label for line in table.spec.columns]
+    return table.cells[rows.index(row)][columns.index(column)]
+
+
+def test_a_cell_is_the_mean_over_the_seeds_of_one_setting(runs: Path, make_run: MakeRun, tmp_path: Path) -> None:
+    original = fine_tuned(runs, make_run, "original")
+    mixed = [fine_tuned(runs, make_run, "sharp-d8", seed, {"sharp": 80 + seed, "disk-8@384": 60}) for seed in (2, 0, 1)]
+    (table,) = filled(runs, tmp_path)
+    assert (table.dataset, table.model) == ("pets", "alexnet-sup")
+    one = cell(table, "sharp", "original")
+    assert one.estimate and (one.estimate.value, one.estimate.low, one.estimate.high) == (0.9, *wilson(90, 100))
+    assert (one.n, one.seeds, one.runs, one.published) == (100, (0,), (original,), 90.88)
+    three = cell(table, "sharp", "mix")
+    mean, low, high, sd = over_seeds([0.80, 0.81, 0.82], 0.01)
+    assert three.estimate and (three.estimate.value, three.estimate.low, three.estimate.high, three.estimate.sd) == (
+        pytest.approx(mean), pytest.approx(low), pytest.approx(high), pytest.approx(sd)
+    )  # fmt: skip
+    assert (three.seeds, three.runs, three.published) == ((0, 1, 2), (mixed[1], mixed[2], mixed[0]), 91.03)
+    entropy = cell(table, "sharp", "entropy")
+    assert entropy.estimate and entropy.estimate.value == pytest.approx((1.80 + 1.91 + 2.02) / 3)
+    assert entropy.published is None
+    gaussian = cell(table, "Gaussian", "original")  # 8 pixels at 384 are what the frame calls gaussian-4.66667
+    assert gaussian.estimate and gaussian.estimate.value == 0.2
+
+
+def test_an_empty_cell_says_why(runs: Path, make_run: MakeRun, tmp_path: Path) -> None:
+    fine_tuned(runs, make_run, "original", counts={"sharp": 90})
+    waiting = fine_tuned(runs, make_run, "sharp-d8", done=False)
+    (table,) = filled(runs, tmp_path)
+    assert cell(table, "D8", "original").missing == "not measured, protocol all-256@384, blur disk-8@384"
+    assert cell(table, "D8", "original").published == 60.97
+    assert cell(table, "sharp", "mix").missing == f"not done: {waiting}"
+    none = [*SPEC["columns"], {"label": "theirs", "none": "an ensemble"}]  # type: ignore[misc]
+    (table,) = filled(runs, tmp_path, columns=none)
+    assert cell(table, "sharp", "theirs").missing == "an ensemble"
+    columns = [*SPEC["columns"], {"label": "d8", "match": {"regime": "d8"}}]  # type: ignore[misc]
+    (table,) = filled(runs, tmp_path, columns=columns)
+    assert cell(table, "sharp", "d8").missing == "no such run"
+
+
+@pytest.mark.parametrize(
+    ("other", "differs"),
+    [
+        ({"settings": {"optimisation": {"learning_rate": 0.1}}}, "optimisation.learning_rate"),
+        ({"settings": {"augmentation": {"colour": 0.5}}}, "augmentation.colour"),
+        ({"seed": 0, "data": "another"}, None),
+    ],
+)
+def test_runs_that_differ_in_more_than_their_seed_are_never_averaged(
+    runs: Path, make_run: MakeRun, tmp_path: Path, other: dict[str, Any], differs: str | None
+) -> None:
+    fine_tuned(runs, make_run, "original")
+    fine_tuned(runs, make_run, "sharp-d8", 0)
+    fine_tuned(runs, make_run, "sharp-d8", **({"seed": 1} | other))
+    found = filled(runs, tmp_path)
+    if differs is None:  # other images: a table of their own
+        assert [cell(table, "sharp", "mix").seeds for table in found] == [(0,), (0,)]
+        return
+    missing = cell(found[0], "sharp", "mix").missing
+    assert missing == f"several runs match, which differ in {differs}: say which, in `where` or `match`"
+    if differs.startswith("optimisation"):
+        chosen = {**SPEC["where"], "optimisation.learning_rate": 0.1}  # type: ignore[dict-item]
+        (table,) = filled(runs, tmp_path, where=chosen)
+        assert cell(table, "sharp", "mix").seeds == (1,) and cell(table, "sharp", "original").missing == "no such run"
+
+
+def test_what_was_measured_otherwise_is_another_number(runs: Path, make_run: MakeRun, tmp_path: Path) -> None:
+    fine_tuned(runs, make_run, "original", protocol=None)
+    fine_tuned(runs, make_run, "sharp-d8", 0)
+    (table,) = filled(runs, tmp_path)
+    assert cell(table, "sharp", "original").missing.startswith("not measured, protocol all-256@384")
+    (table,) = filled(runs, tmp_path, where={"protocol": ["whole", "all-256@384"]})
+    assert cell(table, "sharp", "original").estimate and cell(table, "sharp", "mix").estimate
+    fine_tuned(runs, make_run, "sharp-d8", 1, protocol="five-256@384")
+    (table,) = filled(runs, tmp_path, where={})
+    assert "differ in protocol" in cell(table, "sharp", "mix").missing
+
+
+def test_as_csv_every_cell_is_a_line(runs: Path, make_run: MakeRun, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        fine_tuned(runs, make_run, "sharp-d8", seed)
+    made = filled(runs, tmp_path)
+    lines = list(csv.DictReader(io.StringIO(tables_csv(made))))
+    assert len(lines) == 9 and tables_csv(made) == tables_csv(filled(runs, tmp_path))
+    mix = next(line for line in lines if (line["row"], line["column"]) == ("D8", "mix"))
+    assert (mix["estimate"], mix["seeds"], mix["n"], mix["over"]) == ("60.0000", "0 1", "100", "seeds")
+    assert (mix["published"], mix["published_network"], mix["missing"]) == ("87.88", "VGG-16", "")
+    assert len(mix["runs"].split()) == 2
+    assert next(line for line in lines if line["column"] == "original")["missing"] == "no such run"
+
+
+class _Text(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: list[str] = []
+
+    def handle_data(self, data: str) -> None:
+        self.words += data.split()
+
+
+def test_the_report_has_the_tables_of_which_there_is_a_run(runs: Path, make_run: MakeRun, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    for seed in (0, 1, 2):
+        counts = {"sharp": 80 + seed, "disk-8@384": 60}
+        fine_tuned(runs, make_run, "sharp-d8", seed, counts, protocol="all-146@384")
+    analysis.report(runs, out)
+    assert sorted(path.name for path in (out / "tables").iterdir()) == [
+        "baselines-small-top5.csv",
+        "baselines-small.csv",
+    ]
+    page = _Text()
+    page.feed((out / "index.html").read_text())
+    text = " ".join(page.words)
+    assert "81.0 ± 1.0 78.5–83.5 n 100, 3 seeds 91.03" in text
+    assert "VGG-16 on ImageNet at scale 256" in text and "no such run" in text
+    for run in runs.iterdir():  # as another protocol, none of the tables is of these runs
+        file = run / "evaluations" / "accuracy-0123abcd.json"
+        file.write_text(file.read_text().replace("all-146@384", "all-100@384"))
+    analysis.report(runs, out)
+    assert not list((out / "tables").iterdir()) and 'id="tables"' not in (out / "index.html").read_text()
+
+
+# --- specs ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"vlaue": "top1"}, ": vlaue: unknown setting; did you mean 'value'?"),
+        ({"value": "top3"}, ": value: input should be 'top1', 'top5'"),
+        ({"where": {"protocl": "x"}}, "nothing is called 'protocl'; did you mean 'protocol'?"),
+        ({"rows": [{"label": "a", "match": {"blur": "disc-8"}}]}, "'disc-8' is unknown; did you mean 'disk'?"),
+        ({"rows": [{"label": "a"}, {"label": "a"}]}, "'a' stands there twice"),
+        ({"rows": [{"label": "a", "published": {"test_blr": "x"}}]}, "no column 'test_blr'; did you mean 'test_blur'?"),
+        ({"rows": [{"label": "a", "published": {"test_blur": "x"}}]}, "0 rows are {'test_blur': 'x'}"),
+        ({"rows": [{"label": "a", "published": "x"}]}, "row 'a': published must say which row is meant"),
+        ({"published": SPEC["published"] | {"table": "x"}}, "published table 'x' is unknown"),  # type: ignore[operator]
+    ],
+)
+def test_a_mistake_in_a_spec_is_reported_in_one_line(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read_table_spec(written(tmp_path, **changes))
+    assert str(caught.value).startswith(str(tmp_path / "mine.yaml")) and "\n" not in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_a_setting_that_there_is_none_of_is_reported(runs: Path, make_run: MakeRun, tmp_path: Path) -> None:
+    fine_tuned(runs, make_run, "original")
+    with pytest.raises(SettingsError, match=r"table mine: no setting 'optimisation.learning_rat'; did you mean"):
+        filled(runs, tmp_path, where={"optimisation.learning_rat": 1})
+
+
+OF = {"vasiljevic-1": "table1", "vasiljevic-2": "table2", "vasiljevic-3": "table3", "vasiljevic-4": "table4",
+      "vasiljevic-a": "tableA_resnet"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF)
+def test_a_spec_shows_every_published_number_of_its_table_once(name: str) -> None:
+    spec = read_table_spec(PRESETS / "tables" / f"{name}.yaml")
+    shown = [spec.published_value(row, column) for row in spec.rows for column in spec.columns]
+    table = analysis.published(f"vasiljevic_{OF[name]}")
+    keys = ["scale", "network"] if name == "vasiljevic-4" else ["test_blur"]
+    assert sorted(x for x in shown if x is not None) == sorted(table.drop(columns=keys).to_numpy().ravel().tolist())
+    assert None not in shown
+
+
+@pytest.mark.parametrize("spec", table_specs(), ids=lambda spec: spec.name)
+def test_specs_name_what_the_grids_of_the_baselines_have(spec: Any) -> None:
+    (grid,) = read_grid(
+        PRESETS / "grids" / ("baselines-small.yaml" if "small" in spec.name else "baselines.yaml")
+    ).grids
+    matches = [spec.match(row, column) for row in spec.rows for column in spec.columns if not row.none]
+    for match in matches:
+        assert match.get("blur") in grid.settings["evaluation"]["blurs"]
+        assert match["regime"] in grid.axes["regime"]
+        assert match.get("model") in grid.axes.get("model", [None])
+        axis = "augmentation.scaled.network_scales"
+        assert axis not in match or match[axis] in grid.axes[axis]
+    assert len({json.dumps([match, spec.value_of(r, c)]) for match, r, c in zip(
+        matches, *zip(*[(r, c) for r in spec.rows for c in spec.columns if not r.none], strict=True), strict=True
+    )}) == len(matches)  # fmt: skip
