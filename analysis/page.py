@@ -41,16 +41,16 @@ def report(runs: str | Path, out: str | Path) -> Path:
     accuracy = figures.accuracy_figure(over_sigma) if over_sigma else None
     drawn = {"accuracy": accuracy, "ratio": figures.ratio_figure(over_sigma)}
     files: dict[str, bytes | str] = {"results.csv": results_csv(collected.frame)}
-    laid_out = tables(table_specs(), collected)
-    for name in dict.fromkeys(table.spec.name for table in laid_out):
-        files[f"tables/{name}.csv"] = tables_csv([table for table in laid_out if table.spec.name == name])
+    by_spec = tables(table_specs(), collected)
+    for name in dict.fromkeys(table.spec.name for table in by_spec):
+        files[f"tables/{name}.csv"] = tables_csv([table for table in by_spec if table.spec.name == name])
     pictures = {}
     for name, figure in drawn.items():
         for kind, content in (figures.as_files(figure) if figure else {}).items():
             files[f"figures/{name}.{kind}"] = content
             if kind == "svg":
                 pictures[name] = "data:image/svg+xml;base64," + base64.b64encode(content).decode()
-    files["index.html"] = page(shown, collected, pictures, laid_out)
+    files["index.html"] = page(shown, collected, pictures, by_spec)
     former = [*(f"figures/{figure}.{kind}" for figure in drawn for kind in ("png", "svg")),
               *(f"tables/{spec.name}.csv" for spec in table_specs())]  # fmt: skip
     try:
@@ -66,9 +66,9 @@ def report(runs: str | Path, out: str | Path) -> Path:
     return out / "index.html"
 
 
-def page(shown: Sequence[Panel], collected: Collected, pictures: dict[str, str], laid_out: Sequence[Table] = ()) -> str:
+def page(shown: Sequence[Panel], collected: Collected, pictures: dict[str, str], by_spec: Sequence[Table] = ()) -> str:
     """`index.html` as text: `shown` are the panels of what was `collected`, `pictures` maps `accuracy` and `ratio` to
-    URLs of images, `laid_out` are the tables by their specs."""
+    URLs of images, `by_spec` are the tables by their specs."""
     frame, missing = collected.frame, collected.missing
     sigmas = sorted(frame["sigma"].dropna().unique())
     environment = Environment(
@@ -92,7 +92,7 @@ def page(shown: Sequence[Panel], collected: Collected, pictures: dict[str, str],
         missing=missing,
         total=done + len(missing),
         pictures=pictures,
-        tables=laid_out,
+        tables=by_spec,
         comparison=_comparison(shown),
         compared=COMPARED,
         regimes=REGIMES,

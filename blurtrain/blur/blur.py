@@ -98,7 +98,8 @@ class Blur(Kind):
         """`images` (float [N, C, H, W] in 0..255, smaller side `resolution`) blurred; same shape and dtype.
 
         indices: the images' numbers [N]. What is drawn is a function of (seed, epoch, index) alone in training, and of
-        the index alone in evaluation. `truncate`: sigmas at which Gaussians are cut.
+        the index alone in evaluation. `truncate`: sigmas at which Gaussians are cut. In training on a processor images
+        come one at a time, from several threads.
         """
         raise NotImplementedError(f"{type(self).__name__} must define `blurred`")
 

@@ -54,7 +54,7 @@ def test_ratios_pair_seeds_and_sigmas(runs: Path, make_run: MakeRun) -> None:
      ({"settings": {"optimisation": {"learning_rate": 1e-4}}}, "optimisation.learning_rate=0.0001"),
      ({"settings": {"augmentation": {"crop_scale": [0.2, 1]}}}, "augmentation.crop_scale=[0.2, 1]"),
      ({"settings": {"network": {"pretrained": {"file": "w.pt", "sha256": "a" * 64}}}},
-      f"network.pretrained.sha256={'a' * 64}, network.pretrained.last_layer=drawn"),
+      f"network.pretrained.sha256={'a' * 64}, network.pretrained.last_layer=drawn, network.pretrained.head=replaced"),
      ({"data": "another"}, "data another"), ({"classes": 12}, "12 classes")],
 )  # fmt: skip
 def test_runs_that_are_not_alike_have_panels_of_their_own(

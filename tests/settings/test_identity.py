@@ -137,6 +137,11 @@ CHANGES: list[dict[str, Any]] = [
     {"curriculum": {"schedule": "feature-smoothing", "border": "zero"}},
     {"curriculum": {"schedule": "feature-smoothing", "convolutions": "as-published"}},
     {"curriculum": {"schedule": "feature-smoothing", "at_test": True}},
+    {"augmentation": {"colour": 0, "scaled": {}}},
+    {"augmentation": {"colour": 0, "scaled": {"object_scales": [384]}}},
+    {"augmentation": {"colour": 0, "scaled": {"defined_at": 380}}},
+    {"augmentation": {"colour": 0, "scaled": {"network_scales": [256, 512]}}},
+    {"augmentation": {"colour": 0, "scaled": {"quantise": False}}},
     {"blur": {"reference_resolution": 256}},
     {"blur": {"truncate": 2}},
     {"blur": {"linear_light": True}},
@@ -203,11 +208,14 @@ def test_every_setting_is_known_to_change_the_id_or_not_to() -> None:
     pretrained = {"file": "w.pt", "sha256": "a" * 64}
     arguments = {"zero_init_residual": True, "replace_stride_with_dilation": [False, True, True]}
     network = {"architecture": "resnet-18", "arguments": arguments, "pretrained": pretrained}
-    whole = merge(MINIMAL, {"network": network, "early_stopping": {"patience": 1}})
+    scaled, protocol = {"colour": 0, "scaled": {}}, {"protocol": {}}
+    whole = merge(MINIMAL, {"network": network, "early_stopping": {"patience": 1}, "augmentation": scaled})
+    whole = merge(whole, {"evaluation": protocol})
     known = {
         key for document in (MINIMAL, whole) for key in _leaves(_by_schedule(compose(document, "test").model_dump()))
     }
-    known.remove("network.pretrained")  # none, which is what everything in it stands against
+    # None, which is what everything in it stands against.
+    known -= {"network.pretrained", "augmentation.scaled", "evaluation.protocol"}
     for kind in Curriculum.kinds.values():
         known |= set(_leaves(_by_schedule({"curriculum": kind().model_dump()})))
     assert known == tried
@@ -236,6 +244,7 @@ NEUTRAL: list[dict[str, Any]] = [
     {"data": {"root": "/elsewhere"}},
     {"evaluation": {"measures": ["accuracy"], "per_image": True}},
     {"evaluation": {"split": "val", "sigmas": [3], "blurs": ["disk-4"], "batch_size": 7, "drop_last": True}},
+    {"evaluation": {"protocol": {"defined_at": 256, "scales": [224], "crops": "five", "images_per_class": 3}}},
     {"loader": {"kind": "resident", "workers": 3, "threads": 1, "stalled_seconds": 9}},
     {"checkpoints": {"every_minutes": 5, "keep": 9}},
     {"logging": {"tensorboard": False, "every_steps": 3}},

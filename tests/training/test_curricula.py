@@ -43,10 +43,10 @@ def watching() -> Iterator[Seen]:
     transformed = Transform.train
 
     def watched(
-        self: Transform, batch: Tensor, indices: NDArray[np.integer], epoch: int, assignment: Assignment
+        self: Transform, batch: Tensor, indices: NDArray[np.integer], epoch: int, assignment: Assignment, sides: Any
     ) -> Tensor:
         seen.update({(epoch, int(i)): float(s) for i, s in zip(indices, assignment.sigmas, strict=True)})
-        return transformed(self, batch, indices, epoch, assignment)
+        return transformed(self, batch, indices, epoch, assignment, sides)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Transform, "train", watched)
