@@ -37,6 +37,7 @@ class Cell:
     """Test images."""
     seeds: tuple[int, ...] = ()
     runs: tuple[str, ...] = ()
+    """That it comes from, or that are awaited."""
     published: float | None = None
     """Percent, or nats."""
     missing: str = ""
@@ -111,7 +112,9 @@ def _cell(
     rows = frame[frame["run_id"].isin(chosen)]
     if rows.empty:
         waiting = [run_id for run_id in chosen if run_id in collected.missing]
-        return empty(f"not done: {', '.join(waiting)}" if waiting else "no such run")
+        if not waiting:
+            return empty("no such run")
+        return Cell(value, runs=tuple(waiting), published=beside, missing=f"not done yet: {len(waiting)}")
     at = rows
     for name, wanted in of_level.items():
         at = at[at[name].map(lambda given, name=name, wanted=wanted: _is_any(given, _canonical(name, wanted)))]

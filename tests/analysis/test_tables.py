@@ -3,14 +3,13 @@
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from conftest import MakeRun
 
 import analysis
 from analysis.intervals import over_seeds, wilson
@@ -21,6 +20,7 @@ from blurtrain.errors import SettingsError
 from blurtrain.settings import PRESETS
 from jobs.grid import read_grid
 
+MakeRun = Callable[..., str]
 KEPT = {"file": "w.pt", "sha256": "a" * 64, "head": "kept"}
 SPEC = {
     "title": "Top-5",
@@ -118,7 +118,7 @@ def test_an_empty_cell_says_why(runs: Path, make_run: MakeRun, tmp_path: Path) -
     (table,) = filled(runs, tmp_path)
     assert cell(table, "D8", "original").missing == "not measured, protocol all-256@384, blur disk-8@384"
     assert cell(table, "D8", "original").published == 60.97
-    assert cell(table, "sharp", "mix").missing == f"not done: {waiting}"
+    assert (cell(table, "sharp", "mix").missing, cell(table, "sharp", "mix").runs) == ("not done yet: 1", (waiting,))
     none = [*SPEC["columns"], {"label": "theirs", "none": "an ensemble"}]  # type: ignore[misc]
     (table,) = filled(runs, tmp_path, columns=none)
     assert cell(table, "sharp", "theirs").missing == "an ensemble"
