@@ -29,7 +29,7 @@ def test_grocery_is_labelled_by_product_and_by_kind(images_root: Path) -> None:
 @pytest.mark.images
 @pytest.mark.slow
 def test_a_network_learns_real_faces_and_reports_it(images_root: Path, tmp_path: Path) -> None:
-    grid = read_grid(SMALL)
+    (grid,) = read_grid(SMALL).grids
     dataset, _ = prepare(tmp_path / "data", "faces", grid.data["faces"], images_root)
     assert len(dataset.classes) == 26 and sum(dataset.manifest["counts"].values()) == 430
     document = {
