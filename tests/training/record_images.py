@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -21,8 +22,8 @@ seen: dict[str, str] = {}
 original = Transform.train
 
 
-def recording(self: Transform, images: Tensor, indices: np.ndarray, epoch: int, sigma: float) -> Tensor:
-    shown = original(self, images, indices, epoch, sigma)
+def recording(self: Transform, images: Tensor, indices: np.ndarray, epoch: int, *more: Any) -> Tensor:
+    shown = original(self, images, indices, epoch, *more)
     for index, image in zip(indices.tolist(), shown, strict=True):
         seen[f"{epoch}/{index}"] = hashlib.sha256(image.contiguous().numpy().tobytes()).hexdigest()
     return shown
