@@ -104,8 +104,8 @@ class ScaledCrop:
         return _product(region, axes[0][1], axes[1][1])
 
     def _margin(self, assignment: Assignment | None) -> int:
-        """Pixels around what is looked at that the blur reaches: of Gaussians by sigma the widest of these images', else
-        the widest of the run's."""
+        """Pixels around what is looked at that the blur reaches: of Gaussians by sigma the widest of these images, else
+        the widest of the run."""
         s, truncate = self.settings, self.blur.truncate
         if assignment is None:
             return 0
