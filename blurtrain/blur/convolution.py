@@ -84,14 +84,6 @@ def convolve_each(images: Tensor, kernels: Sequence[NDArray[np.float64]]) -> Ten
     return out
 
 
-def reflected_places(places: Tensor, side: int | Tensor) -> Tensor:
-    """Which pixel stands at `places`, inside an axis of `side` pixels (one, or to be broadcast) and beyond its ends."""
-    period = 2 * (side - 1)
-    period = period.clamp(min=1) if isinstance(period, Tensor) else max(period, 1)
-    place = places % period
-    return torch.minimum(place, (period - place) % period)
-
-
 def _takes_taps(images: Tensor) -> bool:
     return images.device.type == "cpu" and images.dtype != torch.float64 and not images.requires_grad and available()
 

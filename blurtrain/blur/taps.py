@@ -9,7 +9,7 @@ are exact all the same, so no error adds up over a large image.
 import functools
 import importlib.util
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from blurtrain.blur.point_spread import check_kernel
 
+Places = TypeVar("Places", NDArray[np.int64], Tensor)
 MOST_SWEEPS = 280
 """Over an image, above which a Fourier transform is faster."""
 
@@ -89,7 +90,13 @@ def gather(image: Tensor, taps: Taps, out: Tensor) -> bool:
 @functools.lru_cache(maxsize=256)
 def reflected(side: int, radius: int) -> NDArray[np.int64]:
     """Which pixel stands at each of -radius .. side - 1 + radius along an axis of `side` pixels that reflects."""
-    place = np.arange(-radius, side + radius) % max(2 * (side - 1), 1)
-    place = np.minimum(place, 2 * (side - 1) - place)
+    place = reflected_at(np.arange(-radius, side + radius), side)
     place.flags.writeable = False
     return place
+
+
+def reflected_at(places: Places, side: int | Places) -> Places:
+    """Which pixel stands at `places`, inside an axis of `side` pixels (one, or to be broadcast) and beyond its ends."""
+    within: Any = places % (2 * (side - 1) + (side == 1))
+    reflected: Places = side - 1 - abs(side - 1 - within)
+    return reflected

@@ -16,13 +16,14 @@ from torch import Tensor
 from blurtrain.blur.assignment import Assignment
 from blurtrain.blur.axis import gaussian_matrix, matrix_of, resampled_at, tap_count
 from blurtrain.blur.blurs import Gaussian
-from blurtrain.blur.convolution import reflected_places
 from blurtrain.blur.light import linear_light, srgb
 from blurtrain.blur.operators import gaussian_blur_each
 from blurtrain.blur.resampling import scaled
+from blurtrain.blur.taps import reflected_at
 from blurtrain.errors import SettingsError
 from blurtrain.settings import BlurUnits, Scaled
 
+_ROUNDED = 1.01  # more than a side may shrink beyond its ratio, as sides are whole pixels
 DRAWS = 5  # an image: object scale, network scale, top, left, flip
 
 
@@ -124,7 +125,7 @@ class ScaledCrop:
         """Matrices from stored pixels to those that are blurred [n, P, side], and from the blurred ones, without their
         margin, to the crop [n, size, P - 2 margin]."""
         s, device = self.settings, images.device
-        most = s.defined_at / min(s.network_scales) * 1.01  # sides are rounded
+        most = s.defined_at / min(s.network_scales) * _ROUNDED
         stored, blurred, shown, start = (
             torch.from_numpy(np.ascontiguousarray(part[:, axis])).to(device, non_blocking=True)
             for part in (crops.sides, crops.blurred, crops.shown, crops.start)
@@ -137,10 +138,8 @@ class ScaledCrop:
         first = place.amin((1, 2))
         seen = int(self.size * most) + tap_count(most, self.interpolation) + 1
         second = matrix_of((place - first[:, None, None], weight), seen, torch.float32)
-        wanted = reflected_places(
-            first[:, None] + torch.arange(-margin, seen + margin, device=device), blurred[:, None]
-        )
-        largest = images.shape[2 + axis] / min(s.object_scales)
+        wanted = reflected_at(first[:, None] + torch.arange(-margin, seen + margin, device=device), blurred[:, None])
+        largest = min(images.shape[2:]) / min(s.object_scales) * _ROUNDED
         given = resampled_at(wanted, stored, blurred, largest, self.interpolation)
         return matrix_of(given, images.shape[2 + axis], torch.float32), second
 
