@@ -43,7 +43,7 @@ def _row(record: "Record") -> dict[str, Any]:
 
 
 def add(commands: Any) -> None:
-    """Tell the parser of these commands."""
+    """Add these commands to the parser."""
     commands = group(commands, "weights", "published weights of torchvision and timm, in their caches")
     p = command(commands, "fetch", _fetch, "download weights, verify them, and print where they lie and their SHA-256")
     p.add_argument("names", nargs="+", metavar="NAME", help="torchvision/NAME[.WEIGHTS] or timm/NAME[.TAG]")

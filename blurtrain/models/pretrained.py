@@ -57,7 +57,7 @@ def _misfits(
     """What does not fit, with the names on the other side that come nearest; empty: all fits."""
     lacks = [_with_nearest(name, own[name], {n: stored[n] for n in unexpected}) for name in missing[:SHOWN]]
     has = [_with_nearest(name, stored[name], {n: own[n] for n in missing}) for name in unexpected[:SHOWN]]
-    has = [] if lacks and has and len(missing) == len(unexpected) else has  # the same pairs, told from the other side
+    has = [] if lacks and has and len(missing) == len(unexpected) else has  # the same pairs, seen from the other side
     others = [f"{name} as {_form(stored[name])} for {_form(own[name])}" for name in different[:SHOWN]]
     return "".join(
         f"; it {verb} {_some(shown, len(names))}"

@@ -1,5 +1,5 @@
 """The study's models and the fine-tuning baselines in one submission, as `everything.yaml` has them, at tiny size: the
-same grids with other images, a small network and small pixels laid over."""
+same grids with other images, a small network and small pixels merged in."""
 
 import hashlib
 import json
