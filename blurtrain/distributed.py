@@ -1,4 +1,5 @@
-"""The processes that share a run: alone, started by torchrun, or as the tasks of a SLURM step (srun, submitit)."""
+"""The processes that share a run: alone, started by torchrun or jobs.processes, or as the tasks of a SLURM step (srun,
+submitit)."""
 
 import contextlib
 import gc
@@ -44,7 +45,8 @@ class RankInfo:
         e = os.environ
         try:
             if "RANK" in e or "WORLD_SIZE" in e:
-                return cls(int(e["RANK"]), int(e["WORLD_SIZE"]), int(e.get("LOCAL_RANK", "0")))
+                rendezvous = "" if "MASTER_ADDR" in e else e.get(RENDEZVOUS, "")
+                return cls(int(e["RANK"]), int(e["WORLD_SIZE"]), int(e.get("LOCAL_RANK", "0")), rendezvous)
             # Only the tasks of a step have this one; a batch script by itself is one process, however large its job.
             if int(e.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
                 # A start that SLURM has forgotten and the next one have the same numbers: our own launcher gives
@@ -100,8 +102,9 @@ class Group:
 def process_group(runs: Path, threads: int = 0) -> Iterator[Group]:
     """Join the peers that the environment names (nccl on GPUs, gloo else), and leave them at the end.
 
-    `threads`: torch's own, 0: as many as this process has cores. Where the launcher names no address (SLURM), the
-    leader's is left in `runs`/.rendezvous. Raises TrainingError where peers do not come, or are lost.
+    `threads`: torch's own, 0: as many as this process has cores. Where the launcher names no address (SLURM,
+    jobs.processes), the leader's is left in `runs`/.rendezvous. Raises TrainingError where peers do not come, or are
+    lost.
     """
     own = RankInfo.from_environment()
     device = claim_device(own.local_rank)

@@ -24,12 +24,11 @@ from blurtrain.run import RENDEZVOUS, Run, slurm_job
 from jobs import node, requeue
 from jobs.cluster import Resources
 from jobs.item import Item
+from jobs.processes import PEERS_SECONDS
 
 WARNINGS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT)
 STOPPED = {REQUEUE, *(128 + s for s in WARNINGS)}
 """Exit codes of a process that was asked to stop: in good order, or so early that there was nothing to save yet."""
-PEERS_SECONDS = 300
-"""Once a process of a run has ended, its peers have so long to save, or to notice that it was lost."""
 MOVES = 8
 """A job excludes unfit nodes at most so often: then it is not the nodes."""
 TIMEOUTS = 3

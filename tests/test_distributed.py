@@ -20,6 +20,7 @@ from blurtrain.run import RENDEZVOUS
 from blurtrain.settings import Settings
 
 SETTINGS = Settings(dataset="none", regime="clear")
+LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", RENDEZVOUS)
 SLURM_STEP = {
     "SLURM_JOB_ID": "71",
     "SLURM_STEP_ID": "3",
@@ -33,7 +34,7 @@ SLURM_STEP = {
 
 @pytest.fixture(autouse=True)
 def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [n for n in os.environ if n.startswith("SLURM_") or n in ("RANK", "WORLD_SIZE", "LOCAL_RANK")]:
+    for name in [n for n in os.environ if n.startswith("SLURM_") or n in LAUNCHER]:
         monkeypatch.delenv(name)
 
 
@@ -43,6 +44,10 @@ def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
         ({}, RankInfo(0, 1, 0)),
         ({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}, RankInfo(5, 8, 1)),  # torchrun
         ({"RANK": "5", "WORLD_SIZE": "8"}, RankInfo(5, 8, 0)),
+        # jobs.processes: a word and no address, so that no port has to be free.
+        ({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", RENDEZVOUS: "word"}, RankInfo(1, 2, 1, "word")),
+        # torchrun inside one of our SLURM jobs: its address counts.
+        ({"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "a", RENDEZVOUS: "word"}, RankInfo(1, 2, 0)),
         (SLURM_STEP, RankInfo(5, 8, 1, "71-3-0")),  # srun
         (
             {**SLURM_STEP, "SLURM_RESTART_COUNT": "2"},
