@@ -161,7 +161,7 @@ def _start_workers(queue: Path, runs: Path, count: int, code: Path | None) -> No
 
     executor = submitit.LocalExecutor(folder=queue / "submitit")
     executor.update_parameters(timeout_min=A_YEAR, tasks_per_node=1)
-    cores, gpus = sorted(os.sched_getaffinity(0)), _gpus()
+    cores, gpus = sorted(os.sched_getaffinity(0)), gpus_here()
     with _signals_ignored(signal.SIGHUP, signal.SIGINT):  # inherited: workers outlive this terminal and its Ctrl-C
         for k in range(count):
             own = cores[k::count] or [cores[k % len(cores)]]
@@ -177,7 +177,7 @@ def _start_workers(queue: Path, runs: Path, count: int, code: Path | None) -> No
         time.sleep(0.05)
 
 
-def _gpus() -> list[str]:
+def gpus_here() -> list[str]:
     """The GPUs that this process was given, or that the machine has; found without torch."""
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         return [gpu for gpu in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if gpu]

@@ -1,0 +1,294 @@
+"""The process that drives a search: it asks Ray Tune for trials, and notes how each ends."""
+
+import contextlib
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blurtrain.errors import JobError, SettingsError
+from blurtrain.files import held, read_json, write_json
+from jobs.search.file import SearchFile
+from jobs.search.space import Flat
+from jobs.search.study import Study, Trial, values
+
+Report = Callable[[str], Any]
+VARIABLES = {
+    "RAY_AUTH_MODE": "token",  # and no token of the user's is made, or taken
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_memory_monitor_refresh_ms": "0",  # it would end the actor and not the training that it started
+    "RAY_DEDUP_LOGS": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_DISABLE_AUTO_INIT": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600000",
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "200",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+CRASHES = 3
+"""So often an actor that was lost (its node, or its process) is started again."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where trials run."""
+
+    cpus: int
+    """Of a run."""
+    gpus: int
+    """Of a run."""
+    total_cpus: int
+    total_gpus: int
+
+    def slots(self, file: SearchFile) -> int:
+        """Trials at a time."""
+        k = len(file.search.seeds)
+        by_gpu = self.total_gpus // (k * self.gpus) if self.gpus else self.total_cpus
+        return min(self.total_cpus // (k * self.cpus), by_gpu)
+
+
+def place_here(file: SearchFile, at_a_time: int = 0) -> Place:
+    """This machine. Raises SettingsError where a trial does not fit."""
+    from jobs.local import gpus_here
+
+    cores, gpus = len(os.sched_getaffinity(0)), len(gpus_here())
+    wanted, k = file.search.resources, len(file.search.seeds)
+    each = wanted.gpus if gpus or wanted.gpus > 1 else 0  # without GPUs, a run of one takes the processor
+    cpus = max(1, each) * (wanted.cpus_per_gpu or 1)
+    if each * k > gpus:
+        raise SettingsError(f"{file.where}: a trial of {k} seeds wants {each * k} GPUs; this machine has {gpus}")
+    if cpus * k > cores:
+        raise SettingsError(
+            f"{file.where}: a trial of {k} seeds wants {cpus * k} cores side by side; this machine has {cores}: name "
+            "fewer seeds, or a smaller resources.cpus_per_gpu"
+        )
+    place = Place(cpus, each, cores, gpus)
+    return Place(cpus, each, min(cores, at_a_time * k * cpus), gpus) if at_a_time else place
+
+
+class Session:
+    """One start of a search, until nothing is left or it is asked to stop."""
+
+    def __init__(self, file: SearchFile, runs: Path, report: Report):
+        self.file, self.runs, self.report = file, runs.resolve(), report
+        self.study = Study.of(file, self.runs)
+        self.trials = {trial.number: trial for trial in self.study.trials()}
+        self.stop = threading.Event()
+        self.deadline = time.monotonic() + 60 * file.search.minutes if file.search.minutes else None
+
+    @property
+    def open(self) -> list[Trial]:
+        """Trials that were begun, and have not come to their end."""
+        return [trial for trial in self.trials.values() if not trial.ended]
+
+    @property
+    def new(self) -> int:
+        """Trials that are still to be begun."""
+        return max(0, self.file.search.trials - len(self.trials))
+
+    def begin(self, flat: Flat | None) -> Trial:
+        """Note a new trial at a point."""
+        ids = tuple(m.run_id for m in self.file.members(flat))
+        trial = Trial(len(self.trials), flat, self.file.active(flat), ids)
+        self.trials[trial.number] = self.study.write(trial)
+        return trial
+
+    def reached(self, trial: Trial) -> dict[int, float]:
+        """The objective of a trial by epoch."""
+        return values(self.file.search.objective, self.runs, trial.runs)
+
+    def end(self, number: int, ended: str, message: str = "") -> None:
+        """Note how a trial has ended, and report it."""
+        trial = self.trials[number] = self.study.end(self.trials[number], ended, message)
+        over = sum(bool(t.ended) for t in self.trials.values())
+        self.report(f"[{over}/{max(len(self.trials), self.file.search.trials)}] {ended:7} trial {number}  {message}".rstrip())
+
+
+@contextlib.contextmanager
+def alone(study: Study) -> Iterator[None]:
+    """Be the one process that drives this search; raises JobError where another one does."""
+    with held(study.driver, patience=1.0) as lock:
+        if lock is None:
+            who = read_json(study.folder / "driver.json") or {}
+            raise JobError(f"{study.folder}: process {who.get('pid')} on {who.get('host')} is at this search; "
+                           "`blurtrain tune status` shows how far it is")  # fmt: skip
+        write_json(study.folder / "driver.json", {"pid": os.getpid(), "host": os.uname().nodename})
+        for mark in (study.stopping, study.cancelled):
+            mark.unlink(missing_ok=True)
+        yield
+
+
+@contextlib.contextmanager
+def local_ray(place: Place) -> Iterator[Path]:
+    """A Ray of our own on this machine; nothing of it stays. Yields a folder on this node's disk."""
+    # Short, as paths of sockets end at 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="bt-", dir="/tmp"))
+    before = dict(os.environ)
+    os.environ.update(VARIABLES, RAY_AUTH_TOKEN=secrets.token_hex(16), RAY_TMPDIR=str(folder), TMPDIR=str(folder))
+    for name in ("RAY_ADDRESS", "RAY_JOB_ID"):
+        os.environ.pop(name, None)
+    try:
+        import ray
+
+        ray.init(
+            address="local",
+            num_cpus=place.total_cpus,
+            num_gpus=place.total_gpus,
+            include_dashboard=False,
+            object_store_memory=100 * 2**20,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            configure_logging=False,
+            _temp_dir=str(folder / "ray"),
+        )
+        try:
+            yield folder
+        finally:
+            ray.shutdown()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def drive(session: Session, place: Place, folder: Path, known: Sequence[tuple[Flat, float | None]]) -> None:
+    """Run what is open and what is new, in the Ray that this process is connected to."""
+    from ray import tune
+
+    from jobs.search.prune import Asha, scheduler
+    from jobs.search.suggest import Suggestions
+    from jobs.search.trial import TrialAtWork, Work
+
+    file, k = session.file, len(session.file.search.seeds)
+    work = Work(file, session.runs, folder / "slots", place.cpus, place.gpus)
+    reached = {t.number: session.reached(t) for t in session.trials.values()}
+
+    def config(trial: Trial) -> dict[str, Any]:
+        last = max(reached.get(trial.number) or {0: 0.0})
+        return {"work": work, "number": trial.number, "flat": trial.flat, "reported": last}
+
+    pruner = scheduler(file)
+    if isinstance(pruner, Asha):
+        for number in sorted(reached):
+            if reached[number]:
+                pruner.remember(number, reached[number])
+    open_ = session.open
+    suggestions = Suggestions(file, known, open_, session.new, len(session.trials), session.begin, config)
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    bundle = {"CPU": float(k * place.cpus), "GPU": float(k * place.gpus)}
+    tuner = tune.Tuner(
+        tune.with_resources(TrialAtWork, tune.PlacementGroupFactory([{n: v for n, v in bundle.items() if v}])),
+        tune_config=tune.TuneConfig(
+            search_alg=suggestions,
+            scheduler=pruner,
+            num_samples=len(open_) + session.new,
+            max_concurrent_trials=place.slots(file),
+            reuse_actors=False,
+        ),
+        run_config=tune.RunConfig(
+            name="search",
+            storage_path=str(folder / "tune"),
+            stop=_stopper(session),
+            failure_config=tune.FailureConfig(max_failures=CRASHES),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            callbacks=[_callback(session)],
+            verbose=0,
+        ),
+    )
+    problems: list[BaseException] = []
+
+    def fit() -> None:
+        try:
+            tuner.fit()
+        except BaseException as error:
+            problems.append(error)
+
+    # Not in the main thread, where it would take over Ctrl-C.
+    thread = threading.Thread(target=fit, name="tune")
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.2)
+        if session.study.cancelled.exists():
+            session.stop.set()
+        if session.stop.is_set() and not session.study.stopping.exists():
+            session.study.stopping.touch()
+    if problems:
+        raise problems[0]
+
+
+def _stopper(session: Session) -> Any:
+    from ray.tune import Stopper
+
+    class WhenAsked(Stopper):
+        """Ends all trials where the search is asked to stop, or its time is over."""
+
+        def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+            return False
+
+        def stop_all(self) -> bool:
+            if session.deadline is not None and time.monotonic() > session.deadline and not session.stop.is_set():
+                session.report("the time of this search is over; the same command goes on")
+                session.stop.set()
+            if session.stop.is_set():
+                session.study.stopping.touch()
+            return session.stop.is_set()
+
+    return WhenAsked()
+
+
+def _callback(session: Session) -> Any:
+    from ray.tune import Callback
+
+    class Noting(Callback):
+        """Notes how each trial ends."""
+
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            number, result = trial.config["number"], trial.last_result or {}
+            if "failed" in result:
+                session.end(number, "failed", result["failed"])
+            elif result.get("done"):
+                session.end(number, "done", f"{result['objective']:.4g}")
+            elif not session.stop.is_set():
+                epochs = session.file.base.optimisation.epochs
+                session.end(number, "pruned", f"{result['objective']:.4g} after epoch {result['epoch']} of {epochs}")
+
+        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            session.report(f"trial {trial.config['number']}: its process was lost {CRASHES + 1} times; it stays open")
+
+    return Noting()
+
+
+def search(file: SearchFile, runs: Path, at_a_time: int = 0, report: Report = print,
+           stop: threading.Event | None = None) -> Study:  # fmt: skip
+    """Search on this machine until every trial has ended, or one is asked to stop (`stop`, `tune cancel`)."""
+    place = place_here(file, at_a_time)
+    session = Session(file, runs, report)
+    if stop is not None:
+        session.stop = stop
+    session.study.begin(file)
+    with alone(session.study):
+        if session.open or session.new:
+            with local_ray(place) as folder:
+                drive(session, place, folder, what_is_known(session))
+    return session.study
+
+
+def what_is_known(session: Session) -> list[tuple[Flat, float | None]]:
+    """Points and what they reached (None: failed), of trials that have ended."""
+    from jobs.search.suggest import flat_of
+
+    found: list[tuple[Flat, float | None]] = []
+    for trial in session.trials.values():
+        flat = flat_of(session.file, trial)
+        if trial.ended and flat is not None:
+            reached = session.reached(trial)
+            found.append((flat, reached[max(reached)] if reached and trial.ended != "failed" else None))
+    return found
+

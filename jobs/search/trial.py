@@ -1,0 +1,188 @@
+"""A trial at work, in an actor of Ray: its runs as processes side by side, and what they report.
+
+A run is trained as any other is: by `blurtrain train`, in its run directory, under its lock. Ray is told numbers only.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from ray import tune
+
+from blurtrain.errors import REQUEUE
+from blurtrain.files import held
+from blurtrain.run import Run
+from jobs.item import training
+from jobs.processes import RunProcesses, start
+from jobs.record import Record, last_line
+from jobs.search.file import Member, SearchFile
+from jobs.search.slots import Slot
+from jobs.search.study import Study, mean_of
+
+POLL_SECONDS = 0.1
+SAVE_SECONDS = 120.0
+"""So long the runs of a trial that is stopped may take to save."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all trials of a search have in common."""
+
+    file: SearchFile
+    runs: Path
+    slots: Path
+    """A folder on each node's own disk."""
+    cpus: int
+    """Of one run."""
+    gpus: int
+    """Of one run; its processes are as many, at least one."""
+    environment: tuple[tuple[str, str], ...] = ()
+    """More variables for the processes."""
+
+    @property
+    def study(self) -> Study:
+        return Study.of(self.file, self.runs)
+
+    @property
+    def epochs(self) -> int:
+        return self.file.base.optimisation.epochs
+
+
+class RunAtWork:
+    """One run of a trial: waited for where somebody else is at it, trained else."""
+
+    def __init__(self, member: Member, work: Work, cores: Sequence[int], gpus: Sequence[str] | None):
+        self.member, self.work, self.cores, self.gpus = member, work, cores, gpus
+        self.run = Run(work.runs / member.run_id)
+        self.error = ""
+        self.done = self.run.result() is not None
+        self.processes: RunProcesses | None = None
+        self._lock = contextlib.ExitStack()
+
+    def poll(self) -> None:
+        """Start it, or see how it stands: `done`, or `error`."""
+        if self.done or self.error:
+            return
+        if self.processes is None:
+            self._begin()
+        elif (code := self.processes.poll()) is not None:
+            self._lock.close()
+            self.done = self.run.result() is not None
+            if not self.done:
+                self.error = self._why(code)
+
+    def _begin(self) -> None:
+        locks = self.work.runs / ".local" / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        lock: IO[bytes] | None = self._lock.enter_context(held(locks / self.run.id, patience=0.0))
+        self.done = self.run.result() is not None
+        if lock is None or self.done or self.run.beats():
+            self._lock.close()  # somebody else trains it, or has; Ray is told what they reach
+            return
+        item = training(self.member, self.work.runs)  # type: ignore[arg-type]
+        self.processes = start(
+            item.words(self.work.study.folder / "settings"),
+            cores=self.cores,
+            gpus=self.gpus,
+            world=max(1, self.work.gpus),
+            log=self.work.study.log(self.run.id),
+            lock=lock,
+            env={**os.environ, **dict(self.work.environment)},
+        )
+
+    def _why(self, code: int) -> str:
+        if code == REQUEUE:
+            return f"{self.run.id}: was asked to stop from outside; all is saved"
+        if code == 137:
+            return f"{self.run.id}: killed by signal 9; was the memory full?"
+        said = Record.of(self.run).error or last_line(self.work.study.log(self.run.id)).removeprefix("blurtrain: ")
+        return f"{self.run.id}: {said or f'ended with {code}'}"
+
+    def values(self) -> dict[int, float]:
+        """The objective by epoch, as far as it is known."""
+        return self.work.file.search.objective.values(self.run)
+
+    def stop(self) -> None:
+        """Let it save, and end."""
+        if self.processes is not None and self.processes.poll() is None:
+            self.processes.stop(SAVE_SECONDS)
+        self._lock.close()
+
+
+class TrialAtWork(tune.Trainable):
+    """All runs of one trial. A step is over when all have come to the next epoch with a value."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """config: work; number; flat, the trial's point; reported, the epoch that Ray knows of already."""
+        self.work: Work = config["work"]
+        self.number: int = config["number"]
+        self.reported: int = config["reported"]
+        self.last: dict[str, Any] = {}
+        members = self.work.file.members(config["flat"])
+        self.slot = Slot(self.work.slots, self.work.cpus * len(members))
+        gpus = [g for g in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if g]
+        each = self.work.gpus
+        self.runs = [
+            RunAtWork(
+                member,
+                self.work,
+                self.slot.share(k, len(members)),
+                gpus[k * each : (k + 1) * each] if each else None if not gpus else (),
+            )
+            for k, member in enumerate(members)
+        ]
+
+    def step(self) -> dict[str, Any]:
+        """The next epoch with its objective; or what the trial failed of."""
+        while True:
+            for run in self.runs:
+                run.poll()
+            if error := next((run.error for run in self.runs if run.error), ""):
+                self._stop()
+                return self._result(failed=error, done=True)
+            found = mean_of([(run.values(), run.done) for run in self.runs])
+            ended = all(run.done for run in self.runs)
+            later = sorted(epoch for epoch in found if epoch > self.reported)
+            if later and (ended or later[0] < self.work.epochs):
+                self.reported = later[0]
+                return self._result(epoch=later[0], objective=found[later[0]], done=ended and len(later) == 1)
+            if ended and found:
+                last = max(found)
+                return self._result(epoch=last, objective=found[last], done=True)
+            if ended:
+                return self._result(failed=f"{self.runs[0].run.id}: is done, but never reported the objective", done=True)
+            time.sleep(POLL_SECONDS)
+
+    def _result(self, **values: Any) -> dict[str, Any]:
+        self.last = values
+        return {"epoch": self.reported, **values}
+
+    def cleanup(self) -> None:
+        """Stop what still runs; unless the whole search is being stopped, the trial has been pruned."""
+        self._stop()
+        if not self.last.get("done") and not self.work.study.stopping.exists():
+            message = f"pruned after epoch {self.reported} of {self.work.epochs}: {self.last.get('objective', 0):.4g}"
+            for run in self.runs:
+                if not run.done:
+                    run.run.mark_pruned(self.work.file.id, self.number, self.reported, message)
+        self.slot.close()
+
+    def _stop(self) -> None:
+        for run in self.runs:  # asked first, so that they save side by side
+            for process in run.processes.processes if run.processes else ():
+                process.terminate()
+        for run in self.runs:
+            run.stop()
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+        """Nothing is Ray's to keep: the run directories hold it all."""
+        return {"reported": self.reported}
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """See `save_checkpoint`."""
+        self.reported = checkpoint["reported"]
+
