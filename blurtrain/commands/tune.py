@@ -22,14 +22,15 @@ def _to_stderr(line: str) -> None:
 
 
 def _tune(options: argparse.Namespace) -> int:
-    words = list(options.words)
+    words = [word for word in options.words if "=" not in word]
+    overrides = [*(word for word in options.words if "=" in word), *options.overrides]
     action = words.pop(0) if words and words[0] in ACTIONS else ""
     if len(words) != 1:
         raise SettingsError(f"tune {action}: name one search file".replace(" :", ":"))
     from blurtrain.documents import parse_overrides
     from jobs.search.file import read_search
 
-    file = read_search(Path(words[0]), parse_overrides(options.overrides), options.data)
+    file = read_search(Path(words[0]), parse_overrides(overrides), options.data)
     if action == "status":
         return _status(options, file)
     if action == "cancel":
@@ -80,8 +81,8 @@ def add(commands: Any) -> None:
     """Add this command to the parser."""
     p = command(commands, "tune", _tune, "search hyperparameters: every trial is an ordinary run")
     p.usage = USAGE
-    p.add_argument("words", nargs="+", metavar="SEARCH", help="search file (YAML); status or cancel before it")
-    p.add_argument("overrides", nargs="*", metavar="key=value", help="over the search file, e.g. trials=32")
+    p.add_argument("words", nargs="+", metavar="SEARCH", help="search file (YAML), after status or cancel; then key=value over it, e.g. trials=32")
+    p.set_defaults(overrides=[])
     runs_option(p)
     data_option(p, None)
     p.add_argument("--at-a-time", type=int, default=0, help="trials at the same time (default: as many as fit)")

@@ -83,6 +83,10 @@ class Session:
         self.stop = threading.Event()
         self.deadline = time.monotonic() + 60 * file.search.minutes if file.search.minutes else None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Ray writes down whatever it is given, and would go on from that; a search goes on from its runs."""
+        return {}
+
     @property
     def open(self) -> list[Trial]:
         """Trials that were begun, and have not come to their end."""

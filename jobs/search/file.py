@@ -31,6 +31,7 @@ from blurtrain.schema import NAME, Section, validate
 from blurtrain.settings import PRESETS, Settings, compose, run_ids
 from blurtrain.settings.identity import identifying
 from jobs.cluster import DEFAULT, Resources
+from jobs.grid import Member
 from jobs.search import space as spaces
 from jobs.search.objective import Objective
 from jobs.search.space import Dimension, Flat
@@ -105,14 +106,6 @@ class Search(Section):
 
 
 @dataclass(frozen=True)
-class Member:
-    """One run of a trial."""
-
-    run_id: str
-    settings: Settings
-
-
-@dataclass(frozen=True)
 class SearchFile:
     """A search, with its name and its checked base run."""
 
@@ -151,7 +144,8 @@ class SearchFile:
         shown = ", ".join(f"{path}={value}" for path, value in active.items())
         settings: Settings = validate(document, f"{self.where} ({shown})" if shown else self.where, Settings)
         id_of = run_ids(settings, self.data_id)
-        return tuple(Member(id_of(s), settings.model_copy(update={"seed": s})) for s in self.search.seeds)
+        seeds, wanted = self.search.seeds, self.search.resources
+        return tuple(Member(id_of(s), settings.model_copy(update={"seed": s}), wanted) for s in seeds)
 
     def active(self, flat: Flat | None) -> Flat:
         """What a point says, by path; of the base settings, what they have there."""

@@ -82,7 +82,7 @@ class Study:
 
     def begin(self, file: SearchFile) -> None:
         """Make the folder, and note what is searched."""
-        for name in ("trials", "logs"):
+        for name in ("trials", "settings", "logs"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         write_json(self.folder / "search.json", {"name": file.name, **file.search.model_dump(mode="json"),
                                                  "base": dict(file.written)})  # fmt: skip

@@ -68,6 +68,10 @@ class Suggestions(RaySearcher):
         elif result and "objective" in result and (flat := flat_of(self.file, self.trials[trial_id])) is not None:
             _learn(self.tpe, self.file.search.space, flat, result["objective"])
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: see `jobs.search.driver.Session`."""
+        return {}
+
     def save(self, checkpoint_path: str) -> None:
         """Nothing: all is rebuilt from the runs."""
 
@@ -95,7 +99,7 @@ def _tpe(file: SearchFile, known: Sequence[tuple[Flat, float | None]], mode: str
     # Begun anew after so many points, a sampler with the same seed would draw its first points once more.
     seed = (file.search.searcher.seed + 7919 * len(known)) % 2**32
     domains = {path: _domain(dimension) for path, dimension in space.items()}
-    tpe = OptunaSearch(space=domains, metric="objective", mode=mode, seed=seed)
+    tpe = OptunaSearch(space=OptunaSearch.convert_search_space(domains), metric="objective", mode=mode, seed=seed)
     for flat, value in known:
         _learn(tpe, space, flat, value)
     return tpe

@@ -16,10 +16,11 @@ from ray import tune
 from blurtrain.errors import REQUEUE
 from blurtrain.files import held
 from blurtrain.run import Run
+from jobs.grid import Member
 from jobs.item import training
 from jobs.processes import RunProcesses, start
 from jobs.record import Record, last_line
-from jobs.search.file import Member, SearchFile
+from jobs.search.file import SearchFile
 from jobs.search.slots import Slot
 from jobs.search.study import Study, mean_of
 
@@ -83,7 +84,7 @@ class RunAtWork:
         if lock is None or self.done or self.run.beats():
             self._lock.close()  # somebody else trains it, or has; Ray is told what they reach
             return
-        item = training(self.member, self.work.runs)  # type: ignore[arg-type]
+        item = training(self.member, self.work.runs)
         self.processes = start(
             item.words(self.work.study.folder / "settings"),
             cores=self.cores,
