@@ -26,11 +26,13 @@ class Collected:
     frame: pd.DataFrame
     """As `load` describes it."""
     missing: list[str]
-    """Ids of the runs that are not done, by name."""
+    """Ids of the runs that are not done, nor pruned, by name."""
     odd: list[str]
     """What a reader should know of the files, in plain words."""
     settings: dict[str, Settings] = field(default_factory=dict)
     """Of all runs, by id."""
+    pruned: list[str] = field(default_factory=list)
+    """Ids of the runs that a search has stopped, by name."""
 
 
 def swept(frame: pd.DataFrame) -> list[str]:
@@ -84,10 +86,11 @@ def scan(runs: str | Path) -> Collected:
     waiting: dict[str, Settings] = {}
     rows: list[dict[str, Any]] = []
     missing: list[str] = []
+    pruned: list[str] = []
     odd: list[str] = []
     for run in find(Path(runs)):
         if (document := run.result()) is None:
-            missing.append(run.id)
+            (pruned if run.pruned() else missing).append(run.id)
             with contextlib.suppress(BlurtrainError):  # begun a moment ago, or damaged: it will say so itself
                 waiting[run.id] = run.settings
             continue
@@ -96,7 +99,8 @@ def scan(runs: str | Path) -> Collected:
         rows += of_run
         odd += noted
     if not rows:
-        what = f"none of its {len(missing)} runs is done yet" if missing else "holds no run"
+        unfinished = len(missing) + len(pruned)
+        what = f"none of its {unfinished} runs is done yet" if unfinished else "holds no run"
         raise RunError(f"{runs}: {what}; --runs names the folder that holds the run directories")
     differing = differences(list(done.values()))
     settings = {
@@ -111,7 +115,8 @@ def scan(runs: str | Path) -> Collected:
             level_order(r["sigma"], r["blur"]),
         )
     )  # fmt: skip
-    return Collected(pd.DataFrame([row | settings[row["run_id"]] for row in rows]), missing, odd, done | waiting)
+    frame = pd.DataFrame([row | settings[row["run_id"]] for row in rows])
+    return Collected(frame, missing, odd, done | waiting, pruned)
 
 
 def level_order(sigma: float, blur: str) -> tuple[Any, ...]:
@@ -156,7 +161,7 @@ def load(runs: str | Path) -> pd.DataFrame:
 
 
 def unfinished(runs: str | Path) -> list[str]:
-    """Ids of the runs in the folder that are not done, by name."""
+    """Ids of the runs in the folder that are not done, by name; also of those that a search has stopped."""
     return [run.id for run in find(Path(runs)) if run.result() is None]
 
 

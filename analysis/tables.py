@@ -112,9 +112,11 @@ def _cell(
     rows = frame[frame["run_id"].isin(chosen)]
     if rows.empty:
         waiting = [run_id for run_id in chosen if run_id in collected.missing]
-        if not waiting:
+        pruned = [run_id for run_id in chosen if run_id in collected.pruned]
+        if not waiting and not pruned:
             return empty("no such run")
-        return Cell(value, runs=tuple(waiting), published=beside, missing=f"not done yet: {len(waiting)}")
+        why = f"not done yet: {len(waiting)}" if waiting else f"pruned by a search: {len(pruned)}"
+        return Cell(value, runs=tuple(waiting or pruned), published=beside, missing=why)
     at = rows
     for name, wanted in of_level.items():
         at = at[at[name].map(lambda given, name=name, wanted=wanted: _is_any(given, _canonical(name, wanted)))]

@@ -3,7 +3,8 @@
     <runs>/<run id>/
         settings.yaml             fully resolved, written once
         attempts/0001/            one folder an attempt: journal.jsonl, heartbeat.json, log.txt,
-                                  settings.yaml and origin.json (what it was started with)
+                                  settings.yaml and origin.json (what it was started with); pruned.json, where a search
+                                  stopped it for good
         checkpoints/              see blurtrain.training.checkpoint
         evaluations/              <measure>-<hash>.json, also the cache of measures
         weights.safetensors       the final epoch
@@ -134,6 +135,20 @@ class Run:
             except FileExistsError:
                 number += 1
 
+    def mark_pruned(self, search: str, trial: int, epoch: float, message: str) -> bool:
+        """Note that a search has stopped its newest attempt, after `epoch` epochs, since others promise more; whether
+        there was one. A later attempt is not pruned, unless it is marked anew. Raises RunError where it cannot be
+        written."""
+        attempts = self.attempts()
+        if attempts:
+            write_json(attempts[-1] / PRUNED, {"search": search, "trial": trial, "epoch": epoch, "message": message})
+        return bool(attempts)
+
+    def pruned(self) -> dict[str, Any] | None:
+        """What `mark_pruned` noted of the newest attempt."""
+        attempts = self.attempts()
+        return read_json(attempts[-1] / PRUNED) if attempts else None
+
     def journal(self) -> Iterator[dict[str, Any]]:
         """The events of all attempts as one history: steps that a later attempt did again are left out.
 
@@ -157,6 +172,7 @@ class Run:
         return self.evaluations / f"{measure}-{key}.json"
 
 
+PRUNED = "pruned.json"
 CHECKPOINTS = "step-*-*.pt"
 
 

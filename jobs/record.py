@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from blurtrain.files import read_json
-from blurtrain.run import Run
+from blurtrain.run import PRUNED, Run
 
 Row = dict[str, Any]
 """Some columns of a row of `grid status`: state, message, job_id, ..."""
@@ -48,6 +48,12 @@ class Record:
         last = self.last_event
         return f"{last['error']}: {last['message']}" if last["event"] == "failed" else ""
 
+    @functools.cached_property
+    def pruned(self) -> Row:
+        """How it stands where a search has stopped its newest attempt; empty else."""
+        mark = (read_json(self.attempts[-1] / PRUNED) if self.attempts else None) or {}
+        return {"state": "pruned", "message": str(mark["message"])} if mark else {}
+
     @property
     def speed(self) -> Row:
         """What the heartbeat says of the pace."""
@@ -55,6 +61,8 @@ class Record:
 
     def ended(self) -> Row:
         """How a run stands that nothing works on, by its own files."""
+        if self.pruned:
+            return self.pruned
         if self.last_event["event"] == "stopped":
             return {"state": "preempted", "message": STOPPED}
         if self.error:

@@ -13,8 +13,8 @@ from jobs.backend import Look, backends, trained_by_hand
 from jobs.grid import Member
 from jobs.record import Record, Row
 
-STATES = ("planned", "queued", "held", "running", "preempted", "stale", "failed", "cancelled", "done")
-REPORTED = ("running", "done", "failed", "stale", "held")
+STATES = ("planned", "queued", "held", "running", "preempted", "pruned", "stale", "failed", "cancelled", "done")
+REPORTED = ("running", "done", "failed", "stale", "held", "pruned")
 """States whose beginning `wait` reports."""
 
 
@@ -70,6 +70,8 @@ def _state(member: Member, run: Run, names: set[str], looks: Sequence[Look]) -> 
             return {**row, "submitted": True, **look.row(record)}
     if trained_by_hand(record, looks):
         return {**row, "submitted": True, "state": "running", **record.speed}
+    if record.pruned:  # by a search, whatever had become of it before
+        return {**row, **record.pruned}
     submitted = [look for look in looks if look.submitted(run.id)]
     newest = max(submitted, key=lambda look: look.submitted(run.id), default=None)
     return {**row, **(newest.last_row(record) if newest else record.ended())}
@@ -80,7 +82,9 @@ def on_its_way(row: Mapping[str, Any]) -> bool:
     return bool(row["submitted"]) and row["state"] != "held"
 
 
-INTENTS = {"planned": "start", "failed": "try again"} | dict.fromkeys(("stale", "cancelled", "preempted"), "continue")
+INTENTS = {"planned": "start", "failed": "try again"} | dict.fromkeys(
+    ("stale", "cancelled", "preempted", "pruned"), "continue"
+)
 """What submitting does about a run in each state, unless it is submitted already."""
 
 

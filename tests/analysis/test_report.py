@@ -266,6 +266,17 @@ def test_without_a_pair_there_is_no_ratio_and_no_old_figure_of_one(
     assert "all 1 runs in the folder are done" in page.text
 
 
+def test_the_page_counts_what_a_search_has_stopped_apart(runs: Path, make_run: MakeRun) -> None:
+    make_run(runs)
+    frame = analysis.load(runs)
+    shown = Text(page(panels(frame), Collected(frame, [], [], {}, ["a-pruned-run"]), {"accuracy": ""})).text
+    assert re.search(r"1 of 2 runs done ?, 1 pruned by a search ?\.", shown) and "missing:" not in shown
+    assert "all 2 runs in the folder are done or pruned" in shown
+    assert "1 of 2 runs were stopped by a search" in shown and shown.count("a-pruned-run") == 1
+    both = Text(page(panels(frame), Collected(frame, ["open"], [], {}, ["a-pruned-run"]), {"accuracy": ""})).text
+    assert "1 of 3 runs are not done" in both and re.search(r"1 pruned by a search ?; missing: open ?\.", both)
+
+
 def test_same_runs_give_the_same_figures(runs: Path, make_run: MakeRun) -> None:
     make_run(runs)
     shown = panels(analysis.load(runs))

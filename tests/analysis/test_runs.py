@@ -11,8 +11,9 @@ import pytest
 from accuracy_file import evaluation
 
 import analysis
-from analysis.runs import results_csv
+from analysis.runs import results_csv, scan
 from blurtrain.errors import RunError
+from blurtrain.run import Run
 
 MakeRun = Callable[..., str]
 
@@ -85,6 +86,16 @@ def test_unfinished_runs_are_left_out_and_named(runs: Path, make_run: MakeRun) -
     done, open_run = make_run(runs), make_run(runs, regime="blurry", done=False)
     assert analysis.load(runs)["run_id"].unique().tolist() == [done]
     assert analysis.unfinished(runs) == [open_run]
+
+
+def test_what_a_search_has_stopped_is_not_missing(runs: Path, make_run: MakeRun) -> None:
+    done, open_run, pruned = make_run(runs), *(make_run(runs, regime="blurry", seed=k, done=False) for k in (0, 1))
+    Run(runs / pruned).mark_pruned("a-search", 7, 3, "others promise more")
+    collected = scan(runs)
+    assert collected.frame["run_id"].unique().tolist() == [done]
+    assert (collected.missing, collected.pruned) == ([open_run], [pruned])
+    assert set(collected.settings) == {done, open_run, pruned}
+    assert analysis.unfinished(runs) == sorted([open_run, pruned])
 
 
 def test_a_folder_without_a_done_run_is_a_clear_error(runs: Path, make_run: MakeRun) -> None:

@@ -17,6 +17,7 @@ from analysis.runs import scan
 from analysis.table_specs import read_table_spec, table_specs
 from analysis.tables import Cell, Table, tables, tables_csv
 from blurtrain.errors import SettingsError
+from blurtrain.run import Run
 from blurtrain.settings import PRESETS
 from jobs.grid import read_grid
 
@@ -119,6 +120,10 @@ def test_an_empty_cell_says_why(runs: Path, make_run: MakeRun, tmp_path: Path) -
     assert cell(table, "D8", "original").missing == "not measured, protocol all-256@384, blur disk-8@384"
     assert cell(table, "D8", "original").published == 60.97
     assert (cell(table, "sharp", "mix").missing, cell(table, "sharp", "mix").runs) == ("not done yet: 1", (waiting,))
+    Run(runs / waiting).mark_pruned("a-search", 7, 3, "others promise more")
+    (table,) = filled(runs, tmp_path)
+    pruned = cell(table, "sharp", "mix")
+    assert (pruned.missing, pruned.runs) == ("pruned by a search: 1", (waiting,))
     none = [*SPEC["columns"], {"label": "theirs", "none": "an ensemble"}]  # type: ignore[misc]
     (table,) = filled(runs, tmp_path, columns=none)
     assert cell(table, "sharp", "theirs").missing == "an ensemble"

@@ -12,14 +12,14 @@ import pytest
 import jobs
 from blurtrain.data.dataset import Dataset
 from blurtrain.data.preparation import Recipe, prepare
-from blurtrain.errors import JobError
+from blurtrain.errors import JobError, Stopped
 from blurtrain.files import held, is_held
 from blurtrain.run import Run
 from blurtrain.settings import Settings, run_id
 from jobs.backend import missing
 from jobs.grid import Member
 from jobs.item import training
-from jobs.states import STATES, states, summary
+from jobs.states import STATES, intent, on_its_way, states, summary
 from jobs.table import table
 
 KEYS = ["run_id", "dataset", "regime", "seed", "state", "epoch", "epochs", "job_id", "message", "submitted", "model"]
@@ -108,6 +108,50 @@ def test_what_no_process_works_on_is_stale_or_failed(lone: Member, tmp_path: Pat
     run.finish({"headline": "top-1 99 %"})
     assert state(lone, tmp_path) == ("done", "top-1 99 %")
     assert states([lone], tmp_path)[0]["epoch"] == 1
+
+
+def test_what_a_search_has_stopped_is_pruned_until_it_goes_on(lone: Member, tmp_path: Path) -> None:
+    run = Run.begin(tmp_path, lone.run_id, lone.settings)
+    assert not run.mark_pruned("a-search", 7, 0, "too early"), "there is nothing yet to go on with"
+    assert run.pruned() is None and state(lone, tmp_path)[0] == "planned"
+    attempt = run.new_attempt(lone.settings, "d")
+    attempt.fail(Stopped("by SIGTERM"))
+    attempt.close()
+    assert state(lone, tmp_path)[0] == "preempted"
+    assert run.mark_pruned("a-search", 7, 3, "trial 7 of a-search was pruned after epoch 3")
+    assert run.pruned() == {
+        "search": "a-search", "trial": 7, "epoch": 3, "message": "trial 7 of a-search was pruned after epoch 3",
+    }  # fmt: skip
+    (row,) = states([lone], tmp_path)
+    assert (row["state"], row["message"]) == ("pruned", "trial 7 of a-search was pruned after epoch 3")
+    assert not on_its_way(row) and intent(row) == "continue"
+    assert missing([training(lone, tmp_path)], tmp_path), "submitting takes it up again"
+    assert summary([row]) == "1 runs: 1 pruned" and "pruned" in table([row])
+    reported: list[str] = []
+    assert [row["state"] for row in jobs.wait([lone], runs=tmp_path, report=reported.append)] == ["pruned"]
+    assert len(reported) == 1 and reported[0].startswith("[0/1] pruned")
+    assert jobs.cancel([lone], runs=tmp_path) == []
+    second = run.new_attempt(lone.settings, "d")
+    second.record("start", at=0, epoch=0)
+    second.beat(epoch=1)
+    assert state(lone, tmp_path)[0] == "running"
+    second.close()
+    assert (state(lone, tmp_path)[0], run.pruned()) == ("stale", None)
+    run.mark_pruned("a-search", 7, 3, "again")
+    run.finish({"headline": "fine"})
+    assert state(lone, tmp_path) == ("done", "fine")
+
+
+def test_pruned_counts_for_more_than_what_a_grid_once_made_of_it(lone: Member, tmp_path: Path) -> None:
+    queue = tmp_path / ".local" / "queues" / "20260101-000000-x"
+    for folder in ("taken", "workers", f"cancelled/{lone.run_id}"):
+        (queue / folder).mkdir(parents=True)
+    (queue / "queue.json").write_text(json.dumps([lone.run_id]))
+    run = Run.begin(tmp_path, lone.run_id, lone.settings)
+    run.new_attempt(lone.settings, "d").close()
+    assert state(lone, tmp_path)[0] == "cancelled"
+    run.mark_pruned("a-search", 7, 3, "others promise more")
+    assert state(lone, tmp_path) == ("pruned", "others promise more")
 
 
 def test_table_and_summary_show_the_same(member: Callable[..., Member], tmp_path: Path) -> None:
