@@ -257,7 +257,7 @@ def _callback(session: Session) -> Any:
             number, result = trial.config["number"], trial.last_result or {}
             if "failed" in result:
                 session.end(number, "failed", result["failed"])
-            elif result.get("done"):
+            elif result.get("finished"):
                 session.end(number, "done", f"{result['objective']:.4g}")
             elif not session.stop.is_set():
                 epochs = session.file.base.optimisation.epochs

@@ -36,7 +36,7 @@ class Asha(ASHAScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """See Ray's scheduler. A trial that is over is not stopped in its last moment."""
         decision: str = super().on_trial_result(tune_controller, _Named(str(trial.config["number"])), result)
-        return TrialScheduler.CONTINUE if result.get("done") else decision
+        return TrialScheduler.CONTINUE if result.get("finished") else decision
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """Nothing: its rungs keep what it has reached."""

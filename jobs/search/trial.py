@@ -144,28 +144,29 @@ class TrialAtWork(tune.Trainable):
                 run.poll()
             if error := next((run.error for run in self.runs if run.error), ""):
                 self._stop()
-                return self._result(failed=error, done=True)
+                return self._result(failed=error, finished=True)
             found = mean_of([(run.values(), run.done) for run in self.runs])
             ended = all(run.done for run in self.runs)
             later = sorted(epoch for epoch in found if epoch > self.reported)
             if later and (ended or later[0] < self.work.epochs):
                 self.reported = later[0]
-                return self._result(epoch=later[0], objective=found[later[0]], done=ended and len(later) == 1)
+                return self._result(epoch=later[0], objective=found[later[0]], finished=ended and len(later) == 1)
             if ended and found:
                 last = max(found)
-                return self._result(epoch=last, objective=found[last], done=True)
+                return self._result(epoch=last, objective=found[last], finished=True)
             if ended:
-                return self._result(failed=f"{self.runs[0].run.id}: is done, but never reported the objective", done=True)
+                return self._result(failed=f"{self.runs[0].run.id}: never reported the objective", finished=True)
             time.sleep(POLL_SECONDS)
 
     def _result(self, **values: Any) -> dict[str, Any]:
+        """`finished` says that the trial has come to its own end; Ray sets `done` of those that it stops as well."""
         self.last = values
-        return {"epoch": self.reported, **values}
+        return {"epoch": self.reported, **values, "done": bool(values.get("finished"))}
 
     def cleanup(self) -> None:
         """Stop what still runs; unless the whole search is being stopped, the trial has been pruned."""
         self._stop()
-        if not self.last.get("done") and not self.work.study.stopping.exists():
+        if not self.last.get("finished") and not self.work.study.stopping.exists():
             message = f"pruned after epoch {self.reported} of {self.work.epochs}: {self.last.get('objective', 0):.4g}"
             for run in self.runs:
                 if not run.done:
