@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from blurtrain.commands.options import command, group, json_option, runs_option
+from blurtrain.commands.options import command, data_option, group, json_option, runs_option
 from blurtrain.errors import SettingsError
 
 
@@ -124,6 +124,22 @@ def _grid(options: argparse.Namespace) -> int:
     return 0
 
 
+def _tune(options: argparse.Namespace) -> int:
+    from jobs.search.bench import bench_against_grid, bench_empty, table
+
+    _at_least_one(options, "trials", "repeats")
+
+    def report(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    if options.search is None:
+        rows = [bench_empty(options.trials or 200, options.repeats, report)]
+    else:
+        rows = list(bench_against_grid(options.search, options.data, options.trials or 6, options.repeats, report))
+    print(json.dumps(rows, indent=1) if options.json else table(rows))
+    return 0
+
+
 # --- options --------------------------------------------------------------------------------------------------------
 
 
@@ -180,6 +196,14 @@ def add(commands: Any) -> None:
     p.add_argument("--levels", type=int, default=33, help="sigma 0, 1, 2, ... (33 of them)")
     p.add_argument("--split", choices=["train", "val", "test"], default="test", help="of the images (test)")
     p.add_argument("--repeats", type=int, default=3, help="rounds, of which the median is taken (3)")
+    json_option(p)
+
+    p = command(bench, "tune", _tune, "a search beside Ray Tune with trials that do nothing, or beside a grid")
+    p.add_argument("search", nargs="?", type=Path, help="search file: its trainings as a search and as a grid, in turns "
+                   "(default: trials that do nothing, beside Ray Tune's own)")  # fmt: skip
+    p.add_argument("--trials", type=int, help="how many (200 that do nothing; 6 of a search file)")
+    p.add_argument("--repeats", type=int, default=3, help="rounds, of which the median is taken (3)")
+    data_option(p, None)
     json_option(p)
 
     p = command(bench, "grid", _grid, "plan, submit, status and cancel of a large grid of jobs that are `true`")

@@ -194,7 +194,7 @@ def drive(session: Session, place: Place, folder: Path, known: Sequence[tuple[Fl
             scheduler=pruner,
             num_samples=len(open_) + session.new,
             max_concurrent_trials=place.slots(file),
-            reuse_actors=False,
+            reuse_actors=True,
         ),
         run_config=tune.RunConfig(
             name="search",

@@ -4,7 +4,9 @@ A run is trained as any other is: by `blurtrain train`, in its run directory, un
 """
 
 import contextlib
+import math
 import os
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +27,8 @@ from jobs.search.slots import Slot
 from jobs.search.study import Study, mean_of
 
 POLL_SECONDS = 0.1
+IDLE_SECONDS = 5.0
+"""Ray asks for the next step at once; when it has not for so long, the trial was stopped."""
 SAVE_SECONDS = 120.0
 """So long the runs of a trial that is stopped may take to save."""
 
@@ -115,10 +119,25 @@ class RunAtWork:
 
 
 class TrialAtWork(tune.Trainable):
-    """All runs of one trial. A step is over when all have come to the next epoch with a value."""
+    """All runs of one trial. A step is over when all have come to the next epoch with a value.
+
+    An actor is used for one trial after the other, since to start one takes longer than many a decision.
+    """
 
     def setup(self, config: dict[str, Any]) -> None:
         """config: work; number; flat, the trial's point; reported, the epoch that Ray knows of already."""
+        self._at_runs = threading.Lock()
+        self._idle: threading.Timer | None = None
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Leave the trial that this actor was at, for another."""
+        self.cleanup()
+        self._begin(new_config)
+        return True
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self.given = config
         self.work: Work = config["work"]
         self.number: int = config["number"]
         self.reported: int = config["reported"]
@@ -136,9 +155,22 @@ class TrialAtWork(tune.Trainable):
             )
             for k, member in enumerate(members)
         ]
+        self.left = False
 
     def step(self) -> dict[str, Any]:
         """The next epoch with its objective; or what the trial failed of."""
+        if self._idle is not None:
+            self._idle.cancel()
+        with self._at_runs:
+            if self.left:  # Ray has taken long to come back
+                self._begin({**self.given, "reported": self.reported})
+            result = self._next()
+        self._idle = threading.Timer(IDLE_SECONDS, self._leave)
+        self._idle.daemon = True
+        self._idle.start()
+        return result
+
+    def _next(self) -> dict[str, Any]:
         while True:
             for run in self.runs:
                 run.poll()
@@ -150,10 +182,10 @@ class TrialAtWork(tune.Trainable):
             later = sorted(epoch for epoch in found if epoch > self.reported)
             if later and (ended or later[0] < self.work.epochs):
                 self.reported = later[0]
-                return self._result(epoch=later[0], objective=found[later[0]], finished=ended and len(later) == 1)
+                return self._result(objective=found[later[0]], finished=ended and len(later) == 1)
             if ended and found:
-                last = max(found)
-                return self._result(epoch=last, objective=found[last], finished=True)
+                self.reported = max(found)
+                return self._result(objective=found[self.reported], finished=True)
             if ended:
                 return self._result(failed=f"{self.runs[0].run.id}: never reported the objective", finished=True)
             time.sleep(POLL_SECONDS)
@@ -164,14 +196,27 @@ class TrialAtWork(tune.Trainable):
         return {"epoch": self.reported, **values, "done": bool(values.get("finished"))}
 
     def cleanup(self) -> None:
-        """Stop what still runs; unless the whole search is being stopped, the trial has been pruned."""
-        self._stop()
-        if not self.last.get("finished") and not self.work.study.stopping.exists():
-            message = f"pruned after epoch {self.reported} of {self.work.epochs}: {self.last.get('objective', 0):.4g}"
-            for run in self.runs:
-                if not run.done:
-                    run.run.mark_pruned(self.work.file.id, self.number, self.reported, message)
-        self.slot.close()
+        """Stop what still runs."""
+        if self._idle is not None:
+            self._idle.cancel()
+        self._leave()
+
+    def _leave(self) -> None:
+        """The trial is over for this actor: by itself, or because Ray or the user has stopped it. Ray does not tell an
+        actor that it keeps for the next trial; it does not ask for the next step, which is what `_idle` waits for."""
+        with self._at_runs:
+            if self.left:
+                return
+            self._stop()
+            # Unless the whole search is being stopped, it was this trial, by the scheduler.
+            if not self.last.get("finished") and not self.work.study.stopping.exists():
+                value = self.last.get("objective", math.nan)
+                message = f"pruned after epoch {self.reported} of {self.work.epochs}: {value:.4g}"
+                for run in self.runs:
+                    if not run.done:
+                        run.run.mark_pruned(self.work.file.id, self.number, self.reported, message)
+            self.slot.close()
+            self.left = True
 
     def _stop(self) -> None:
         for run in self.runs:  # asked first, so that they save side by side
