@@ -199,8 +199,8 @@ def add(commands: Any) -> None:
     json_option(p)
 
     p = command(bench, "tune", _tune, "a search beside Ray Tune with trials that do nothing, or beside a grid")
-    p.add_argument("search", nargs="?", type=Path, help="search file: its trainings as a search and as a grid, in turns "
-                   "(default: trials that do nothing, beside Ray Tune's own)")  # fmt: skip
+    p.add_argument("search", nargs="?", type=Path, help="search file: its trainings as a search and as a grid, in "
+                   "turns (default: trials that do nothing, beside Ray Tune's own)")  # fmt: skip
     p.add_argument("--trials", type=int, help="how many (200 that do nothing; 6 of a search file)")
     p.add_argument("--repeats", type=int, default=3, help="rounds, of which the median is taken (3)")
     data_option(p, None)

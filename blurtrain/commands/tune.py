@@ -81,7 +81,12 @@ def add(commands: Any) -> None:
     """Add this command to the parser."""
     p = command(commands, "tune", _tune, "search hyperparameters: every trial is an ordinary run")
     p.usage = USAGE
-    p.add_argument("words", nargs="+", metavar="SEARCH", help="search file (YAML), after status or cancel; then key=value over it, e.g. trials=32")
+    p.add_argument(
+        "words",
+        nargs="+",
+        metavar="SEARCH",
+        help="search file (YAML), after status or cancel; then key=value over it, e.g. trials=32",
+    )
     p.set_defaults(overrides=[])
     runs_option(p)
     data_option(p, None)

@@ -43,7 +43,9 @@ def bench_empty(trials: int, repeats: int, report: Report) -> dict[str, Any]:
                 drive(session, place, scratch / f"ours-{k}", [])
                 ours.append((time.perf_counter() - began) * place.slots(file) / trials)
                 ended = sum(t.ended == "done" for t in session.trials.values())
-                report(f"{ended} of {trials} trials: ours {ours[-1]:.3f} s a trial and slot, Ray Tune's {theirs[-1]:.3f} s")
+                report(
+                    f"{ended} of {trials} trials: ours {ours[-1]:.3f} s a trial and slot, Ray Tune's {theirs[-1]:.3f} s"
+                )
     return {"what": "trials that do nothing", "n": trials, "slots": place.slots(file),
             "ours_s": statistics.median(ours), "theirs_s": statistics.median(theirs)}  # fmt: skip
 
@@ -85,8 +87,9 @@ def _bare(place: Place, folder: Path, trials: int, name: str) -> float:
     tuner = tune.Tuner(
         tune.with_resources(nothing, {"cpu": place.cpus}),
         param_space={"x": tune.uniform(0, 1)},
-        tune_config=tune.TuneConfig(metric="objective", mode="max", num_samples=trials,
-                                    max_concurrent_trials=place.total_cpus // place.cpus),  # fmt: skip
+        tune_config=tune.TuneConfig(
+            metric="objective", mode="max", num_samples=trials, max_concurrent_trials=place.total_cpus // place.cpus
+        ),
         run_config=tune.RunConfig(name=name, storage_path=str(folder / "bare"), verbose=0),
     )
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it misses the files of loggers that are switched off
@@ -95,7 +98,9 @@ def _bare(place: Place, folder: Path, trials: int, name: str) -> float:
     return time.perf_counter() - began
 
 
-def bench_against_grid(path: Path, data: Path | None, trials: int, repeats: int, report: Report) -> Iterator[dict[str, Any]]:
+def bench_against_grid(
+    path: Path, data: Path | None, trials: int, repeats: int, report: Report
+) -> Iterator[dict[str, Any]]:
     """{what, search_s, grid_s}: the trainings of the first `trials` trials of a search file, none stopped early, as a
     search and as a grid, in turns; one row a turn."""
     import jobs
@@ -124,8 +129,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         if "ours_s" in row:
             lines.append(
-                f"{row['what']}, {row['n']} on {row['slots']} slots: {row['ours_s']:.3f} s a trial and slot, Ray Tune's "
-                f"own {row['theirs_s']:.3f} s: {row['ours_s'] - row['theirs_s']:+.3f} s"
+                f"{row['what']}, {row['n']} on {row['slots']} slots: {row['ours_s']:.3f} s a trial and slot, Ray "
+                f"Tune's own {row['theirs_s']:.3f} s: {row['ours_s'] - row['theirs_s']:+.3f} s"
             )
     grids = [row for row in rows if "grid_s" in row]
     if grids:

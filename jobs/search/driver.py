@@ -110,9 +110,11 @@ class Session:
 
     def end(self, number: int, ended: str, message: str = "") -> None:
         """Note how a trial has ended, and report it."""
-        trial = self.trials[number] = self.study.end(self.trials[number], ended, message)
+        self.trials[number] = self.study.end(self.trials[number], ended, message)
         over = sum(bool(t.ended) for t in self.trials.values())
-        self.report(f"[{over}/{max(len(self.trials), self.file.search.trials)}] {ended:7} trial {number}  {message}".rstrip())
+        self.report(
+            f"[{over}/{max(len(self.trials), self.file.search.trials)}] {ended:7} trial {number}  {message}".rstrip()
+        )
 
 
 @contextlib.contextmanager
@@ -295,4 +297,3 @@ def what_is_known(session: Session) -> list[tuple[Flat, float | None]]:
             reached = session.reached(trial)
             found.append((flat, reached[max(reached)] if reached and trial.ended != "failed" else None))
     return found
-

@@ -25,7 +25,7 @@ from pydantic import Field, model_validator
 
 from blurtrain.data.dataset import datasets, open_dataset
 from blurtrain.documents import merge, read_yaml
-from blurtrain.errors import SettingsError, nearest
+from blurtrain.errors import DataError, SettingsError, nearest
 from blurtrain.parts import look_beside
 from blurtrain.schema import NAME, Section, validate
 from blurtrain.settings import PRESETS, Settings, compose, run_ids
@@ -35,7 +35,6 @@ from jobs.grid import Member
 from jobs.search import space as spaces
 from jobs.search.objective import Objective
 from jobs.search.space import Dimension, Flat
-
 
 PRESET_NAMES = ("regime", "model")
 """Settings of a space that stand for a whole preset."""
@@ -194,7 +193,10 @@ def checked(document: Mapping[str, Any], name: str, where: str, data: Path | Non
     dataset = open_dataset(Path(base.data.root), base.dataset)
     search.objective.check(base, where)
     if search.objective.of != "training":
-        dataset.split("val")
+        try:
+            dataset.split("val")
+        except DataError as error:
+            raise SettingsError(f"{where}: objective: looks at the val split: {error}") from None
     file = SearchFile(name, search, whole, base, dataset.data_id, where)
     _check_space(file)
     return file
@@ -218,7 +220,9 @@ def _check_space(file: SearchFile) -> None:
             raise SettingsError(f"{file.where}: space.{path}: its `when` is never met")
         names = identifying(active[path])
         if not any(_within(path, name) or _within(name, path) for name in names):
-            raise SettingsError(f"{file.where}: space.{path}: does not change what is trained, so nothing can be searched")
+            raise SettingsError(
+                f"{file.where}: space.{path}: does not change what is trained, so nothing can be searched"
+            )
     if file.search.searcher.name == "grid":
         points_of_grid(file)
 
@@ -245,4 +249,3 @@ def points_of_grid(file: SearchFile) -> list[Flat]:
         found.setdefault(file.members(flat)[0].run_id, flat)
     found.pop(file.members(None)[0].run_id, None)
     return list(found.values())
-

@@ -18,8 +18,8 @@ class Objective(Section):
 
     metric: str = "top1"
     of: str = "validation"
-    """Where it is read: `validation` (looks at the val split while a run trains), `training` (the epochs' own means), or
-    the name of a measure (`accuracy`), which is taken on the val split at the end of each run."""
+    """Where it is read: `validation` (looks at the val split while a run trains), `training` (the epochs' own means),
+    or the name of a measure (`accuracy`), which is taken on the val split at the end of each run."""
     split: Literal["val"] = "val"
     blurs: tuple[AnyBlur, ...] = Field((Sharp(),), min_length=1)
     """The mean over these is taken; `training` has none."""
@@ -55,7 +55,9 @@ class Objective(Section):
     def check(self, settings: Settings, where: str) -> None:
         """Raise SettingsError where nothing would report it."""
         if self.each_epoch and self.metric not in (known := ("loss", *settings.task.metrics)):
-            raise SettingsError(f"{where}: objective.metric={self.metric}: nothing reports it; {nearest(self.metric, known)}")
+            raise SettingsError(
+                f"{where}: objective.metric={self.metric}: nothing reports it; {nearest(self.metric, known)}"
+            )
 
     def is_max(self, settings: Settings) -> bool:
         """Whether more is better."""

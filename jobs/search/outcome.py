@@ -1,4 +1,4 @@
-"""What has come of a search: its trials as rows, the best as a settings file."""
+"""What has come of a search: its trials as rows, the best as a settings file and as a grid."""
 
 import csv
 import io
@@ -56,7 +56,9 @@ def table(file: SearchFile, found: list[Row]) -> str:
         value = "" if row["objective"] is None else f"{row['objective']:.4g}"
         says = "base settings" if row["trial"] == 0 else ""
         said = ", ".join(filter(None, [says, *(f"{k}={shown(v)}" for k, v in row["settings"].items())]))
-        lines.append(f"{row['trial']:>5} {row['state']:8} {row['epoch']:>3}/{row['epochs']:<3} {value:>10}{mark} {said}".rstrip())
+        lines.append(
+            f"{row['trial']:>5} {row['state']:8} {row['epoch']:>3}/{row['epochs']:<3} {value:>10}{mark} {said}".rstrip()
+        )
     left = file.search.trials - len(found)
     if left > 0:
         lines.append(f"{left} trials are still to begin")
@@ -67,19 +69,37 @@ def publish(file: SearchFile, study: Study) -> list[Row]:
     """Write best.yaml and trials.csv; returns the rows."""
     found = rows(file, study)
     if top := best(file, found):
-        settings = file.members(study.trials()[top["trial"]].flat)[0].settings
-        document = settings.model_dump(mode="json")
-        head = f"# Trial {top['trial']} of search {study.id}: {objective(file)} {top['objective']:.6g}, mean of {top['seeds']} seeds\n"
-        write(study.folder / "best.yaml", head + yaml.safe_dump(document, sort_keys=False))
+        _publish_best(file, study, top)
     paths = list(file.search.space)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["trial", "state", "epoch", "epochs", "objective", "seeds", *paths, "runs", "message"])
     for row in found:
         points = ["" if p not in row["settings"] else shown(row["settings"][p]) for p in paths]
-        writer.writerow([*(row[k] for k in ("trial", "state", "epoch", "epochs", "objective", "seeds")), *points, " ".join(row["runs"]), row["message"]])
+        writer.writerow(
+            [
+                *(row[k] for k in ("trial", "state", "epoch", "epochs", "objective", "seeds")),
+                *points,
+                " ".join(row["runs"]),
+                row["message"],
+            ]
+        )
     write(study.folder / "trials.csv", out.getvalue())
     return found
+
+
+def _publish_best(file: SearchFile, study: Study, top: Row) -> None:
+    """A settings file for `train`, and a grid file of all seeds: they give the trial's runs, and on the same kind of
+    machine their bits, as they compute with as many threads."""
+    settings = file.members(study.trials()[top["trial"]].flat)[0].settings
+    loader = settings.loader.model_copy(update={"threads": Run(study.runs / top["runs"][0]).threads()})
+    document = settings.model_copy(update={"loader": loader}).model_dump(mode="json")
+    over = "1 seed" if top["seeds"] == 1 else f"the mean of {top['seeds']} seeds"
+    head = f"# Trial {top['trial']} of search {study.id}: {objective(file)} {top['objective']:.6g}, {over}\n"
+    write(study.folder / "best.yaml", head + yaml.safe_dump(document, sort_keys=False))
+    document.pop("seed")
+    grid = {"axes": {"seed": list(file.search.seeds)}, "settings": document}
+    write(study.folder / "best-grid.yaml", head + yaml.safe_dump(grid, sort_keys=False))
 
 
 def objective(file: SearchFile) -> str:

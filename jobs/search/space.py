@@ -33,7 +33,7 @@ class Dimension(Section):
     integer: tuple[int, int] | None = None
     """Both ends included."""
     choice: tuple[Any, ...] | None = Field(None, min_length=1)
-    when: dict[str, Any] = {}
+    when: dict[str, Any] = Field({})
     """The value that another setting must have, by its path; a list: one of these."""
 
     @model_validator(mode="after")

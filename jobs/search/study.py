@@ -6,7 +6,7 @@
     driver                    locked (flock) by the process that drives the search; holds its host and pid
     stopping, cancelled       the driver is asked to stop, or was by `tune cancel`
     log.txt, logs/<run id>.log
-    best.yaml, trials.csv     the outcome
+    best.yaml, best-grid.yaml, trials.csv     the outcome
 
 What a trial has reached is not written here: it is read from its runs (see jobs.search.objective).
 """

@@ -25,7 +25,14 @@ class Suggestions(RaySearcher):
         begin, the next of them with the number `first`."""
         mode = "max" if file.is_max else "min"
         super().__init__(metric="objective", mode=mode)
-        self.file, self.open, self.new, self.next, self.begin, self.config = file, list(open_), new, first, begin, config
+        self.file, self.open, self.new, self.next, self.begin, self.config = (
+            file,
+            list(open_),
+            new,
+            first,
+            begin,
+            config,
+        )
         self.listed: list[Flat] = points_of_grid(file) if file.search.searcher.name == "grid" else []
         self.tpe = _tpe(file, known, mode) if file.search.searcher.name == "tpe" else None
         self.theirs: set[str] = set()

@@ -232,4 +232,3 @@ class TrialAtWork(tune.Trainable):
     def load_checkpoint(self, checkpoint: Any) -> None:
         """See `save_checkpoint`."""
         self.reported = checkpoint["reported"]
-
