@@ -11,9 +11,18 @@ from jobs.search.file import SearchFile
 
 @dataclass(frozen=True)
 class _Named:
-    """A trial as its scheduler knows it: by its number, which is the same after a restart."""
+    """A trial as its scheduler knows it."""
 
     trial_id: str
+
+
+def _named(number: int) -> Any:
+    """By our number, which is the same after a restart."""
+    return _Named(str(number))
+
+
+NOBODY: Any = None
+"""Ray's controller, of which the scheduler asks nothing here."""
 
 
 class Asha(ASHAScheduler):
@@ -23,11 +32,11 @@ class Asha(ASHAScheduler):
         """What a trial had reached by epoch, before this session."""
         self._add(number)
         for epoch in sorted(values):
-            super().on_trial_result(None, _Named(str(number)), {"epoch": epoch, "objective": values[epoch]})
+            super().on_trial_result(NOBODY, _named(number), {"epoch": epoch, "objective": values[epoch]})
 
     def _add(self, number: int) -> None:
         if str(number) not in self._trial_info:
-            super().on_trial_add(None, _Named(str(number)))
+            super().on_trial_add(NOBODY, _named(number))
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """See Ray's scheduler."""
@@ -35,7 +44,7 @@ class Asha(ASHAScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """See Ray's scheduler. A trial that is over is not stopped in its last moment."""
-        decision: str = super().on_trial_result(tune_controller, _Named(str(trial.config["number"])), result)
+        decision: str = super().on_trial_result(tune_controller, _named(trial.config["number"]), result)
         return TrialScheduler.CONTINUE if result.get("finished") else decision
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:

@@ -38,7 +38,7 @@ class Suggestions(RaySearcher):
         self.theirs: set[str] = set()
         self.trials: dict[str, Trial] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         """See Ray's Searcher."""
         if self.open:
             trial = self.open.pop(0)
