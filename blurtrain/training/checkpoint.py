@@ -17,7 +17,8 @@ log = logging.getLogger(__name__)
 
 
 def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
-    """Write the state after `step` steps, then remove all but the newest `keep` checkpoints.
+    """Write the state after `step` steps, then remove another one of this step (of before the look at the val split
+    that follows an epoch's last step), and all but the newest `keep` checkpoints.
 
     Raises RunError where it cannot be written; those that were there before stay.
     """
@@ -26,6 +27,9 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
     content = buffer.getbuffer()
     path = folder / f"step-{step:08d}-{hashlib.sha256(content).hexdigest()[:16]}.pt"
     publish(path, content)
+    for former in folder.glob(f"step-{step:08d}-*.pt"):
+        if former != path:
+            former.unlink(missing_ok=True)
     for old in _newest_first(folder)[keep:]:
         old.unlink(missing_ok=True)
     return path
