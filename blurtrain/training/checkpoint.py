@@ -5,6 +5,7 @@ import hashlib
 import io
 import logging
 import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
     Raises RunError where it cannot be written; those that were there before stay.
     """
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    torch.save(_interned(state), buffer)
     content = buffer.getbuffer()
     path = folder / f"step-{step:08d}-{hashlib.sha256(content).hexdigest()[:16]}.pt"
     publish(path, content)
@@ -33,6 +34,16 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
     for old in _newest_first(folder)[keep:]:
         old.unlink(missing_ok=True)
     return path
+
+
+def _interned(part: Any) -> Any:
+    """Equal words as one object, as pickle writes such a word once: the same state is the same file (and the same hash)
+    whether its optimiser was loaded from a file or has always been there."""
+    if type(part) is dict:  # a network's are made anew each time, by a class of their own
+        return {_interned(name): _interned(value) for name, value in part.items()}
+    if type(part) is list:
+        return [_interned(value) for value in part]
+    return sys.intern(part) if isinstance(part, str) else part
 
 
 def newest(folder: Path, run_id: str) -> Path | None:

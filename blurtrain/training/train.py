@@ -29,6 +29,7 @@ from blurtrain.training.learner import Learner
 from blurtrain.training.loop import Position, Training, pause, train_epochs
 from blurtrain.training.progress import Progress
 from blurtrain.training.publication import publish_run
+from blurtrain.training.start import check_start, start_state, take_over
 from blurtrain.training.stopping import StopRequest
 from blurtrain.training.validation import Validator
 
@@ -63,7 +64,10 @@ def train(
     until = epochs if until_epoch is None else min(until_epoch, epochs)
     with process_group(runs, threads) as group:
         agree(group, run.id, dataset.data_id, settings, until)
-        if group.broadcast(run.result() is not None if group.is_main else None):
+        done, saved = group.broadcast((run.result() is not None, run.saved_step()) if group.is_main else None)
+        if settings.start and not done and not saved:
+            check_start(settings, settings.start, dataset, runs)
+        if done:
             log.info("%s is already done (`blurtrain evaluate` measures it at other sigmas)", run.path)
         elif until < epochs and group.broadcast(_is_trained(run, settings, dataset, until) if group.is_main else None):
             log.info("%s: epoch %d of %d is already done", run.path, until, epochs)
@@ -73,12 +77,15 @@ def train(
 
 
 def _is_trained(run: Run, settings: Settings, dataset: Dataset, epoch: int) -> bool:
-    """Whether so many epochs are done and saved."""
+    """Whether so many epochs are done, and the run has gone on since or is paused there."""
     steps = len(dataset.split("train")[0]) // settings.optimisation.batch_size
-    if run.saved_step() < epoch * steps:
-        return False
-    newest = checkpoint.newest(run.checkpoints, run.id)
-    return newest is not None and bool(checkpoint.load(newest)["epoch"] >= epoch)
+    if run.saved_step() < epoch * steps or not (newest := checkpoint.newest(run.checkpoints, run.id)):
+        return bool(settings.start and settings.start.epoch >= epoch)
+    state = checkpoint.load(newest)
+    # One that was killed just before it could log that it paused does so now.
+    return (state["epoch"], state["step"]) > (epoch, 0) or (
+        state["epoch"] == epoch and [*run.journal()][-1]["event"] == "paused"
+    )
 
 
 def _attempt(settings: Settings, dataset: Dataset, run: Run, group: Group, stop: StopRequest, until: int) -> None:
@@ -94,6 +101,8 @@ def _attempt(settings: Settings, dataset: Dataset, run: Run, group: Group, stop:
                 checkpoint.clean(run.checkpoints)
             newest = group.broadcast(checkpoint.newest(run.checkpoints, run.id) if group.is_main else None)
             state = checkpoint.load(newest) if newest else None
+            if state is None and settings.start:
+                state = start_state(settings.start, run.path.parent)
             training = _begin(settings, run, dataset, group, attempt, stop, progress, state)
             position = _position(training, state)
             _log_start(training, position)
@@ -140,7 +149,9 @@ def _begin(
     per_rank, side = o.batch_size // group.world, settings.data.resolution
     learner.warm_up(torch.zeros(per_rank // learner.micro_batches, 3, side, side, device=group.device))
     validator = Validator(settings.validation, settings.early_stopping, o.epochs, task)
-    if state:
+    if state and settings.start and state["run"] == settings.start.run:
+        take_over(state, Run(run.path.parent / settings.start.run).settings, settings, learner, validator)
+    elif state:
         learner.load(state)
         validator.load(state.get("validation"))
     reading = settings.loader.model_copy(update={"workers": settings.loader.workers or group.cores})
