@@ -1,6 +1,7 @@
 """The process that drives a search: it asks Ray Tune for trials, and notes how each ends."""
 
 import contextlib
+import importlib
 import logging
 import os
 import secrets
@@ -52,6 +53,15 @@ class Place:
         k = len(file.search.seeds)
         by_gpu = self.total_gpus // (k * self.gpus) if self.gpus else self.total_cpus
         return min(self.total_cpus // (k * self.cpus), by_gpu)
+
+
+def check_installed() -> None:
+    """Raise JobError where Ray or Optuna are not there."""
+    for name, package in (("ray.tune", "ray[tune]"), ("optuna", "optuna")):
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise JobError(f"tune: needs {package} ({error}): pip install 'blurtrain[tune]'") from None
 
 
 def place_here(file: SearchFile, at_a_time: int = 0) -> Place:
@@ -274,6 +284,7 @@ def _callback(session: Session) -> Any:
 def search(file: SearchFile, runs: Path, at_a_time: int = 0, report: Report = print,
            stop: threading.Event | None = None) -> Study:  # fmt: skip
     """Search on this machine until every trial has ended, or one is asked to stop (`stop`, `tune cancel`)."""
+    check_installed()
     place = place_here(file, at_a_time)
     session = Session(file, runs, report)
     if stop is not None:
