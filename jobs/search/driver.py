@@ -16,6 +16,7 @@ from typing import Any
 from blurtrain.errors import JobError, SettingsError
 from blurtrain.files import held, read_json, write_json
 from jobs.search.file import SearchFile
+from jobs.search.known import Known, of_others, of_trials
 from jobs.search.space import Flat
 from jobs.search.study import Study, Trial, values
 
@@ -162,7 +163,7 @@ def local_ray(place: Place) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def drive(session: Session, place: Place, folder: Path, known: Sequence[tuple[Flat, float | None]]) -> None:
+def drive(session: Session, place: Place, folder: Path, known: Sequence[Known]) -> None:
     """Run what is open and what is new, in the Ray that this process is connected to."""
     from ray import tune
 
@@ -284,15 +285,13 @@ def search(file: SearchFile, runs: Path, at_a_time: int = 0, report: Report = pr
     return session.study
 
 
-def what_is_known(session: Session) -> list[tuple[Flat, float | None]]:
-    """Points and what they reached (None: failed), of trials that have ended."""
-    from jobs.search.suggest import flat_of
-
-    found: list[tuple[Flat, float | None]] = []
-    for trial in session.trials.values():
-        flat = flat_of(session.file, trial)
-        if trial.ended and flat is not None:
-            reached = session.reached(trial)
-            found.append((flat, reached[max(reached)] if reached and trial.ended != "failed" else None))
-    return found
-
+def what_is_known(session: Session) -> list[Known]:
+    """Points and what they have reached: of trials that have ended, and of runs that others have trained."""
+    trials = list(session.trials.values())
+    found = of_trials(session.file, session.runs, trials)
+    if session.file.search.searcher.name != "tpe":  # the others learn nothing
+        return found
+    others = of_others(session.file, session.runs, trials)
+    if others:
+        session.report(f"{len(others)} points of this space have been trained before: the searcher knows them")
+    return found + others

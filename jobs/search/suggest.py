@@ -8,6 +8,7 @@ from ray.tune.search import Searcher as RaySearcher
 
 from jobs.search import space as spaces
 from jobs.search.file import SearchFile, points_of_grid
+from jobs.search.known import Known, flat_of
 from jobs.search.space import Dimension, Flat, Space
 from jobs.search.study import Trial
 
@@ -19,7 +20,7 @@ class Suggestions(RaySearcher):
     """What Ray Tune asks. Trials that were begun before go on; the base settings are the first; the rest are drawn, or
     come from Optuna, which has learnt from everything that is known."""
 
-    def __init__(self, file: SearchFile, known: Sequence[tuple[Flat, float | None]], open_: Sequence[Trial], new: int,
+    def __init__(self, file: SearchFile, known: Sequence[Known], open_: Sequence[Trial], new: int,
                  first: int, begin: Begin, config: Callable[[Trial], dict[str, Any]]):  # fmt: skip
         """known: points and what they reached (None: they failed); open_: trials that go on; new: so many new ones may
         begin, the next of them with the number `first`."""
@@ -82,15 +83,10 @@ class Suggestions(RaySearcher):
 _NO_MORE: Any = object()
 
 
-def flat_of(file: SearchFile, trial: Trial) -> Flat | None:
-    """The point of a trial; of the base settings, where they lie in the space."""
-    return trial.flat if trial.flat is not None else spaces.flat_of(file.document, file.search.space)
-
-
 # --- Optuna ---------------------------------------------------------------------------------------------------------
 
 
-def _tpe(file: SearchFile, known: Sequence[tuple[Flat, float | None]], mode: str) -> Any:
+def _tpe(file: SearchFile, known: Sequence[Known], mode: str) -> Any:
     import optuna
     from ray.tune.search.optuna import OptunaSearch
 

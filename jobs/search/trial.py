@@ -21,6 +21,7 @@ from jobs.item import training
 from jobs.processes import RunProcesses, start
 from jobs.record import Record, last_line
 from jobs.search.file import SearchFile
+from jobs.search.known import measuring
 from jobs.search.slots import Slot
 from jobs.search.study import Study, mean_of
 
@@ -60,7 +61,7 @@ class RunAtWork:
         self.member, self.work, self.cores, self.gpus = member, work, cores, gpus
         self.run = Run(work.runs / member.run_id)
         self.error = ""
-        self.done = self.run.result() is not None
+        self.done = self._is_over()
         self.processes: RunProcesses | None = None
         self._lock = contextlib.ExitStack()
 
@@ -72,21 +73,25 @@ class RunAtWork:
             self._begin()
         elif (code := self.processes.poll()) is not None:
             self._lock.close()
-            self.done = self.run.result() is not None
+            self.done = self._is_over()
             if not self.done:
                 self.error = self._why(code)
+
+    def _is_over(self) -> bool:
+        """Whether it is done, and all that can be known of its objective is known."""
+        return self.run.result() is not None and not measuring(self.work.file, self.run)
 
     def _begin(self) -> None:
         locks = self.work.runs / ".local" / "locks"
         locks.mkdir(parents=True, exist_ok=True)
         lock: IO[bytes] | None = self._lock.enter_context(held(locks / self.run.id, patience=0.0))
-        self.done = self.run.result() is not None
+        self.done = self._is_over()
         if lock is None or self.done or self.run.beats():
             self._lock.close()  # somebody else trains it, or has; Ray is told what they reach
             return
         item = training(self.member, self.work.runs)
         self.processes = start(
-            item.words(self.work.study.folder / "settings"),
+            measuring(self.work.file, self.run) or item.words(self.work.study.folder / "settings"),
             cores=self.cores,
             gpus=self.gpus,
             world=max(1, self.work.gpus),
