@@ -93,6 +93,10 @@ class Session:
         """Trials that were begun, and have not come to their end."""
         return [trial for trial in self.trials.values() if not trial.ended]
 
+    def retry(self) -> None:
+        """Let trials that failed go on."""
+        self.trials |= {trial.number: trial for trial in self.study.reopen(self.trials.values())}
+
     @property
     def new(self) -> int:
         """Trials that are still to be begun."""
@@ -271,14 +275,17 @@ def _callback(session: Session) -> Any:
 
 
 def search(file: SearchFile, runs: Path, at_a_time: int = 0, report: Report = print,
-           stop: threading.Event | None = None) -> Study:  # fmt: skip
-    """Search on this machine until every trial has ended, or one is asked to stop (`stop`, `tune cancel`)."""
+           stop: threading.Event | None = None, retry: bool = False) -> Study:  # fmt: skip
+    """Search on this machine until every trial has ended, or one is asked to stop (`stop`, `tune cancel`). retry: trials
+    that failed are tried again."""
     place = place_here(file, at_a_time)
     session = Session(file, runs, report)
     if stop is not None:
         session.stop = stop
     session.study.begin(file)
     with alone(session.study):
+        if retry:
+            session.retry()
         if session.open or session.new:
             with local_ray(place) as folder:
                 drive(session, place, folder, what_is_known(session))

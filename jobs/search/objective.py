@@ -9,9 +9,13 @@ from pydantic import Field, model_validator
 from blurtrain.blur.blurs import AnyBlur, Sharp
 from blurtrain.errors import SettingsError, nearest
 from blurtrain.files import read_json
+from blurtrain.parts import is_part_name
 from blurtrain.run import Run
 from blurtrain.schema import Section
 from blurtrain.settings import Settings
+
+ACCURACY = {"top1": True, "top5": True, "loss": False, "entropy": False, "cross_entropy": False}
+"""What the measure accuracy reports, and whether more of it is better. (Asking the measure itself would need torch.)"""
 
 
 class Objective(Section):
@@ -54,12 +58,25 @@ class Objective(Section):
         return {"evaluation": {"split": "val", "sigmas": [], "blurs": blurs, "measures": [self.of]}}
 
     def check(self, settings: Settings, where: str) -> None:
-        """Raise SettingsError where nothing would report it."""
-        if self.each_epoch and self.metric not in (known := ("loss", *settings.task.metrics)):
-            raise SettingsError(f"{where}: objective.metric={self.metric}: nothing reports it; {nearest(self.metric, known)}")
+        """Raise SettingsError where nothing would report it, or nobody knows whether more of it is better."""
+        if not self.each_epoch and self.of != "accuracy":
+            if not is_part_name(self.of):
+                known = ("validation", "training", "accuracy")
+                raise SettingsError(
+                    f"{where}: objective.of={self.of}: is no measure; {nearest(self.of, known)}, or package.module:Name"
+                )
+            if self.mode is None:
+                raise SettingsError(f"{where}: objective.mode: say max or min; of {self.of}, nobody else knows")
+            return
+        reported = ("loss", *settings.task.metrics) if self.each_epoch else tuple(ACCURACY)
+        if self.metric not in reported:
+            said = nearest(self.metric, reported)
+            raise SettingsError(f"{where}: objective.metric={self.metric}: nothing reports it; {said}")
 
     def is_max(self, settings: Settings) -> bool:
         """Whether more is better."""
+        if self.mode is None and self.of == "accuracy":
+            return ACCURACY[self.metric]
         return self.mode == "max" if self.mode else self.metric in settings.task.higher_is_better
 
     def values(self, run: Run) -> dict[int, float]:
