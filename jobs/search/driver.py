@@ -8,13 +8,14 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from blurtrain.errors import JobError, SettingsError
 from blurtrain.files import held, read_json, write_json
+from jobs.search.code import environment_of
 from jobs.search.file import SearchFile
 from jobs.search.known import Known, of_others, of_trials
 from jobs.search.space import Flat
@@ -167,7 +168,7 @@ def local_ray(place: Place) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def drive(session: Session, place: Place, folder: Path, known: Sequence[Known]) -> None:
+def drive(session: Session, place: Place, folder: Path, known: tuple[dict[int, Known], list[Known]]) -> None:
     """Run what is open and what is new, in the Ray that this process is connected to."""
     from ray import tune
 
@@ -189,7 +190,7 @@ def drive(session: Session, place: Place, folder: Path, known: Sequence[Known]) 
             if reached[number]:
                 pruner.remember(number, reached[number])
     open_ = session.open
-    suggestions = Suggestions(file, known, open_, session.new, len(session.trials), session.begin, config)
+    suggestions = Suggestions(file, *known, open_, session.new, len(session.trials), session.begin, config)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     bundle = {"CPU": float(k * place.cpus), "GPU": float(k * place.gpus)}
     tuner = tune.Tuner(
@@ -287,18 +288,17 @@ def search(file: SearchFile, runs: Path, at_a_time: int = 0, report: Report = pr
         if retry:
             session.retry()
         if session.open or session.new:
-            with local_ray(place) as folder:
+            with environment_of(file, session.study.folder / "code"), local_ray(place) as folder:
                 drive(session, place, folder, what_is_known(session))
     return session.study
 
 
-def what_is_known(session: Session) -> list[Known]:
-    """Points and what they have reached: of trials that have ended, and of runs that others have trained."""
+def what_is_known(session: Session) -> tuple[dict[int, Known], list[Known]]:
+    """Points and what they have reached: of trials that have ended, by number, and of runs that others have trained."""
     trials = list(session.trials.values())
-    found = of_trials(session.file, session.runs, trials)
     if session.file.search.searcher.name != "tpe":  # the others learn nothing
-        return found
+        return {}, []
     others = of_others(session.file, session.runs, trials)
     if others:
         session.report(f"{len(others)} points of this space have been trained before: the searcher knows them")
-    return found + others
+    return of_trials(session.file, session.runs, trials), others

@@ -117,6 +117,11 @@ class SearchFile:
     data_id: str
     where: str = "search"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As documents: classes of the user's own are found by their names in another process, and not by Python's."""
+        documents = self.search.model_dump(mode="json"), self.written, self.document
+        return _restored, (self.name, *documents, self.data_id, self.where)
+
     @cached_property
     def document(self) -> dict[str, Any]:
         """The base run, whole."""
@@ -158,6 +163,12 @@ class SearchFile:
     def is_max(self) -> bool:
         """Whether more of the objective is better."""
         return self.search.objective.is_max(self.base)
+
+
+def _restored(
+    name: str, search: dict[str, Any], written: dict[str, Any], base: dict[str, Any], data_id: str, where: str
+) -> SearchFile:
+    return SearchFile(name, validate(search, where, Search), written, validate(base, where, Settings), data_id, where)
 
 
 def read_search(path: Path, overrides: Mapping[str, Any] | None = None, data: Path | None = None) -> SearchFile:

@@ -24,15 +24,22 @@ def flat_of(file: SearchFile, trial: Trial) -> Flat | None:
     return trial.flat if trial.flat is not None else spaces.flat_of(file.document, file.search.space)
 
 
-def of_trials(file: SearchFile, runs: Path, trials: Iterable[Trial]) -> list[Known]:
-    """What the trials that have ended have reached."""
-    found: list[Known] = []
+def of_trials(file: SearchFile, runs: Path, trials: Iterable[Trial]) -> dict[int, Known]:
+    """What the trials that have ended have reached, by number."""
+    found: dict[int, Known] = {}
     for trial in trials:
         flat = flat_of(file, trial)
         if trial.ended and flat is not None:
             reached = values(file.search.objective, runs, trial.runs)
-            found.append((flat, reached[max(reached)] if reached and trial.ended != "failed" else None))
+            epoch = _pruned_at(file, runs, trial) or max(reached, default=0)
+            found[trial.number] = flat, reached.get(epoch) if trial.ended != "failed" else None
     return found
+
+
+def _pruned_at(file: SearchFile, runs: Path, trial: Trial) -> int:
+    """The epoch by which a trial was judged: its runs may have come further before they were stopped."""
+    marks = [Run(runs / run_id).pruned() for run_id in trial.runs] if trial.ended == "pruned" else []
+    return max((int(m["epoch"]) for m in marks if m and (m["search"], m["trial"]) == (file.id, trial.number)), default=0)
 
 
 def of_others(file: SearchFile, runs: Path, trials: Iterable[Trial]) -> list[Known]:
