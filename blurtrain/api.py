@@ -29,18 +29,25 @@ def prepare(images: str | Path, name: str, data: str | Path = "data", **recipe: 
     return prepare(Path(data), name, validate(document, "prepare", Recipe))[0]
 
 
-def train(settings: Settings | Mapping[str, Any] | str | Path, runs: str | Path = "runs", **overrides: Any) -> Run:
+def train(
+    settings: Settings | Mapping[str, Any] | str | Path,
+    runs: str | Path = "runs",
+    *,
+    until_epoch: int | None = None,
+    **overrides: Any,
+) -> Run:
     """Train one run below `runs`, or continue it; returns its run directory. A done one is left alone.
 
-    settings: a file, its content as a mapping, or a `Settings`. overrides: settings by section, over those, e.g.
-    seed=1, optimisation={"epochs": 10}. Raises SettingsError, DataError, RunError or TrainingError.
+    settings: a file, its content as a mapping, or a `Settings`. until_epoch: pause once so many epochs are done, from
+    the beginning of the run on; a later call goes on. overrides: settings by section, over those, e.g. seed=1,
+    optimisation={"epochs": 10}. Raises SettingsError, DataError, RunError or TrainingError.
     """
     resolved = _settings(settings, overrides)  # before torch is imported, so that a mistake is answered at once
     from blurtrain.device import state_kept
     from blurtrain.training.train import train
 
     with state_kept():
-        return train(resolved, Path(runs))
+        return train(resolved, Path(runs), until_epoch=until_epoch)
 
 
 def load_network(

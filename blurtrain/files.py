@@ -43,6 +43,20 @@ def publish_once(path: Path, content: Content) -> bool:
     return True
 
 
+def link(path: Path, source: Path) -> None:
+    """Let `path` be another name of the file `source`, or a copy where the file system has no hard links.
+
+    Does nothing where `path` is there already. Raises RunError where it cannot be written.
+    """
+    try:
+        os.link(source, path)
+        _sync_folder(path.parent)
+    except FileExistsError:
+        return
+    except OSError:
+        publish(path, source.read_bytes())
+
+
 def write_json(path: Path, document: Any) -> None:
     """Publish a document as JSON, a list of numbers on one line."""
     publish(path, _NUMBERS.sub(lambda found: re.sub(r"\s+", " ", found[0]), json.dumps(document, indent=1)))

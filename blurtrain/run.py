@@ -17,6 +17,7 @@ is claimed by mkdir, the settings and the result are published by an exclusive l
 """
 
 import contextlib
+import hashlib
 import json
 import logging
 import os
@@ -29,7 +30,7 @@ from typing import Any
 
 from blurtrain import __version__
 from blurtrain.errors import BlurtrainError, RunError, Stopped, Superseded
-from blurtrain.files import publish, publish_once, read_json, unwritable, write_json
+from blurtrain.files import link, publish, publish_once, read_json, unwritable, write_json
 from blurtrain.log_file import LogFile
 from blurtrain.parts import source_hash
 from blurtrain.settings import DEFAULT_MODEL, Settings, dump, load_resolved, part_names
@@ -98,6 +99,26 @@ class Run:
     def attempts(self) -> list[Path]:
         """Folders of the attempts, oldest first."""
         return sorted(p for p in (self.path / "attempts").glob("[0-9]*") if p.is_dir())
+
+    def epoch_checkpoint(self, epoch: int) -> Path:
+        """The whole state after so many epochs, for other runs to start from (see `keep_epoch`)."""
+        return self.checkpoints / f"epoch-{epoch:04d}.pt"
+
+    def keep_epoch(self, epoch: int) -> str:
+        """Keep the checkpoint of a run that is paused after `epoch` epochs for good, as `epoch_checkpoint(epoch)`;
+        returns its SHA-256, as settings `start` has it.
+
+        Where it is kept already, that is all; raises RunError where it is not, and the run is not paused there.
+        """
+        kept = self.epoch_checkpoint(epoch)
+        if not kept.exists():
+            paused = {e["at"] for e in self.journal() if e["event"] == "paused" and e["epoch"] == epoch}
+            newest = [p for p in self.checkpoints.glob(CHECKPOINTS) if saved_step(p) == self.saved_step()]
+            if len(newest) != 1 or saved_step(newest[0]) not in paused:
+                raise RunError(f"{self.path}: is not paused after epoch {epoch}: train it with --until-epoch {epoch}")
+            link(kept, newest[0])
+        with kept.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def data_id(self) -> str | None:
         """The id of the data that it was trained on; None where neither result nor attempts say it any more."""

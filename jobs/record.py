@@ -49,10 +49,15 @@ class Record:
         return f"{last['error']}: {last['message']}" if last["event"] == "failed" else ""
 
     @functools.cached_property
-    def pruned(self) -> Row:
-        """How it stands where a search has stopped its newest attempt; empty else."""
+    def left(self) -> Row:
+        """How it stands where its newest attempt was ended on purpose: pruned by a search, or paused; empty else."""
         mark = (read_json(self.attempts[-1] / PRUNED) if self.attempts else None) or {}
-        return {"state": "pruned", "message": str(mark["message"])} if mark else {}
+        if mark:
+            return {"state": "pruned", "message": str(mark["message"])}
+        if self.last_event["event"] != "paused":
+            return {}
+        place = f"{self.last_event['epoch']} of {self.beat.get('epochs', '?')}"
+        return {"state": "preempted", "message": f"paused after epoch {place}; submit again to continue it"}
 
     @property
     def speed(self) -> Row:
@@ -61,8 +66,8 @@ class Record:
 
     def ended(self) -> Row:
         """How a run stands that nothing works on, by its own files."""
-        if self.pruned:
-            return self.pruned
+        if self.left:
+            return self.left
         if self.last_event["event"] == "stopped":
             return {"state": "preempted", "message": STOPPED}
         if self.error:

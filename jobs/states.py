@@ -70,8 +70,8 @@ def _state(member: Member, run: Run, names: set[str], looks: Sequence[Look]) -> 
             return {**row, "submitted": True, **look.row(record)}
     if trained_by_hand(record, looks):
         return {**row, "submitted": True, "state": "running", **record.speed}
-    if record.pruned:  # by a search, whatever had become of it before
-        return {**row, **record.pruned}
+    if record.left:  # by a search, say, whatever a grid had made of it before
+        return {**row, **record.left}
     submitted = [look for look in looks if look.submitted(run.id)]
     newest = max(submitted, key=lambda look: look.submitted(run.id), default=None)
     return {**row, **(newest.last_row(record) if newest else record.ended())}

@@ -32,6 +32,7 @@ class Training:
     n: int = 1
     number: int = signal.SIGKILL
     environment: Mapping[str, str] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
 
 
 @dataclass
@@ -92,7 +93,7 @@ def _train(training: Training, environment: dict[str, str], log: Path) -> None:
     file = log.with_suffix(".yaml")
     file.write_text(dump(training.settings))
     with suppress(BrokenPipeError):
-        main(["train", str(file), "--runs", str(training.runs)])
+        main(["train", str(file), "--runs", str(training.runs), *training.options])
     sys.exit(1)
 
 

@@ -24,7 +24,7 @@ def _train(options: argparse.Namespace) -> int:
     from blurtrain.training.train import train
 
     with stop_signals() as stop:
-        run = train(settings, options.runs, options.run_id, stop)
+        run = train(settings, options.runs, options.run_id, stop, options.until_epoch)
     if os.environ.get("RANK", "0") == "0":
         print(run.path)
     return 0
@@ -64,6 +64,9 @@ def add(commands: Any) -> None:
     p.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. optimisation.epochs=10")
     runs_option(p)
     data_option(p, None)
+    p.add_argument(
+        "--until-epoch", type=int, metavar="N", help="pause once N epochs are done; the same command goes on"
+    )
     # Jobs say what they were submitted as, and refuse to train anything else.
     p.add_argument("--run-id", help=argparse.SUPPRESS)
 

@@ -18,6 +18,7 @@ from blurtrain.settings.sections import (
     Optimisation,
     ParameterGroup,
     Precision,
+    Start,
     Validation,
 )
 
@@ -41,6 +42,7 @@ __all__ = [
     "Protocol",
     "Scaled",
     "Settings",
+    "Start",
     "Validation",
     "check_levels",
     "compose",

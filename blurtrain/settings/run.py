@@ -18,6 +18,7 @@ from blurtrain.settings.sections import (
     Logging,
     Optimisation,
     Precision,
+    Start,
     Validation,
 )
 from blurtrain.tasks import Classification, CrossEntropy, Loss, Task
@@ -40,6 +41,7 @@ class Settings(Section):
     task: SerializeAsAny[Task] = added_later(Classification())
     loss: SerializeAsAny[Loss] = added_later(CrossEntropy())
     early_stopping: EarlyStopping | None = added_later(None)
+    start: Start | None = added_later(None)
     validation: Validation = outside_identity(Validation())
     evaluation: Evaluation = outside_identity(Evaluation())
     loader: Loader = outside_identity(Loader())
@@ -75,6 +77,15 @@ class Settings(Section):
         if late := [epoch for epoch in self.checkpoints.keep_epochs if not 1 <= epoch <= self.optimisation.epochs]:
             raise ValueError(
                 f"checkpoints.keep_epochs names epoch {late[0]}, but the run has {self.optimisation.epochs}, from 1 on"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _something_left_to_train(self) -> "Settings":
+        if self.start and self.start.epoch >= self.optimisation.epochs:
+            raise ValueError(
+                f"start.epoch={self.start.epoch} must be less than optimisation.epochs={self.optimisation.epochs}, or "
+                "nothing is left to train"
             )
         return self
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from blurtrain.blur.blurs import AnyBlur, Blur, Gaussian, Sharp
-from blurtrain.schema import Section, Sigma, added_later, outside_identity
+from blurtrain.schema import NAME, Section, Sigma, added_later, outside_identity
 from blurtrain.settings.protocol import Protocol
 
 
@@ -206,6 +206,21 @@ class EarlyStopping(Section):
     """loss, or a metric of the task (top1)."""
     blurs: tuple[AnyBlur, ...] = Field((Sharp(),), min_length=1)
     """Over which the metric is averaged."""
+
+
+class Start(Section):
+    """Another run's checkpoint to go on from, under the settings of this run: its weights, averages and epoch.
+
+    Learning rate and schedule, decay, parameter groups, curriculum, augmentation and draws are this run's own from its
+    first step on; data, network, task and optimiser have to be the same (see `blurtrain.training.start`).
+    """
+
+    run: str = outside_identity(..., pattern=NAME)
+    """Its id; it lies in the same folder of runs. Which state it is, is for sha256 to say."""
+    epoch: int = Field(ge=1)
+    """So many epochs were done; this run goes on with the next."""
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Of its file checkpoints/epoch-NNNN.pt."""
 
 
 class Loader(Section):

@@ -5,6 +5,7 @@ import hashlib
 import io
 import logging
 import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,32 @@ log = logging.getLogger(__name__)
 
 
 def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
-    """Write the state after `step` steps, then remove all but the newest `keep` checkpoints.
+    """Write the state after `step` steps, then remove another one of this step (of before the look at the val split
+    that follows an epoch's last step), and all but the newest `keep` checkpoints.
 
     Raises RunError where it cannot be written; those that were there before stay.
     """
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    torch.save(_interned(state), buffer)
     content = buffer.getbuffer()
     path = folder / f"step-{step:08d}-{hashlib.sha256(content).hexdigest()[:16]}.pt"
     publish(path, content)
+    for former in folder.glob(f"step-{step:08d}-*.pt"):
+        if former != path:
+            former.unlink(missing_ok=True)
     for old in _newest_first(folder)[keep:]:
         old.unlink(missing_ok=True)
     return path
+
+
+def _interned(part: Any) -> Any:
+    """Equal words as one object, as pickle writes such a word once: the same state is the same file (and the same hash)
+    whether its optimiser was loaded from a file or has always been there."""
+    if type(part) is dict:  # a network's are made anew each time, by a class of their own
+        return {_interned(name): _interned(value) for name, value in part.items()}
+    if type(part) is list:
+        return [_interned(value) for value in part]
+    return sys.intern(part) if isinstance(part, str) else part
 
 
 def newest(folder: Path, run_id: str) -> Path | None:

@@ -77,10 +77,10 @@ def check_expected(run_id: str, expected: str | None, settings: Settings, runs: 
         )
 
 
-def agree(group: Group, run_id: str, data_id: str, settings: Settings) -> None:
+def agree(group: Group, run_id: str, data_id: str, settings: Settings, until: int) -> None:
     """Raise TrainingError, on every process, where they would not train the same run: nothing is written before."""
-    everywhere = group.gather((run_id, data_id, _digest(settings)))
-    for what, values in zip(("run", "data", "settings"), zip(*everywhere, strict=True), strict=True):
+    everywhere = group.gather((run_id, data_id, _digest(settings), until))
+    for what, values in zip(("run", "data", "settings", "last epoch"), zip(*everywhere, strict=True), strict=True):
         if len(set(values)) > 1:
             other = next(rank for rank, value in enumerate(values) if value != values[0])
             raise TrainingError(

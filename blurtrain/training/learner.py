@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,11 +12,11 @@ from torch.nn.parallel import DistributedDataParallel
 from blurtrain.device import tf32
 from blurtrain.distributed import Group
 from blurtrain.errors import TrainingError
-from blurtrain.settings import Optimisation, Precision
+from blurtrain.settings import Optimisation, ParameterGroup, Precision
 from blurtrain.tasks import Classification, CrossEntropy, Loss, Task
 from blurtrain.training.batch_norm import freeze_statistics, share_statistics, update_running
 from blurtrain.training.optimiser import build_optimiser
-from blurtrain.training.parameter_groups import freeze, set_learning_rate
+from blurtrain.training.parameter_groups import freeze, in_order, set_learning_rate
 
 HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 CLASSIFICATION, CROSS_ENTROPY = Classification(), CrossEntropy()
@@ -177,3 +178,19 @@ class Learner:
             self.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
             self.ema.load_state_dict(state["average"])
+
+    def start_from(self, state: Mapping[str, Any], groups: Sequence[ParameterGroup]) -> None:
+        """Go on from what another learner's `state` gave, whose settings have these `groups`: what it has learnt and
+        averaged is taken over, parameter by parameter; all hyperparameters stay those of this one.
+
+        What it has no averages of, frozen parameters say, begins without any. Raises RuntimeError for another network.
+        """
+        names, own = [name for name, _ in self.network.named_parameters()], self.optimiser.state_dict()
+        numbers = {name: number for number, name in enumerate(in_order(names, groups))}
+        averages = state["optimiser"]["state"]
+        merged = own["state"] | {
+            number: averages[numbers[name]]
+            for number, name in enumerate(in_order(names, self.settings.groups))
+            if averages.get(numbers.get(name))
+        }
+        self.load({**state, "optimiser": {**own, "state": merged}})

@@ -75,9 +75,10 @@ class Training:
         return Position(epoch, 0, sums)
 
 
-def train_epochs(training: Training, position: Position) -> int:
-    """All epochs that are left, or as many as early stopping lets; how many there were from the beginning on."""
-    while position.epoch < training.epochs and not training.validator.stops:
+def train_epochs(training: Training, position: Position, until: int) -> int:
+    """The epochs that are left until so many are done, or as many as early stopping lets; how many there were from the
+    beginning on."""
+    while position.epoch < until and not training.validator.stops:
         _train_epoch(training, position)
         position = training.position(position.epoch + 1)
         _after_epoch(training, position)
@@ -182,6 +183,24 @@ def stop_or_save(training: Training, position: Position, global_order: NDArray[n
         return
     if global_order is not None:
         _means(training, position.sums, position.epoch, global_order)  # a loss that is NaN must not be saved
+    _save(training, position)
+    if stop:
+        cause = training.stop.signal.name if training.stop.signal else "a signal to another process"
+        ended = global_order is None
+        place = "the evaluation" if ended else f"epoch {position.epoch + 1} of {training.epochs}"
+        raise Stopped(f"{training.run.path}: stopped by {cause} in {place}; the same command goes on from there")
+
+
+def pause(training: Training, epochs: int) -> None:
+    """Save at the end of an epoch, its look at the val split included, for a later attempt to go on from."""
+    _save(training, training.position(epochs))
+    if training.attempt:
+        training.attempt.record("paused", at=epochs * training.batches.steps, epoch=epochs)
+    log.info("%s: paused after epoch %d of %d", training.run.path, epochs, training.epochs)
+
+
+def _save(training: Training, position: Position) -> None:
+    """By all processes together."""
     check_weights(training)
     total = training.group.sum(position.sums.clone()).tolist()
     if training.attempt:
@@ -191,11 +210,6 @@ def stop_or_save(training: Training, position: Position, global_order: NDArray[n
         state = progress | training.learner.state() | {"validation": training.validator.state()}
         checkpoint.save(training.run.checkpoints, at, state, training.settings.checkpoints.keep)
     training.saved = time.monotonic()
-    if stop:
-        cause = training.stop.signal.name if training.stop.signal else "a signal to another process"
-        ended = global_order is None
-        place = "the evaluation" if ended else f"epoch {position.epoch + 1} of {training.epochs}"
-        raise Stopped(f"{training.run.path}: stopped by {cause} in {place}; the same command goes on from there")
 
 
 def check_weights(training: Training) -> None:

@@ -66,6 +66,15 @@ def for_optimiser(network: nn.Module, settings: Optimisation) -> list[dict[str, 
     return groups
 
 
+def in_order(names: Sequence[str], groups: Sequence[ParameterGroup]) -> list[str]:
+    """The names of a network's parameters as an optimiser numbers them: those of frozen groups are not among them."""
+    if not groups:
+        return list(names)
+    rest = ParameterGroup(match="*")
+    return [name for group, own in zip([*groups, rest], assigned(names, groups), strict=True) if not group.frozen
+            for name in own]  # fmt: skip
+
+
 def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
     """`rate` for all parameters, times the factor of their group (there is none without groups)."""
     for group in optimiser.param_groups:

@@ -13,6 +13,7 @@ from blurtrain.data.dataset import Dataset, open_dataset
 from blurtrain.data.loader import Labelled, Loader, open_loader
 from blurtrain.data.training_batches import TrainingBatches
 from blurtrain.distributed import Group, SharedFlags, process_group
+from blurtrain.errors import SettingsError
 from blurtrain.evaluation.first_look import first_look
 from blurtrain.models import build
 from blurtrain.models.dropout import drop_features
@@ -25,23 +26,33 @@ from blurtrain.settings import Settings, run_id
 from blurtrain.training import checkpoint
 from blurtrain.training.compatibility import agree, check_expected, check_settings
 from blurtrain.training.learner import Learner
-from blurtrain.training.loop import Position, Training, train_epochs
+from blurtrain.training.loop import Position, Training, pause, train_epochs
 from blurtrain.training.progress import Progress
 from blurtrain.training.publication import publish_run
+from blurtrain.training.start import check_start, start_state, take_over
 from blurtrain.training.stopping import StopRequest
 from blurtrain.training.validation import Validator
 
 log = logging.getLogger(__name__)
 
 
-def train(settings: Settings, runs: Path, expected_id: str | None = None, stop: StopRequest | None = None) -> Run:
+def train(
+    settings: Settings,
+    runs: Path,
+    expected_id: str | None = None,
+    stop: StopRequest | None = None,
+    until_epoch: int | None = None,
+) -> Run:
     """Train, evaluate and publish one run below `runs`; continues an unfinished one, leaves a done one alone.
 
     Every process of the run calls this; all agree on the run before anything is written. `expected_id`: the run that a
     job was submitted for, which settings and data must still give. `stop`: how it is asked to save and end (see
-    `stop_signals`); then it raises Stopped. Other BlurtrainErrors are of settings, data or a run folder that will not
-    do.
+    `stop_signals`); then it raises Stopped. `until_epoch`: pause once so many epochs are done, from the beginning of
+    the run on, with all saved and nothing published; does nothing where they are done already. Other BlurtrainErrors
+    are of settings, data or a run folder that will not do.
     """
+    if until_epoch is not None and until_epoch < 1:
+        raise SettingsError(f"until_epoch={until_epoch}: must be 1 or more, epochs from the beginning of the run on")
     dataset = open_dataset(Path(settings.data.root), settings.dataset)
     own_id = run_id(settings, dataset.data_id)
     check_expected(own_id, expected_id, settings, runs)
@@ -49,18 +60,37 @@ def train(settings: Settings, runs: Path, expected_id: str | None = None, stop: 
     check_settings(settings, dataset)
     own_id, settings = as_begun(own_id, settings, existing(runs))
     run = Run(runs / own_id)
-    threads = settings.loader.threads or run.threads()
+    threads, epochs = settings.loader.threads or run.threads(), settings.optimisation.epochs
+    until = epochs if until_epoch is None else min(until_epoch, epochs)
     with process_group(runs, threads) as group:
-        agree(group, run.id, dataset.data_id, settings)
-        if group.broadcast(run.result() is not None if group.is_main else None):
+        agree(group, run.id, dataset.data_id, settings, until)
+        done, saved = group.broadcast((run.result() is not None, run.saved_step()) if group.is_main else None)
+        if settings.start and not done and not saved:
+            check_start(settings, settings.start, dataset, runs)
+        if done:
             log.info("%s is already done (`blurtrain evaluate` measures it at other sigmas)", run.path)
+        elif until < epochs and group.broadcast(_is_trained(run, settings, dataset, until) if group.is_main else None):
+            log.info("%s: epoch %d of %d is already done", run.path, until, epochs)
         else:
-            _attempt(settings, dataset, run, group, StopRequest() if stop is None else stop)
+            _attempt(settings, dataset, run, group, StopRequest() if stop is None else stop, until)
     return run
 
 
-def _attempt(settings: Settings, dataset: Dataset, run: Run, group: Group, stop: StopRequest) -> None:
-    """From the newest checkpoint to the result. A function of its own, so that nothing of it outlives the group."""
+def _is_trained(run: Run, settings: Settings, dataset: Dataset, epoch: int) -> bool:
+    """Whether so many epochs are done, and the run has gone on since or is paused there."""
+    steps = len(dataset.split("train")[0]) // settings.optimisation.batch_size
+    if run.saved_step() < epoch * steps or not (newest := checkpoint.newest(run.checkpoints, run.id)):
+        return bool(settings.start and settings.start.epoch >= epoch)
+    state = checkpoint.load(newest)
+    # One that was killed just before it could log that it paused does so now.
+    return (state["epoch"], state["step"]) > (epoch, 0) or (
+        state["epoch"] == epoch and [*run.journal()][-1]["event"] == "paused"
+    )
+
+
+def _attempt(settings: Settings, dataset: Dataset, run: Run, group: Group, stop: StopRequest, until: int) -> None:
+    """From the newest checkpoint to the result, or to a pause after epoch `until`. A function of its own, so that
+    nothing of it outlives the group."""
     attempt = (
         Run.begin(run.path.parent, run.id, settings).new_attempt(settings, dataset.data_id) if group.is_main else None
     )
@@ -71,13 +101,19 @@ def _attempt(settings: Settings, dataset: Dataset, run: Run, group: Group, stop:
                 checkpoint.clean(run.checkpoints)
             newest = group.broadcast(checkpoint.newest(run.checkpoints, run.id) if group.is_main else None)
             state = checkpoint.load(newest) if newest else None
+            if state is None and settings.start:
+                state = start_state(settings.start, run.path.parent)
             training = _begin(settings, run, dataset, group, attempt, stop, progress, state)
             position = _position(training, state)
             _log_start(training, position)
             if not state:
                 _look_at_pretrained(training)
             try:
-                publish_run(training, train_epochs(training, position))
+                epochs = train_epochs(training, position, until)
+                if epochs == until < training.epochs:
+                    pause(training, epochs)
+                else:
+                    publish_run(training, epochs)
             finally:
                 with contextlib.suppress(RuntimeError):  # lost peers are reported elsewhere
                     training.flags.drain()
@@ -113,7 +149,9 @@ def _begin(
     per_rank, side = o.batch_size // group.world, settings.data.resolution
     learner.warm_up(torch.zeros(per_rank // learner.micro_batches, 3, side, side, device=group.device))
     validator = Validator(settings.validation, settings.early_stopping, o.epochs, task)
-    if state:
+    if state and settings.start and state["run"] == settings.start.run:
+        take_over(state, Run(run.path.parent / settings.start.run).settings, settings, learner, validator)
+    elif state:
         learner.load(state)
         validator.load(state.get("validation"))
     reading = settings.loader.model_copy(update={"workers": settings.loader.workers or group.cores})

@@ -13,6 +13,7 @@ from blurtrain.settings.identity import identity_of
 
 MINIMAL = {"dataset": "faces", "regime": "clear"}
 DATA_ID = "0123456789abcdef"
+START = {"run": "a-run", "epoch": 2, "sha256": "a" * 64}
 
 
 def identity(**changes: Any) -> str:
@@ -190,6 +191,9 @@ CHANGES: list[dict[str, Any]] = [
         "network": {"pretrained": {"file": "w.pt", "sha256": "a" * 64}},
         "optimisation": {"batch_norm": "frozen"},
     },
+    {"start": START},
+    {"start": {**START, "epoch": 3}},
+    {"start": {**START, "sha256": "b" * 64}},
     {"optimisation": {"non_finite": "skip"}},
     {"precision": {"arithmetic": "bfloat16"}},
     {"precision": {"tf32": True}},
@@ -210,7 +214,7 @@ def test_every_setting_is_known_to_change_the_id_or_not_to() -> None:
     network = {"architecture": "resnet-18", "arguments": arguments, "pretrained": pretrained}
     scaled, protocol = {"colour": 0, "scaled": {}}, {"protocol": {}}
     whole = merge(MINIMAL, {"network": network, "early_stopping": {"patience": 1}, "augmentation": scaled})
-    whole = merge(whole, {"evaluation": protocol})
+    whole = merge(whole, {"evaluation": protocol, "start": START})
     known = {
         key for document in (MINIMAL, whole) for key in _leaves(_by_schedule(compose(document, "test").model_dump()))
     }
@@ -238,6 +242,7 @@ NEUTRAL: list[dict[str, Any]] = [
     {"task": {"type": "classification"}},
     {"loss": {"type": "cross-entropy"}},
     {"early_stopping": None},
+    {"start": None},
     {"validation": {"every_epochs": 5, "blurs": ["sharp", "disk-4"], "keep_best": "top1"}},
     {"checkpoints": {"keep_epochs": [20, 40]}},
     {"optimisation": {"accumulate": 4}},
@@ -306,6 +311,10 @@ def test_pretrained_weights_are_known_by_their_content_not_by_their_place() -> N
     assert identity(network=here) == identity(network=there) != identity()
     drawn = {"pretrained": {**here["pretrained"], "last_layer": "drawn"}}
     assert identity(network=drawn) == identity(network=here), "as it was before it could be said"
+
+
+def test_a_checkpoint_to_start_from_is_known_by_its_content_not_by_its_run() -> None:
+    assert identity(start=START) == identity(start={**START, "run": "another"}) != identity()
 
 
 def test_one_run_has_one_id_however_it_is_spelled(file: Path) -> None:
