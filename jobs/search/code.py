@@ -18,6 +18,8 @@ def environment_of(file: SearchFile, folder: Path) -> Iterator[None]:
     before = dict(os.environ)
     # Paths in settings may begin in the folder where the search was started, and Ray leaves it.
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
+    if file.search.searcher.name == "pbt":  # all are there before the first comparison
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(file.search.trials)
     in_space = parts_named([dimension.model_dump() for dimension in file.search.space.values()])
     if files := source_of({*part_names(file.base), *in_space}):
         os.environ.update(environment(snapshot(folder, files).resolve()))

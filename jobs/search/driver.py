@@ -172,6 +172,8 @@ def drive(session: Session, place: Place, folder: Path, known: tuple[dict[int, K
     """Run what is open and what is new, in the Ray that this process is connected to."""
     from ray import tune
 
+    from jobs.search.member import MemberAtWork
+    from jobs.search.population import Pbt, Population
     from jobs.search.prune import Asha, scheduler
     from jobs.search.suggest import Suggestions
     from jobs.search.trial import TrialAtWork, Work
@@ -181,10 +183,17 @@ def drive(session: Session, place: Place, folder: Path, known: tuple[dict[int, K
     reached = {t.number: session.reached(t) for t in session.trials.values()}
 
     def config(trial: Trial) -> dict[str, Any]:
+        if isinstance(pruner, Pbt):
+            return {"work": work, **pruner.population.config(trial)}
         last = max(reached.get(trial.number) or {0: 0.0})
         return {"work": work, "number": trial.number, "flat": trial.flat, "reported": last}
 
-    pruner = scheduler(file)
+    pruner, trainable, at_a_time, storage = scheduler(file), TrialAtWork, place.slots(file), folder
+    if file.search.searcher.name == "pbt":
+        shutil.rmtree(session.study.ray, ignore_errors=True)
+        population = Population(file, session.runs, session.trials, session.study.write)
+        # All members are there at a time, though few of them train; where a member goes on, its checkpoint is at hand.
+        pruner, trainable, at_a_time, storage = Pbt(population), MemberAtWork, file.search.trials, session.study.ray
     if isinstance(pruner, Asha):
         for number in sorted(reached):
             if reached[number]:
@@ -194,17 +203,17 @@ def drive(session: Session, place: Place, folder: Path, known: tuple[dict[int, K
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     bundle = {"CPU": float(k * place.cpus), "GPU": float(k * place.gpus)}
     tuner = tune.Tuner(
-        tune.with_resources(TrialAtWork, tune.PlacementGroupFactory([{n: v for n, v in bundle.items() if v}])),
+        tune.with_resources(trainable, tune.PlacementGroupFactory([{n: v for n, v in bundle.items() if v}])),
         tune_config=tune.TuneConfig(
             search_alg=suggestions,
             scheduler=pruner,
             num_samples=len(open_) + session.new,
-            max_concurrent_trials=place.slots(file),
+            max_concurrent_trials=at_a_time,
             reuse_actors=False,
         ),
         run_config=tune.RunConfig(
             name="search",
-            storage_path=str(folder / "tune"),
+            storage_path=str(storage / "tune"),
             stop=_stopper(session),
             failure_config=tune.FailureConfig(max_failures=CRASHES),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
@@ -229,6 +238,7 @@ def drive(session: Session, place: Place, folder: Path, known: tuple[dict[int, K
             session.stop.set()
         if session.stop.is_set() and not session.study.stopping.exists():
             session.study.stopping.touch()
+    shutil.rmtree(session.study.ray, ignore_errors=True)
     if problems:
         raise problems[0]
 
@@ -271,6 +281,8 @@ def _callback(session: Session) -> Any:
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             session.report(f"trial {trial.config['number']}: its process was lost {CRASHES + 1} times; it stays open")
+            if session.file.search.searcher.name == "pbt":
+                session.stop.set()  # the others would wait for it
 
     return Noting()
 

@@ -139,6 +139,8 @@ class SearchFile:
         """Name, and a hash over what makes other trials: another base, space, objective, seeds, searcher, scheduler."""
         s = self.search
         kept = s.model_dump(mode="json", exclude={"base", "trials", "resources", "allocation", "minutes"})
+        if s.searcher.name == "pbt":
+            kept["trials"] = s.trials  # who is compared with whom
         canonical = json.dumps([run_ids(self.base, self.data_id)(0), kept], sort_keys=True)
         return f"{self.name}-{hashlib.sha256(canonical.encode()).hexdigest()[:8]}"
 

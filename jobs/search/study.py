@@ -76,6 +76,11 @@ class Study:
     def cancelled(self) -> Path:
         return self.folder / "cancelled"
 
+    @property
+    def ray(self) -> Path:
+        """Where Ray writes what members of a population hand over to each other; emptied when a search begins."""
+        return self.folder / "ray"
+
     def log(self, run_id: str) -> Path:
         """What the processes of a run print."""
         return self.folder / "logs" / f"{run_id}.log"

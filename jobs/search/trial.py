@@ -89,9 +89,8 @@ class RunAtWork:
         if lock is None or self.done or self.run.beats():
             self._lock.close()  # somebody else trains it, or has; Ray is told what they reach
             return
-        item = training(self.member, self.work.runs)
         self.processes = start(
-            measuring(self.work.file, self.run) or item.words(self.work.study.folder / "settings"),
+            self._command(),
             cores=self.cores,
             gpus=self.gpus,
             world=max(1, self.work.gpus),
@@ -99,6 +98,11 @@ class RunAtWork:
             lock=lock,
             env={**os.environ, **dict(self.work.environment)},
         )
+
+    def _command(self) -> list[str]:
+        """What is done to it next: it is trained, or measured."""
+        item = training(self.member, self.work.runs)
+        return measuring(self.work.file, self.run) or item.words(self.work.study.folder / "settings")
 
     def _why(self, code: int) -> str:
         if code == REQUEUE:
@@ -122,18 +126,23 @@ class RunAtWork:
 class TrialAtWork(tune.Trainable):
     """All runs of one trial. A step is over when all have come to the next epoch with a value."""
 
+    kind: type[RunAtWork] = RunAtWork
+
+    def _members(self, config: dict[str, Any]) -> Sequence[Member]:
+        return self.work.file.members(config["flat"])
+
     def setup(self, config: dict[str, Any]) -> None:
         """config: work; number; flat, the trial's point; reported, the epoch that Ray knows of already."""
         self.work: Work = config["work"]
         self.number: int = config["number"]
         self.reported: int = config["reported"]
         self.last: dict[str, Any] = {}
-        members = self.work.file.members(config["flat"])
+        members = self._members(config)
         self.slot = Slot(self.work.slots, self.work.cpus * len(members))
         gpus = [g for g in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if g]
         each = self.work.gpus
         self.runs = [
-            RunAtWork(
+            self.kind(
                 member,
                 self.work,
                 self.slot.share(k, len(members)),
