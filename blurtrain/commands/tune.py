@@ -45,7 +45,7 @@ def _search(options: argparse.Namespace, file: Any) -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda *_: stop.set())
-    study = search(file, options.runs, options.at_a_time, _to_stderr, stop)
+    study = search(file, options.runs, options.at_a_time, _to_stderr, stop, options.retry)
     rows = publish(file, study)
     if options.json:
         print(json.dumps(rows, indent=1))
@@ -91,4 +91,5 @@ def add(commands: Any) -> None:
     runs_option(p)
     data_option(p, None)
     p.add_argument("--at-a-time", type=int, default=0, help="trials at the same time (default: as many as fit)")
+    p.add_argument("--retry", action="store_true", help="try trials that failed again")
     json_option(p)

@@ -9,14 +9,16 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from blurtrain.errors import JobError, SettingsError
 from blurtrain.files import held, read_json, write_json
+from jobs.search.code import environment_of
 from jobs.search.file import SearchFile
+from jobs.search.known import Known, of_others, of_trials
 from jobs.search.space import Flat
 from jobs.search.study import Study, Trial, values
 
@@ -102,6 +104,10 @@ class Session:
         """Trials that were begun, and have not come to their end."""
         return [trial for trial in self.trials.values() if not trial.ended]
 
+    def retry(self) -> None:
+        """Let trials that failed go on."""
+        self.trials |= {trial.number: trial for trial in self.study.reopen(self.trials.values())}
+
     @property
     def new(self) -> int:
         """Trials that are still to be begun."""
@@ -174,10 +180,12 @@ def local_ray(place: Place) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def drive(session: Session, place: Place, folder: Path, known: Sequence[tuple[Flat, float | None]]) -> None:
+def drive(session: Session, place: Place, folder: Path, known: tuple[dict[int, Known], list[Known]]) -> None:
     """Run what is open and what is new, in the Ray that this process is connected to."""
     from ray import tune
 
+    from jobs.search.member import MemberAtWork
+    from jobs.search.population import Pbt, Population
     from jobs.search.prune import Asha, scheduler
     from jobs.search.suggest import Suggestions
     from jobs.search.trial import TrialAtWork, Work
@@ -187,30 +195,37 @@ def drive(session: Session, place: Place, folder: Path, known: Sequence[tuple[Fl
     reached = {t.number: session.reached(t) for t in session.trials.values()}
 
     def config(trial: Trial) -> dict[str, Any]:
+        if isinstance(pruner, Pbt):
+            return {"work": work, **pruner.population.config(trial)}
         last = max(reached.get(trial.number) or {0: 0.0})
         return {"work": work, "number": trial.number, "flat": trial.flat, "reported": last}
 
-    pruner = scheduler(file)
+    pruner, trainable, at_a_time, storage = scheduler(file), TrialAtWork, place.slots(file), folder
+    if file.search.searcher.name == "pbt":
+        shutil.rmtree(session.study.ray, ignore_errors=True)
+        population = Population(file, session.runs, session.trials, session.study.write)
+        # All members are there at a time, though few of them train; where a member goes on, its checkpoint is at hand.
+        pruner, trainable, at_a_time, storage = Pbt(population), MemberAtWork, file.search.trials, session.study.ray
     if isinstance(pruner, Asha):
         for number in sorted(reached):
             if reached[number]:
                 pruner.remember(number, reached[number])
     open_ = session.open
-    suggestions = Suggestions(file, known, open_, session.new, len(session.trials), session.begin, config)
+    suggestions = Suggestions(file, *known, open_, session.new, len(session.trials), session.begin, config)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     bundle = {"CPU": float(k * place.cpus), "GPU": float(k * place.gpus)}
     tuner = tune.Tuner(
-        tune.with_resources(TrialAtWork, tune.PlacementGroupFactory([{n: v for n, v in bundle.items() if v}])),
+        tune.with_resources(trainable, tune.PlacementGroupFactory([{n: v for n, v in bundle.items() if v}])),
         tune_config=tune.TuneConfig(
             search_alg=suggestions,
             scheduler=pruner,
             num_samples=len(open_) + session.new,
-            max_concurrent_trials=place.slots(file),
-            reuse_actors=True,
+            max_concurrent_trials=at_a_time,
+            reuse_actors=trainable is TrialAtWork,
         ),
         run_config=tune.RunConfig(
             name="search",
-            storage_path=str(folder / "tune"),
+            storage_path=str(storage / "tune"),
             stop=_stopper(session),
             failure_config=tune.FailureConfig(max_failures=CRASHES),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
@@ -235,6 +250,7 @@ def drive(session: Session, place: Place, folder: Path, known: Sequence[tuple[Fl
             session.stop.set()
         if session.stop.is_set() and not session.study.stopping.exists():
             session.study.stopping.touch()
+    shutil.rmtree(session.study.ray, ignore_errors=True)
     if problems:
         raise problems[0]
 
@@ -277,13 +293,16 @@ def _callback(session: Session) -> Any:
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             session.report(f"trial {trial.config['number']}: its process was lost {CRASHES + 1} times; it stays open")
+            if session.file.search.searcher.name == "pbt":
+                session.stop.set()  # the others would wait for it
 
     return Noting()
 
 
 def search(file: SearchFile, runs: Path, at_a_time: int = 0, report: Report = print,
-           stop: threading.Event | None = None) -> Study:  # fmt: skip
-    """Search on this machine until every trial has ended, or one is asked to stop (`stop`, `tune cancel`)."""
+           stop: threading.Event | None = None, retry: bool = False) -> Study:  # fmt: skip
+    """Search on this machine until every trial has ended, or one is asked to stop (`stop`, `tune cancel`). retry: trials
+    that failed are tried again."""
     check_installed()
     place = place_here(file, at_a_time)
     session = Session(file, runs, report)
@@ -291,20 +310,20 @@ def search(file: SearchFile, runs: Path, at_a_time: int = 0, report: Report = pr
         session.stop = stop
     session.study.begin(file)
     with alone(session.study):
+        if retry:
+            session.retry()
         if session.open or session.new:
-            with local_ray(place) as folder:
+            with environment_of(file, session.study.folder / "code"), local_ray(place) as folder:
                 drive(session, place, folder, what_is_known(session))
     return session.study
 
 
-def what_is_known(session: Session) -> list[tuple[Flat, float | None]]:
-    """Points and what they reached (None: failed), of trials that have ended."""
-    from jobs.search.suggest import flat_of
-
-    found: list[tuple[Flat, float | None]] = []
-    for trial in session.trials.values():
-        flat = flat_of(session.file, trial)
-        if trial.ended and flat is not None:
-            reached = session.reached(trial)
-            found.append((flat, reached[max(reached)] if reached and trial.ended != "failed" else None))
-    return found
+def what_is_known(session: Session) -> tuple[dict[int, Known], list[Known]]:
+    """Points and what they have reached: of trials that have ended, by number, and of runs that others have trained."""
+    trials = list(session.trials.values())
+    if session.file.search.searcher.name != "tpe":  # the others learn nothing
+        return {}, []
+    others = of_others(session.file, session.runs, trials)
+    if others:
+        session.report(f"{len(others)} points of this space have been trained before: the searcher knows them")
+    return of_trials(session.file, session.runs, trials), others

@@ -116,6 +116,11 @@ class SearchFile:
     data_id: str
     where: str = "search"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As documents: classes of the user's own are found by their names in another process, and not by Python's."""
+        documents = self.search.model_dump(mode="json"), self.written, self.document
+        return _restored, (self.name, *documents, self.data_id, self.where)
+
     @cached_property
     def document(self) -> dict[str, Any]:
         """The base run, whole."""
@@ -133,6 +138,8 @@ class SearchFile:
         """Name, and a hash over what makes other trials: another base, space, objective, seeds, searcher, scheduler."""
         s = self.search
         kept = s.model_dump(mode="json", exclude={"base", "trials", "resources", "allocation", "minutes"})
+        if s.searcher.name == "pbt":
+            kept["trials"] = s.trials  # who is compared with whom
         canonical = json.dumps([run_ids(self.base, self.data_id)(0), kept], sort_keys=True)
         return f"{self.name}-{hashlib.sha256(canonical.encode()).hexdigest()[:8]}"
 
@@ -157,6 +164,12 @@ class SearchFile:
     def is_max(self) -> bool:
         """Whether more of the objective is better."""
         return self.search.objective.is_max(self.base)
+
+
+def _restored(
+    name: str, search: dict[str, Any], written: dict[str, Any], base: dict[str, Any], data_id: str, where: str
+) -> SearchFile:
+    return SearchFile(name, validate(search, where, Search), written, validate(base, where, Settings), data_id, where)
 
 
 def read_search(path: Path, overrides: Mapping[str, Any] | None = None, data: Path | None = None) -> SearchFile:

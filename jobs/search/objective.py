@@ -1,6 +1,7 @@
 """What a search makes better: one number a trial and epoch, the mean over the trial's runs."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -8,9 +9,13 @@ from pydantic import Field, model_validator
 from blurtrain.blur.blurs import AnyBlur, Sharp
 from blurtrain.errors import SettingsError, nearest
 from blurtrain.files import read_json
+from blurtrain.parts import is_part_name
 from blurtrain.run import Run
 from blurtrain.schema import Section
 from blurtrain.settings import Settings
+
+ACCURACY = {"top1": True, "top5": True, "loss": False, "entropy": False, "cross_entropy": False}
+"""What the measure accuracy reports, and whether more of it is better. (Asking the measure itself would need torch.)"""
 
 
 class Objective(Section):
@@ -53,33 +58,83 @@ class Objective(Section):
         return {"evaluation": {"split": "val", "sigmas": [], "blurs": blurs, "measures": [self.of]}}
 
     def check(self, settings: Settings, where: str) -> None:
-        """Raise SettingsError where nothing would report it."""
-        if self.each_epoch and self.metric not in (known := ("loss", *settings.task.metrics)):
-            raise SettingsError(
-                f"{where}: objective.metric={self.metric}: nothing reports it; {nearest(self.metric, known)}"
-            )
+        """Raise SettingsError where nothing would report it, or nobody knows whether more of it is better."""
+        if not self.each_epoch and self.of != "accuracy":
+            if not is_part_name(self.of):
+                known = ("validation", "training", "accuracy")
+                raise SettingsError(
+                    f"{where}: objective.of={self.of}: is no measure; {nearest(self.of, known)}, or package.module:Name"
+                )
+            if self.mode is None:
+                raise SettingsError(f"{where}: objective.mode: say max or min; of {self.of}, nobody else knows")
+            return
+        reported = ("loss", *settings.task.metrics) if self.each_epoch else tuple(ACCURACY)
+        if self.metric not in reported:
+            said = nearest(self.metric, reported)
+            raise SettingsError(f"{where}: objective.metric={self.metric}: nothing reports it; {said}")
 
     def is_max(self, settings: Settings) -> bool:
         """Whether more is better."""
+        if self.mode is None and self.of == "accuracy":
+            return ACCURACY[self.metric]
         return self.mode == "max" if self.mode else self.metric in settings.task.higher_is_better
 
     def values(self, run: Run) -> dict[int, float]:
         """By the epochs that were done then; empty while nothing is known. Raises SettingsError where a finished run
         does not report it."""
-        if self.each_epoch:
-            event = "epoch" if self.of == "training" else "validation"
-            entries = (self._entry(e) for e in run.journal() if e["event"] == event)
-            return {epoch: value for epoch, value in entries if value is not None}
-        if (result := run.result()) is None:
-            return {}
-        labels = [blur.label for blur in self.blurs]
-        for path in sorted(run.evaluations.glob(f"{self.of}-*.json")):
+        if not self.each_epoch:
+            result = run.result()
+            return self._measured(run, result["epochs"], self.of, self.metric, _number) if result else {}
+        event = "epoch" if self.of == "training" else "validation"
+        entries = (self._entry(e) for e in run.journal() if e["event"] == event)
+        found = {epoch: value for epoch, value in entries if value is not None}
+        if self.of == "validation" and (result := run.result()) and result["epochs"] not in found:
+            found |= self._validated_later(run, result["epochs"])
+        return found
+
+    def _measured(
+        self, run: Run, epochs: int, measure: str, metric: str, number: Callable[[Mapping[str, Any]], float | None]
+    ) -> dict[int, float]:
+        """What a measure on the whole val split gave after the last epoch."""
+        for path in sorted(run.evaluations.glob(f"{measure}-*.json")):
             document = read_json(path) or {}
-            if document.get("split") == self.split and document.get("epoch") in (None, result["epochs"]):
-                rows = {r["blur"]: _number(r) for r in document.get("rows", []) if r["metric"] == self.metric}
-                if (value := _mean(rows, labels)) is not None:
-                    return {int(result["epochs"]): value}
+            whole = not document.get("drop_last") and not document.get("protocol")
+            if whole and document.get("split") == self.split and document.get("epoch") in (None, epochs):
+                rows = {r["blur"]: number(r) for r in document.get("rows", []) if r["metric"] == metric}
+                if (value := _mean(rows, [blur.label for blur in self.blurs])) is not None:
+                    return {epochs: value}
         return {}
+
+    # --- of a run that was done without looking at the val split ------------------------------------------------------
+
+    def can_be_measured(self, run: Run) -> bool:
+        """Whether `measuring` gives what validation would have given at the end of this run: its metrics to the last
+        bit, its loss but for rounding."""
+        settings = run.settings
+        plain = settings.task.type == "classification" and settings.loss.type == "cross-entropy"
+        return self.of == "validation" and plain and self.metric in ("loss", *settings.task.metrics)
+
+    def measuring(self) -> list[str]:
+        """The overrides of `blurtrain evaluate` that measure it."""
+        blurs = json.dumps([blur.model_dump(mode="json") for blur in self.blurs])
+        return [
+            "evaluation.split=val",
+            "evaluation.sigmas=[]",
+            f"evaluation.blurs={blurs}",
+            'evaluation.measures=["accuracy"]',
+            "evaluation.drop_last=false",
+            "evaluation.protocol=null",
+        ]
+
+    def _validated_later(self, run: Run, epochs: int) -> dict[int, float]:
+        if self.metric == "loss":
+            return self._measured(run, epochs, "accuracy", "cross_entropy", _number)
+        task, metric = run.settings.task, self.metric
+
+        def mean(row: Mapping[str, Any]) -> float | None:
+            return task.means({metric: row["count"]}, row["n"])[metric] if "count" in row else None
+
+        return self._measured(run, epochs, "accuracy", metric, mean) if self.can_be_measured(run) else {}
 
     def _entry(self, event: Mapping[str, Any]) -> tuple[int, float | None]:
         epoch = int(event["epoch"])

@@ -11,7 +11,7 @@
 What a trial has reached is not written here: it is read from its runs (see jobs.search.objective).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,11 @@ class Study:
     def cancelled(self) -> Path:
         return self.folder / "cancelled"
 
+    @property
+    def ray(self) -> Path:
+        """Where Ray writes what members of a population hand over to each other; emptied when a search begins."""
+        return self.folder / "ray"
+
     def log(self, run_id: str) -> Path:
         """What the processes of a run print."""
         return self.folder / "logs" / f"{run_id}.log"
@@ -98,6 +103,10 @@ class Study:
         """Note a trial, or how it stands by now."""
         write_json(self.folder / "trials" / f"{trial.number:04d}.json", asdict(trial))
         return trial
+
+    def reopen(self, trials: Iterable[Trial]) -> list[Trial]:
+        """Let those that failed go on; returns them."""
+        return [self.write(replace(trial, ended=OPEN, message="")) for trial in trials if trial.ended == "failed"]
 
     def end(self, trial: Trial, ended: str, message: str = "") -> Trial:
         """Note that a trial has come to its end."""

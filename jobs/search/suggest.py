@@ -1,13 +1,15 @@
 """Which point is tried next: the points that are to go on first, then the searcher's own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from ray import tune
 from ray.tune.search import Searcher as RaySearcher
 
 from jobs.search import space as spaces
 from jobs.search.file import SearchFile, points_of_grid
+from jobs.search.known import Known, flat_of
 from jobs.search.space import Dimension, Flat, Space
 from jobs.search.study import Trial
 
@@ -17,14 +19,17 @@ Begin = Callable[[Flat | None], Trial]
 
 class Suggestions(RaySearcher):
     """What Ray Tune asks. Trials that were begun before go on; the base settings are the first; the rest are drawn, or
-    come from Optuna, which has learnt from everything that is known."""
+    come from Optuna, which has learnt from everything that is known.
 
-    def __init__(self, file: SearchFile, known: Sequence[tuple[Flat, float | None]], open_: Sequence[Trial], new: int,
-                 first: int, begin: Begin, config: Callable[[Trial], dict[str, Any]]):  # fmt: skip
-        """known: points and what they reached (None: they failed); open_: trials that go on; new: so many new ones may
-        begin, the next of them with the number `first`."""
-        mode = "max" if file.is_max else "min"
-        super().__init__(metric="objective", mode=mode)
+    Each suggestion is a function of the search's seed, the trial's number and what is known by then, as if this process
+    had only just been started: whether it was interrupted makes no difference.
+    """
+
+    def __init__(self, file: SearchFile, ended: Mapping[int, Known], others: Sequence[Known], open_: Sequence[Trial],
+                 new: int, first: int, begin: Begin, config: Callable[[Trial], dict[str, Any]]):  # fmt: skip
+        """ended: the points of trials that have ended, by number; others: points that somebody else has trained; open_:
+        trials that go on; new: so many new ones may begin, the next of them with the number `first`."""
+        super().__init__(metric="objective", mode="max" if file.is_max else "min")
         self.file, self.open, self.new, self.next, self.begin, self.config = (
             file,
             list(open_),
@@ -33,16 +38,15 @@ class Suggestions(RaySearcher):
             begin,
             config,
         )
+        self.ended, self.others = dict(ended), others
         self.listed: list[Flat] = points_of_grid(file) if file.search.searcher.name == "grid" else []
-        self.tpe = _tpe(file, known, mode) if file.search.searcher.name == "tpe" else None
-        self.theirs: set[str] = set()
         self.trials: dict[str, Trial] = {}
 
     def suggest(self, trial_id: str) -> Any:
         """See Ray's Searcher."""
         if self.open:
             trial = self.open.pop(0)
-        elif self.new <= 0 or (flat := self._next(trial_id)) is _NO_MORE:
+        elif self.new <= 0 or (flat := self._next()) is _NO_MORE:
             return RaySearcher.FINISHED
         else:
             trial = self.begin(flat)
@@ -50,30 +54,24 @@ class Suggestions(RaySearcher):
         self.trials[trial_id] = trial
         return self.config(trial)
 
-    def _next(self, trial_id: str) -> Any:
+    def _next(self) -> Any:
         search = self.file.search
         if self.next == 0:
             return None
         if search.searcher.name == "grid":
             return self.listed[self.next - 1] if self.next <= len(self.listed) else _NO_MORE
-        if self.tpe is not None:
-            self.theirs.add(trial_id)
-            return _from_optuna(search.space, self.tpe.suggest(trial_id))
+        if search.searcher.name == "tpe":
+            return from_tpe(self.file, [*(self.ended[n] for n in sorted(self.ended)), *self.others], self.next)
         return spaces.draw(search.space, search.searcher.seed, self.next)
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """See Ray's Searcher."""
-        if self.tpe is not None and trial_id in self.theirs and "objective" in result:
-            self.tpe.on_trial_result(trial_id, result)
-
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """See Ray's Searcher. What Optuna has not suggested itself it learns as a point."""
-        if self.tpe is None:
-            return
-        if trial_id in self.theirs:
-            self.tpe.on_trial_complete(trial_id, result, error)
-        elif result and "objective" in result and (flat := flat_of(self.file, self.trials[trial_id])) is not None:
-            _learn(self.tpe, self.file.search.space, flat, result["objective"])
+        """See Ray's Searcher."""
+        trial, result = self.trials[trial_id], result or {}
+        if (flat := flat_of(self.file, trial)) is not None and ("objective" in result or "failed" in result):
+            self.ended[trial.number] = flat, None if "failed" in result else result["objective"]
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """See Ray's Searcher. Only how a trial ends counts."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: see `jobs.search.driver.Session`."""
@@ -89,32 +87,23 @@ class Suggestions(RaySearcher):
 _NO_MORE: Any = object()
 
 
-def flat_of(file: SearchFile, trial: Trial) -> Flat | None:
-    """The point of a trial; of the base settings, where they lie in the space."""
-    return trial.flat if trial.flat is not None else spaces.flat_of(file.document, file.search.space)
-
-
 # --- Optuna ---------------------------------------------------------------------------------------------------------
 
 
-def _tpe(file: SearchFile, known: Sequence[tuple[Flat, float | None]], mode: str) -> Any:
+def from_tpe(file: SearchFile, known: Iterable[Known], number: int) -> Flat:
+    """The point of trial `number`, by Optuna's tree-structured Parzen estimator, from what is known."""
     import optuna
     from ray.tune.search.optuna import OptunaSearch
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    space = file.search.space
-    # Begun anew after so many points, a sampler with the same seed would draw its first points once more.
-    seed = (file.search.searcher.seed + 7919 * len(known)) % 2**32
+    space, mode = file.search.space, "max" if file.is_max else "min"
+    seed = int(np.random.SeedSequence([file.search.searcher.seed, number]).generate_state(1)[0])
     domains = {path: _domain(dimension) for path, dimension in space.items()}
-    tpe = OptunaSearch(space=OptunaSearch.convert_search_space(domains), metric="objective", mode=mode, seed=seed)
+    tpe: Any = OptunaSearch(space=OptunaSearch.convert_search_space(domains), metric="objective", mode=mode, seed=seed)
     for flat, value in known:
-        _learn(tpe, space, flat, value)
-    return tpe
-
-
-def _learn(tpe: Any, space: Space, flat: Flat, value: float | None) -> None:
-    parameters = {path: _to_optuna(space[path], flat[path]) for path in space}
-    tpe.add_evaluated_point(parameters, value, error=value is None)
+        parameters = {path: _to_optuna(space[path], flat[path]) for path in space}
+        tpe.add_evaluated_point(parameters, value, error=value is None)
+    return _from_optuna(space, tpe.suggest(str(number)))
 
 
 def _domain(dimension: Dimension) -> Any:

@@ -23,6 +23,7 @@ from jobs.item import training
 from jobs.processes import RunProcesses, start
 from jobs.record import Record, last_line
 from jobs.search.file import SearchFile
+from jobs.search.known import measuring
 from jobs.search.slots import Slot
 from jobs.search.study import Study, mean_of
 
@@ -64,7 +65,7 @@ class RunAtWork:
         self.member, self.work, self.cores, self.gpus = member, work, cores, gpus
         self.run = Run(work.runs / member.run_id)
         self.error = ""
-        self.done = self.run.result() is not None
+        self.done = self._is_over()
         self.processes: RunProcesses | None = None
         self._lock = contextlib.ExitStack()
 
@@ -76,21 +77,24 @@ class RunAtWork:
             self._begin()
         elif (code := self.processes.poll()) is not None:
             self._lock.close()
-            self.done = self.run.result() is not None
+            self.done = self._is_over()
             if not self.done:
                 self.error = self._why(code)
+
+    def _is_over(self) -> bool:
+        """Whether it is done, and all that can be known of its objective is known."""
+        return self.run.result() is not None and not measuring(self.work.file, self.run)
 
     def _begin(self) -> None:
         locks = self.work.runs / ".local" / "locks"
         locks.mkdir(parents=True, exist_ok=True)
         lock: IO[bytes] | None = self._lock.enter_context(held(locks / self.run.id, patience=0.0))
-        self.done = self.run.result() is not None
+        self.done = self._is_over()
         if lock is None or self.done or self.run.beats():
             self._lock.close()  # somebody else trains it, or has; Ray is told what they reach
             return
-        item = training(self.member, self.work.runs)
         self.processes = start(
-            item.words(self.work.study.folder / "settings"),
+            self._command(),
             cores=self.cores,
             gpus=self.gpus,
             world=max(1, self.work.gpus),
@@ -98,6 +102,11 @@ class RunAtWork:
             lock=lock,
             env={**os.environ, **dict(self.work.environment)},
         )
+
+    def _command(self) -> list[str]:
+        """What is done to it next: it is trained, or measured."""
+        item = training(self.member, self.work.runs)
+        return measuring(self.work.file, self.run) or item.words(self.work.study.folder / "settings")
 
     def _why(self, code: int) -> str:
         if code == REQUEUE:
@@ -124,6 +133,11 @@ class TrialAtWork(tune.Trainable):
     An actor is used for one trial after the other, since to start one takes longer than many a decision.
     """
 
+    kind: type[RunAtWork] = RunAtWork
+
+    def _members(self, config: dict[str, Any]) -> Sequence[Member]:
+        return self.work.file.members(config["flat"])
+
     def setup(self, config: dict[str, Any]) -> None:
         """config: work; number; flat, the trial's point; reported, the epoch that Ray knows of already."""
         self._at_runs = threading.Lock()
@@ -142,12 +156,12 @@ class TrialAtWork(tune.Trainable):
         self.number: int = config["number"]
         self.reported: int = config["reported"]
         self.last: dict[str, Any] = {}
-        members = self.work.file.members(config["flat"])
+        members = self._members(config)
         self.slot = Slot(self.work.slots, self.work.cpus * len(members))
         gpus = [g for g in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if g]
         each = self.work.gpus
         self.runs = [
-            RunAtWork(
+            self.kind(
                 member,
                 self.work,
                 self.slot.share(k, len(members)),
