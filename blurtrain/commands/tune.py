@@ -58,7 +58,7 @@ def _search(options: argparse.Namespace, file: Any) -> int:
 
 def _status(options: argparse.Namespace, file: Any) -> int:
     from jobs.search.outcome import rows, table
-    from jobs.search.study import Study
+    from blurtrain.trials import Study
 
     study = Study.of(file, options.runs)
     found = rows(file, study)
@@ -68,7 +68,7 @@ def _status(options: argparse.Namespace, file: Any) -> int:
 
 def _cancel(options: argparse.Namespace, file: Any) -> int:
     from blurtrain.files import is_held
-    from jobs.search.study import Study
+    from blurtrain.trials import Study
 
     study = Study.of(file, options.runs)
     if not is_held(study.driver):

@@ -17,7 +17,7 @@ from blurtrain.errors import JobError, SettingsError
 from blurtrain.files import held, read_json, write_json
 from jobs.search.file import SearchFile
 from jobs.search.space import Flat
-from jobs.search.study import Study, Trial, values
+from blurtrain.trials import Study, Trial, values
 
 Report = Callable[[str], Any]
 VARIABLES = {
@@ -278,7 +278,7 @@ def search(file: SearchFile, runs: Path, at_a_time: int = 0, report: Report = pr
     session = Session(file, runs, report)
     if stop is not None:
         session.stop = stop
-    session.study.begin(file)
+    session.study.begin(file.record)
     with alone(session.study):
         if session.open or session.new:
             with local_ray(place) as folder:

@@ -10,7 +10,7 @@ from blurtrain.documents import shown
 from blurtrain.files import publish as write
 from blurtrain.run import Run
 from jobs.search.file import SearchFile
-from jobs.search.study import Study, Trial, values
+from blurtrain.trials import Study, Trial, values
 
 Row = dict[str, Any]
 

@@ -9,7 +9,7 @@ from ray.tune.search import Searcher as RaySearcher
 from jobs.search import space as spaces
 from jobs.search.file import SearchFile, points_of_grid
 from jobs.search.space import Dimension, Flat, Space
-from jobs.search.study import Trial
+from blurtrain.trials import Trial
 
 Begin = Callable[[Flat | None], Trial]
 """Makes the record of a new trial at a point."""

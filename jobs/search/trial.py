@@ -24,7 +24,7 @@ from jobs.processes import RunProcesses, start
 from jobs.record import Record, last_line
 from jobs.search.file import SearchFile
 from jobs.search.slots import Slot
-from jobs.search.study import Study, mean_of
+from blurtrain.trials import Study, mean_of
 
 POLL_SECONDS = 0.1
 IDLE_SECONDS = 5.0

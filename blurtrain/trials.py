@@ -1,4 +1,4 @@
-"""A search as it stands on disk, enough to go on after anything died:
+"""A search as it stands on disk, enough to go on after anything died, and to show what has come of it:
 
 <runs>/.searches/<name>-<hash>/
     search.json               the search as it was started last
@@ -8,19 +8,19 @@
     log.txt, logs/<run id>.log
     best.yaml, best-grid.yaml, trials.csv     the outcome
 
-What a trial has reached is not written here: it is read from its runs (see jobs.search.objective).
+What a trial has reached is not written here: it is read from its runs (see blurtrain.objective).
 """
 
-from collections.abc import Iterator, Sequence
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from blurtrain.files import read_json, write_json
+from blurtrain.objective import Objective
 from blurtrain.run import Run
-from jobs.search.file import SearchFile
-from jobs.search.objective import Objective
-from jobs.search.space import Flat
 
 FOLDER = ".searches"
 OPEN = ""
@@ -32,9 +32,9 @@ class Trial:
     """One trial."""
 
     number: int
-    flat: Flat | None
-    """The point, with a value for every dimension; None: the base settings."""
-    active: Flat
+    flat: dict[str, Any] | None
+    """The point, with a value for every dimension by its dotted name; None: the base settings."""
+    active: dict[str, Any]
     """What it sets."""
     runs: tuple[str, ...]
     """Its runs, one a seed. Of population based training: those that it is at by now."""
@@ -49,6 +49,13 @@ class Trial:
         return f"trial {self.number}"
 
 
+class Named(Protocol):
+    """A search file."""
+
+    @property
+    def id(self) -> str: ...
+
+
 @dataclass(frozen=True)
 class Study:
     """One search in one folder of runs."""
@@ -57,7 +64,7 @@ class Study:
     id: str
 
     @classmethod
-    def of(cls, file: SearchFile, runs: Path) -> "Study":
+    def of(cls, file: Named, runs: Path) -> "Study":
         return cls(runs, file.id)
 
     @property
@@ -80,12 +87,15 @@ class Study:
         """What the processes of a run print."""
         return self.folder / "logs" / f"{run_id}.log"
 
-    def begin(self, file: SearchFile) -> None:
+    def begin(self, document: Mapping[str, Any]) -> None:
         """Make the folder, and note what is searched."""
         for name in ("trials", "settings", "logs"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / "search.json", {"name": file.name, **file.search.model_dump(mode="json"),
-                                                 "base": dict(file.written)})  # fmt: skip
+        write_json(self.folder / "search.json", document)
+
+    def document(self) -> dict[str, Any]:
+        """What is searched; raises RunError where the file is damaged."""
+        return read_json(self.folder / "search.json") or {}
 
     def trials(self) -> list[Trial]:
         """Those there are, by number."""
@@ -104,6 +114,57 @@ class Study:
         return self.write(replace(trial, ended=ended, message=message))
 
 
+@dataclass(frozen=True)
+class Standing:
+    """How a trial stands, by what its runs have reported."""
+
+    state: str
+    """One of ENDS, or running, or open: nothing works on it, and the next start of the search goes on with it."""
+    at: float
+    """Epochs that its runs have been trained; of several, the one that is behind."""
+    values: Mapping[int, float]
+    """The objective by epoch, see `values`."""
+    spread: Mapping[int, float]
+    """Standard deviation over the seeds at these epochs; NaN of one."""
+    images: int
+    """That the objective of a run is a mean over; 0: not known yet."""
+
+    @property
+    def epoch(self) -> int:
+        """The last that all runs have a value at; 0: none."""
+        return max(self.values, default=0)
+
+    @property
+    def objective(self) -> float | None:
+        return self.values.get(self.epoch)
+
+    @property
+    def sd(self) -> float | None:
+        """Over the seeds, where there are several."""
+        sd = self.spread.get(self.epoch, math.nan)
+        return None if math.isnan(sd) else sd
+
+
+def standing(objective: Objective, runs: Path, trial: Trial) -> Standing:
+    """How a trial stands."""
+    of_trial = [Run(runs / run_id) for run_id in trial.runs]
+    rows = _by_epoch([(objective.values(run), run.result() is not None) for run in of_trial])
+    state = trial.ended or ("running" if any(run.beats() for run in of_trial) else "open")
+    return Standing(
+        state,
+        min((_epochs_done(run) for run in of_trial), default=0.0),
+        {epoch: sum(row) / len(row) for epoch, row in rows.items()},
+        {epoch: statistics.stdev(row) if len(row) > 1 else math.nan for epoch, row in rows.items()},
+        max((objective.images(run) for run in of_trial), default=0),
+    )
+
+
+def _epochs_done(run: Run) -> float:
+    if (result := run.result()) is not None:
+        return float(result["epochs"])
+    return float(run.heartbeat().get("epoch", 0))
+
+
 def values(objective: Objective, runs: Path, ids: Sequence[str]) -> dict[int, float]:
     """The objective of a trial by epoch: the mean over its runs, for the epochs that all have reached. A run that has
     ended earlier than others keeps its last value."""
@@ -116,6 +177,11 @@ def values(objective: Objective, runs: Path, ids: Sequence[str]) -> dict[int, fl
 
 def mean_of(each: Sequence[tuple[dict[int, float], bool]]) -> dict[int, float]:
     """The mean over runs, given as values by epoch and whether that is all there will be."""
+    return {epoch: sum(row) / len(row) for epoch, row in _by_epoch(each).items()}
+
+
+def _by_epoch(each: Sequence[tuple[dict[int, float], bool]]) -> dict[int, list[float]]:
+    """The values of all runs at the epochs that all have reached."""
     if not each or any(not found for found, _ in each):
         return {}
     epochs = sorted(set().union(*(found for found, _ in each)))
@@ -125,8 +191,8 @@ def mean_of(each: Sequence[tuple[dict[int, float], bool]]) -> dict[int, float]:
             last = max(found)
             yield found.get(epoch, found[last] if ended and epoch > last else None)
 
-    means = {epoch: list(at(epoch)) for epoch in epochs}
-    return {e: sum(v for v in row if v is not None) / len(row) for e, row in means.items() if None not in row}
+    rows = {epoch: list(at(epoch)) for epoch in epochs}
+    return {epoch: [v for v in row if v is not None] for epoch, row in rows.items() if None not in row}
 
 
 def studies(runs: Path) -> list[Study]:
