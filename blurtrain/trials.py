@@ -13,7 +13,7 @@ What a trial has reached is not written here: it is read from its runs (see blur
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +23,7 @@ from blurtrain.objective import Objective
 from blurtrain.run import Run
 
 FOLDER = ".searches"
+Row = dict[str, Any]
 OPEN = ""
 ENDS = ("done", "pruned", "failed")
 
@@ -157,6 +158,12 @@ def standing(objective: Objective, runs: Path, trial: Trial) -> Standing:
         {epoch: statistics.stdev(row) if len(row) > 1 else math.nan for epoch, row in rows.items()},
         max((objective.images(run) for run in of_trial), default=0),
     )
+
+
+def best_of(rows: Iterable[Row], is_max: bool) -> Row | None:
+    """The best of the trials that are done, by rows with state and objective; the first of equals."""
+    done = [row for row in rows if row["state"] == "done" and row["objective"] is not None]
+    return max(done, key=lambda row: row["objective"] if is_max else -row["objective"], default=None)
 
 
 def _epochs_done(run: Run) -> float:

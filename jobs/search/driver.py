@@ -15,9 +15,9 @@ from typing import Any
 
 from blurtrain.errors import JobError, SettingsError
 from blurtrain.files import held, read_json, write_json
+from blurtrain.trials import Study, Trial, values
 from jobs.search.file import SearchFile
 from jobs.search.space import Flat
-from blurtrain.trials import Study, Trial, values
 
 Report = Callable[[str], Any]
 VARIABLES = {

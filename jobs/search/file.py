@@ -26,6 +26,7 @@ from pydantic import Field, model_validator
 from blurtrain.data.dataset import datasets, open_dataset
 from blurtrain.documents import merge, read_yaml
 from blurtrain.errors import DataError, SettingsError, nearest
+from blurtrain.objective import Objective
 from blurtrain.parts import look_beside
 from blurtrain.schema import NAME, Section, validate
 from blurtrain.settings import PRESETS, Settings, compose, run_ids
@@ -33,7 +34,6 @@ from blurtrain.settings.identity import identifying
 from jobs.cluster import DEFAULT, Resources
 from jobs.grid import Member
 from jobs.search import space as spaces
-from blurtrain.objective import Objective
 from jobs.search.space import Dimension, Flat
 
 PRESET_NAMES = ("regime", "model")

@@ -6,10 +6,10 @@ from typing import Any
 from ray import tune
 from ray.tune.search import Searcher as RaySearcher
 
+from blurtrain.trials import Trial
 from jobs.search import space as spaces
 from jobs.search.file import SearchFile, points_of_grid
 from jobs.search.space import Dimension, Flat, Space
-from blurtrain.trials import Trial
 
 Begin = Callable[[Flat | None], Trial]
 """Makes the record of a new trial at a point."""

@@ -18,13 +18,13 @@ from ray import tune
 from blurtrain.errors import REQUEUE
 from blurtrain.files import held
 from blurtrain.run import Run
+from blurtrain.trials import Study, mean_of
 from jobs.grid import Member
 from jobs.item import training
 from jobs.processes import RunProcesses, start
 from jobs.record import Record, last_line
 from jobs.search.file import SearchFile
 from jobs.search.slots import Slot
-from blurtrain.trials import Study, mean_of
 
 POLL_SECONDS = 0.1
 IDLE_SECONDS = 5.0

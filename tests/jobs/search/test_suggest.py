@@ -12,10 +12,10 @@ pytest.importorskip("optuna", reason="needs optuna")
 from ray.tune.schedulers import TrialScheduler
 from test_search_file import BASE, pretend
 
+from blurtrain.trials import Trial
 from jobs.search.file import SearchFile, checked
 from jobs.search.prune import Asha, scheduler
 from jobs.search.space import Flat, draw
-from jobs.search.study import Trial
 from jobs.search.suggest import Suggestions
 
 SPACE = {
