@@ -13,17 +13,17 @@ What a trial has reached is not written here: it is read from its runs (see blur
 
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from blurtrain.errors import RunError
 from blurtrain.files import read_json, write_json
 from blurtrain.objective import Objective
 from blurtrain.run import Run
 
 FOLDER = ".searches"
-Row = dict[str, Any]
 OPEN = ""
 ENDS = ("done", "pruned", "failed")
 
@@ -48,6 +48,14 @@ class Trial:
     @property
     def name(self) -> str:
         return f"trial {self.number}"
+
+
+def _trial(path: Path) -> Trial:
+    try:
+        document = dict(read_json(path) or {})
+        return Trial(**{**document, "runs": tuple(document["runs"]), "lineage": tuple(document.get("lineage", ()))})
+    except (KeyError, TypeError, ValueError):
+        raise RunError(f"{path}: is damaged: it is no trial of a search") from None
 
 
 class Named(Protocol):
@@ -99,11 +107,8 @@ class Study:
         return read_json(self.folder / "search.json") or {}
 
     def trials(self) -> list[Trial]:
-        """Those there are, by number."""
-        documents = (read_json(path) for path in sorted((self.folder / "trials").glob("[0-9]*.json")))
-        return [
-            Trial(**{**d, "runs": tuple(d["runs"]), "lineage": tuple(d.get("lineage", ()))}) for d in documents if d
-        ]
+        """Those there are, by number; raises RunError where a file is damaged."""
+        return [_trial(path) for path in sorted((self.folder / "trials").glob("[0-9]*.json"))]
 
     def write(self, trial: Trial) -> Trial:
         """Note a trial, or how it stands by now."""
@@ -160,10 +165,10 @@ def standing(objective: Objective, runs: Path, trial: Trial) -> Standing:
     )
 
 
-def best_of(rows: Iterable[Row], is_max: bool) -> Row | None:
-    """The best of the trials that are done, by rows with state and objective; the first of equals."""
-    done = [row for row in rows if row["state"] == "done" and row["objective"] is not None]
-    return max(done, key=lambda row: row["objective"] if is_max else -row["objective"], default=None)
+def best_of(trials: Sequence[tuple[str, float | None]], is_max: bool) -> int | None:
+    """Which is the best of the trials that are done, given as state and objective; the first of equals."""
+    done = {k: value for k, (state, value) in enumerate(trials) if state == "done" and value is not None}
+    return max(done, key=lambda k: done[k] if is_max else -done[k], default=None)
 
 
 def _epochs_done(run: Run) -> float:

@@ -48,7 +48,8 @@ def rows(file: SearchFile, study: Study) -> list[Row]:
 
 def best(file: SearchFile, found: list[Row]) -> Row | None:
     """The best of the trials that came to their end; the first of equals."""
-    return best_of(found, file.is_max)
+    number = best_of([(row["state"], row["objective"]) for row in found], file.is_max)
+    return None if number is None else found[number]
 
 
 def table(file: SearchFile, study: Study, found: list[Row]) -> str:
