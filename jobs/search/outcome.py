@@ -10,6 +10,7 @@ import yaml
 from blurtrain.documents import shown
 from blurtrain.files import is_held, read_json
 from blurtrain.files import publish as write
+from blurtrain.run import Run
 from blurtrain.settings.labels import short_names
 from blurtrain.trials import ENDS, Study, best_of, standing
 from jobs.search.file import SearchFile
@@ -117,7 +118,8 @@ def _publish_best(file: SearchFile, study: Study, top: Row) -> None:
     loader = settings.loader.model_copy(update={"threads": Run(study.runs / top["runs"][0]).threads()})
     document = settings.model_copy(update={"loader": loader}).model_dump(mode="json")
     over = "1 seed" if top["seeds"] == 1 else f"the mean of {top['seeds']} seeds"
-    head = f"# Trial {top['trial']} of search {study.id}: {file.search.objective.words} {top['objective']:.6g}, {over}\n"
+    what = file.search.objective.words
+    head = f"# Trial {top['trial']} of search {study.id}: {what} {top['objective']:.6g}, {over}\n"
     write(study.folder / "best.yaml", head + yaml.safe_dump(document, sort_keys=False))
     document.pop("seed")
     grid = {"axes": {"seed": list(file.search.seeds)}, "settings": document}
