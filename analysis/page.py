@@ -1,6 +1,7 @@
 """The report: one HTML page that stands alone, the result table as CSV, and the figures as PNG and SVG."""
 
 import base64
+import dataclasses
 import datetime
 import importlib.metadata
 import math
@@ -15,6 +16,8 @@ import blurtrain
 from analysis.literature import BLURRY_TO_CLEAR, CLEAR, DATASETS, REGIMES, STUDY, STUDY_RESOLUTION, published
 from analysis.panels import Panel, panels
 from analysis.runs import Collected, results_csv, scan
+from analysis.search_section import FILTERS, Section, former_files, section, without_trials
+from analysis.searches import searches
 from analysis.statistics import Estimate
 from analysis.table_specs import table_specs
 from analysis.tables import PERCENT, Cell, Table, tables, tables_csv
@@ -28,7 +31,8 @@ _MOST_COLUMNS = 9
 
 
 def report(runs: str | Path, out: str | Path) -> Path:
-    """Write `results.csv`, `index.html` and `figures/` of all done runs into `out`; returns the path of `index.html`.
+    """Write `results.csv`, `index.html` and `figures/` of all done runs, `tables/` of those that fit one, and
+    `searches/` of all searches into `out`; returns the path of `index.html`.
 
     Every file is replaced whole. Raises RunError if no run is done, if a run is damaged, or if `out` cannot be written.
     """
@@ -36,12 +40,14 @@ def report(runs: str | Path, out: str | Path) -> Path:
 
     out = Path(out)
     collected = scan(runs)
-    shown = panels(collected.frame)
+    found, unreadable = searches(runs)
+    collected = dataclasses.replace(collected, odd=[*collected.odd, *unreadable])
+    shown = panels(without_trials(collected, found, best=True).frame)
     over_sigma = [panel for panel in shown if any(curve.points for curve in panel.curves)]
     accuracy = figures.accuracy_figure(over_sigma) if over_sigma else None
     drawn = {"accuracy": accuracy, "ratio": figures.ratio_figure(over_sigma)}
     files: dict[str, bytes | str] = {"results.csv": results_csv(collected.frame)}
-    by_spec = tables(table_specs(), collected)
+    by_spec = tables(table_specs(), without_trials(collected, found, best=False))
     for name in dict.fromkeys(table.spec.name for table in by_spec):
         files[f"tables/{name}.csv"] = tables_csv([table for table in by_spec if table.spec.name == name])
     pictures = {}
@@ -50,8 +56,11 @@ def report(runs: str | Path, out: str | Path) -> Path:
             files[f"figures/{name}.{kind}"] = content
             if kind == "svg":
                 pictures[name] = "data:image/svg+xml;base64," + base64.b64encode(content).decode()
-    files["index.html"] = page(shown, collected, pictures, by_spec)
-    former = [*(f"figures/{figure}.{kind}" for figure in drawn for kind in ("png", "svg")),
+    sections = [section(search, collected.frame, Path(runs)) for search in found]
+    for part in sections:
+        files |= part.files
+    files["index.html"] = page(shown, collected, pictures, by_spec, sections)
+    former = [*former_files(out), *(f"figures/{figure}.{kind}" for figure in drawn for kind in ("png", "svg")),
               *(f"tables/{spec.name}.csv" for spec in table_specs())]  # fmt: skip
     try:
         for folder in {(out / name).parent for name in (*files, "figures/any")}:
@@ -66,11 +75,16 @@ def report(runs: str | Path, out: str | Path) -> Path:
     return out / "index.html"
 
 
-def page(shown: Sequence[Panel], collected: Collected, pictures: dict[str, str], by_spec: Sequence[Table] = ()) -> str:
+def page(
+    shown: Sequence[Panel],
+    collected: Collected,
+    pictures: dict[str, str],
+    by_spec: Sequence[Table] = (),
+    sections: Sequence[Section] = (),
+) -> str:
     """`index.html` as text: `shown` are the panels of what was `collected`, `pictures` maps `accuracy` and `ratio` to
-    URLs of images, `by_spec` are the tables by their specs."""
+    URLs of images, `by_spec` are the tables by their specs, `sections` the searches."""
     frame, missing = collected.frame, collected.missing
-    sigmas = sorted(frame["sigma"].dropna().unique())
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -80,9 +94,10 @@ def page(shown: Sequence[Panel], collected: Collected, pictures: dict[str, str],
     )
     environment.filters |= {"percent": percent, "percent_interval": percent_interval, "ratio": ratio,
                             "ratio_interval": ratio_interval, "number": number, "number_interval": number_interval,
-                            "g": lambda x: f"{x:g}"}  # fmt: skip
+                            "g": lambda x: f"{x:g}", **FILTERS}  # fmt: skip
     done = frame["run_id"].nunique()
     curves = [curve for panel in shown for curve in panel.curves]
+    sigmas = sorted({sigma for curve in curves for run in curve.runs for sigma in run.points})
     return environment.get_template("report.html").render(
         panels=shown,
         columns=_columns(sigmas),
@@ -94,6 +109,7 @@ def page(shown: Sequence[Panel], collected: Collected, pictures: dict[str, str],
         total=done + len(missing) + len(collected.pruned),
         pictures=pictures,
         tables=by_spec,
+        searches=sections,
         comparison=_comparison(shown),
         compared=COMPARED,
         regimes=REGIMES,

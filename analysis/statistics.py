@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from analysis.intervals import clustered, clustered_ratio, katz, over_seeds, wilson
+from analysis.intervals import (
+    clustered,
+    clustered_difference,
+    clustered_ratio,
+    difference,
+    katz,
+    over_seeds,
+    paired_difference,
+    wilson,
+)
 
 Over = Literal["images", "objects", "seeds"]
 Objects = Sequence[int] | None
@@ -79,3 +88,39 @@ def accuracy_ratio(
     resolution = math.sqrt(statistics.fmean(1 / c**2 + 1 / b**2 for c, _, b, _ in pairs))
     mean, low, high, sd = (math.exp(x) for x in over_seeds(logs, resolution))
     return Estimate(mean, low, high, sd, len(logs), "seeds")
+
+
+def accuracy_difference(
+    counts: Sequence[int],
+    ns: Sequence[int],
+    base_counts: Sequence[int],
+    base_ns: Sequence[int],
+    by_image: tuple[Sequence[Sequence[float]], Sequence[Sequence[float]]] | None = None,
+    by_object: tuple[Sequence[Sequence[int]], Sequence[Sequence[int]]] | None = None,
+    images_by_object: Objects = None,
+) -> Estimate:
+    """Difference of two accuracies, in -1..1: item k of each belongs to one seed.
+
+    by_image: of both, per seed, 1 for each image that is right and 0 else, in the same order; by_object: the right
+    images of each object. Where they are given, the interval is over objects, or else over images, by pairs: the mean
+    over seeds of each. Without, that of several seeds is Student's over seeds, and that of one seed over images as if
+    they were others for either network.
+    """
+    seeds = len(counts)
+    each = [c / n - b / m for c, n, b, m in zip(counts, ns, base_counts, base_ns, strict=True)]
+    sd = statistics.stdev(each) if seeds > 1 else math.nan
+    if by_object is not None and images_by_object is not None:
+        own, base = (_mean_over_seeds(side) for side in by_object)
+        return Estimate(*clustered_difference(own, base, images_by_object), sd, seeds, "objects")
+    if by_image is not None:
+        own, base = (_mean_over_seeds(side) for side in by_image)
+        pairs = [x - z for x, z in zip(own, base, strict=True)]
+        return Estimate(*paired_difference(pairs), sd, seeds, "images")
+    if seeds > 1:
+        mean, low, high, sd = over_seeds(each, math.sqrt(2) / min(*ns, *base_ns))
+        return Estimate(mean, max(low, -1.0), min(high, 1.0), sd, seeds, "seeds")
+    return Estimate(*difference(counts[0], ns[0], base_counts[0], base_ns[0]), math.nan, 1, "images")
+
+
+def _mean_over_seeds(values: Sequence[Sequence[float]]) -> list[float]:
+    return [statistics.fmean(of_item) for of_item in zip(*values, strict=True)]

@@ -4,6 +4,7 @@
     blurtrain.prepare("folder/of/images", "mine")
     run = blurtrain.train("train.yaml", "runs", optimisation={"epochs": 10})
     rows = blurtrain.evaluate(run, blurs=[0, 8, "disk-4"])
+    trials = blurtrain.tune("search.yaml", runs="runs")
 
 Nothing is imported before it is asked for, so `import blurtrain` takes no time and no torch.
 """
@@ -25,6 +26,7 @@ _WHERE = {
     "load_network": "blurtrain.api",
     "prepare": "blurtrain.api",
     "train": "blurtrain.api",
+    "tune": "jobs",
 }
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from blurtrain.evaluation.measure import Measure
     from blurtrain.models.trained import TrainedNetwork
     from blurtrain.tasks import Loss, Task
+    from jobs import tune
 
 __all__ = [
     "Blur",
@@ -49,6 +52,7 @@ __all__ = [
     "load_network",
     "prepare",
     "train",
+    "tune",
 ]
 
 

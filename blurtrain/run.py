@@ -133,7 +133,7 @@ class Run:
         """Whether the newest attempt has a fresh heartbeat, and its process is there (if it is one of this machine)."""
         attempts = self.attempts()
         try:
-            if (read_json(attempts[-1] / "heartbeat.json") or {}).get("ended"):
+            if self.heartbeat().get("ended"):
                 return False
             beat = (attempts[-1] / "heartbeat.json").stat().st_mtime
             # The age of a heartbeat by the clock of the file system that both files lie on.
@@ -144,6 +144,11 @@ class Run:
             return False
         origin = read_json(attempts[-1] / "origin.json") or {}
         return origin.get("host") != os.uname().nodename or Path(f"/proc/{origin.get('pid')}").exists()
+
+    def heartbeat(self) -> dict[str, Any]:
+        """What the newest attempt last said of its progress; empty where there is none."""
+        attempts = self.attempts()
+        return (read_json(attempts[-1] / "heartbeat.json") if attempts else None) or {}
 
     def new_attempt(self, settings: Settings, data_id: str) -> "Attempt":
         """Begin the next attempt; from now on, older ones may not write. `settings` says how this one was started."""

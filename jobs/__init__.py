@@ -3,6 +3,7 @@
     import jobs
     jobs.submit("grid.yaml", runs="runs", cluster="mine.yaml")
     jobs.status("grid.yaml", runs="runs")
+    jobs.tune("search.yaml", runs="runs", trials=32)
 
 Paths may be str. `runs` is the folder of run directories, `data` replaces the settings' data.root; `cluster` is a
 profile of configs/clusters or a file of one's own, by default this machine. A mistake raises a BlurtrainError of one
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from jobs.backend import Backend
     from jobs.cluster import Cluster
     from jobs.grid import Member
+    from jobs.search.file import SearchFile
 
 AnyPath = str | Path
 Grid: TypeAlias = "str | Path | Sequence[Member]"
@@ -145,6 +147,45 @@ def evaluate(
 
         raise JobError(f"{grid}: {len(failed)} of {len(items)} evaluations failed: {next(iter(failed.values()))[0]}")
     return items
+
+
+def tune(
+    search: AnyPath,
+    *,
+    runs: AnyPath = "runs",
+    data: AnyPath | None = None,
+    at_a_time: int = 0,
+    report: Report = _to_stderr,
+    **overrides: Any,
+) -> list[dict[str, Any]]:
+    """Search on this machine until every trial has ended, or go on with a search; returns a row a trial (see `trials`).
+
+    overrides: over what the file says, e.g. trials=32, scheduler={"name": "none"}. `at_a_time`: trials at the same
+    time, 0: as many as fit. `report` is called with a line for each trial that ends. Needs Ray Tune (the extra `tune`).
+    """
+    from jobs.search.driver import search as run_search
+    from jobs.search.outcome import publish
+
+    file = _search_file(search, data, overrides)
+    return publish(file, run_search(file, Path(runs), at_a_time, report))
+
+
+def trials(
+    search: AnyPath, *, runs: AnyPath = "runs", data: AnyPath | None = None, **overrides: Any
+) -> list[dict[str, Any]]:
+    """One row a trial of a search, as it stands: trial, state, at, epoch, epochs, objective, sd, seeds, ended, message,
+    best, runs, settings (jobs.search.outcome.rows)."""
+    from blurtrain.trials import Study
+    from jobs.search.outcome import rows
+
+    file = _search_file(search, data, overrides)
+    return rows(file, Study.of(file, Path(runs)))
+
+
+def _search_file(search: AnyPath, data: AnyPath | None, overrides: dict[str, Any]) -> "SearchFile":
+    from jobs.search.file import read_search
+
+    return read_search(Path(search), overrides, None if data is None else Path(data))
 
 
 def _members(grid: "Grid", runs: AnyPath, data: AnyPath | None) -> "Sequence[Member]":

@@ -18,6 +18,7 @@ LAYERS = [  # from the ground up: each may import from those above it in this li
     ["blur", "tasks"],
     ["settings"],
     ["run", "distributed"],
+    ["objective", "trials"],
     ["data"],
     ["models"],
     ["evaluation"],

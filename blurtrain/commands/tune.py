@@ -5,6 +5,7 @@ import json
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ USAGE = """blurtrain tune SEARCH [key=value ...]     search, or go on with it
        blurtrain tune status SEARCH              a line a trial, and the best so far
        blurtrain tune cancel SEARCH              stop it; all is saved"""
 ACTIONS = ("status", "cancel")
+WATCH_SECONDS = 2.0
 
 
 def _to_stderr(line: str) -> None:
@@ -57,18 +59,23 @@ def _search(options: argparse.Namespace, file: Any) -> int:
 
 
 def _status(options: argparse.Namespace, file: Any) -> int:
+    from blurtrain.trials import Study
     from jobs.search.outcome import rows, table
-    from jobs.search.study import Study
 
     study = Study.of(file, options.runs)
-    found = rows(file, study)
-    print(json.dumps(found, indent=1) if options.json else table(file, found))
+    while True:
+        found = rows(file, study)
+        if not options.watch:
+            break
+        print(f"\x1b[H\x1b[2J{table(file, study, found)}", flush=True)
+        time.sleep(WATCH_SECONDS)
+    print(json.dumps(found, indent=1) if options.json else table(file, study, found))
     return 0
 
 
 def _cancel(options: argparse.Namespace, file: Any) -> int:
     from blurtrain.files import is_held
-    from jobs.search.study import Study
+    from blurtrain.trials import Study
 
     study = Study.of(file, options.runs)
     if not is_held(study.driver):
@@ -92,4 +99,5 @@ def add(commands: Any) -> None:
     data_option(p, None)
     p.add_argument("--at-a-time", type=int, default=0, help="trials at the same time (default: as many as fit)")
     p.add_argument("--retry", action="store_true", help="try trials that failed again")
+    p.add_argument("--watch", action="store_true", help="status: show it again every few seconds, until Ctrl-C")
     json_option(p)

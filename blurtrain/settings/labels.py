@@ -13,7 +13,7 @@ from blurtrain.blur.curriculum import Curriculum
 from blurtrain.documents import read_yaml, shown
 from blurtrain.settings import PRESETS, Settings, compose, identifying, model_name
 
-__all__ = ["NAMES", "differences", "model_label", "regime_label", "shown"]
+__all__ = ["NAMES", "differences", "model_label", "regime_label", "short_names", "shown"]
 
 NAMES = ("dataset", "regime", "model", "seed")
 """What a run is called, and which repetition it is: columns of every table."""
@@ -61,6 +61,23 @@ def _architectures() -> dict[str, str]:
 
 def _names(kind: str) -> list[str]:
     return sorted(path.stem for path in (PRESETS / kind).glob("*.yaml"))
+
+
+def short_names(paths: Iterable[str]) -> dict[str, str]:
+    """Dotted names of settings, each with the least of its end that tells it from the others and is no number alone:
+    learning_rate, sigmas.0."""
+    paths = list(paths)
+
+    def end(path: str) -> str:
+        parts = path.split(".")
+        for count in range(1, len(parts)):
+            short = ".".join(parts[-count:])
+            alike = sum(other == short or other.endswith(f".{short}") for other in paths)
+            if alike == 1 and not parts[-count].isdigit():
+                return short
+        return path
+
+    return {path: end(path) for path in paths}
 
 
 def differences(runs: Sequence[Settings]) -> dict[str, list[Any]]:

@@ -15,10 +15,10 @@ from typing import Any
 
 from blurtrain.documents import merge, read_yaml
 from blurtrain.run import Run
+from blurtrain.trials import Study
 from jobs.search.driver import Place, Session, drive, local_ray, place_here, search
 from jobs.search.file import SearchFile, checked
 from jobs.search.space import draw
-from jobs.search.study import Study
 
 Report = Callable[[str], Any]
 
@@ -38,9 +38,9 @@ def bench_empty(trials: int, repeats: int, report: Report) -> dict[str, Any]:
                 _finish_all(file, runs)
                 theirs.append(_bare(place, scratch, trials, str(k)) * place.slots(file) / trials)
                 session = Session(file, runs, lambda _: None)
-                session.study.begin(file)
+                session.study.begin(file.record)
                 began = time.perf_counter()
-                drive(session, place, scratch / f"ours-{k}", [])
+                drive(session, place, scratch / f"ours-{k}", ({}, []))
                 ours.append((time.perf_counter() - began) * place.slots(file) / trials)
                 ended = sum(t.ended == "done" for t in session.trials.values())
                 report(

@@ -13,8 +13,8 @@ from jobs.snapshot import environment, snapshot, source_of
 
 @contextlib.contextmanager
 def environment_of(file: SearchFile, folder: Path) -> Iterator[None]:
-    """Variables for a Ray that is started meanwhile, and for all processes below it. A copy of the user's own parts goes
-    below `folder`. Raises SettingsError where a part is not found."""
+    """Variables for a Ray that is started meanwhile, and for all processes below it. A copy of the user's own parts
+    goes below `folder`. Raises SettingsError where a part is not found."""
     before = dict(os.environ)
     # Paths in settings may begin in the folder where the search was started, and Ray leaves it.
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"

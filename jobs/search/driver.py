@@ -16,11 +16,11 @@ from typing import Any
 
 from blurtrain.errors import JobError, SettingsError
 from blurtrain.files import held, read_json, write_json
+from blurtrain.trials import Study, Trial, values
 from jobs.search.code import environment_of
 from jobs.search.file import SearchFile
 from jobs.search.known import Known, of_others, of_trials
 from jobs.search.space import Flat
-from jobs.search.study import Study, Trial, values
 
 Report = Callable[[str], Any]
 VARIABLES = {
@@ -301,14 +301,14 @@ def _callback(session: Session) -> Any:
 
 def search(file: SearchFile, runs: Path, at_a_time: int = 0, report: Report = print,
            stop: threading.Event | None = None, retry: bool = False) -> Study:  # fmt: skip
-    """Search on this machine until every trial has ended, or one is asked to stop (`stop`, `tune cancel`). retry: trials
-    that failed are tried again."""
+    """Search on this machine until every trial has ended, or one is asked to stop (`stop`, `tune cancel`). retry:
+    trials that failed are tried again."""
     check_installed()
     place = place_here(file, at_a_time)
     session = Session(file, runs, report)
     if stop is not None:
         session.stop = stop
-    session.study.begin(file)
+    session.study.begin(file.record)
     with alone(session.study):
         if retry:
             session.retry()

@@ -2,7 +2,7 @@
 
 base: {dataset: faces, regime: clear, optimisation: {epochs: 10}}     as a settings file says it
 space: {optimisation.learning_rate: {log_uniform: [1e-4, 1e-2]}}     see jobs.search.space
-objective: {metric: top1, blurs: [sharp, gaussian-4]}                on the val split, see jobs.search.objective
+objective: {metric: top1, blurs: [sharp, gaussian-4]}                on the val split, see blurtrain.objective
 seeds: [0, 1]                       a trial is one run a seed; they are trained side by side, and pruned as one
 searcher: {name: tpe, seed: 0}      or random, grid, pbt
 scheduler: {name: asha}             or none; of the searcher pbt: how often its runs are compared
@@ -26,6 +26,7 @@ from pydantic import Field, model_validator
 from blurtrain.data.dataset import datasets, open_dataset
 from blurtrain.documents import merge, read_yaml
 from blurtrain.errors import DataError, SettingsError, nearest
+from blurtrain.objective import Objective
 from blurtrain.parts import look_beside
 from blurtrain.schema import NAME, Section, validate
 from blurtrain.settings import PRESETS, Settings, compose, run_ids
@@ -33,7 +34,6 @@ from blurtrain.settings.identity import identifying
 from jobs.cluster import DEFAULT, Resources
 from jobs.grid import Member
 from jobs.search import space as spaces
-from jobs.search.objective import Objective
 from jobs.search.space import Dimension, Flat
 
 PRESET_NAMES = ("regime", "model")
@@ -159,6 +159,11 @@ class SearchFile:
             return self._placed(flat)[1]
         found = {path: spaces.look_up(self.document, path, None) for path in self.search.space}
         return {path: value for path, value in found.items() if value is not None}
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What is noted of it where it is searched."""
+        return {"name": self.name, **self.search.model_dump(mode="json"), "base": dict(self.written)}
 
     @cached_property
     def is_max(self) -> bool:

@@ -10,10 +10,10 @@ from blurtrain.documents import parse_yaml
 from blurtrain.errors import BlurtrainError, SettingsError
 from blurtrain.files import read_json
 from blurtrain.run import Run, existing
+from blurtrain.trials import Trial, mean_of, values
 from jobs.search import space as spaces
 from jobs.search.file import PRESET_NAMES, SearchFile
 from jobs.search.space import Flat
-from jobs.search.study import Trial, mean_of, values
 
 Known = tuple[Flat, float | None]
 """A point and what it has reached; None: it failed."""

@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import Any
 
 from blurtrain.settings import Start, run_ids
+from blurtrain.trials import Trial
 from jobs.grid import Member
 from jobs.search.file import SearchFile
 from jobs.search.space import Flat
-from jobs.search.study import Trial
 
 Starts = Sequence[Mapping[str, Any]]
 """Settings `start` of the runs of one point, one a seed; empty: they begin anew."""

@@ -1,14 +1,14 @@
-"""A member of a population at work, in an actor of Ray: its runs train to the next comparison, and their state is kept."""
+"""A member of a population at work, in an actor of Ray: its runs train to the next comparison; their state is kept."""
 
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from blurtrain.errors import RunError
+from blurtrain.trials import mean_of
 from jobs.grid import Member
 from jobs.search.lineage import members_at
 from jobs.search.population import worst
-from jobs.search.study import mean_of
 from jobs.search.trial import POLL_SECONDS, RunAtWork, TrialAtWork
 
 

@@ -2,66 +2,96 @@
 
 import csv
 import io
+from collections import Counter
 from typing import Any
 
 import yaml
 
 from blurtrain.documents import shown
+from blurtrain.files import is_held, read_json
 from blurtrain.files import publish as write
 from blurtrain.run import Run
+from blurtrain.settings.labels import short_names
+from blurtrain.trials import ENDS, Study, best_of, standing
 from jobs.search.file import SearchFile
-from jobs.search.study import Study, Trial, values
 
 Row = dict[str, Any]
+FIELDS = ("trial", "state", "epoch", "epochs", "objective", "sd", "seeds")
+"""Of trials.csv."""
 
 
 def rows(file: SearchFile, study: Study) -> list[Row]:
-    """A row a trial: trial, state, epoch, epochs, objective, ended, message, runs, and what the trial sets, by path."""
+    """A row a trial: trial, state (done, pruned, failed, running, open), at (epochs its runs have been trained), epoch
+    (the last with a value of the objective), epochs, objective, sd (over several seeds), seeds, ended, message, best
+    (whether it is the best of those that are done), runs, and what the trial sets, by path."""
     found = []
     for trial in study.trials():
-        reached = values(file.search.objective, study.runs, trial.runs)
-        epoch = max(reached, default=0)
+        how = standing(file.search.objective, study.runs, trial)
         found.append({
             "trial": trial.number,
-            "state": trial.ended or _state(study, trial),
-            "epoch": epoch,
+            "state": how.state,
+            "at": round(how.at, 2),
+            "epoch": how.epoch,
             "epochs": file.base.optimisation.epochs,
-            "objective": reached.get(epoch),
+            "objective": how.objective,
+            "sd": how.sd,
             "seeds": len(trial.runs),
             "ended": trial.ended,
             "message": trial.message,
+            "best": False,
             "runs": list(trial.runs),
             "settings": trial.active,
         })  # fmt: skip
+    if top := best(file, found):
+        top["best"] = True
     return found
-
-
-def _state(study: Study, trial: Trial) -> str:
-    runs = [Run(study.runs / run_id) for run_id in trial.runs]
-    return "running" if any(run.beats() for run in runs) else "open"
 
 
 def best(file: SearchFile, found: list[Row]) -> Row | None:
     """The best of the trials that came to their end; the first of equals."""
-    done = [row for row in found if row["ended"] == "done" and row["objective"] is not None]
-    return max(done, key=lambda row: row["objective"] if file.is_max else -row["objective"], default=None)
+    number = best_of([(row["state"], row["objective"]) for row in found], file.is_max)
+    return None if number is None else found[number]
 
 
-def table(file: SearchFile, found: list[Row]) -> str:
+def table(file: SearchFile, study: Study, found: list[Row]) -> str:
     """The rows for a terminal."""
-    top = best(file, found)
-    lines = [f"{'trial':>5} {'state':8} {'epoch':>7} {'objective':>10}  settings"]
-    for row in found:
-        mark = "*" if top is row else " "
-        value = "" if row["objective"] is None else f"{row['objective']:.4g}"
-        says = "base settings" if row["trial"] == 0 else ""
-        said = ", ".join(filter(None, [says, *(f"{k}={shown(v)}" for k, v in row["settings"].items())]))
+    paths = list(file.search.space)
+    header = ["trial", "state", "epoch", "objective", *short_names(paths).values(), ""]
+    lines = [header, *(_cells(row, paths) for row in found)]
+    widths = [max(len(line[k]) for line in lines) for k in range(len(header))]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return "\n".join([*text, "", _summary(file, study, found)])
+
+
+def _cells(row: Row, paths: list[str]) -> list[str]:
+    sd = "" if row["sd"] is None else f" ± {row['sd']:.2g}"
+    value = "" if row["objective"] is None else f"{row['objective']:.4g}{sd}{' *' if row['best'] else ''}"
+    settings = [shown(row["settings"][path]) if path in row["settings"] else "" for path in paths]
+    notes = "base settings" if row["trial"] == 0 else ""
+    if row["state"] == "failed":
+        notes = ": ".join(filter(None, [notes, row["message"]]))
+    return [str(row["trial"]), row["state"], f"{row['at']:>4g}/{row['epochs']}", value, *settings, notes]
+
+
+def _summary(file: SearchFile, study: Study, found: list[Row]) -> str:
+    """How many trials stand how, which is the best so far, and whether a process is at the search."""
+    counts = Counter(row["state"] for row in found)
+    left = max(0, file.search.trials - len(found))
+    parts = [f"{counts[state]} {state}" for state in (*ENDS, "running", "open") if counts[state]]
+    parts += [f"{left} to begin"] if left else []
+    lines = [f"{len(found) + left} trials: {', '.join(parts)}"]
+    if top := best(file, found):
+        base = found[0]["objective"] if found[0]["ended"] == "done" else None
+        beside = f" (base settings: {base:.4g})" if base is not None and top["trial"] else ""
+        what = file.search.objective.words
+        lines.append(f"* best so far, by {what}: trial {top['trial']}: {top['objective']:.4g}{beside}")
+    if left or counts["running"] or counts["open"]:
+        who = read_json(study.folder / "driver.json") or {}
         lines.append(
-            f"{row['trial']:>5} {row['state']:8} {row['epoch']:>3}/{row['epochs']:<3} {value:>10}{mark} {said}".rstrip()
+            f"process {who.get('pid')} on {who.get('host')} is at it"
+            if is_held(study.driver)
+            else "no process is at it; `blurtrain tune` goes on with it"
         )
-    left = file.search.trials - len(found)
-    if left > 0:
-        lines.append(f"{left} trials are still to begin")
     return "\n".join(lines)
 
 
@@ -73,17 +103,10 @@ def publish(file: SearchFile, study: Study) -> list[Row]:
     paths = list(file.search.space)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["trial", "state", "epoch", "epochs", "objective", "seeds", *paths, "runs", "message"])
+    writer.writerow([*FIELDS, *paths, "runs", "message"])
     for row in found:
         points = ["" if p not in row["settings"] else shown(row["settings"][p]) for p in paths]
-        writer.writerow(
-            [
-                *(row[k] for k in ("trial", "state", "epoch", "epochs", "objective", "seeds")),
-                *points,
-                " ".join(row["runs"]),
-                row["message"],
-            ]
-        )
+        writer.writerow([*(row[k] for k in FIELDS), *points, " ".join(row["runs"]), row["message"]])
     write(study.folder / "trials.csv", out.getvalue())
     return found
 
@@ -95,21 +118,15 @@ def _publish_best(file: SearchFile, study: Study, top: Row) -> None:
     loader = settings.loader.model_copy(update={"threads": Run(study.runs / top["runs"][0]).threads()})
     document = settings.model_copy(update={"loader": loader}).model_dump(mode="json")
     over = "1 seed" if top["seeds"] == 1 else f"the mean of {top['seeds']} seeds"
-    head = f"# Trial {top['trial']} of search {study.id}: {objective(file)} {top['objective']:.6g}, {over}\n"
+    what = file.search.objective.words
+    head = f"# Trial {top['trial']} of search {study.id}: {what} {top['objective']:.6g}, {over}\n"
     write(study.folder / "best.yaml", head + yaml.safe_dump(document, sort_keys=False))
     document.pop("seed")
     grid = {"axes": {"seed": list(file.search.seeds)}, "settings": document}
     write(study.folder / "best-grid.yaml", head + yaml.safe_dump(grid, sort_keys=False))
 
 
-def objective(file: SearchFile) -> str:
-    """What is made better, in words."""
-    o = file.search.objective
-    at = "" if o.of == "training" else f" at {', '.join(blur.label for blur in o.blurs)}"
-    return f"{o.of} {o.metric}{at}"
-
-
 def summary(file: SearchFile, study: Study, found: list[Row]) -> str:
-    """The table, and where the best lies."""
+    """The table, and where the settings of the best lie."""
     end = f"\n{study.folder / 'best.yaml'}" if (study.folder / "best.yaml").exists() else ""
-    return table(file, found) + end
+    return table(file, study, found) + end

@@ -19,11 +19,11 @@ from ray.tune.schedulers import PopulationBasedTraining
 
 from blurtrain.errors import SettingsError
 from blurtrain.run import Run
+from blurtrain.trials import Trial, values
 from jobs.search import space as spaces
 from jobs.search.file import SearchFile
 from jobs.search.lineage import before, starts_of, taken_over
 from jobs.search.space import Dimension, Flat
-from jobs.search.study import Trial, values
 
 NEIGHBOURS = 32
 """Whole numbers of so many values at most go to the next one up or down; of more, by a factor as other numbers."""

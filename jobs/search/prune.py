@@ -21,7 +21,7 @@ def _named(number: int) -> Any:
     return _Named(str(number))
 
 
-NOBODY: Any = None
+CONTROLLER: Any = None
 """Ray's controller, of which the scheduler asks nothing here."""
 
 
@@ -32,11 +32,11 @@ class Asha(ASHAScheduler):
         """What a trial had reached by epoch, before this session."""
         self._add(number)
         for epoch in sorted(values):
-            super().on_trial_result(NOBODY, _named(number), {"epoch": epoch, "objective": values[epoch]})
+            super().on_trial_result(CONTROLLER, _named(number), {"epoch": epoch, "objective": values[epoch]})
 
     def _add(self, number: int) -> None:
         if str(number) not in self._trial_info:
-            super().on_trial_add(NOBODY, _named(number))
+            super().on_trial_add(CONTROLLER, _named(number))
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """See Ray's scheduler."""

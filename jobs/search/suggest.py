@@ -7,11 +7,11 @@ import numpy as np
 from ray import tune
 from ray.tune.search import Searcher as RaySearcher
 
+from blurtrain.trials import Trial
 from jobs.search import space as spaces
 from jobs.search.file import SearchFile, points_of_grid
 from jobs.search.known import Known, flat_of
 from jobs.search.space import Dimension, Flat, Space
-from jobs.search.study import Trial
 
 Begin = Callable[[Flat | None], Trial]
 """Makes the record of a new trial at a point."""

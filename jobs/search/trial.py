@@ -18,6 +18,7 @@ from ray import tune
 from blurtrain.errors import REQUEUE
 from blurtrain.files import held
 from blurtrain.run import Run
+from blurtrain.trials import Study, mean_of
 from jobs.grid import Member
 from jobs.item import training
 from jobs.processes import RunProcesses, start
@@ -25,7 +26,6 @@ from jobs.record import Record, last_line
 from jobs.search.file import SearchFile
 from jobs.search.known import measuring
 from jobs.search.slots import Slot
-from jobs.search.study import Study, mean_of
 
 POLL_SECONDS = 0.1
 IDLE_SECONDS = 5.0

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from blurtrain.objective import Objective
 from blurtrain.run import Run
 from blurtrain.settings import compose
-from jobs.search.objective import Objective
-from jobs.search.study import mean_of, values
+from blurtrain.trials import mean_of, values
 
 SETTINGS = compose({"dataset": "faces", "regime": "clear"}, "test")
 

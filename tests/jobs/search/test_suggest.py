@@ -1,6 +1,6 @@
 """What Ray Tune is told: points that go on, the base settings, drawn points, Optuna's, and how ASHA remembers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ pytest.importorskip("optuna", reason="needs optuna")
 from ray.tune.schedulers import TrialScheduler
 from test_search_file import BASE, pretend
 
+from blurtrain.trials import Trial
 from jobs.search.file import SearchFile, checked
+from jobs.search.known import Known, flat_of
 from jobs.search.prune import Asha, scheduler
 from jobs.search.space import Flat, draw
-from jobs.search.study import Trial
 from jobs.search.suggest import Suggestions
 
 SPACE = {
@@ -23,7 +24,6 @@ SPACE = {
     "optimisation.optimiser": {"choice": ["adam", "sgd"]},
     "optimisation.momentum": {"uniform": [0, 0.9], "when": {"optimisation.optimiser": "sgd"}},
 }
-Known = Sequence[tuple[Flat, float | None]]
 
 
 @pytest.fixture
@@ -40,11 +40,21 @@ def search(data: Path, name: str = "tpe", seed: int = 0, **said: Any) -> SearchF
 class Asked:
     """A searcher, asked as Ray does: one trial after the other, each of which reaches what `reward` says."""
 
-    def __init__(self, file: SearchFile, known: Known = (), open_: Sequence[Trial] = (), new: int = 0, first: int = 0):
+    def __init__(
+        self,
+        file: SearchFile,
+        ended: Mapping[int, Known] | None = None,
+        others: Sequence[Known] = (),
+        open_: Sequence[Trial] = (),
+        new: int = 0,
+        first: int = 0,
+    ):
         self.begun: list[Trial] = []
         self.first = first
         self.file = file
-        self.searcher = Suggestions(file, known, open_, new, first, self._begin, lambda trial: {"trial": trial})
+        self.searcher = Suggestions(
+            file, ended or {}, others, open_, new, first, self._begin, lambda trial: {"trial": trial}
+        )
 
     def _begin(self, flat: Flat | None) -> Trial:
         self.begun.append(Trial(self.first + len(self.begun), flat, self.file.active(flat), ("run",)))
@@ -82,9 +92,14 @@ def test_what_is_open_goes_on_first_and_only_new_ones_are_drawn(data: Path) -> N
     assert asked[2].flat == draw(file.search.space, 0, 6)
 
 
-def test_a_random_search_that_is_raised_goes_on_where_it_was(data: Path) -> None:
-    whole = Asked(search(data, "random"), new=9).all()
-    assert Asked(search(data, "random"), new=4, first=5).all() == whole[5:]
+@pytest.mark.parametrize("name", ["tpe", "random"])
+def test_a_search_that_was_interrupted_or_raised_goes_on_as_if_it_had_not_been(data: Path, name: str) -> None:
+    """With one trial at a time."""
+    file = search(data, name)
+    whole = Asked(file, new=14).all()
+    points = {trial.number: (flat_of(file, trial), reward(trial.flat)) for trial in whole[:9]}
+    ended = {number: (flat, value) for number, (flat, value) in points.items() if flat is not None}
+    assert Asked(file, ended, new=5, first=9).all() == whole[9:]
 
 
 def test_a_grid_ends_with_its_last_point(data: Path) -> None:
@@ -97,23 +112,19 @@ def test_a_grid_ends_with_its_last_point(data: Path) -> None:
     assert [t.flat and t.flat["optimisation.optimiser"] for t in asked] == [None, "sgd", "adam", "sgd"]
 
 
-def test_optuna_learns_from_what_was_known_before(data: Path) -> None:
-    """After 30 points whose best lie at 3e-3, TPE asks nearer to it than without; and not for its first draws again."""
+def test_optuna_learns_from_what_others_have_trained(data: Path) -> None:
+    """After 30 points whose best lie at 3e-3, it asks nearer to it than without."""
     file = search(data)
-    known = [(flat, reward(flat)) for flat in (draw(file.search.space, 9, n) for n in range(30))]
+    others = [(flat, reward(flat)) for flat in (draw(file.search.space, 9, n) for n in range(30))]
     fresh = [t.flat for t in Asked(file, new=8, first=1).all()]
-    learnt = [t.flat for t in Asked(file, known=known, new=8, first=31).all()]
+    learnt = [t.flat for t in Asked(file, others=others, new=8, first=1).all()]
     assert sorted(map(reward, learnt))[4] > sorted(map(reward, fresh))[4]
-    restarted = [t.flat for t in Asked(file, known=[(f, reward(f)) for f in fresh if f], new=8, first=9).all()]
-    assert not any(flat in fresh for flat in restarted)
 
 
-def test_optuna_is_told_of_failures_and_of_the_base_settings(data: Path) -> None:
+def test_optuna_passes_over_failures(data: Path) -> None:
     file = search(data)
-    asked = Asked(file, known=[(draw(file.search.space, 0, 1), None)], new=3)
-    asked.all()
-    states = [t.state.name for t in asked.searcher.tpe._ot_study.trials]
-    assert states == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
+    asked = Asked(file, ended={1: (draw(file.search.space, 0, 1), None)}, new=12, first=2).all()
+    assert len({repr(t.flat) for t in asked}) == 12
 
 
 class RayTrial:

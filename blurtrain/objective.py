@@ -136,6 +136,21 @@ class Objective(Section):
 
         return self._measured(run, epochs, "accuracy", metric, mean) if self.can_be_measured(run) else {}
 
+    def images(self, run: Run) -> int:
+        """How many images of the split (of the training, where it is read there) its newest value is a mean over; 0:
+        not known yet."""
+        if self.each_epoch:
+            event = "epoch" if self.of == "training" else "validation"
+            return next((int(e["n"]) for e in reversed(list(run.journal())) if e["event"] == event and "n" in e), 0)
+        documents = (read_json(path) or {} for path in sorted(run.evaluations.glob(f"{self.of}-*.json")))
+        return next((int(d["n"]) for d in documents if d.get("split") == self.split and "n" in d), 0)
+
+    @property
+    def words(self) -> str:
+        """What is made better."""
+        at = "" if self.of == "training" else f" at {', '.join(blur.label for blur in self.blurs)}"
+        return f"{self.of} {self.metric}{at}"
+
     def _entry(self, event: Mapping[str, Any]) -> tuple[int, float | None]:
         epoch = int(event["epoch"])
         if self.of == "training":

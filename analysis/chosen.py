@@ -1,0 +1,144 @@
+"""What the best trial of a search is worth on test images, beside the base settings: the choice was made on others."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.documents import CONDITIONS, RowsForm, read_outcome
+from analysis.runs import called, level_order
+from analysis.searches import Search, TrialFound
+from analysis.statistics import Estimate, accuracy, accuracy_difference
+from blurtrain.files import read_json
+from blurtrain.run import Run
+
+SPLIT = "test"
+Correct = dict[str, list[float]]
+"""By the name of a level: 1 for each image that is right, and 0 else, by index."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """Top-1 at one level of blur, over the seeds that both have."""
+
+    name: str
+    """`sharp`, `sigma 8`, or another kernel's label."""
+    n: int
+    seeds: int
+    best: Estimate
+    base: Estimate
+    difference: Estimate
+    paired: bool
+    """Whether the interval of the difference compares the two image by image, object by object or seed by seed."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The comparison, or why there is none."""
+
+    levels: tuple[Level, ...] = ()
+    why_not: str = ""
+
+
+def chosen(search: Search, frame: pd.DataFrame, runs: Path) -> Chosen:
+    """The best of a search beside its base settings, by the frame of `analysis.load`.
+
+    Only what was measured on all test images after the last epoch counts, of both under the same conditions and with
+    the same seeds.
+    """
+    best, base = search.best, search.base
+    if best is None:
+        return Chosen(why_not="No trial is done yet.")
+    if best is base:
+        return Chosen(why_not="The base settings are the best of these trials.")
+    if base is None or base.state != "done":
+        stands = f"are {base.state}" if base and base.state in ("pruned", "running") else "are not done"
+        train = (
+            f"blurtrain train RUNS/.searches/{search.id}/settings/{base.trial.runs[0]}.yaml --runs RUNS" if base else ""
+        )
+        return Chosen(why_not=f"The base settings {stands}, and so have no test accuracy. {train}".strip())
+    own, theirs = (_measured(trial, frame) for trial in (best, base))
+    pairs = own.merge(theirs, on=["seed", "blur", "sigma", *CONDITIONS], suffixes=("", "_base"))
+    if pairs.empty:
+        return Chosen(why_not="The best trial and the base settings were not both measured on test images.")
+    seeds = pairs["seed"].nunique()
+    records = _Records(runs)
+    levels = []
+    for _, at in pairs.groupby(["blur", "sigma", *CONDITIONS], sort=False, dropna=False):
+        if at["seed"].nunique() == seeds:  # others would be of other seeds
+            order = level_order(float(at["sigma"].iloc[0]), str(at["blur"].iloc[0]))
+            levels.append((order, _level(at.sort_values("seed"), records)))
+    return Chosen(tuple(level for _, level in sorted(levels, key=lambda pair: pair[0])))
+
+
+def _measured(trial: TrialFound, frame: pd.DataFrame) -> pd.DataFrame:
+    rows = frame[frame["run_id"].isin(trial.trial.runs)]
+    return rows[(rows["split"] == SPLIT) & (rows["epoch"] == rows["epochs"]) & ~rows["drop_last"].astype(bool)]
+
+
+def _level(at: pd.DataFrame, records: "_Records") -> Level:
+    one = at.iloc[0]
+    counts, ns = at["top1_count"].tolist(), at["n"].tolist()
+    base_counts = at["top1_count_base"].tolist()
+    by_image = records.of(at)
+    objects = one["object_n"] if one["object_n"] is not None and one["object_n"] == one["object_n_base"] else None
+    by_object = None
+    if objects is not None and (len(at) == 1 or by_image):
+        by_object = (at["object_top1"].tolist(), at["object_top1_base"].tolist())
+    found = accuracy_difference(counts, ns, base_counts, ns, by_image, by_object, objects)
+    best = accuracy(counts, ns, [one["object_top1"]], one["object_n"])
+    base = accuracy(base_counts, ns, [one["object_top1_base"]], one["object_n_base"])
+    paired = by_image is not None or by_object is not None or len(at) > 1
+    if one["objects"] > 0 and objects is None and found.over == "images":  # images that are known not to be independent
+        found = dataclasses.replace(found, low=math.nan, high=math.nan)
+    level = called(one["sigma"], one["blur"])
+    name = level if math.isnan(one["sigma"]) else f"sigma {level}" if one["sigma"] else "sharp"
+    return Level(name, int(one["n"]), len(at), best, base, found, paired)
+
+
+class _Records:
+    """What is known of each image, by run; read where it is asked for."""
+
+    def __init__(self, runs: Path):
+        self.runs = runs
+        self._known: dict[tuple[Any, ...], Correct] = {}
+
+    def of(self, at: pd.DataFrame) -> tuple[list[list[float]], list[list[float]]] | None:
+        """For both, and each seed, which images are right at this level; None where some seed has no records."""
+        blur = at["blur"].iloc[0]
+        conditions = {name: at[name].iloc[0] for name in CONDITIONS}
+        sides = [
+            [self._correct(run_id, conditions).get(blur) for run_id in at[name]] for name in ("run_id", "run_id_base")
+        ]
+        n = int(conditions["n"])
+        own, base = ([side for side in of_side if side is not None and len(side) == n] for of_side in sides)
+        return (own, base) if len(own) == len(base) == len(at) else None
+
+    def _correct(self, run_id: str, conditions: Mapping[str, Any]) -> Correct:
+        key = (run_id, *conditions.values())
+        if key not in self._known:
+            self._known[key] = _correct(Run(self.runs / run_id), conditions)
+        return self._known[key]
+
+
+def _correct(run: Run, conditions: Mapping[str, Any]) -> Correct:
+    epochs = int(conditions["epoch"])
+    found: Correct = {}
+    for path in sorted(run.evaluations.glob("accuracy-*.json")):
+        records = path.with_suffix(".parquet")
+        if not records.exists():
+            continue
+        outcome = read_outcome(read_json(path), path)
+        if outcome.conditions(epochs) != conditions or not isinstance(outcome, RowsForm):
+            continue
+        labels = list(dict.fromkeys(row.blur for row in outcome.rows))
+        names = dict(zip(labels, (level.blur for level in outcome.levels_measured()), strict=True))
+        table = pd.read_parquet(records, columns=["blur", "index", "top1"])
+        for label, rows in table.groupby("blur", observed=True):
+            if str(label) in names:
+                found[names[str(label)]] = rows.sort_values("index")["top1"].astype(float).tolist()
+    return found
