@@ -23,8 +23,7 @@ def _train(options: argparse.Namespace) -> int:
     from blurtrain.training.stopping import stop_signals
     from blurtrain.training.train import train
 
-    with stop_signals() as stop:
-        run = train(settings, options.runs, options.run_id, stop, options.until_epoch)
+    run = train(settings, options.runs, options.run_id, stop_signals, options.until_epoch)
     if os.environ.get("RANK", "0") == "0":
         print(run.path)
     return 0

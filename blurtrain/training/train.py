@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -40,16 +41,17 @@ def train(
     settings: Settings,
     runs: Path,
     expected_id: str | None = None,
-    stop: StopRequest | None = None,
+    listen: Callable[[], contextlib.AbstractContextManager[StopRequest]] = StopRequest.never,
     until_epoch: int | None = None,
 ) -> Run:
     """Train, evaluate and publish one run below `runs`; continues an unfinished one, leaves a done one alone.
 
     Every process of the run calls this; all agree on the run before anything is written. `expected_id`: the run that a
-    job was submitted for, which settings and data must still give. `stop`: how it is asked to save and end (see
-    `stop_signals`); then it raises Stopped. `until_epoch`: pause once so many epochs are done, from the beginning of
-    the run on, with all saved and nothing published; does nothing where they are done already. Other BlurtrainErrors
-    are of settings, data or a run folder that will not do.
+    job was submitted for, which settings and data must still give. `listen`: how it is asked to save and end
+    (`stop_signals`), then it raises Stopped; from when its processes have joined on, as one that has nothing to save
+    yet, and may be waiting for peers that never come, is to be ended at once. `until_epoch`: pause once so many epochs
+    are done, from the beginning of the run on, with all saved and nothing published; does nothing where they are done
+    already. Other BlurtrainErrors are of settings, data or a run folder that will not do.
     """
     if until_epoch is not None and until_epoch < 1:
         raise SettingsError(f"until_epoch={until_epoch}: must be 1 or more, epochs from the beginning of the run on")
@@ -62,7 +64,8 @@ def train(
     run = Run(runs / own_id)
     threads, epochs = settings.loader.threads or run.threads(), settings.optimisation.epochs
     until = epochs if until_epoch is None else min(until_epoch, epochs)
-    with process_group(runs, threads) as group:
+    with contextlib.ExitStack() as listening, process_group(runs, threads) as group:
+        stop = listening.enter_context(listen())  # until the group has been left
         agree(group, run.id, dataset.data_id, settings, until)
         done, saved = group.broadcast((run.result() is not None, run.saved_step()) if group.is_main else None)
         if settings.start and not done and not saved:
@@ -72,7 +75,7 @@ def train(
         elif until < epochs and group.broadcast(_is_trained(run, settings, dataset, until) if group.is_main else None):
             log.info("%s: epoch %d of %d is already done", run.path, until, epochs)
         else:
-            _attempt(settings, dataset, run, group, StopRequest() if stop is None else stop, until)
+            _attempt(settings, dataset, run, group, stop, until)
     return run
 
 

@@ -193,8 +193,9 @@ def test_a_training_whose_parent_is_killed_saves_and_goes_on_later_with_the_same
     words = json.dumps(["blurtrain", "train", str(file), "--runs", str(runs)])
     command = [sys.executable, "-c", PARENT, words, str(world), str(tmp_path / "log")]
     parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout
+    pids: list[int] = []
     try:
-        assert parent.stdout
         pids = [int(pid) for pid in parent.stdout.readline().split()]
         until(lambda: any('"step"' in path.read_text() for path in runs.glob("*/attempts/0001/journal.jsonl")),
               "never began")  # fmt: skip
@@ -203,6 +204,8 @@ def test_a_training_whose_parent_is_killed_saves_and_goes_on_later_with_the_same
         until(lambda: not any(map(is_alive, pids)), f"outlives its parent: {(tmp_path / 'log').read_text()}", 30)
     finally:
         parent.kill()
+        for pid in filter(is_alive, pids):
+            os.kill(pid, signal.SIGKILL)
     (killed,) = (Run(path) for path in runs.glob("textures-*"))
     log = (tmp_path / "log").read_text()
     assert killed.result() is None and 0 < killed.saved_step() < 8 * 3, "it ended before its parent did"

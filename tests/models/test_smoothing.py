@@ -205,8 +205,8 @@ def test_a_run_that_is_smoothed_at_test_is_so_whenever_it_is_evaluated(
     with monkeypatch.context() as patch:
         resized = Transform.resized
         patch.setattr(Transform, "resized", asked_to_stop)
-        with pytest.raises(Stopped, match="in the evaluation"), stop_signals() as stop:
-            train(settings, tmp_path, stop=stop)
+        with pytest.raises(Stopped, match="in the evaluation"):
+            train(settings, tmp_path, listen=stop_signals)
     assert in_evaluation(seen) == {0.8}
     seen.clear()
     run = train(settings, tmp_path)

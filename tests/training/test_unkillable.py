@@ -2,15 +2,16 @@
 
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from processes import Training, codes, run
+from processes import Training, codes, run, start
 
 from blurtrain.errors import REQUEUE
-from blurtrain.run import Run
+from blurtrain.run import RENDEZVOUS, Run
 from blurtrain.settings import Settings
 
 Tiny = Callable[..., Settings]
@@ -121,6 +122,19 @@ def test_a_signal_to_one_rank_stops_all_at_the_same_step(
 def seldom_saved(settings: Settings) -> Settings:
     rarely = settings.checkpoints.model_copy(update={"every_minutes": 60.0})
     return settings.model_copy(update={"checkpoints": rarely})
+
+
+def test_asked_to_stop_while_it_waits_for_its_peers_it_ends_at_once(settings: Settings, tmp_path: Path) -> None:
+    environment = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", RENDEZVOUS: "alone"}
+    (waiting,) = start(Training(settings, tmp_path / "runs", environment=environment))
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "runs" / ".rendezvous" / "alone.json").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.5)  # into the wait, most likely; before it a signal does the same
+    waiting.process.terminate()
+    assert waiting.wait(30)[0] == -signal.SIGTERM
+    assert not [path for path in (tmp_path / "runs").iterdir() if path.name != ".rendezvous"]
 
 
 def test_stopped_in_the_evaluation_it_needs_no_step_again(
