@@ -2,6 +2,7 @@
 
 import analysis
 frame = analysis.load("runs")  # one row per (done run, conditions, level of blur)
+trials = analysis.trials("runs")  # one row per trial of a search
 analysis.report("runs", "report")  # results.csv, index.html, figures/
 """
 
@@ -9,10 +10,12 @@ from analysis.intervals import clustered, clustered_ratio, katz, wilson
 from analysis.literature import published, published_names
 from analysis.page import report
 from analysis.runs import load, metrics, results, unfinished
-from analysis.statistics import accuracy, accuracy_ratio
+from analysis.searches import trials
+from analysis.statistics import accuracy, accuracy_difference, accuracy_ratio
 
 __all__ = [
     "accuracy",
+    "accuracy_difference",
     "accuracy_ratio",
     "clustered",
     "clustered_ratio",
@@ -23,6 +26,7 @@ __all__ = [
     "published_names",
     "report",
     "results",
+    "trials",
     "unfinished",
     "wilson",
 ]

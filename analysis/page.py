@@ -110,6 +110,7 @@ def page(
         pictures=pictures,
         tables=by_spec,
         searches=sections,
+        searches_first=set(frame["run_id"]) <= {run_id for part in sections for run_id in part.search.runs()},
         comparison=_comparison(shown),
         compared=COMPARED,
         regimes=REGIMES,

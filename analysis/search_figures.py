@@ -39,7 +39,7 @@ def parallel_figure(search: Search) -> Figure | None:
     values = {trial.number: float(trial.objective or 0.0) for trial in drawn}
     low, high = min(values.values()), max(values.values())
     norm = Normalize(low, high if high > low else low + 1)
-    colours = matplotlib.colormaps["viridis"]
+    colours = matplotlib.colormaps["viridis" if search.is_max else "viridis_r"]  # the better, the brighter
     ranked = sorted(drawn, key=lambda t: (t.best, t.is_base, t.state == "done", values[t.number]))
     with matplotlib.rc_context(STYLE):
         width = min(_MOST_WIDTH, max(6.4, 1.55 * (len(axes_of) + 1) + 1.2))
@@ -100,7 +100,7 @@ def _axis(name: str, dimension: Dimension, values: Sequence[Any]) -> _Axis:
         rows = {label: k * step if len(labels) > 1 else 0.5 for k, label in enumerate(labels)}
         ticks = tuple((y, _short(label)) for label, y in rows.items())
         return _Axis(title, "choices", lambda v: math.nan if v is None else rows[shown(v)], ticks)
-    low, high = min(dimension.limits[0], *numbers), max(dimension.limits[1], *numbers)
+    low, high = (pick([end, *numbers]) for pick, end in zip((min, max), dimension.limits, strict=True))
     if dimension.log_uniform and low > 0:
         at = [math.log10(low), math.log10(high)]
         marks = [10.0**k for k in range(math.ceil(at[0] - 1e-9), math.floor(at[1] + 1e-9) + 1)]
@@ -207,7 +207,7 @@ def learning_figure(search: Search) -> Figure | None:
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
         axes.grid(axis="y", color="#e8e8e8", linewidth=0.6)
         axes.set_axisbelow(True)
-        figure.legend(handles=_curve_legend(drawn), loc="outside lower center", ncols=3, frameon=False)
+        figure.legend(handles=_curve_legend(drawn), loc="outside lower center", ncols=4, frameon=False)
         return figure
 
 
@@ -269,7 +269,7 @@ def progress_figure(search: Search) -> Figure | None:
         by_trial.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         by_cost.set(xlabel="epochs trained, all runs together", xlim=(0, None))
         by_cost.xaxis.set_major_locator(MaxNLocator(5))
-        figure.legend(handles=_progress_legend(search, drawn, bool(steps)), loc="outside lower center", ncols=4,
+        figure.legend(handles=_progress_legend(search, drawn, bool(steps)), loc="outside lower center", ncols=5,
                       frameon=False)  # fmt: skip
         return figure
 

@@ -158,7 +158,8 @@ class SearchFile:
         if flat is not None:
             return self._placed(flat)[1]
         found = {path: spaces.look_up(self.document, path, None) for path in self.search.space}
-        return {path: value for path, value in found.items() if value is not None}
+        given = {path: value for path, value in found.items() if value is not None}
+        return spaces.placed(self.document, self.search.space, given)[1]
 
     @property
     def record(self) -> dict[str, Any]:

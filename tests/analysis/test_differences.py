@@ -1,0 +1,83 @@
+"""Differences of two accuracies: against published examples, calculations by hand, and coverage in simulations."""
+
+import math
+from statistics import fmean, variance
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from analysis.intervals import clustered_difference, difference, paired_difference
+from analysis.statistics import accuracy_difference
+
+
+def test_unpaired_it_is_newcombes_example() -> None:
+    # Newcombe 1998, Statistics in Medicine 17:873, table II, contrast (a), method 10.
+    assert difference(56, 70, 48, 80) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
+
+
+def test_paired_it_is_walds_with_two_images_more() -> None:
+    # By the counts of the four cells: only the first right, only the second right, both or none.
+    first, second, same = 12, 5, 69
+    n = first + second + same + 2
+    p, q = (first + 1) / n, (second + 1) / n
+    half = stats.norm.ppf(0.975) * math.sqrt((p + q - (p - q) ** 2) / n)
+    found = paired_difference([1] * first + [-1] * second + [0] * same)
+    assert found == pytest.approx((7 / 86, p - q - half, p - q + half))
+    assert paired_difference([0] * 86)[1] < 0 < paired_difference([0] * 86)[2]
+    with pytest.raises(ValueError, match="at least one image"):
+        paired_difference([])
+
+
+@pytest.mark.parametrize(
+    ("n", "first", "second"), [(86, 0.2, 0.1), (86, 0.05, 0.02), (300, 0.1, 0.1), (2000, 0.08, 0.05)]
+)
+def test_intervals_of_pairs_cover_as_often_as_they_say(n: int, first: float, second: float) -> None:
+    rng, hits, samples = np.random.default_rng(0), 0, 2000
+    for _ in range(samples):
+        u = rng.random(n)
+        _, low, high = paired_difference(np.where(u < first, 1, np.where(u < first + second, -1, 0)).tolist())
+        hits += low <= first - second <= high
+    assert 0.94 <= hits / samples <= 0.985
+
+
+@pytest.mark.parametrize("objects", [12, 36])
+def test_intervals_over_objects_cover_although_images_are_dependent(objects: int) -> None:
+    rng = np.random.default_rng(1)
+
+    def accuracies(count: int) -> tuple[np.ndarray, np.ndarray]:
+        easy = rng.normal(size=count)
+        return tuple(1 / (1 + np.exp(-(shift + easy + rng.normal(0, 0.7, count)))) for shift in (0.6, 0.2))  # type: ignore[return-value]
+
+    own, base = accuracies(500_000)
+    truth, hits, naive, samples = float((own - base).mean()), 0, 0, 1000
+    for _ in range(samples):
+        right, theirs = (rng.binomial(50, p) for p in accuracies(objects))
+        _, low, high = clustered_difference(right.tolist(), theirs.tolist(), [50] * objects)
+        hits += low <= truth <= high
+        _, low, high = difference(int(right.sum()), 50 * objects, int(theirs.sum()), 50 * objects)
+        naive += low <= truth <= high
+    assert 0.92 <= hits / samples <= 0.97
+    assert naive / samples < 0.8
+
+
+def test_of_objects_of_one_size_it_is_students_of_their_differences() -> None:
+    right, base = [7, 9, 4, 10], [5, 9, 1, 4]
+    each = [(x - z) / 10 for x, z in zip(right, base, strict=True)]
+    expected = stats.t.interval(0.95, 3, fmean(each), math.sqrt(variance(each) / 4))
+    assert clustered_difference(right, base, [10] * 4) == pytest.approx((fmean(each), *expected))
+    assert math.isnan(clustered_difference([3], [2], [10])[1])
+
+
+def test_what_is_known_decides_what_the_interval_is_over() -> None:
+    counts = ([6, 8], [10, 10], [5, 4], [10, 10])
+    images = ([[1] * 6 + [0] * 4, [1] * 8 + [0] * 2], [[1] * 5 + [0] * 5, [1] * 4 + [0] * 6])
+    objects = ([[4, 2], [5, 3]], [[1, 4], [2, 2]])
+    seeds = accuracy_difference(*counts)
+    by_image = accuracy_difference(*counts, images)
+    by_object = accuracy_difference(*counts, images, objects, [5, 5])
+    one = accuracy_difference([6], [10], [5], [10])
+    assert [e.over for e in (seeds, by_image, by_object, one)] == ["seeds", "images", "objects", "images"]
+    assert [e.value for e in (seeds, by_image, by_object)] == pytest.approx([0.25] * 3)
+    assert [e.sd for e in (seeds, by_image, by_object)] == pytest.approx([math.sqrt(0.045)] * 3)
+    assert (one.value, one.low, one.high) == difference(6, 10, 5, 10)
