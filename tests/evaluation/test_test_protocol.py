@@ -19,7 +19,7 @@ from blurtrain.data.batches import Batch
 from blurtrain.data.dataset import Dataset
 from blurtrain.errors import DataError, SettingsError
 from blurtrain.evaluation.images import Images
-from blurtrain.evaluation.views import Scaled
+from blurtrain.evaluation.views import Scaled, at_its_size, eight_bit_blurred, scaled
 from blurtrain.models.trained import Preprocessing, TrainedNetwork
 from blurtrain.run import Run
 from blurtrain.settings import Augmentation, BlurUnits, Evaluation, Protocol, Settings
@@ -115,6 +115,25 @@ def test_blur_and_scale_are_those_of_a_float64_oracle() -> None:
         top = [0, 0, 8, 8, 4][row]
         upright = np.swapaxes(wanted[0], 1, 2)
         assert np.abs(255 * crop[0].numpy() - upright[:, top : top + 32]).max() < 0.02
+
+
+def test_blur_is_in_pixels_at_the_defined_size_whatever_the_photograph() -> None:
+    """A small and a large version of one picture look alike after a disk of 8 pixels at 384, seen at 128."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(2, 3, 30, 40, generator=generator) * 255
+    large = torch.nn.functional.interpolate(coarse, (600, 800), mode="bicubic").clamp(0, 255).to(torch.uint8)
+    small = scaled(large.float(), 1 / 2, "bilinear").round().to(torch.uint8)
+    at = Transform(Augmentation(), 384, (0.0,) * 3, (1.0,) * 3, BlurUnits(), 0)
+    seen = []
+    for images in (large, small):
+        sharp = at_its_size(images, at)
+        blurred = eight_bit_blurred(sharp, Disk(radius=8, at=384), np.arange(2), at)
+        assert sharp.shape[-2:] == (384, 512)
+        for pixels in (sharp, blurred):
+            assert torch.equal(pixels, pixels.clamp(0, 255).round())
+        seen.append(scaled(blurred, 128 / 384, "bilinear"))
+    assert seen[0].shape == (2, 3, 128, 171) and (seen[0] - seen[1]).abs().mean() < 1
+    assert not torch.equal(seen[0], seen[0].round()), "the network sees what is not rounded"
 
 
 def triangle(old: int, new: int) -> NDArray[np.float64]:
