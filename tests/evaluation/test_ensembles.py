@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ def test_members_are_averaged_as_scales_are(pair: list[Run], tmp_path: Path) -> 
     assert [member["protocol"] for member in one["members"]] == ["all-64@96", "all-80@96"]
     for own, wanted in zip(one["rows"], both["rows"], strict=True):
         assert (own["metric"], own["blur"], own.get("count")) == (wanted["metric"], wanted["blur"], wanted.get("count"))
-        assert own.get("value") == pytest.approx(wanted.get("value"), rel=1e-5)
+        assert own.get("value", 0.0) == pytest.approx(wanted.get("value", 0.0), rel=1e-5)
 
 
 def test_what_is_known_is_not_measured_again_whatever_the_order(
@@ -207,6 +208,13 @@ def test_other_units_classes_and_data_are_refused(pair: list[Run], tiny: Tiny, t
     for run, differ in ((cut, "differ in blur.truncate, 4.0 and 2.0: "), (other, "differ in the dataset, 'textures'")):
         with pytest.raises(SettingsError, match=differ):
             evaluate_ensemble([run_plan(pair[0].path), run_plan(run.path)], tmp_path, group=alone())
+    first, second = (run_plan(run.path) for run in pair)
+    for classes, differ in (
+        (("checks", "stripes", "rings"), "outputs, number 1 of which is 'rings' and 'stripes': "),
+        (("checks", "rings"), "outputs, 3 and 2 classes: "),
+    ):
+        with pytest.raises(SettingsError, match=differ):
+            evaluate_ensemble([first, replace(second, classes=classes)], tmp_path, group=alone())
 
 
 KEPT = """
@@ -218,13 +226,16 @@ class Kept(Measure):
 """
 
 
-def test_mistakes_are_one_line(pair: list[Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "mine.py").write_text(KEPT)
+def test_mistakes_are_one_line(
+    pair: list[Run], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(KEPT)
     both = [run.path for run in pair]
     for words, message in (
         ([*both], "evaluate: --ensemble measures several networks as one: say where to by --out FOLDER"),
         ([both[0], "--out", tmp_path], "ensemble: takes two networks or more"),
-        ([*both, "--out", tmp_path, "--measure", f"{tmp_path}/mine.py:Kept"], "does not go with an ensemble, which"),
+        ([*both, "--out", tmp_path, "--measure", "mine.py:Kept"], "does not go with an ensemble, which"),
         ([both[0], "torchvision/resnet18", "--out", tmp_path], "torchvision/resnet18: is no run directory; networks"),
     ):
         assert called("evaluate", *words, "--ensemble") == 2
