@@ -156,26 +156,27 @@ def _measured_as_one(
 ) -> pd.DataFrame:
     """Rows, as those of `frame`, of the ensembles of one run each of `chosen`, all of one seed, shown images by the
     protocols that are `wanted`; each is called by all its runs."""
-    runs = frame.drop_duplicates("run_id").set_index("run_id")
+    rows = frame.drop_duplicates("run_id")
+    seed, epochs, settings_id = (
+        dict(zip(rows["run_id"], rows[name], strict=True)) for name in ("seed", "epochs", "settings_id")
+    )
 
     def fits(member: Member, place: int) -> bool:
         return (
             member.run in chosen[place]
-            and member.run in runs.index
-            and member.epoch == runs.at[member.run, "epochs"]
+            and member.epoch == epochs.get(member.run)
             and _is_any(member.protocol, wanted[place].get("protocol", member.protocol))
         )
 
     found = []
     for ensemble in ensembles:
         orders = itertools.permutations(ensemble.members) if len(ensemble.members) == len(wanted) else ()
-        order = next((order for order in orders if all(fits(member, k) for k, member in enumerate(order))), None)
-        names = [member.run for member in order or ()]
-        if order is None or len(seeds := {int(runs.at[name, "seed"]) for name in names}) > 1:
-            continue
-        settings = "+".join(str(runs.at[name, "settings_id"]) for name in names)
-        about = {"run_id": "+".join(names), "seed": seeds.pop(), "regime": "", "settings_id": settings}
-        found += [{**about, **level} for level in ensemble.levels]
+        order = next((order for order in orders if all(fits(member, k) for k, member in enumerate(order))), ())
+        runs = [member.run for member in order]
+        if len({seed[run] for run in runs}) == 1:
+            settings = "+".join(settings_id[run] for run in runs)
+            about = {"run_id": "+".join(runs), "seed": seed[runs[0]], "regime": "", "settings_id": settings}
+            found += [{**about, **level} for level in ensemble.levels]
     return pd.DataFrame(found)
 
 

@@ -228,7 +228,7 @@ def of_scale(runs: Path, make_run: MakeRun, colour: float, seed: int, **more: An
 
 
 def measured_as_one(folder: Path, runs: Mapping[str, str], right: int, epoch: int = 3, **fields: Any) -> Path:
-    """What `blurtrain evaluate --ensemble` leaves of `runs`, each with its protocol, of which sharp images are right."""
+    """What `blurtrain evaluate --ensemble` leaves of `runs`, each with its protocol: right ones of sharp images."""
     folder.mkdir(exist_ok=True)
     members = [{"run": run, "epoch": epoch, "protocol": protocol} for run, protocol in runs.items()]
     about = {"blur": "sharp", "sigma": 0.0, "n": 100}
@@ -258,7 +258,7 @@ def test_runs_that_were_measured_as_one_fill_a_cell(runs: Path, make_run: MakeRu
     assert filled_now().missing.startswith("not measured as one, by `blurtrain evaluate --ensemble")
     for path in (
         measured_as_one(runs / "ensembles", {low[0]: "all-256@384", high[1]: "all-512@384"}, 10),  # of two seeds
-        measured_as_one(runs / "ensembles", {low[0]: "all-256@384", high[0]: "all-256@384"}, 10),  # at another scale
+        measured_as_one(runs / "ensembles", {low[0]: "all-256@384", high[0]: "all-256@384"}, 10),  # of one scale
         measured_as_one(runs / "ensembles", {low[0]: "all-256@384", low[1]: "all-512@384"}, 10),  # another run
         measured_as_one(runs / "ensembles", {low[0]: "all-256@384", high[0]: "all-512@384"}, 10, epoch=2),
     ):
