@@ -280,6 +280,25 @@ def test_runs_that_were_measured_as_one_fill_a_cell(runs: Path, make_run: MakeRu
     assert not any("+" in run_id for run_id in analysis.load(runs)["run_id"]), "runs alone"
 
 
+def test_the_report_shows_the_last_row_of_table_4(runs: Path, make_run: MakeRun, tmp_path: Path) -> None:
+    pair = {}
+    for scale in (256, 512):
+        settings = {"model": "vgg-16", "augmentation": {"colour": 0, "scaled": {"network_scales": [scale]}}}
+        protocol = f"all-{scale}@384"
+        pair[fine_tuned(runs, make_run, "sharp-d2-d8", protocol=protocol, settings=settings, resolution=224)] = protocol
+
+    def last_row() -> dict[str, str]:
+        analysis.report(runs, tmp_path / "report")
+        lines = csv.DictReader((tmp_path / "report" / "tables" / "vasiljevic-4.csv").open())
+        return [line for line in lines if line["column"] == "sharp"][-1]
+
+    assert last_row()["missing"].startswith("not measured as one") and last_row()["published"] == "91.1"
+    measured_as_one(runs / "ensembles", pair, 77)
+    last = last_row()
+    assert last["row"] == "256 + 512, fine-tuned, a network a scale" and last["model"] == "vgg-16"
+    assert (last["estimate"], last["published"], last["runs"]) == ("77.0000", "91.1", "+".join(pair))
+
+
 def test_ensembles_measured_otherwise_are_not_averaged(runs: Path, make_run: MakeRun, tmp_path: Path) -> None:
     fine_tuned(runs, make_run, "original")
     for seed in (0, 1):
