@@ -17,11 +17,13 @@ from torch import Tensor
 import blurtrain
 from blurtrain.blur.blurs import Blur
 from blurtrain.cli import main
+from blurtrain.data.batches import Batch
 from blurtrain.data.dataset import Dataset
 from blurtrain.data.preparation import Recipe, prepare
 from blurtrain.errors import SettingsError
 from blurtrain.evaluation.ensembles import evaluate_ensemble
 from blurtrain.evaluation.runs import alone, evaluate_run, run_plan
+from blurtrain.evaluation.views import Averaged
 from blurtrain.models import build
 from blurtrain.models.trained import of_run
 from blurtrain.run import Run
@@ -92,6 +94,23 @@ def test_all_measures_are_of_the_mean_of_log_probabilities(
         assert own["prediction"].tolist() == mean.argmax(1).tolist() and own["label"].tolist() == labels.tolist()
         assert own["confidence"].to_numpy() == pytest.approx(log.exp().amax(1).numpy(), rel=1e-4)
         assert own["cross_entropy"].to_numpy() == pytest.approx(cross.numpy(), rel=1e-3, abs=1e-5)
+
+
+def test_each_member_counts_as_probabilities_that_sum_to_1() -> None:
+    """Also for a measure of one's own that looks at more than their softmax."""
+    outputs = [torch.tensor([[2.0, 0.0, 1.0]]), torch.tensor([[7.0, 9.0, 7.0]])]
+
+    class Says:
+        def __init__(self, logits: Tensor):
+            self.logits = logits
+
+        def of(self, batch: Batch) -> Callable[[Blur], Tensor]:
+            return lambda blur: self.logits
+
+    batch = Batch(torch.zeros(1, 3, 8, 8), torch.zeros(1), np.arange(1))
+    found = Averaged([Says(logits) for logits in outputs]).of(batch)(Blur.parse("sharp"))
+    probabilities = [logits.softmax(1) for logits in outputs]
+    assert torch.allclose(found.exp(), (probabilities[0] * probabilities[1]).sqrt())
 
 
 def test_members_are_averaged_as_scales_are(pair: list[Run], tmp_path: Path) -> None:
