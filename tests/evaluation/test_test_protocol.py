@@ -1,8 +1,10 @@
 """Tested by scales and crops: what comes of it for runs, and that an evaluation without a protocol stays as it was."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,6 +59,16 @@ def test_the_end_of_training_is_by_the_protocol_and_not_computed_again(
     assert len(list(Run(trained).evaluations.glob("*.json"))) == 1
     five = evaluated(capsys, trained, "evaluation.protocol.crops=five")
     assert five["protocol"] == "five-80+64@96" and five["file"] != accuracy
+
+
+def test_measured_anew_it_is_what_the_end_of_training_measured(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = json.loads((Run(trained).evaluations / (Run(trained).result() or {})["accuracy"]).read_text())["rows"]
+    shutil.copytree(trained, tmp_path / trained.name, ignore=shutil.ignore_patterns("accuracy-*"))
+    rows: Any = evaluated(capsys, tmp_path / trained.name)["rows"]
+    assert [row.get("count") for row in rows] == [row.get("count") for row in before]
+    assert [row.get("value", 0.0) for row in rows] == pytest.approx([row.get("value", 0.0) for row in before], rel=1e-5)
 
 
 def test_without_a_protocol_the_key_is_what_it_was(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
