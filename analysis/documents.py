@@ -187,6 +187,22 @@ class RowsForm(Outcome):
         return found
 
 
+class Member(Document):
+    """One network of an ensemble."""
+
+    run: str = ""
+    """Empty: it is no run."""
+    epoch: int | None = None
+    protocol: str = "whole"
+    """How it was shown images."""
+
+
+class EnsembleForm(RowsForm):
+    """`accuracy-<hash>.json` of several networks that were measured as one."""
+
+    members: tuple[Member, ...] = Field(min_length=2)
+
+
 def read_outcome(document: Mapping[str, Any] | None, path: Path) -> Outcome:
     """The content of an evaluation's file, whichever form it has; raises RunError where it is damaged."""
     rows = isinstance(document, Mapping) and "rows" in document

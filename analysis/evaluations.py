@@ -10,7 +10,10 @@ from blurtrain.errors import RunError
 from blurtrain.files import read_json
 from blurtrain.run import Run
 
-__all__ = ["CONDITIONS", "Level", "Measured", "accuracies", "others"]
+__all__ = ["CONDITIONS", "VALUES", "Level", "Measured", "accuracies", "level_row", "others"]
+
+VALUES = ("loss", "entropy", "cross_entropy")
+"""Means of the accuracy measure beside its counts (nats): columns of the frame."""
 
 Measured = dict[tuple[Any, ...], dict[str, Level]]
 """Levels by the label of their blur, by the conditions under which they were measured."""
@@ -44,6 +47,17 @@ def accuracies(run: Run, document: Mapping[str, Any], epochs: int) -> tuple[Meas
             else:
                 levels[level.blur] = _together(before, level)
     return found, odd
+
+
+def level_row(level: Level, conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """One level of accuracy, and under what it was measured, as columns of `analysis.load`."""
+    top = {name: level.counts[name] for name in ("top1", "top5")}
+    shares = {name: 100 * count / conditions["n"] for name, count in top.items()}
+    counts = {f"{name}_count": count for name, count in top.items()}
+    means = {name: level.values.get(name, math.nan) for name in VALUES}
+    objects = {"objects": level.objects, "object_n": level.object_n, "object_top1": level.object_counts.get("top1")}
+    where = {"sigma": level.sigma, "blur": level.blur}
+    return {**where, **shares, **counts, **means, **conditions, **objects}
 
 
 def _together(before: Level, level: Level) -> Level:

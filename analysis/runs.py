@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from analysis.documents import CONDITIONS, Level
-from analysis.evaluations import accuracies, others
+from analysis.ensembles import Ensemble, ensembles
+from analysis.evaluations import accuracies, level_row, others
 from analysis.literature import DATASETS, REGIMES, study_order
 from blurtrain.errors import BlurtrainError, RunError
 from blurtrain.run import Run, find
@@ -33,15 +34,13 @@ class Collected:
     """Of all runs, by id."""
     pruned: list[str] = field(default_factory=list)
     """Ids of the runs that a search has stopped, by name."""
+    ensembles: list[Ensemble] = field(default_factory=list)
+    """Runs that were measured as one; these are not in the frame."""
 
 
 def swept(frame: pd.DataFrame) -> list[str]:
     """The columns of the frame that are settings (`optimisation.learning_rate`): those in which its runs differ."""
     return [column for column in frame.columns if "." in column]
-
-
-VALUES = ("loss", "entropy", "cross_entropy")
-"""Means of the accuracy measure beside its counts (nats): columns of the frame."""
 
 
 def _about(run: Run, settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -65,18 +64,7 @@ def _rows(run: Run, settings: Settings, document: dict[str, Any]) -> tuple[list[
     rows = []
     for values, levels in found.items():
         conditions = dict(zip(CONDITIONS, values, strict=True))
-        for level in levels.values():
-            top = {name: level.counts[name] for name in ("top1", "top5")}
-            shares = {name: 100 * count / conditions["n"] for name, count in top.items()}
-            counts = {f"{name}_count": count for name, count in top.items()}
-            means = {name: level.values.get(name, math.nan) for name in VALUES}
-            objects = {
-                "objects": level.objects,
-                "object_n": level.object_n,
-                "object_top1": level.object_counts.get("top1"),
-            }
-            where = {"sigma": level.sigma, "blur": level.blur}
-            rows.append({**about, **where, **shares, **counts, **means, **conditions, **objects, **identity})
+        rows += [{**about, **level_row(level, conditions), **identity} for level in levels.values()]
     return rows, odd
 
 
@@ -116,7 +104,7 @@ def scan(runs: str | Path) -> Collected:
         )
     )  # fmt: skip
     frame = pd.DataFrame([row | settings[row["run_id"]] for row in rows])
-    return Collected(frame, missing, odd, done | waiting, pruned)
+    return Collected(frame, missing, odd, done | waiting, pruned, ensembles(Path(runs)))
 
 
 def level_order(sigma: float, blur: str) -> tuple[Any, ...]:

@@ -8,6 +8,11 @@ rows:      [{label: D4, match: {blur: disk-4@384}, published: {test_blur: defocu
 columns:   [{label: sharp + D8, match: {regime: sharp-d8}, published: ft_sharp+d8}, ...]
 published: {table: vasiljevic_table3, network: VGG-16 on ImageNet, source: ...}
 
+A row or a column of runs that were measured as one (`blurtrain evaluate --ensemble`) says what each of these matches
+beside `match`; `protocol` is then the one by which this run was shown images:
+
+- {label: a network a scale, ensemble: [{protocol: all-256@384, ...}, {protocol: all-512@384, ...}]}
+
 `where` and `match` name columns of `analysis.load` (dataset, regime, model, seed; blur, protocol, split, ...) or any
 setting of the runs by its dotted name. A list is any of its values, but a setting has to be equal to it. `published` of
 a row says which rows of the published table are meant, that of a column which of its columns.
@@ -43,6 +48,7 @@ class Line(_Strict):
 
     label: str
     match: dict[str, Any] = {}
+    ensemble: tuple[dict[str, Any], ...] = ()
     value: Value | None = None
     published: dict[str, str | int | float] | str | None = None
     none: str = ""
@@ -106,7 +112,14 @@ class TableSpec(_Strict):
         for column in self.columns:
             if isinstance(column.published, dict):
                 raise ValueError(f"column {column.label!r}: published must be the name of a column")
-        for selected in (self.where, *(line.match for line in (*self.rows, *self.columns))):
+        lines = (*self.rows, *self.columns)
+        members = [member for line in lines for member in line.ensemble]
+        if any(row.ensemble for row in self.rows) and any(column.ensemble for column in self.columns):
+            raise ValueError("ensembles are rows or columns, not both")
+        for member in members:
+            if level := [name for name in member if name in OF_A_LEVEL and name != "protocol"]:
+                raise ValueError(f"{level[0]!r} is the same for all members of an ensemble: say it in `match`")
+        for selected in (*members, self.where, *(line.match for line in lines)):
             for name in selected:
                 if "." not in name and name not in (*OF_A_RUN, *OF_A_LEVEL):
                     raise ValueError(f"nothing is called {name!r}; {nearest(name, (*OF_A_RUN, *OF_A_LEVEL))}")

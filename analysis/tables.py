@@ -3,6 +3,7 @@ number beside it, or the reason why it is empty."""
 
 import csv
 import io
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.documents import CONDITIONS, REFERENCE
+from analysis.documents import CONDITIONS, REFERENCE, Member
+from analysis.ensembles import Ensemble
 from analysis.intervals import over_seeds
 from analysis.runs import Collected, swept
 from analysis.statistics import Estimate, accuracy
@@ -37,7 +39,7 @@ class Cell:
     """Test images."""
     seeds: tuple[int, ...] = ()
     runs: tuple[str, ...] = ()
-    """That it comes from, or that are awaited."""
+    """That it comes from, or that are awaited; those that were measured as one are joined by +."""
     published: float | None = None
     """Percent, or nats."""
     missing: str = ""
@@ -107,16 +109,28 @@ def _cell(
     of_run = {name: wanted for name, wanted in match.items() if name not in OF_A_LEVEL}
     if any(name in of_run and not _is_any(context[name], of_run[name]) for name in context):
         return empty("not of this table")
-    chosen = [run_id for run_id, settings in collected.settings.items()
-              if _matches(settings, about[run_id], {**of_run, **context}, spec.name)]  # fmt: skip
-    rows = frame[frame["run_id"].isin(chosen)]
-    if rows.empty:
-        waiting = [run_id for run_id in chosen if run_id in collected.missing]
-        pruned = [run_id for run_id in chosen if run_id in collected.pruned]
+
+    def those(wanted: Mapping[str, Any]) -> list[str]:
+        return [run_id for run_id, settings in collected.settings.items()
+                if _matches(settings, about[run_id], {**wanted, **context}, spec.name)]  # fmt: skip
+
+    members = row.ensemble or column.ensemble
+    chosen = [those({**of_run, **_of_run(member)}) for member in members] if members else [those(of_run)]
+    for runs in chosen:
+        if frame["run_id"].isin(runs).any():
+            continue
+        waiting = [run_id for run_id in runs if run_id in collected.missing]
+        pruned = [run_id for run_id in runs if run_id in collected.pruned]
         if not waiting and not pruned:
             return empty("no such run")
         why = f"not done yet: {len(waiting)}" if waiting else f"pruned by a search: {len(pruned)}"
         return Cell(value, runs=tuple(waiting or pruned), published=beside, missing=why)
+    if members:
+        rows = _measured_as_one(members, chosen, frame, collected.ensembles)
+        if rows.empty:
+            return empty("not measured as one, by `blurtrain evaluate --ensemble --out RUNS/ensembles`, at one seed")
+    else:
+        rows = frame[frame["run_id"].isin(chosen[0])]
     at = rows
     for name, wanted in of_level.items():
         at = at[at[name].map(lambda given, name=name, wanted=wanted: _is_any(given, _canonical(name, wanted)))]
@@ -125,11 +139,47 @@ def _cell(
     if differing := _differing(at):
         return empty(f"several runs match, which differ in {', '.join(differing)}: say which, in `where` or `match`")
     at = at.drop_duplicates("seed").sort_values("seed")
-    seeds, runs = tuple(int(seed) for seed in at["seed"]), tuple(at["run_id"])
+    seeds = tuple(int(seed) for seed in at["seed"])
     estimate = _estimate(at, value)
     if math.isnan(estimate.value):
         return empty("not recorded, by an older version, or not finite")
-    return Cell(value, estimate, int(at["n"].iloc[0]), seeds, runs, beside)
+    return Cell(value, estimate, int(at["n"].iloc[0]), seeds, tuple(at["run_id"]), beside)
+
+
+def _of_run(member: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: wanted for name, wanted in member.items() if name != "protocol"}
+
+
+def _measured_as_one(
+    wanted: Sequence[Mapping[str, Any]],
+    chosen: Sequence[Sequence[str]],
+    frame: pd.DataFrame,
+    ensembles: Sequence[Ensemble],
+) -> pd.DataFrame:
+    """Rows, as those of `frame`, of the ensembles of one run each of `chosen`, all of one seed, shown images by the
+    protocols that are `wanted`; each is called by all its runs."""
+    rows = frame.drop_duplicates("run_id")
+    seed, epochs, settings_id = (
+        dict(zip(rows["run_id"], rows[name], strict=True)) for name in ("seed", "epochs", "settings_id")
+    )
+
+    def fits(member: Member, place: int) -> bool:
+        return (
+            member.run in chosen[place]
+            and member.epoch == epochs.get(member.run)
+            and _is_any(member.protocol, wanted[place].get("protocol", member.protocol))
+        )
+
+    found = []
+    for ensemble in ensembles:
+        orders = itertools.permutations(ensemble.members) if len(ensemble.members) == len(wanted) else ()
+        order = next((order for order in orders if all(fits(member, k) for k, member in enumerate(order))), ())
+        runs = [member.run for member in order]
+        if len({seed[run] for run in runs}) == 1:
+            settings = "+".join(settings_id[run] for run in runs)
+            about = {"run_id": "+".join(runs), "seed": seed[runs[0]], "regime": "", "settings_id": settings}
+            found += [{**about, **level} for level in ensemble.levels]
+    return pd.DataFrame(found)
 
 
 def _matches(settings: Settings, about: Mapping[str, Any], wanted: Mapping[str, Any], where: str) -> bool:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from blurtrain.data.dataset import Dataset
     from blurtrain.models.trained import TrainedNetwork
 
+    _Network = Run | TrainedNetwork | str | Path
+
 
 def prepare(images: str | Path, name: str, data: str | Path = "data", **recipe: Any) -> "Dataset":
     """Make a folder of images into the dataset `name` below `data`; returns it. Does nothing where it is there already.
@@ -69,20 +71,24 @@ def load_network(
 
 
 def evaluate(
-    network: "Run | TrainedNetwork | str | Path",
+    network: "_Network | list[_Network] | tuple[_Network, ...]",
     measures: Sequence[str] = ("accuracy",),
     blurs: Sequence[Any] | None = None,
     **conditions: Any,
 ) -> list[dict[str, Any]]:
-    """Measure a run, or any trained network; returns rows, as `pandas.DataFrame` takes them.
+    """Measure a run, or any trained network, or several as one; returns rows, as `pandas.DataFrame` takes them.
 
     See `blurtrain.evaluation.evaluate`, to which all arguments go.
     """
     from blurtrain.device import state_kept
     from blurtrain.evaluation import evaluate
 
+    def place(one: "_Network") -> "TrainedNetwork | str | Path":
+        return one.path if isinstance(one, Run) else one
+
+    measured = [place(one) for one in network] if isinstance(network, list | tuple) else place(network)
     with state_kept():
-        return evaluate(network.path if isinstance(network, Run) else network, measures, blurs, **conditions)
+        return evaluate(measured, measures, blurs, **conditions)
 
 
 def _settings(settings: Settings | Mapping[str, Any] | str | Path, overrides: Mapping[str, Any]) -> Settings:

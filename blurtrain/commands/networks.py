@@ -1,4 +1,4 @@
-"""Trained networks, of runs or from elsewhere: `evaluate`, `predict`, `export`."""
+"""Trained networks, of runs or from elsewhere: `evaluate`, `predict`, `export`, `examples`."""
 
 import argparse
 import json
@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 from blurtrain.commands.options import command, json_option
 
 if TYPE_CHECKING:
+    from blurtrain.data.dataset import Dataset
     from blurtrain.distributed import Group
+    from blurtrain.evaluation.plan import Plan
     from blurtrain.models.trained import TrainedNetwork
+    from blurtrain.settings import Evaluation
 
 NETWORK = (
     "a run directory; torchvision/NAME, timm/NAME or a state dict file (network.architecture=...); or a YAML file of "
@@ -38,12 +41,15 @@ def _evaluate(options: argparse.Namespace) -> int:
         raise SettingsError("evaluate: name run directories, or a folder of them")
     if options.measure:
         overrides.append(f"evaluation.measures={json.dumps(options.measure)}")
+    if options.ensemble:
+        return _ensemble(options, named, overrides)
     if options.dataset is not None:
         return _shown(options, named, lambda group: _others(options, named, overrides, group), Path(options.out or "."))
     if options.out is not None:
-        raise SettingsError("evaluate: --out goes with --dataset, for networks that are no runs; runs keep their own")
-    if options.data is not None:
-        overrides.append(f"data.root={json.dumps(str(options.data))}")
+        raise SettingsError(
+            "evaluate: --out goes with --dataset, for networks that are no runs, or --ensemble; runs keep their own"
+        )
+    overrides = _with_root(overrides, options.data)
     folders = [folder for name in named for folder in runs_at(Path(name))]
     single = len(named) == 1 and folders == [Path(named[0])]
 
@@ -63,22 +69,33 @@ def _others(
     options: argparse.Namespace, named: Sequence[str], overrides: Sequence[str], group: "Group"
 ) -> Iterator[tuple[str, Any]]:
     """Networks that are no runs."""
-    from blurtrain.data.dataset import open_dataset
-    from blurtrain.documents import parse_overrides
     from blurtrain.errors import SettingsError
     from blurtrain.evaluation.networks import evaluate_network
-    from blurtrain.schema import validate
-    from blurtrain.settings import BlurUnits, Evaluation, check_levels
 
     if options.out is None:
         raise SettingsError("evaluate: --dataset measures networks that are no runs: say where to by --out FOLDER")
-    document = parse_overrides(overrides)
-    evaluation: Evaluation = validate(document.get("evaluation", {}), "evaluate: evaluation", Evaluation)
-    check_levels(evaluation, BlurUnits(), "evaluate")
-    dataset = open_dataset(options.data or Path("data"), options.dataset)
+    evaluation, dataset = _on_dataset(options, overrides)
     for name in named:
-        network = _network(name, overrides, None, options.data)
+        network = _network(name, overrides, options.epoch, options.data)
         yield name, evaluate_network(network, dataset, evaluation, options.out, group=group)
+
+
+def _ensemble(options: argparse.Namespace, named: Sequence[str], overrides: Sequence[str]) -> int:
+    from blurtrain.errors import SettingsError
+    from blurtrain.evaluation.ensembles import evaluate_ensemble
+    from blurtrain.run import runs_at
+
+    if options.out is None:
+        raise SettingsError("evaluate: --ensemble measures several networks as one: say where to by --out FOLDER")
+    names = named if options.dataset else [str(folder) for name in named for folder in runs_at(Path(name))]
+
+    def found(group: "Group") -> Iterator[tuple[str, Any]]:
+        from blurtrain.evaluation.cached import together
+
+        plans = together(group, lambda: [_plan(name, options, overrides) for name in names])
+        yield " + ".join(plan.name for plan in plans), evaluate_ensemble(plans, options.out, group=group)
+
+    return _shown(options, names, found, options.out, single=True)
 
 
 def _shown(
@@ -136,7 +153,7 @@ def _value(row: dict[str, Any]) -> str:
     return f"{name} {'undefined' if row['value'] is None else format(row['value'], '.4g')}{bad}"
 
 
-# --- predict and export ---------------------------------------------------------------------------------------------
+# --- which network, on which images -----------------------------------------------------------------------------------
 
 
 def _network(name: str, overrides: Sequence[str], epoch: int | None, data: Path | None) -> "TrainedNetwork":
@@ -155,6 +172,41 @@ def _network(name: str, overrides: Sequence[str], epoch: int | None, data: Path 
     if epoch is not None:
         raise SettingsError(f"{name}: is no run, so it has no --epoch")
     return network_named(name, document.get("network", {}))
+
+
+def _on_dataset(options: argparse.Namespace, overrides: Sequence[str]) -> "tuple[Evaluation, Dataset]":
+    """What a network that is no run is measured at, and on."""
+    from blurtrain.data.dataset import open_dataset
+    from blurtrain.documents import parse_overrides
+    from blurtrain.schema import validate
+    from blurtrain.settings import BlurUnits, Evaluation, check_levels
+
+    document = parse_overrides(overrides).get("evaluation", {})
+    evaluation: Evaluation = validate(document, "evaluate: evaluation", Evaluation)
+    check_levels(evaluation, BlurUnits(), "evaluate")
+    return evaluation, open_dataset(options.data or Path("data"), options.dataset)
+
+
+def _plan(name: str, options: argparse.Namespace, overrides: Sequence[str], all_outputs: bool = False) -> "Plan":
+    """A run as it is evaluated, or, on `--dataset`, any network."""
+    from blurtrain.errors import SettingsError
+    from blurtrain.evaluation.networks import network_plan
+    from blurtrain.evaluation.runs import run_plan
+
+    if options.dataset is not None:
+        network = _network(name, overrides, options.epoch, options.data)
+        evaluation, dataset = _on_dataset(options, overrides)
+        return network_plan(network, dataset, evaluation, all_outputs)
+    if not Path(name).is_dir():
+        raise SettingsError(f"{name}: is no run directory; networks that are no runs need --dataset NAME")
+    return run_plan(Path(name), _with_root(overrides, options.data), epoch=options.epoch)
+
+
+def _with_root(overrides: Sequence[str], data: Path | None) -> list[str]:
+    return [*overrides, *([] if data is None else [f"data.root={json.dumps(str(data))}"])]
+
+
+# --- predict, examples and export -------------------------------------------------------------------------------------
 
 
 def _ready(options: argparse.Namespace) -> "TrainedNetwork":
@@ -190,13 +242,10 @@ def _examples(options: argparse.Namespace) -> int:
 
     check_name(options.out)
     blur = Blur.parse(options.blur)
-    overrides = [*options.overrides]
-    if options.data is not None:
-        overrides.append(f"data.root={json.dumps(str(options.data))}")
     from blurtrain.evaluation.examples import examples
 
-    shown = examples(options.run, blur, options.images, overrides, epoch=options.epoch)
-    save(shown, blur.label, options.run.resolve().name, options.out)
+    plan = _plan(options.network, options, options.overrides, all_outputs=True)
+    save(examples(plan, blur, options.images), blur.label, plan.name, options.out)
     print(options.out)
     return 0
 
@@ -229,7 +278,11 @@ def add(commands: Any) -> None:
     p.add_argument("--epoch", type=_epoch, help="of runs: after so many epochs, where their weights were kept")
     _data(p)
     p.add_argument("--dataset", help=f"measure networks that are no runs on this one: RUN is then {NETWORK}")
-    p.add_argument("--out", type=Path, help="with --dataset: folder for what was measured")
+    p.add_argument(
+        "--ensemble", action="store_true",
+        help="measure all of them as one, by the mean of their log-probabilities, each shown images in its own way",
+    )  # fmt: skip
+    p.add_argument("--out", type=Path, help="with --dataset or --ensemble: folder for what was measured")
     json_option(p)
 
     p = command(commands, "predict", _predict, "the most probable classes of image files, as a table")
@@ -242,13 +295,14 @@ def add(commands: Any) -> None:
     p = command(
         commands, "examples", _examples, "draw test images sharp and blurred, with their five likeliest classes"
     )
-    p.add_argument("run", type=Path, metavar="RUN", help="run directory")
+    p.add_argument("network", metavar="RUN", help="run directory, and ...")
     p.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. evaluation.split=val")
     p.add_argument("--blur", required=True, help="e.g. disk-8@384, shake, gaussian-4")
     p.add_argument(
         "--images", type=int, default=4, metavar="N", help="how many; the same ones for every run (default: 4)"
     )
-    p.add_argument("--epoch", type=_epoch, help="after so many epochs, where its weights were kept")
+    p.add_argument("--epoch", type=_epoch, help="of a run: after so many epochs, where its weights were kept")
+    p.add_argument("--dataset", help=f"show images of this one to any network: RUN is then {NETWORK}")
     p.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="picture to write (png, pdf or svg)")
     _data(p)
 

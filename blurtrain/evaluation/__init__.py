@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    network: "TrainedNetwork | str | Path",
+    network: "TrainedNetwork | str | Path | Sequence[TrainedNetwork | str | Path]",
     measures: Sequence[str] = ("accuracy",),
     blurs: "Sequence[Blur | str | float] | None" = None,
     *,
@@ -23,12 +23,13 @@ def evaluate(
 ) -> list[dict[str, Any]]:
     """Measure a run, by its folder, or any trained network; returns rows, as `pandas.DataFrame` takes them.
 
-    network: a run directory; a TrainedNetwork, or its name (`torchvision/resnet50`, see `blurtrain.models.load`).
+    network: a run directory; a TrainedNetwork, or its name (`torchvision/resnet50`, see `blurtrain.load_network`).
+    Several of them are measured as one, by the mean of their log-probabilities, each shown images in its own way.
     measures: names of ours (accuracy), or package.module:Name of your own.
     blurs: levels: blurs or their labels ("disk-4"), or sigmas in pixels at 224; by default as the run's settings say.
     data, dataset, split: folder of prepared datasets, which one of them, which split of it (test); of a run, as its
     settings say. epoch: of a run, after so many epochs. per_image: keep records of each image, too.
-    out: folder for the outcome of a network that is no run; a run's is kept in its `evaluations/`.
+    out: folder for the outcome of a network that is no run, or of several; a run's is kept in its `evaluations/`.
 
     Rows: {measure, metric, blur, sigma, split, epoch, n, value or count}. What was measured before is not computed
     again. Raises BlurtrainErrors, one line each, for what does not fit together.

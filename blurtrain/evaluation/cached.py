@@ -1,6 +1,7 @@
 """Measure what is not known yet: each level of blur once, whatever is asked for in which order."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,19 +19,22 @@ from blurtrain.models.trained import Preprocessing
 from blurtrain.parts import import_part, is_part_name, source_hash
 from blurtrain.settings import Protocol
 
+BY_PROTOCOL = "evaluation.protocol"
+"""What averages outputs, where images are shown by a protocol."""
 MEASURES: dict[str, type[Measure]] = {Accuracy.name: Accuracy}
 T = TypeVar("T")
 
 
-def measure_named(name: str, protocol: Protocol | None = None) -> tuple[type[Measure], dict[str, str]]:
+def measure_named(name: str, averaged: str = "") -> tuple[type[Measure], dict[str, str]]:
     """A measure of ours, or a user's own as package.module:Name; and, of one's own, where it is from.
 
-    Raises SettingsError, one line, for an unknown one, and for one that cannot be taken by this protocol.
+    averaged: what makes averages of outputs, if anything does. Raises SettingsError, one line, for an unknown one, and
+    for one that cannot be taken of averages.
     """
     kind, source = _measure(name)
-    if protocol and not issubclass(kind, LogitsMeasure):
+    if averaged and not issubclass(kind, LogitsMeasure):
         raise SettingsError(
-            f"measure {name}: does not go with evaluation.protocol, which gives averaged outputs: only measures that "
+            f"measure {name}: does not go with {averaged}, which gives averaged outputs: only measures that "
             "look at the outputs alone (LogitsMeasure) do"
         )
     return kind, source
@@ -50,7 +54,6 @@ def conditions(
 ) -> dict[str, Any]:
     """What an outcome depends on beside network, measure and blur. transform: at the size where images are blurred;
     seen: how the network wants its images."""
-    scaled = {"protocol": protocol.label, "crop": seen.crop, "interpolation": seen.interpolation} if protocol else {}
     return {
         "split": images.split,
         "epoch": epoch,
@@ -62,13 +65,56 @@ def conditions(
         "reference_resolution": transform.blur.reference_resolution,
         "truncate": transform.blur.truncate,
         "light": "linear" if transform.blur.linear_light else "sRGB",
-    } | scaled
+    } | shown_by(protocol, seen)
+
+
+def shown_by(protocol: Protocol | None, seen: Preprocessing) -> dict[str, Any]:
+    """How a protocol shows images to a network, as far as outcomes depend on it; nothing where there is none."""
+    if protocol is None:
+        return {}
+    return {"protocol": protocol.label, "crop": seen.crop, "interpolation": seen.interpolation}
 
 
 def about(images: Images, outputs: int) -> dict[str, Any]:
     """What a reader wants to know of the images, and of how many outputs (called classes) one has to be right."""
     objects = None if images.objects is None else np.bincount(images.objects).tolist()
     return {"classes": outputs, "largest_class": images.largest_class, "objects": objects}
+
+
+def measure_each(
+    measures: Sequence[str],
+    blurs: Sequence[Blur],
+    per_image: bool,
+    folder: Path,
+    depends: Mapping[str, Any],
+    more: Mapping[str, Any],
+    group: Group,
+    opened: Callable[[str], Subject],
+    averaged: str = "",
+    of: Callable[[type[Measure]], Measure] = lambda kind: kind(),
+    former: Callable[[], Sequence[Row]] = list,
+) -> list[dict[str, Any]]:
+    """The outcome of each of `measures` at `blurs`, a file each in `folder`, which its document names.
+
+    depends: all that outcomes depend on beside measure and blur; more: what else a reader wants to know. opened: what
+    is measured, by the name of the measure that it is for. averaged: see `measure_named`. of: the measure itself.
+    former: rows of accuracy in files of an older form.
+    """
+    found = []
+    for name in measures:
+        kind, source = together(group, lambda name=name: measure_named(name, averaged))  # type: ignore[misc]
+        outcomes = Outcomes(folder, {"measure": kind.name, **source, **depends}, more)
+        document = measured(
+            of(kind),
+            outcomes,
+            blurs,
+            per_image,
+            group,
+            lambda name=name: opened(name),  # type: ignore[misc]
+            former if kind is Accuracy else list,
+        )
+        found.append(document | {"file": str(outcomes.path)})
+    return found
 
 
 def measured(

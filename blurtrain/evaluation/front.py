@@ -1,4 +1,4 @@
-"""`blurtrain.evaluation.evaluate`: a run or a network, by what a notebook has at hand."""
+"""`blurtrain.evaluation.evaluate`: runs and networks, by what a notebook has at hand."""
 
 import json
 from collections.abc import Sequence
@@ -6,20 +6,23 @@ from pathlib import Path
 from typing import Any
 
 from blurtrain.blur.blurs import Blur
-from blurtrain.data.dataset import open_dataset
+from blurtrain.data.dataset import Dataset, open_dataset
 from blurtrain.errors import SettingsError
-from blurtrain.evaluation.networks import evaluate_network
-from blurtrain.evaluation.runs import alone, evaluate_run
+from blurtrain.evaluation.ensembles import evaluate_ensemble
+from blurtrain.evaluation.networks import evaluate_network, network_plan
+from blurtrain.evaluation.plan import Plan
+from blurtrain.evaluation.runs import alone, evaluate_run, run_plan
 from blurtrain.models.published import network_named
-from blurtrain.models.trained import TrainedNetwork
+from blurtrain.models.trained import TrainedNetwork, of_run
 from blurtrain.schema import validate
 from blurtrain.settings import BlurUnits, Evaluation, check_levels
 
 Level = Blur | str | float
+One = TrainedNetwork | str | Path
 
 
 def evaluate_any(
-    network: TrainedNetwork | str | Path,
+    network: One | Sequence[One],
     measures: Sequence[str],
     blurs: Sequence[Level] | None,
     data: str | Path | None,
@@ -37,16 +40,35 @@ def evaluate_any(
         others = [level for level in blurs if not isinstance(level, int | float)]
         shown = [level.model_dump(mode="json") if isinstance(level, Blur) else level for level in others]
         wanted |= {"sigmas": numbers, "blurs": shown}
-    if isinstance(network, str | Path) and (Path(network) / "settings.yaml").exists():
-        overrides = [f"evaluation.{name}={json.dumps(value)}" for name, value in wanted.items()]
-        overrides += [] if data is None else [f"data.root={json.dumps(str(data))}"]
-        documents = evaluate_run(Path(network), overrides, epoch=epoch)
-    else:
+    overrides = [f"evaluation.{name}={json.dumps(value)}" for name, value in wanted.items()]
+    overrides += [] if data is None else [f"data.root={json.dumps(str(data))}"]
+
+    def on_dataset(one: One) -> tuple[TrainedNetwork, Dataset, Evaluation]:
         evaluation: Evaluation = validate(wanted, "evaluate", Evaluation)
         check_levels(evaluation, BlurUnits(), "evaluate")
         if dataset is None or out is None:
             raise SettingsError("evaluate: a network that is no run needs dataset=NAME and out=FOLDER")
-        trained = network if isinstance(network, TrainedNetwork) else network_named(str(network))
-        images = open_dataset(Path(data or "data"), dataset)
-        documents = evaluate_network(trained, images, evaluation, Path(out), group=alone())
+        trained = one if isinstance(one, TrainedNetwork) else network_named(str(one))
+        return trained, open_dataset(Path(data or "data"), dataset), evaluation
+
+    def plan(one: One) -> Plan:
+        if (folder := _run(one)) and dataset is None:
+            return run_plan(folder, overrides, epoch=epoch)
+        return network_plan(*on_dataset(of_run(folder, epoch, data) if folder else one))
+
+    if not isinstance(network, One):
+        if out is None:
+            raise SettingsError("evaluate: an ensemble needs out=FOLDER")
+        documents = evaluate_ensemble([plan(one) for one in network], Path(out), group=alone())
+    elif folder := _run(network):
+        documents = evaluate_run(folder, overrides, epoch=epoch)
+    else:
+        documents = evaluate_network(*on_dataset(network), Path(out or "."), group=alone())
     return [{"measure": document["measure"], **row} for document in documents for row in document["rows"]]
+
+
+def _run(network: One) -> Path | None:
+    """The folder of a run; None of what is none."""
+    if isinstance(network, TrainedNetwork) or not (Path(network) / "settings.yaml").exists():
+        return None
+    return Path(network)

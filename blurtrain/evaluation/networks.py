@@ -3,17 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from blurtrain.data.augment import Transform
 from blurtrain.data.dataset import Dataset
-from blurtrain.data.loader import open_loader
 from blurtrain.distributed import Group
 from blurtrain.errors import DataError
-from blurtrain.evaluation.cached import about, conditions, measure_named, measured, together
+from blurtrain.evaluation.cached import BY_PROTOCOL, about, conditions, measure_each, together
 from blurtrain.evaluation.images import Images
-from blurtrain.evaluation.outcomes import Outcomes
+from blurtrain.evaluation.plan import Plan
 from blurtrain.evaluation.progress import ticking
-from blurtrain.evaluation.subject import Subject
-from blurtrain.evaluation.views import blurred_at
+from blurtrain.models.outputs import places_of
 from blurtrain.models.trained import TrainedNetwork
 from blurtrain.settings import Augmentation, BlurUnits, Evaluation, Loader
 
@@ -28,40 +28,50 @@ def evaluate_network(
     its scales and crops instead. Raises DataError where the dataset has a
     class that the network does not know, or is stored smaller than the network's input.
     """
-    network = together(group, lambda: network.restricted(dataset.classes))
-    p, rules = network.preprocessing, BlurUnits()
-    protocol = evaluation.protocol
-    images = together(group, lambda: Images.of(dataset, evaluation, p.resize))
-    if protocol is None and images.source.store.size < p.crop:
+    plan = together(group, lambda: network_plan(network, dataset, evaluation))
+    p, protocol = plan.preprocessing, evaluation.protocol
+    depends = {
+        **plan.identity,
+        **conditions(plan.images, plan.transform, None, protocol, p),
+        "crop": p.crop,
+        "data_id": dataset.data_id,
+    }
+    more = {"origin": plan.name, "dataset": dataset.name, **about(plan.images, len(plan.classes))}
+    averaged = BY_PROTOCOL if protocol else ""
+    return measure_each(
+        evaluation.measures, plan.blurs, evaluation.per_image, out, depends, more, group,
+        lambda name: ticking(plan.opened(group), f"{plan.name}: {name}"), averaged,
+    )  # fmt: skip
+
+
+def network_plan(network: TrainedNetwork, dataset: Dataset, evaluation: Evaluation, all_outputs: bool = False) -> Plan:
+    """`network` as `evaluate_network` measures it, on its outputs for the classes of `dataset` alone, or on all.
+
+    Raises as that does.
+    """
+    if all_outputs:
+        found = places_of(dataset.classes, network.classes, network.synonyms, f"{network.origin}:")
+        targets = np.array(found, np.int64)
+    else:
+        network, targets = network.restricted(dataset.classes), None
+    p = network.preprocessing
+    images = Images.of(dataset, evaluation, p.resize)
+    if evaluation.protocol is None and images.source.store.size < p.crop:
         raise DataError(
             f"dataset {dataset.name!r} is stored at {images.source.store.size} px, less than the network's "
             f"{p.crop}: prepare it with --resolution {p.resize}"
         )
-    network = network.to(group.device)
-    transform = Transform(Augmentation(), p.resize, p.mean, p.sd, rules, 0)
-    at = blurred_at(transform, protocol)
-    depends = {**conditions(images, at, None, protocol, p), "crop": p.crop, "data_id": dataset.data_id}
-    digest = network.digest()
-
-    def opened(name: str) -> Subject:
-        loader = open_loader(Loader(workers=group.cores), images.source, group.device)
-        subject = Subject.of(network, images, loader, transform, group, evaluation)
-        return ticking(subject, f"{network.origin}: {name}")
-
-    found = []
-    blurs = evaluation.levels(rules.reference_resolution)
-    for name in evaluation.measures:
-        kind, source = together(group, lambda name=name: measure_named(name, protocol))  # type: ignore[misc]
-        whole = {"measure": kind.name, **source, "network": digest, **depends}
-        more = {"origin": network.origin, "dataset": dataset.name, **about(images, len(network.classes))}
-        outcomes = Outcomes(out, whole, more)
-        document = measured(
-            kind(),
-            outcomes,
-            blurs,
-            evaluation.per_image,
-            group,
-            lambda name=name: opened(name),  # type: ignore[misc]
-        )
-        found.append(document | {"file": str(outcomes.path)})
-    return found
+    rules = BlurUnits()
+    return Plan.of(
+        name=network.origin,
+        identity={"network": network.digest()},
+        load=lambda: network,
+        classes=network.classes,
+        preprocessing=p,
+        transform=Transform(Augmentation(), p.resize, p.mean, p.sd, rules, 0),
+        images=images,
+        evaluation=evaluation,
+        blurs=evaluation.levels(rules.reference_resolution),
+        reading=Loader(),
+        targets=targets,
+    )

@@ -8,18 +8,16 @@ import torch
 
 from blurtrain.data.augment import Transform
 from blurtrain.data.dataset import Dataset, open_dataset
-from blurtrain.data.loader import open_loader
 from blurtrain.device import claim_device, cores
 from blurtrain.distributed import Group
 from blurtrain.documents import merge, parse_overrides
 from blurtrain.errors import BlurtrainError, RunError
-from blurtrain.evaluation.accuracy import Accuracy
-from blurtrain.evaluation.cached import about, conditions, measure_named, measured, together
+from blurtrain.evaluation.cached import BY_PROTOCOL, about, conditions, measure_each, together
 from blurtrain.evaluation.former import former_rows
 from blurtrain.evaluation.images import Images
-from blurtrain.evaluation.outcomes import Outcomes
+from blurtrain.evaluation.plan import Plan
 from blurtrain.evaluation.progress import ticking
-from blurtrain.evaluation.subject import Subject
+from blurtrain.evaluation.subject import Row, Subject
 from blurtrain.evaluation.views import blurred_at
 from blurtrain.models.normalisation import as_published
 from blurtrain.models.outputs import outputs_of
@@ -43,20 +41,45 @@ def evaluate_run(
     group = group or alone()
     run, settings, dataset = together(group, lambda: open_run(folder, overrides, epoch))
     torch.set_num_threads(settings.loader.threads or group.cores)
-    at = last_epoch(run, settings) if epoch is None else epoch
-    images = together(group, lambda: Images.of(dataset, settings.evaluation, settings.data.resolution))
-    together(group, lambda: outputs_of(settings.network, dataset.classes))
+    plan = together(group, lambda: _plan(run, settings, dataset, epoch))
     ready = list[Subject]()
 
-    def opened() -> Subject:
+    def opened(name: str) -> Subject:
         """Once, however many measures are taken."""
         if not ready:
-            ready.append(subject_of(run, settings, dataset, images, epoch, group))
-        return ready[0]
+            ready.append(plan.opened(group))
+        return ticking(ready[0], f"{run.id}: {name}")
 
-    measures = settings.evaluation.measures
-    shown = lambda name: ticking(opened(), f"{run.id}: {name}")  # noqa: E731
-    return measure_run(run, settings, dataset, images, at, measures, group, shown)
+    measures, at = settings.evaluation.measures, plan.identity["epoch"]
+    return measure_run(run, settings, dataset, plan.images, at, measures, group, opened)
+
+
+def run_plan(folder: Path, overrides: Sequence[str] = (), *, epoch: int | None = None) -> Plan:
+    """The network of the run in `folder` as `evaluate_run` measures it; raises as that does."""
+    return _plan(*open_run(folder, overrides, epoch), epoch)
+
+
+def _plan(run: Run, settings: Settings, dataset: Dataset, epoch: int | None) -> Plan:
+    outputs = outputs_of(settings.network, dataset.classes)
+    at = last_epoch(run, settings) if epoch is None else epoch
+    return Plan.of(
+        name=run.id if epoch is None else f"{run.id} after {epoch} epochs",
+        identity={"run": run.id, "epoch": at, **_smoothed(settings, at)},
+        load=lambda: load_run(run, settings, dataset, epoch),
+        classes=outputs.names,
+        preprocessing=preprocessing_of(settings, dataset),
+        transform=Transform.of(settings, dataset),
+        images=Images.of(dataset, settings.evaluation, settings.data.resolution),
+        evaluation=settings.evaluation,
+        blurs=settings.levels,
+        reading=settings.loader,
+        targets=outputs.targets,
+    )
+
+
+def _smoothed(settings: Settings, epoch: int) -> dict[str, float]:
+    sigma = settings.curriculum.feature_sigma_at_test(epoch)
+    return {"smoothed": sigma} if sigma else {}
 
 
 def measure_run(
@@ -74,27 +97,25 @@ def measure_run(
     transform = blurred_at(Transform.of(settings, dataset), protocol)
     seen = preprocessing_of(settings, dataset)
     outputs = len(outputs_of(settings.network, dataset.classes).names)
-    smoothed = settings.curriculum.feature_sigma_at_test(epoch)
-    found = []
-    for name in measures:
-        kind, source = together(group, lambda name=name: measure_named(name, protocol))  # type: ignore[misc]
-        depends = {"measure": kind.name, **source, **conditions(images, transform, epoch, protocol, seen)}
-        outcomes = Outcomes(
-            run.evaluations, depends | ({"smoothed": smoothed} if smoothed else {}), about(images, outputs)
-        )
-        document = measured(
-            kind.of_run(settings),
-            outcomes,
-            settings.levels,
-            settings.evaluation.per_image,
-            group,
-            lambda name=name: opened(name),  # type: ignore[misc]
-            lambda kind=kind: (  # type: ignore[misc]
-                former_rows(run, settings, images.source, epoch) if kind is Accuracy and protocol is None else []
-            ),
-        )
-        found.append(document | {"file": outcomes.path.name})
-    return found
+    depends = {**conditions(images, transform, epoch, protocol, seen), **_smoothed(settings, epoch)}
+
+    def former() -> list[Row]:
+        return [] if protocol else former_rows(run, settings, images.source, epoch)
+
+    documents = measure_each(
+        measures,
+        settings.levels,
+        settings.evaluation.per_image,
+        run.evaluations,
+        depends,
+        about(images, outputs),
+        group,
+        opened,
+        BY_PROTOCOL if protocol else "",
+        lambda kind: kind.of_run(settings),
+        former,
+    )
+    return [document | {"file": Path(document["file"]).name} for document in documents]
 
 
 def open_run(folder: Path, overrides: Sequence[str], epoch: int | None) -> tuple[Run, Settings, Dataset]:
@@ -115,17 +136,6 @@ def open_run(folder: Path, overrides: Sequence[str], epoch: int | None) -> tuple
             "only evaluation.*, loader.* and data.root may be overridden"
         )
     return run, as_published(settings), dataset
-
-
-def subject_of(
-    run: Run, settings: Settings, dataset: Dataset, images: Images, epoch: int | None, group: Group
-) -> Subject:
-    """The network of a run after `epoch` epochs (none: at its end), with what it is measured on."""
-    network = load_run(run, settings, dataset, epoch).to(group.device)
-    reading = settings.loader.model_copy(update={"workers": settings.loader.workers or group.cores})
-    targets = outputs_of(settings.network, dataset.classes).targets
-    loader = open_loader(reading, images.source, group.device, targets)
-    return Subject.of(network, images, loader, Transform.of(settings, dataset), group, settings.evaluation)
 
 
 def evaluate_each(

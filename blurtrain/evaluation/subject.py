@@ -1,7 +1,7 @@
 """What is measured, and what comes of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from blurtrain.data.augment import Transform
 from blurtrain.data.loader import Loader
 from blurtrain.distributed import Group
 from blurtrain.evaluation.images import Images
-from blurtrain.evaluation.views import Scaled, Views, Whole, blurred_at
+from blurtrain.evaluation.views import Averaged, Scaled, Views, Whole, blurred_at
 from blurtrain.models.trained import TrainedNetwork
 from blurtrain.settings import Evaluation, Protocol
 
@@ -31,6 +31,8 @@ class Subject:
     """Called after every batch, equally often by each process."""
     protocol: Protocol | None = None
     """How the network is shown the images; `transform` is then at the size where they are blurred."""
+    others: tuple["Subject", ...] = ()
+    """Of an ensemble: its other networks, on the same images."""
 
     @classmethod
     def of(
@@ -47,8 +49,15 @@ class Subject:
         at = blurred_at(transform, evaluation.protocol)
         return cls(network, images, loader, at, group, tick, evaluation.protocol)
 
+    @property
+    def networks(self) -> tuple[TrainedNetwork, ...]:
+        """All that are measured as one."""
+        return (self.network, *(other.network for other in self.others))
+
     def views(self) -> Views:
-        """How the network is shown the images. Raises SettingsError where it cannot be."""
+        """How the network is shown the images, or the networks are. Raises SettingsError where one cannot be."""
+        if self.others:
+            return Averaged([replace(self, others=()).views(), *(other.views() for other in self.others)])
         if self.protocol is None:
             return Whole(self.network, self.transform)
         return Scaled(self.network, self.transform, self.protocol)

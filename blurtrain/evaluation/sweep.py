@@ -26,12 +26,13 @@ def sweep(values_of: Values, by_object: Set[str], subject: Subject, blurs: Seque
     The batches are the same for any number of processes, so that the counts are too. Raises RuntimeError if not every
     image was counted exactly once.
     """
-    network, images, group = subject.network, subject.images, subject.group
+    images, group = subject.images, subject.group
     sums = _Sums(values_of, by_object, subject, len(blurs))
     seen = torch.zeros(2, dtype=torch.int64, device=group.device)  # how many, and a sum that identifies them
     records: list[list[Records]] = [[] for _ in blurs]
-    training = network.module.training
-    network.module.eval()
+    modes = [(network.module, network.module.training) for network in subject.networks]
+    for module, _ in modes:
+        module.eval()
     views = subject.views()
     for batch in images.batches(subject.loader, group.rank, group.world):
         if batch is not None:
@@ -49,7 +50,8 @@ def sweep(values_of: Values, by_object: Set[str], subject: Subject, blurs: Seque
                     records[level].append(_records(batch, logits, finite, values))
             seen += torch.tensor([len(batch.indices), int(batch.indices.sum())], device=group.device)
         subject.tick()
-    network.module.train(training)
+    for module, training in modes:
+        module.train(training)
     total = group.sum(seen).tolist()
     if total != [images.n, int(images.indices.sum())]:
         raise RuntimeError(f"evaluation counted {total[0]} images, which are not the {images.n} of the split")

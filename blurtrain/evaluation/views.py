@@ -1,6 +1,7 @@
-"""How a network is shown the images of an evaluation: whole at its own size, or by a protocol of scales and crops."""
+"""How a network is shown the images of an evaluation: whole at its own size, or by a protocol of scales and crops; or
+how several are, whose outputs are averaged."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Protocol as Interface
@@ -40,7 +41,7 @@ class Whole:
 
     def of(self, batch: Batch) -> Shown:
         """See `Views`."""
-        resized = self.transform.resized(batch.images)
+        resized = at_its_size(batch.images, self.transform)
         return lambda blur: self.network.logits(self.transform.blurred(resized, blur, batch.indices))
 
 
@@ -51,9 +52,10 @@ class Scaled:
     looks at the softmax of the average: entropy and cross-entropy are those of the geometric mean, normalised. Top-1
     and top-5 are the same either way.
 
-    transform: at the resolution `protocol.defined_at` (`blurred_at`). The image is blurred there, rounded to 8 bits,
-    and each scale is resized from it, antialiased, by the interpolation of the network's preprocessing, and not rounded
-    again. Raises SettingsError, one line, where the network cannot be applied so, or is not for one of the scales.
+    transform: at the resolution `protocol.defined_at` (`blurred_at`). There the image is rounded to 8 bits, before it
+    is blurred and after; each scale is resized from that, antialiased, by the interpolation of the network's
+    preprocessing, and not rounded. Raises SettingsError, one line, where the network cannot be applied so, or is not
+    for one of the scales.
     """
 
     def __init__(self, network: TrainedNetwork, transform: Transform, protocol: Protocol):
@@ -66,29 +68,19 @@ class Scaled:
 
     def of(self, batch: Batch) -> Shown:
         """See `Views`. Images of one shape go together."""
-        groups = [(rows, self._resized(some)) for rows, some in _of_one_shape(batch)]
+        groups = [(rows, at_its_size(some, self.transform)) for rows, some in of_one_shape(batch)]
 
         def shown(blur: Blur) -> Tensor:
-            found = [self._averaged(self._eight_bit(some, blur, batch.indices[rows])) for rows, some in groups]
+            found = [
+                self._averaged(eight_bit_blurred(some, blur, batch.indices[rows], self.transform))
+                for rows, some in groups
+            ]
             if len(found) == 1:
                 return found[0]
             place = torch.from_numpy(np.argsort(np.concatenate([rows for rows, _ in groups])))
             return torch.cat(found)[place.to(found[0].device)]
 
         return shown
-
-    def _resized(self, images: Tensor) -> Tensor:
-        """Images [n, 3, H, W] at the size where they are blurred, as 8-bit values in float32."""
-        if images.shape[-1] == images.shape[-2]:
-            return self.transform.resized(images)
-        ratio = self.protocol.defined_at / min(images.shape[-2:])
-        return scaled(images.float(), ratio, "bilinear").clamp_(0, 255).round_()
-
-    def _eight_bit(self, images: Tensor, blur: Blur, indices: NDArray[np.int64]) -> Tensor:
-        units = self.transform.blur
-        light = linear_light(images) if units.linear_light else images
-        light = blur.blurred(light, indices, resolution=self.protocol.defined_at, truncate=units.truncate)
-        return (srgb(light) if units.linear_light else light).clamp(0, 255).round()
 
     def _averaged(self, images: Tensor) -> Tensor:
         at_scales = [self._at(images, scale).log_softmax(2).mean(1) for scale in self.protocol.scales]
@@ -108,7 +100,23 @@ class Scaled:
         return logits if network.outputs is None else logits[..., list(network.outputs)]
 
 
-def _of_one_shape(batch: Batch) -> list[tuple[NDArray[np.int64], Tensor]]:
+class Averaged:
+    """Several networks, each shown the images in its own way: the mean of their log-probabilities.
+
+    Such a mean is the log of a geometric mean, as that over crops and scales is, and taken as logits like it. What a
+    protocol has averaged is normalised before, so that each network counts as probabilities that sum to 1.
+    """
+
+    def __init__(self, members: Sequence[Views]):
+        self.members = members
+
+    def of(self, batch: Batch) -> Shown:
+        """See `Views`."""
+        shown = [member.of(batch) for member in self.members]
+        return lambda blur: torch.stack([own(blur).float().log_softmax(1) for own in shown]).mean(0)
+
+
+def of_one_shape(batch: Batch) -> list[tuple[NDArray[np.int64], Tensor]]:
     """The images of a batch as they are seen, those of one shape together [n, 3, H, W], and their places in it."""
     if batch.sides is None:
         return [(np.arange(len(batch.indices)), batch.images)]
@@ -125,6 +133,26 @@ def _of_one_shape(batch: Batch) -> list[tuple[NDArray[np.int64], Tensor]]:
 def blurred_at(transform: Transform, protocol: Protocol | None) -> Transform:
     """`transform` at the size where images are blurred; none: at the network's own."""
     return transform if protocol is None else replace(transform, resolution=protocol.defined_at)
+
+
+def at_its_size(images: Tensor, transform: Transform) -> Tensor:
+    """Images [n, 3, H, W] as they are seen, all of one shape, at the size where they are blurred, as 8-bit values in
+    float32: squares of that side, or such a smaller side where they keep their aspect."""
+    if images.shape[-1] == images.shape[-2]:
+        return transform.resized(images)
+    return _eight_bit(scaled(images.float(), transform.resolution / min(images.shape[-2:]), "bilinear"))
+
+
+def eight_bit_blurred(images: Tensor, blur: Blur, indices: NDArray[np.int64], transform: Transform) -> Tensor:
+    """Images in 0..255, as `at_its_size` gives them, blurred, and again as 8-bit values in float32."""
+    units = transform.blur
+    light = linear_light(images) if units.linear_light else images
+    light = blur.blurred(light, indices, resolution=transform.resolution, truncate=units.truncate)
+    return _eight_bit(srgb(light) if units.linear_light else light)
+
+
+def _eight_bit(images: Tensor) -> Tensor:
+    return images.clamp(0, 255).round()
 
 
 def scaled(images: Tensor, ratio: float, interpolation: str) -> Tensor:

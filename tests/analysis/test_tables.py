@@ -16,7 +16,7 @@ from analysis.intervals import over_seeds, wilson
 from analysis.runs import scan
 from analysis.table_specs import read_table_spec, table_specs
 from analysis.tables import Cell, Table, tables, tables_csv
-from blurtrain.errors import SettingsError
+from blurtrain.errors import RunError, SettingsError
 from blurtrain.run import Run
 from blurtrain.settings import PRESETS
 from jobs.grid import read_grid
@@ -214,6 +214,115 @@ def test_the_report_has_the_tables_of_which_there_is_a_run(runs: Path, make_run:
     assert not list((out / "tables").iterdir()) and 'id="tables"' not in (out / "index.html").read_text()
 
 
+# --- ensembles ------------------------------------------------------------------------------------------------------
+
+OF_SCALES = {
+    "label": "a network a scale",
+    "ensemble": [
+        {"protocol": "all-256@384", "regime": "sharp-d8", "augmentation.colour": 0.2},
+        {"protocol": "all-512@384", "regime": "sharp-d8", "augmentation.colour": 0.5},
+    ],
+    "published": "ft_sharp+d8",
+}
+COLUMNS = [{"label": "original", "match": {"regime": "original"}}, OF_SCALES]
+
+
+def of_scale(runs: Path, make_run: MakeRun, colour: float, seed: int, **more: Any) -> str:
+    """A run on sharp-d8; `colour` stands for what networks of two scales would differ in."""
+    return fine_tuned(runs, make_run, "sharp-d8", seed, settings={"augmentation": {"colour": colour}}, **more)
+
+
+def measured_as_one(folder: Path, runs: Mapping[str, str], right: int, epoch: int = 3, **fields: Any) -> Path:
+    """What `blurtrain evaluate --ensemble` leaves of `runs`, each with its protocol: right ones of sharp images."""
+    folder.mkdir(exist_ok=True)
+    members = [{"run": run, "epoch": epoch, "protocol": protocol} for run, protocol in runs.items()]
+    about = {"blur": "sharp", "sigma": 0.0, "n": 100}
+    document = {
+        "measure": "accuracy", "split": "test", "n": 100, "classes": 10, "largest_class": 10, "epoch": None,
+        "resolution": 384, "reference_resolution": 224, "truncate": 4.0, "pixels": "source", "objects": None,
+        "protocol": " & ".join(sorted(set(runs.values()))), "members": members,
+        "rows": [{"metric": "top1", "count": right // 2, **about}, {"metric": "top5", "count": right, **about}],
+        **fields,
+    }  # fmt: skip
+    path = folder / f"accuracy-{len(list(folder.iterdir())):012x}.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+def test_runs_that_were_measured_as_one_fill_a_cell(runs: Path, make_run: MakeRun, tmp_path: Path) -> None:
+    def filled_now() -> Cell:
+        (table,) = filled(runs, tmp_path, where={}, columns=COLUMNS)
+        return cell(table, "sharp", "a network a scale")
+
+    fine_tuned(runs, make_run, "original")
+    assert (filled_now().missing, filled_now().published) == ("no such run", 91.03)
+    low = [of_scale(runs, make_run, 0.2, seed) for seed in (0, 1)]
+    waiting = of_scale(runs, make_run, 0.5, 7, done=False)
+    assert (filled_now().missing, filled_now().runs) == ("not done yet: 1", (waiting,))
+    high = [of_scale(runs, make_run, 0.5, seed) for seed in (0, 1)]
+    assert filled_now().missing.startswith("not measured as one, by `blurtrain evaluate --ensemble")
+    for path in (
+        measured_as_one(runs / "ensembles", {low[0]: "all-256@384", high[1]: "all-512@384"}, 10),  # of two seeds
+        measured_as_one(runs / "ensembles", {low[0]: "all-256@384", high[0]: "all-256@384"}, 10),  # of one scale
+        measured_as_one(runs / "ensembles", {low[0]: "all-256@384", low[1]: "all-512@384"}, 10),  # another run
+        measured_as_one(runs / "ensembles", {low[0]: "all-256@384", high[0]: "all-512@384"}, 10, epoch=2),
+    ):
+        assert filled_now().missing.startswith("not measured as one"), path
+    for seed, right in ((1, 52), (0, 50)):
+        # Written in any order, and directly among the runs or in a folder there.
+        folder = runs / "ensembles" if seed else runs
+        measured_as_one(folder, {high[seed]: "all-512@384", low[seed]: "all-256@384"}, right)
+    found = filled_now()
+    mean, low_end, high_end, _ = over_seeds([0.50, 0.52], 0.01)
+    assert found.estimate and (found.estimate.value, found.estimate.low) == pytest.approx((mean, low_end))
+    assert found.estimate.high == pytest.approx(high_end) and found.published == 91.03
+    assert (found.n, found.seeds, found.runs) == (100, (0, 1), (f"{low[0]}+{high[0]}", f"{low[1]}+{high[1]}"))
+    (table,) = filled(runs, tmp_path, where={}, columns=COLUMNS)
+    assert cell(table, "D8", "a network a scale").missing == "not measured, blur disk-8@384"
+    lines = csv.DictReader(io.StringIO(tables_csv([table])))
+    line = next(line for line in lines if (line["row"], line["column"]) == ("sharp", "a network a scale"))
+    assert (line["estimate"], line["runs"].split()) == ("51.0000", list(found.runs))
+    assert not any("+" in run_id for run_id in analysis.load(runs)["run_id"]), "runs alone"
+
+
+def test_the_report_shows_the_last_row_of_table_4(runs: Path, make_run: MakeRun, tmp_path: Path) -> None:
+    pair = {}
+    for scale in (256, 512):
+        settings = {"model": "vgg-16", "augmentation": {"colour": 0, "scaled": {"network_scales": [scale]}}}
+        protocol = f"all-{scale}@384"
+        pair[fine_tuned(runs, make_run, "sharp-d2-d8", protocol=protocol, settings=settings, resolution=224)] = protocol
+
+    def last_row() -> dict[str, str]:
+        analysis.report(runs, tmp_path / "report")
+        lines = csv.DictReader((tmp_path / "report" / "tables" / "vasiljevic-4.csv").open())
+        return [line for line in lines if line["column"] == "sharp"][-1]
+
+    assert last_row()["missing"].startswith("not measured as one") and last_row()["published"] == "91.1"
+    measured_as_one(runs / "ensembles", pair, 77)
+    last = last_row()
+    assert last["row"] == "256 + 512, fine-tuned, a network a scale" and last["model"] == "vgg-16"
+    assert (last["estimate"], last["published"], last["runs"]) == ("77.0000", "91.1", "+".join(pair))
+
+
+def test_ensembles_measured_otherwise_are_not_averaged(runs: Path, make_run: MakeRun, tmp_path: Path) -> None:
+    fine_tuned(runs, make_run, "original")
+    for seed in (0, 1):
+        two = [of_scale(runs, make_run, colour, seed) for colour in (0.2, 0.5)]
+        protocols = dict(zip(two, ("all-256@384", "all-512@384"), strict=True))
+        measured_as_one(runs / "ensembles", protocols, 80, split=("test", "val")[seed])
+    (table,) = filled(runs, tmp_path, where={}, columns=COLUMNS)
+    assert "which differ in split" in cell(table, "sharp", "a network a scale").missing
+    (table,) = filled(runs, tmp_path, where={"split": "test"}, columns=COLUMNS)
+    assert cell(table, "sharp", "a network a scale").seeds == (0,)
+
+
+def test_a_damaged_ensemble_is_named(runs: Path, make_run: MakeRun, tmp_path: Path) -> None:
+    fine_tuned(runs, make_run, "original")
+    path = measured_as_one(runs / "ensembles", {"a": "x", "b": "y"}, 120)
+    with pytest.raises(RunError, match=f"{path}: .*top1 <= top5 <= n"):
+        scan(runs)
+
+
 # --- specs ----------------------------------------------------------------------------------------------------------
 
 
@@ -228,6 +337,11 @@ def test_the_report_has_the_tables_of_which_there_is_a_run(runs: Path, make_run:
         ({"rows": [{"label": "a", "published": {"test_blr": "x"}}]}, "no column 'test_blr'; did you mean 'test_blur'?"),
         ({"rows": [{"label": "a", "published": {"test_blur": "x"}}]}, "0 rows are {'test_blur': 'x'}"),
         ({"rows": [{"label": "a", "published": "x"}]}, "row 'a': published must say which row is meant"),
+        (
+            {"columns": [{"label": "a", "ensemble": [{"regim": "x"}]}]},
+            "nothing is called 'regim'; did you mean 'regime'?",
+        ),
+        ({"columns": [{"label": "a", "ensemble": [{"blur": "sharp"}]}]}, "'blur' is the same for all members"),
         ({"published": SPEC["published"] | {"table": "x"}}, "published table 'x' is unknown"),  # type: ignore[operator]
     ],
 )
@@ -263,13 +377,13 @@ def test_specs_name_what_the_grids_of_the_baselines_have(spec: Any) -> None:
     (grid,) = read_grid(
         PRESETS / "grids" / ("baselines-small.yaml" if "small" in spec.name else "baselines.yaml")
     ).grids
-    matches = [spec.match(row, column) for row in spec.rows for column in spec.columns if not row.none]
+    cells = [(row, column) for row in spec.rows for column in spec.columns if not row.none]
+    matches = [{**spec.match(row, column), **member} for row, column in cells for member in row.ensemble or [{}]]
     for match in matches:
         assert match.get("blur") in grid.settings["evaluation"]["blurs"]
         assert match["regime"] in grid.axes["regime"]
         assert match.get("model") in grid.axes.get("model", [None])
         axis = "augmentation.scaled.network_scales"
         assert axis not in match or match[axis] in grid.axes[axis]
-    assert len({json.dumps([match, spec.value_of(r, c)]) for match, r, c in zip(
-        matches, *zip(*[(r, c) for r in spec.rows for c in spec.columns if not r.none], strict=True), strict=True
-    )}) == len(matches)  # fmt: skip
+    several = [[spec.match(row, column), row.ensemble, spec.value_of(row, column)] for row, column in cells]
+    assert len({json.dumps(match) for match in several}) == len(cells)

@@ -15,6 +15,9 @@ from blurtrain.cli import main
 from blurtrain.data.dataset import Dataset
 from blurtrain.errors import BlurtrainError, DataError
 from blurtrain.evaluation.examples import Example, Look, examples
+from blurtrain.evaluation.runs import run_plan
+from blurtrain.models import build
+from blurtrain.models.published import network_named
 from blurtrain.models.trained import of_run
 from blurtrain.run import Run
 from blurtrain.settings import Settings
@@ -30,23 +33,24 @@ def run(tiny: Callable[..., Settings], tmp_path_factory: pytest.TempPathFactory)
 
 
 def test_images_are_chosen_by_their_paths_alone_a_class_in_turn(run: Run, prepared: Dataset) -> None:
-    shown = examples(run.path, DISK, 5)
+    plan = run_plan(run.path)
+    shown = examples(plan, DISK, 5)
     assert [e.label for e in shown[:3]] != [e.label for e in shown[1:4]]
     assert len({e.label for e in shown[:3]}) == 3 and len({e.path for e in shown}) == 5
     digest = lambda e: hashlib.sha256(e.path.encode()).hexdigest()  # noqa: E731
     assert [digest(e) for e in shown[:3]] == sorted(digest(e) for e in shown[:3])
-    assert [e.path for e in examples(run.path, Blur.parse("shake"), 3)] == [e.path for e in shown[:3]]
+    assert [e.path for e in examples(plan, Blur.parse("shake"), 3)] == [e.path for e in shown[:3]]
     assert all(e.path.split("/")[-2] == e.label for e in shown)
     for count in (0, 10):
         with pytest.raises(DataError, match="the test split has 9 to choose from"):
-            examples(run.path, DISK, count)
+            examples(plan, DISK, count)
 
 
 def test_what_is_shown_is_what_the_network_says_of_the_pixels(run: Run, prepared: Dataset) -> None:
     network, store = of_run(run.path), prepared.test_store
     assert store
     place = {row["path"]: k for k, row in enumerate(store.rows)}
-    for example in examples(run.path, DISK, 3):
+    for example in examples(run_plan(run.path), DISK, 3):
         pixels = torch.from_numpy(store.read(np.array([place[example.path]]))).permute(0, 3, 1, 2).float()
         blurred = convolve(pixels, kernels_at_64())
         for look, seen in ((example.sharp, pixels), (example.blurred, blurred)):
@@ -93,6 +97,64 @@ def test_the_command_writes_it(run: Run, tmp_path: Path, capsys: pytest.CaptureF
         assert ended.value.code == 2 and message in line and "\n" not in line
 
 
+@pytest.fixture
+def network(tmp_path: Path, prepared: Dataset) -> list[str]:
+    """How a ResNet-18 of four classes is named, that looks at 48 of 64 pixels, and what it is shown."""
+    torch.manual_seed(3)
+    torch.save(build("resnet-18", 4).state_dict(), tmp_path / "w.pth")
+    (tmp_path / "classes.txt").write_text("plain\nstripes\nrings\nchecks\n")
+    (tmp_path / "net.yaml").write_text(
+        f"{{architecture: torchvision/resnet18, weights: {tmp_path}/w.pth, classes: {tmp_path}/classes.txt, "
+        "resize: 64, crop: 48}"
+    )
+    return [f"{tmp_path}/net.yaml", "--dataset", prepared.name, "--data", str(prepared.folder.parent)]
+
+
+def test_any_network_is_shown_the_same_images_and_says_all_its_classes(
+    run: Run, network: list[str], prepared: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = list[list[Example]]()
+
+    def kept(shown: list[Example], blur: str, title: str, path: Path) -> None:
+        assert (blur, title, path) == ("disk-8", "torchvision/resnet18 of w.pth", tmp_path / "panel.png")
+        drawn.append(shown)
+
+    monkeypatch.setattr("analysis.examples_figure.save", kept)
+    with pytest.raises(SystemExit) as ended:
+        main(["examples", *network, "--blur", "disk-8", "--images", "3", "--out", str(tmp_path / "panel.png")])
+    assert not ended.value.code
+    of_it, of_run = drawn[0], examples(run_plan(run.path), DISK, 3)
+    assert [(e.path, e.label) for e in of_it] == [(e.path, e.label) for e in of_run]
+    trained = network_named(network[0])
+    for own, other in zip(of_it, of_run, strict=True):
+        assert np.array_equal(own.blurred.pixels, other.blurred.pixels[8:56, 8:56])
+        pixels = torch.from_numpy(own.sharp.pixels).permute(2, 0, 1)[None]
+        with torch.no_grad():
+            likely = trained.module(trained.preprocessing.normalised(pixels)).softmax(1)[0]
+        order = likely.argsort(descending=True)
+        assert own.sharp.classes == tuple(trained.classes[k] for k in order)
+        assert own.sharp.probabilities == pytest.approx(likely[order].tolist(), abs=1e-4)
+
+
+def test_a_network_is_drawn_by_the_command(
+    network: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "panel.png"
+    with pytest.raises(SystemExit) as ended:
+        main(["examples", *network, "--blur", "disk-8", "--images", "2", "--out", str(out)])
+    assert not ended.value.code and out.read_bytes().startswith(b"\x89PNG")
+    for words, message in (
+        (network[:1], "is no run directory; networks that are no runs need --dataset NAME"),
+        (["torchvision/resnet19", *network[1:]], "no network 'resnet19'; did you mean 'resnet18'?"),
+        ([*network, "--epoch", "1"], "is no run, so it has no --epoch"),
+        ([*network, "evaluation.split=val", "--images", "4"], "the val split has 3 to choose from"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(["examples", *words, "--blur", "disk-8", "--out", str(out)])
+        line = capsys.readouterr().err.strip()
+        assert ended.value.code == 2 and message in line and "\n" not in line
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BlurtrainError):
-        examples(tmp_path, DISK)
+        run_plan(tmp_path)

@@ -1,8 +1,10 @@
 """Tested by scales and crops: what comes of it for runs, and that an evaluation without a protocol stays as it was."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from blurtrain.data.batches import Batch
 from blurtrain.data.dataset import Dataset
 from blurtrain.errors import DataError, SettingsError
 from blurtrain.evaluation.images import Images
-from blurtrain.evaluation.views import Scaled
+from blurtrain.evaluation.views import Scaled, at_its_size, eight_bit_blurred, scaled
 from blurtrain.models.trained import Preprocessing, TrainedNetwork
 from blurtrain.run import Run
 from blurtrain.settings import Augmentation, BlurUnits, Evaluation, Protocol, Settings
@@ -57,6 +59,16 @@ def test_the_end_of_training_is_by_the_protocol_and_not_computed_again(
     assert len(list(Run(trained).evaluations.glob("*.json"))) == 1
     five = evaluated(capsys, trained, "evaluation.protocol.crops=five")
     assert five["protocol"] == "five-80+64@96" and five["file"] != accuracy
+
+
+def test_measured_anew_it_is_what_the_end_of_training_measured(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = json.loads((Run(trained).evaluations / (Run(trained).result() or {})["accuracy"]).read_text())["rows"]
+    shutil.copytree(trained, tmp_path / trained.name, ignore=shutil.ignore_patterns("accuracy-*"))
+    rows: Any = evaluated(capsys, tmp_path / trained.name)["rows"]
+    assert [row.get("count") for row in rows] == [row.get("count") for row in before]
+    assert [row.get("value", 0.0) for row in rows] == pytest.approx([row.get("value", 0.0) for row in before], rel=1e-5)
 
 
 def test_without_a_protocol_the_key_is_what_it_was(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,6 +127,25 @@ def test_blur_and_scale_are_those_of_a_float64_oracle() -> None:
         top = [0, 0, 8, 8, 4][row]
         upright = np.swapaxes(wanted[0], 1, 2)
         assert np.abs(255 * crop[0].numpy() - upright[:, top : top + 32]).max() < 0.02
+
+
+def test_blur_is_in_pixels_at_the_defined_size_whatever_the_photograph() -> None:
+    """A small and a large version of one picture look alike after a disk of 8 pixels at 384, seen at 128."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(2, 3, 30, 40, generator=generator) * 255
+    large = torch.nn.functional.interpolate(coarse, (600, 800), mode="bicubic").clamp(0, 255).to(torch.uint8)
+    small = scaled(large.float(), 1 / 2, "bilinear").round().to(torch.uint8)
+    at = Transform(Augmentation(), 384, (0.0,) * 3, (1.0,) * 3, BlurUnits(), 0)
+    seen = []
+    for images in (large, small):
+        sharp = at_its_size(images, at)
+        blurred = eight_bit_blurred(sharp, Disk(radius=8, at=384), np.arange(2), at)
+        assert sharp.shape[-2:] == (384, 512)
+        for pixels in (sharp, blurred):
+            assert torch.equal(pixels, pixels.clamp(0, 255).round())
+        seen.append(scaled(blurred, 128 / 384, "bilinear"))
+    assert seen[0].shape == (2, 3, 128, 171) and (seen[0] - seen[1]).abs().mean() < 1
+    assert not torch.equal(seen[0], seen[0].round()), "the network sees what is not rounded"
 
 
 def triangle(old: int, new: int) -> NDArray[np.float64]:

@@ -1,0 +1,34 @@
+"""What was measured of several runs as one (`blurtrain evaluate --ensemble`), where it lies among the runs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.documents import EnsembleForm, Member, checked
+from analysis.evaluations import level_row
+from blurtrain.files import read_json
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Networks that were measured as one, under some conditions."""
+
+    members: tuple[Member, ...]
+    levels: tuple[dict[str, Any], ...]
+    """One each: the columns of `analysis.load` from sigma to object_top1."""
+
+
+def ensembles(runs: Path) -> list[Ensemble]:
+    """Those whose outcomes lie in `runs`, or in a folder in it (`--out runs/ensembles`), by the names of their files.
+
+    Raises RunError where a file is damaged.
+    """
+    found = []
+    for path in sorted([*runs.glob("accuracy-*.json"), *runs.glob("*/accuracy-*.json")]):
+        document = read_json(path)
+        if isinstance(document, Mapping) and "members" in document:
+            outcome = checked(document, path, EnsembleForm)
+            levels = tuple(level_row(level, outcome.conditions(0)) for level in outcome.levels_measured())
+            found.append(Ensemble(outcome.members, levels))
+    return found
