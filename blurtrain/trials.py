@@ -93,6 +93,16 @@ class Study:
         return self.folder / "cancelled"
 
     @property
+    def progress(self) -> Path:
+        """How far the study has come: {"at": epochs of all trials together}."""
+        return self.folder / "progress.json"
+
+    def is_marked(self, mark: Path) -> bool:
+        """Whether `stopping` or `cancelled` is there. By a listing, as NFS goes on denying a file that it has once been
+        asked for in vain."""
+        return mark in self.folder.glob(mark.name + "*")
+
+    @property
     def ray(self) -> Path:
         """Where Ray writes what members of a population hand over to each other; emptied when a search begins."""
         return self.folder / "ray"

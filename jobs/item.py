@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from blurtrain.files import publish
+from blurtrain.files import publish, read_json
+from blurtrain.run import Run
 from blurtrain.settings import part_names
 from jobs.cluster import DEFAULT, Resources
 from jobs.grid import Member
@@ -26,6 +27,17 @@ class Item:
     """Names of users' own code that the command imports; it travels with the job."""
     batch_size: int | None = None
     """What its processes have to share evenly; None where that does not matter."""
+    process_per_node: bool = False
+    """One process on each node, with all its GPUs and cores, instead of one a GPU."""
+    progress: str = ""
+    """A file below the folder of runs that holds how far it is, as {"at": number}; empty: it is a run, whose newest
+    checkpoint says so."""
+
+    def reached(self, runs: Path) -> int:
+        """A number that grows as it gets further."""
+        if self.progress:
+            return int((read_json(runs / self.progress) or {}).get("at", 0))
+        return Run(runs / self.id).saved_step()
 
     def words(self, folder: Path) -> list[str]:
         """The command for `python -m`, with its settings file written into `folder`."""

@@ -22,6 +22,7 @@ def main(parent: int, cores: list[int], command: list[str]) -> None:
     if os.getppid() != parent:  # it ended before the kernel was asked
         sys.exit(1)
     os.sched_setaffinity(0, cores)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # an actor of Ray's blocks what the training is to hear
     os.execv(command[0], command)
 
 

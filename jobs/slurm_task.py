@@ -144,13 +144,15 @@ def srun(wanted: Resources, tasks: int, cpus: int, start: int, *command: str, lo
 def _run(task: Task, items: Sequence[Item]) -> tuple[dict[str, int], bool]:
     """Run the items side by side; the exit code of each, and whether the time limit ended them."""
     processes, attempts = {}, {}
-    cpus = max(1, task.cpus // len(items))
     for item in items:
+        cpus, tasks = max(1, task.cpus // len(items)), task.resources.tasks
+        if item.process_per_node:
+            cpus, tasks = cpus * tasks, 1
         log = task.submission / "logs" / f"{item.id}.log"
         attempts[item.id] = len(Run(task.runs / item.id).attempts())
         words = item.words(task.submission / "settings")
         processes[item.id] = subprocess.Popen(
-            srun(task.resources, task.resources.tasks, cpus, task.start, *words, log=log),
+            srun(task.resources, tasks, cpus, task.start, *words, log=log),
             stdin=subprocess.DEVNULL,
             env={**os.environ, RENDEZVOUS: uuid.uuid4().hex},
         )
@@ -256,5 +258,5 @@ def _count(task: Task, item: str, what: str) -> int:
 def _counts(task: Task, item: str) -> dict[str, int]:
     """What has been counted of an item since its last progress."""
     counts: dict[str, int] = NONE | (read_json(task.submission / "failures" / f"{item}.json") or {})
-    saved = Run(task.runs / item).saved_step()
+    saved = next(i for i in task.items if i.id == item).reached(task.runs)
     return counts if saved <= counts["saved_step"] else {**NONE, "saved_step": saved}

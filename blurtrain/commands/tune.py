@@ -32,43 +32,94 @@ def _tune(options: argparse.Namespace) -> int:
     from blurtrain.documents import parse_overrides
     from jobs.search.file import read_search
 
+    if options.inside:
+        return _inside(options, Path(words[0]))
     file = read_search(Path(words[0]), parse_overrides(overrides), options.data)
     if action == "status":
         return _status(options, file)
     if action == "cancel":
         return _cancel(options, file)
-    return _search(options, file)
+    from jobs.backend import default_cluster
+    from jobs.cluster import read_cluster
+
+    cluster = read_cluster(options.cluster or default_cluster(options.runs))
+    return _submit(options, file, cluster) if cluster.scheduler == "slurm" else _search(options, file)
+
+
+def _submit(options: argparse.Namespace, file: Any, cluster: Any) -> int:
+    from blurtrain.trials import Study
+    from jobs.backend import backend_of
+    from jobs.search import submission
+
+    study = Study.of(file, options.runs)
+    if submission.submit(file, backend_of(cluster, options.runs), cluster, options.retry):
+        print(study.id)
+    elif line := submission.job_line(study):
+        _to_stderr(f"{line}; nothing was submitted")
+    else:
+        _show(options, file, study)
+    return 0
+
+
+def _inside(options: argparse.Namespace, path: Path) -> int:
+    """In a job: on each node, and as the driver on the first."""
+    from blurtrain.trials import Study
+    from jobs.search.node import drive_job, is_driver, keep_node
+    from jobs.search.submission import submitted
+
+    stop = _stopped_by_signals()
+    file = submitted(path, options.inside)
+    study = Study.of(file, options.runs)
+    study.begin(file.record)
+    if not is_driver():
+        return keep_node(study, [sys.executable, "-m", "blurtrain", *sys.argv[1:]])
+    drive_job(file, options.runs, _to_stderr, stop)
+    return _ended(options, file, study, stop)
 
 
 def _search(options: argparse.Namespace, file: Any) -> int:
     from jobs.search.driver import search
-    from jobs.search.outcome import publish, summary
 
+    stop = _stopped_by_signals()
+    study = search(file, options.runs, options.at_a_time, _to_stderr, stop, options.retry)
+    return _ended(options, file, study, stop)
+
+
+def _stopped_by_signals() -> threading.Event:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda *_: stop.set())
-    study = search(file, options.runs, options.at_a_time, _to_stderr, stop, options.retry)
-    rows = publish(file, study)
-    if options.json:
-        print(json.dumps(rows, indent=1))
-    else:
-        print(summary(file, study, rows))
-    if stop.is_set() and any(not row["ended"] for row in rows):
+    return stop
+
+
+def _ended(options: argparse.Namespace, file: Any, study: Any, stop: threading.Event) -> int:
+    _show(options, file, study)
+    if stop.is_set() and any(not trial.ended for trial in study.trials()):
         raise Stopped(f"{study.folder}: stopped, all saved; the same command goes on from there")
     return 0
+
+
+def _show(options: argparse.Namespace, file: Any, study: Any) -> None:
+    from jobs.search.outcome import publish, summary
+
+    rows = publish(file, study)
+    print(json.dumps(rows, indent=1) if options.json else summary(file, study, rows))
 
 
 def _status(options: argparse.Namespace, file: Any) -> int:
     from blurtrain.trials import Study
     from jobs.search.outcome import rows, table
+    from jobs.search.submission import job_line
 
     study = Study.of(file, options.runs)
     while True:
-        found = rows(file, study)
+        found, line = rows(file, study), job_line(study)
         if not options.watch:
             break
-        print(f"\x1b[H\x1b[2J{table(file, study, found)}", flush=True)
+        print(f"\x1b[H\x1b[2J{line}\n{table(file, study, found)}", flush=True)
         time.sleep(WATCH_SECONDS)
+    if line:
+        _to_stderr(line)
     print(json.dumps(found, indent=1) if options.json else table(file, study, found))
     return 0
 
@@ -76,11 +127,14 @@ def _status(options: argparse.Namespace, file: Any) -> int:
 def _cancel(options: argparse.Namespace, file: Any) -> int:
     from blurtrain.files import is_held
     from blurtrain.trials import Study
+    from jobs.search.submission import cancel
 
     study = Study.of(file, options.runs)
-    if not is_held(study.driver):
+    here = is_held(study.driver)
+    if here:
+        study.cancelled.touch()
+    if not cancel(study) and not here:
         raise SettingsError(f"{study.folder}: no process is at this search")
-    study.cancelled.touch()
     return 0
 
 
@@ -98,6 +152,8 @@ def add(commands: Any) -> None:
     runs_option(p)
     data_option(p, None)
     p.add_argument("--at-a-time", type=int, default=0, help="trials at the same time (default: as many as fit)")
+    p.add_argument("--cluster", help="profile of configs/clusters, or a file of one's own (default: this machine)")
+    p.add_argument("--inside", default="", help=argparse.SUPPRESS)
     p.add_argument("--retry", action="store_true", help="try trials that failed again")
     p.add_argument("--watch", action="store_true", help="status: show it again every few seconds, until Ctrl-C")
     json_option(p)

@@ -11,17 +11,20 @@ from jobs.search.file import SearchFile
 from jobs.snapshot import environment, snapshot, source_of
 
 
+def parts_of(file: SearchFile) -> set[str]:
+    """The user's own parts that trials may need."""
+    in_space = parts_named([dimension.model_dump() for dimension in file.search.space.values()])
+    return {*part_names(file.base), *in_space}
+
+
 @contextlib.contextmanager
 def environment_of(file: SearchFile, folder: Path) -> Iterator[None]:
     """Variables for a Ray that is started meanwhile, and for all processes below it. A copy of the user's own parts
     goes below `folder`. Raises SettingsError where a part is not found."""
     before = dict(os.environ)
-    # Paths in settings may begin in the folder where the search was started, and Ray leaves it.
-    os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
     if file.search.searcher.name == "pbt":  # all are there before the first comparison
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(file.search.trials)
-    in_space = parts_named([dimension.model_dump() for dimension in file.search.space.values()])
-    if files := source_of({*part_names(file.base), *in_space}):
+    if files := source_of(parts_of(file)):
         os.environ.update(environment(snapshot(folder, files).resolve()))
     try:
         yield

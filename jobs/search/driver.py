@@ -1,40 +1,32 @@
 """The process that drives a search: it asks Ray Tune for trials, and notes how each ends."""
 
 import contextlib
+import functools
 import importlib
 import logging
 import os
-import secrets
 import shutil
-import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from blurtrain.errors import JobError, SettingsError
 from blurtrain.files import held, read_json, write_json
+from blurtrain.run import slurm_job
 from blurtrain.trials import Study, Trial, values
 from jobs.search.code import environment_of
-from jobs.search.file import SearchFile
+from jobs.search.file import SearchFile, points_of_grid
 from jobs.search.known import Known, of_others, of_trials
+from jobs.search.own_ray import local_ray
 from jobs.search.space import Flat
 
 Report = Callable[[str], Any]
-VARIABLES = {
-    "RAY_AUTH_MODE": "token",  # and no token of the user's is made, or taken
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_memory_monitor_refresh_ms": "0",  # it would end the actor and not the training that it started
-    "RAY_DEDUP_LOGS": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-    "TUNE_DISABLE_AUTO_INIT": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "3600000",
-    "TUNE_FORCE_TRIAL_CLEANUP_S": "200",
-    "RAY_AIR_NEW_OUTPUT": "0",
-}
+DRIVER = "driver.json"
 CRASHES = 3
 """So often an actor that was lost (its node, or its process) is started again."""
 
@@ -48,13 +40,16 @@ class Place:
     gpus: int
     """Of a run."""
     total_cpus: int
+    """Of a node."""
     total_gpus: int
+    """Of a node."""
+    nodes: int = 1
 
     def slots(self, file: SearchFile) -> int:
         """Trials at a time."""
         k = len(file.search.seeds)
         by_gpu = self.total_gpus // (k * self.gpus) if self.gpus else self.total_cpus
-        return min(self.total_cpus // (k * self.cpus), by_gpu)
+        return self.nodes * min(self.total_cpus // (k * self.cpus), by_gpu)
 
 
 def check_installed() -> None:
@@ -93,6 +88,10 @@ class Session:
         self.study = Study.of(file, self.runs)
         self.trials = {trial.number: trial for trial in self.study.trials()}
         self.stop = threading.Event()
+        self.epochs = dict[int, int]()
+        """The last epoch of each trial that its objective is known of."""
+        self.word = uuid.uuid4().hex
+        """By which the driver knows whether the study is still its own."""
         self.deadline = time.monotonic() + 60 * file.search.minutes if file.search.minutes else None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -111,73 +110,74 @@ class Session:
     @property
     def new(self) -> int:
         """Trials that are still to be begun."""
-        return max(0, self.file.search.trials - len(self.trials))
+        return left(self.file, len(self.trials))
+
+    def owns(self) -> bool:
+        """Whether no other driver has taken the study over; else this one is to write nothing more, and to stop."""
+        ours = (read_json(self.study.folder / DRIVER) or {}).get("word") == self.word
+        if not ours:
+            self.stop.set()
+        return ours
+
+    def write(self, trial: Trial) -> Trial:
+        """Note a trial, or how it stands by now, unless another driver does."""
+        return self.study.write(trial) if self.owns() else trial
 
     def begin(self, flat: Flat | None) -> Trial:
         """Note a new trial at a point."""
         ids = tuple(m.run_id for m in self.file.members(flat))
         trial = Trial(len(self.trials), flat, self.file.active(flat), ids)
-        self.trials[trial.number] = self.study.write(trial)
+        self.trials[trial.number] = self.write(trial)
         return trial
 
     def reached(self, trial: Trial) -> dict[int, float]:
         """The objective of a trial by epoch."""
         return values(self.file.search.objective, self.runs, trial.runs)
 
+    def mark_stopping(self) -> None:
+        """Let the trials know that what is stopped now is not pruned."""
+        if self.owns():
+            self.study.stopping.touch()
+
+    def progress(self) -> None:
+        """Note how far the study is, for its SLURM job to see that it gets further."""
+        if slurm_job() and self.owns():
+            write_json(self.study.progress, {"at": sum(self.epochs.values())})
+
     def end(self, number: int, ended: str, message: str = "") -> None:
         """Note how a trial has ended, and report it."""
-        self.trials[number] = self.study.end(self.trials[number], ended, message)
+        self.trials[number] = self.write(replace(self.trials[number], ended=ended, message=message))
         over = sum(bool(t.ended) for t in self.trials.values())
         self.report(
             f"[{over}/{max(len(self.trials), self.file.search.trials)}] {ended:7} trial {number}  {message}".rstrip()
         )
 
 
+def left(file: SearchFile, begun: int) -> int:
+    """So many trials are still to be begun."""
+    s = file.search
+    wanted = min(s.trials, 1 + len(points_of_grid(file))) if s.searcher.name == "grid" else s.trials
+    return max(0, wanted - begun)
+
+
 @contextlib.contextmanager
-def alone(study: Study) -> Iterator[None]:
-    """Be the one process that drives this search; raises JobError where another one does."""
+def alone(session: Session) -> Iterator[None]:
+    """Be the one process that drives this search; raises JobError where another one does.
+
+    A former start of the same SLURM job is taken over from: it may go on, and hold its lock, on a node that SLURM has
+    lost sight of.
+    """
+    study, job = session.study, slurm_job()
     with held(study.driver, patience=1.0) as lock:
-        if lock is None:
-            who = read_json(study.folder / "driver.json") or {}
+        who = read_json(study.folder / DRIVER) or {}
+        if lock is None and not (job and who.get("job") == job):
             raise JobError(f"{study.folder}: process {who.get('pid')} on {who.get('host')} is at this search; "
                            "`blurtrain tune status` shows how far it is")  # fmt: skip
-        write_json(study.folder / "driver.json", {"pid": os.getpid(), "host": os.uname().nodename})
+        own = {"pid": os.getpid(), "host": os.uname().nodename, "job": job, "word": session.word}
+        write_json(study.folder / DRIVER, own)
         for mark in (study.stopping, study.cancelled):
             mark.unlink(missing_ok=True)
         yield
-
-
-@contextlib.contextmanager
-def local_ray(place: Place) -> Iterator[Path]:
-    """A Ray of our own on this machine; nothing of it stays. Yields a folder on this node's disk."""
-    # Short, as paths of sockets end at 107 bytes.
-    folder = Path(tempfile.mkdtemp(prefix="bt-", dir="/tmp"))
-    before = dict(os.environ)
-    os.environ.update(VARIABLES, RAY_AUTH_TOKEN=secrets.token_hex(16), RAY_TMPDIR=str(folder), TMPDIR=str(folder))
-    for name in ("RAY_ADDRESS", "RAY_JOB_ID"):
-        os.environ.pop(name, None)
-    try:
-        import ray
-
-        ray.init(
-            address="local",
-            num_cpus=place.total_cpus,
-            num_gpus=place.total_gpus,
-            include_dashboard=False,
-            object_store_memory=100 * 2**20,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            configure_logging=False,
-            _temp_dir=str(folder / "ray"),
-        )
-        try:
-            yield folder
-        finally:
-            ray.shutdown()
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def drive(session: Session, place: Place, folder: Path, known: tuple[dict[int, Known], list[Known]]) -> None:
@@ -191,7 +191,7 @@ def drive(session: Session, place: Place, folder: Path, known: tuple[dict[int, K
     from jobs.search.trial import TrialAtWork, Work
 
     file, k = session.file, len(session.file.search.seeds)
-    work = Work(file, session.runs, folder / "slots", place.cpus, place.gpus)
+    work = Work(file, session.runs, place.cpus, place.gpus)
     reached = {t.number: session.reached(t) for t in session.trials.values()}
 
     def config(trial: Trial) -> dict[str, Any]:
@@ -203,13 +203,14 @@ def drive(session: Session, place: Place, folder: Path, known: tuple[dict[int, K
     pruner, trainable, at_a_time, storage = scheduler(file), TrialAtWork, place.slots(file), folder
     if file.search.searcher.name == "pbt":
         shutil.rmtree(session.study.ray, ignore_errors=True)
-        population = Population(file, session.runs, session.trials, session.study.write)
+        population = Population(file, session.runs, session.trials, session.write)
         # All members are there at a time, though few of them train; where a member goes on, its checkpoint is at hand.
         pruner, trainable, at_a_time, storage = Pbt(population), MemberAtWork, file.search.trials, session.study.ray
     if isinstance(pruner, Asha):
         for number in sorted(reached):
             if reached[number]:
                 pruner.remember(number, reached[number])
+    session.epochs |= {number: max(found, default=0) for number, found in reached.items()}
     open_ = session.open
     suggestions = Suggestions(file, *known, open_, session.new, len(session.trials), session.begin, config)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
@@ -246,10 +247,10 @@ def drive(session: Session, place: Place, folder: Path, known: tuple[dict[int, K
     thread.start()
     while thread.is_alive():
         thread.join(0.2)
-        if session.study.cancelled.exists():
+        if session.study.is_marked(session.study.cancelled):
             session.stop.set()
-        if session.stop.is_set() and not session.study.stopping.exists():
-            session.study.stopping.touch()
+        if session.stop.is_set():
+            session.mark_stopping()
     shutil.rmtree(session.study.ray, ignore_errors=True)
     if problems:
         raise problems[0]
@@ -269,7 +270,7 @@ def _stopper(session: Session) -> Any:
                 session.report("the time of this search is over; the same command goes on")
                 session.stop.set()
             if session.stop.is_set():
-                session.study.stopping.touch()
+                session.mark_stopping()
             return session.stop.is_set()
 
     return WhenAsked()
@@ -291,6 +292,10 @@ def _callback(session: Session) -> Any:
                 epochs = session.file.base.optimisation.epochs
                 session.end(number, "pruned", f"{result['objective']:.4g} after epoch {result['epoch']} of {epochs}")
 
+        def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+            session.epochs[trial.config["number"]] = result["epoch"]
+            session.progress()
+
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             session.report(f"trial {trial.config['number']}: its process was lost {CRASHES + 1} times; it stays open")
             if session.file.search.searcher.name == "pbt":
@@ -303,17 +308,23 @@ def search(file: SearchFile, runs: Path, at_a_time: int = 0, report: Report = pr
            stop: threading.Event | None = None, retry: bool = False) -> Study:  # fmt: skip
     """Search on this machine until every trial has ended, or one is asked to stop (`stop`, `tune cancel`). retry:
     trials that failed are tried again."""
-    check_installed()
     place = place_here(file, at_a_time)
-    session = Session(file, runs, report)
+    ray = functools.partial(local_ray, place.total_cpus, place.total_gpus)
+    return search_at(place, ray, Session(file, runs, report), stop, retry)
+
+
+def search_at(place: Place, ray: Callable[[], AbstractContextManager[Path]], session: Session,
+              stop: threading.Event | None = None, retry: bool = False) -> Study:  # fmt: skip
+    """Search in a Ray, which is started only where something is left to do; it yields a folder on this node's disk."""
+    check_installed()
     if stop is not None:
         session.stop = stop
-    session.study.begin(file.record)
-    with alone(session.study):
+    session.study.begin(session.file.record)
+    with alone(session):
         if retry:
             session.retry()
         if session.open or session.new:
-            with environment_of(file, session.study.folder / "code"), local_ray(place) as folder:
+            with environment_of(session.file, session.study.folder / "code"), ray() as folder:
                 drive(session, place, folder, what_is_known(session))
     return session.study
 

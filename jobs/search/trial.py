@@ -6,6 +6,7 @@ A run is trained as any other is: by `blurtrain train`, in its run directory, un
 import contextlib
 import math
 import os
+import signal
 import threading
 import time
 from collections.abc import Sequence
@@ -15,10 +16,11 @@ from typing import IO, Any
 
 from ray import tune
 
-from blurtrain.errors import REQUEUE
+from blurtrain.errors import REQUEUE, JobError
 from blurtrain.files import held
-from blurtrain.run import Run
+from blurtrain.run import Run, slurm_job
 from blurtrain.trials import Study, mean_of
+from jobs import scheduler
 from jobs.grid import Member
 from jobs.item import training
 from jobs.processes import RunProcesses, start
@@ -28,8 +30,14 @@ from jobs.search.known import measuring
 from jobs.search.slots import Slot
 
 POLL_SECONDS = 0.1
+ASKED = {REQUEUE, *(128 + s for s in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2))}
+"""Exit codes of a training that was asked to stop: in good order, or so early that there was nothing to save yet."""
+AGAIN_SECONDS = 20.0
+"""So long it waits for the search to be stopped as well; then it goes on."""
 IDLE_SECONDS = 5.0
 """Ray asks for the next step at once; when it has not for so long, the trial was stopped."""
+ASK_AGAIN_SECONDS = 10.0
+"""So often SLURM is asked whether a job lives that is at a run of ours."""
 SAVE_SECONDS = 120.0
 """So long the runs of a trial that is stopped may take to save."""
 
@@ -40,8 +48,6 @@ class Work:
 
     file: SearchFile
     runs: Path
-    slots: Path
-    """A folder on each node's own disk."""
     cpus: int
     """Of one run."""
     gpus: int
@@ -68,17 +74,21 @@ class RunAtWork:
         self.done = self._is_over()
         self.processes: RunProcesses | None = None
         self._lock = contextlib.ExitStack()
+        self._not_before = self._ask_again = 0.0
 
     def poll(self) -> None:
         """Start it, or see how it stands: `done`, or `error`."""
         if self.done or self.error:
             return
         if self.processes is None:
-            self._begin()
+            if time.monotonic() > self._not_before:
+                self._begin()
         elif (code := self.processes.poll()) is not None:
             self._lock.close()
             self.done = self._is_over()
-            if not self.done:
+            if not self.done and code in ASKED:  # by SLURM, or by hand: the search is about to be stopped, or it goes on
+                self.processes, self._not_before = None, time.monotonic() + AGAIN_SECONDS
+            elif not self.done:
                 self.error = self._why(code)
 
     def _is_over(self) -> bool:
@@ -90,7 +100,7 @@ class RunAtWork:
         locks.mkdir(parents=True, exist_ok=True)
         lock: IO[bytes] | None = self._lock.enter_context(held(locks / self.run.id, patience=0.0))
         self.done = self._is_over()
-        if lock is None or self.done or self.run.beats():
+        if lock is None or self.done or (self.run.beats() and not self._job_is_gone()):
             self._lock.close()  # somebody else trains it, or has; Ray is told what they reach
             return
         self.processes = start(
@@ -103,14 +113,24 @@ class RunAtWork:
             env={**os.environ, **dict(self.work.environment)},
         )
 
+    def _job_is_gone(self) -> bool:
+        """Whether the newest attempt was made by a SLURM job that has ended since, or by a former start of our own: its
+        heartbeat may stay fresh for a minute after a process was killed on another node."""
+        if time.monotonic() < self._ask_again:
+            return False
+        self._ask_again = time.monotonic() + ASK_AGAIN_SECONDS
+        job = Record.of(self.run).job
+        try:
+            return bool(job) and (job == slurm_job() or scheduler.show(job).get("JobState") not in scheduler.LIVING)
+        except JobError:
+            return False
+
     def _command(self) -> list[str]:
         """What is done to it next: it is trained, or measured."""
         item = training(self.member, self.work.runs)
         return measuring(self.work.file, self.run) or item.words(self.work.study.folder / "settings")
 
     def _why(self, code: int) -> str:
-        if code == REQUEUE:
-            return f"{self.run.id}: was asked to stop from outside; all is saved"
         if code == 137:
             return f"{self.run.id}: killed by signal 9; was the memory full?"
         said = Record.of(self.run).error or last_line(self.work.study.log(self.run.id)).removeprefix("blurtrain: ")
@@ -157,7 +177,7 @@ class TrialAtWork(tune.Trainable):
         self.reported: int = config["reported"]
         self.last: dict[str, Any] = {}
         members = self._members(config)
-        self.slot = Slot(self.work.slots, self.work.cpus * len(members))
+        self.slot = Slot(Path(os.environ["RAY_TMPDIR"]) / "slots", self.work.cpus * len(members))
         gpus = [g for g in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if g]
         each = self.work.gpus
         self.runs = [
@@ -223,7 +243,7 @@ class TrialAtWork(tune.Trainable):
                 return
             self._stop()
             # Unless the whole search is being stopped, it was this trial, by the scheduler.
-            if not self.last.get("finished") and not self.work.study.stopping.exists():
+            if not self.last.get("finished") and not self.work.study.is_marked(self.work.study.stopping):
                 value = self.last.get("objective", math.nan)
                 message = f"pruned after epoch {self.reported} of {self.work.epochs}: {value:.4g}"
                 for run in self.runs:
