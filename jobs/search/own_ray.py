@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -19,6 +20,7 @@ VARIABLES = {
     "RAY_memory_monitor_refresh_ms": "0",  # it would end the actor and not the training that it started
     "RAY_DEDUP_LOGS": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # paths in settings may begin in the folder where the search was started
+    "RAY_prestart_worker_first_driver": "0",  # else one process a core of the node
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_DISABLE_AUTO_INIT": "1",
@@ -108,6 +110,9 @@ def head(folder: Path, cpus: int, gpus: int, ip: str = "127.0.0.1") -> Iterator[
             _node_ip_address=ip,
             _temp_dir=str(folder / "ray"),
         )
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                signal.signal(number, signal.getsignal(number))  # Ray's own would end this process
     try:
         yield str(ray.get_runtime_context().gcs_address)
     finally:
