@@ -31,7 +31,7 @@ def bench_empty(trials: int, repeats: int, report: Report) -> dict[str, Any]:
         file = _nothing(folder, trials)
         place = place_here(file)
         ours, theirs = list[float](), list[float]()
-        with local_ray(place) as scratch:
+        with local_ray(place.total_cpus, place.total_gpus) as scratch:
             _bare(place, scratch, 2 * place.slots(file), "warm")
             for k in range(repeats):
                 runs = folder / str(k)

@@ -11,7 +11,6 @@ import ctypes
 import os
 import signal
 import subprocess
-
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -99,12 +98,12 @@ def _first_node(invitation: Path, folder: Path, command: Sequence[str]) -> int:
     line.invitation.publish(invitation)
     env = {**environment(folder, line.invitation.token), ADDRESS: address}
     driver = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=env)
-    ray = folder / "address"
+    ray, said = folder / "address", False
     try:
         while driver.poll() is None:
-            if ray and ray.exists():
+            if not said and ray.exists():
                 line.say("ray", ray.read_text())
-                ray = None
+                said = True
             time.sleep(0.1)
     finally:
         invitation.unlink(missing_ok=True)
@@ -142,8 +141,8 @@ def _stay_joined(command: Sequence[str], env: dict[str, str], log: Path, over: t
 
 
 def end_descendants(patience: float) -> None:
-    """End every process below this one: trainings are asked to save, and killed after `patience` seconds; others, Ray's,
-    are killed at once."""
+    """End every process below this one: trainings are asked to save, and killed after `patience` seconds; others,
+    Ray's, are killed at once."""
     asked, deadline = set[int](), time.monotonic() + patience
     while below := _descendants():
         trainings = {pid for pid, (_, words) in below.items() if _trains(words)}

@@ -96,7 +96,10 @@ def head(folder: Path, cpus: int, gpus: int, ip: str = "127.0.0.1") -> Iterator[
     """A Ray that others may join at this address, in an environment made for it; yields where, as ip:port. It takes
     ports that are free."""
     import ray
+    from ray._raylet import AuthenticationTokenLoader, Config
 
+    Config.initialize("")  # it has read the variables when Ray was first imported
+    AuthenticationTokenLoader.instance().reset_cache()
     with signals_blocked():
         ray.init(
             address="local",

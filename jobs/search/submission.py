@@ -51,8 +51,8 @@ def check(file: SearchFile, cluster: Cluster) -> None:
     cpus, cores = k * run.tasks * (run.cpus_per_gpu or 1), node.tasks * (node.cpus_per_gpu or 1)
     if cpus > cores:
         raise JobError(
-            f"{file.where}: a trial of {k} seeds wants {cpus} cores, on one node; an allocation of {node.gpus} GPUs has "
-            f"{cores} (allocation.cpus_per_gpu={node.cpus_per_gpu})"
+            f"{file.where}: a trial of {k} seeds wants {cpus} cores, on one node; allocation.gpus={node.gpus} with "
+            f"cpus_per_gpu={node.cpus_per_gpu} are {cores}"
         )
     check_resources(run, file.base.optimisation.batch_size, cluster, file.where)
 
@@ -99,4 +99,4 @@ def job_line(study: Study) -> str:
 
 def cancel(study: Study) -> bool:
     """Stop the study's job, in the queue or at work; whether there was one."""
-    return any([backend.cancel([study.id]) for backend in backends(study.runs)])
+    return bool([item for backend in backends(study.runs) for item in backend.cancel([study.id])])

@@ -86,7 +86,8 @@ class RunAtWork:
         elif (code := self.processes.poll()) is not None:
             self._lock.close()
             self.done = self._is_over()
-            if not self.done and code in ASKED:  # by SLURM, or by hand: the search is about to be stopped, or it goes on
+            if not self.done and code in ASKED:
+                # By SLURM, or by hand: either the search is about to be stopped as well, or the run goes on.
                 self.processes, self._not_before = None, time.monotonic() + AGAIN_SECONDS
             elif not self.done:
                 self.error = self._why(code)

@@ -68,7 +68,7 @@ class SmallSearch:
         return study
 
     def call(self, *words: str, cluster: str = "", timeout: float = 300) -> subprocess.CompletedProcess[str]:
-        """What `blurtrain tune WORDS` did on this search, with an empty home; its exit code is the caller's to judge."""
+        """What `blurtrain tune WORDS` did, with an empty home; its exit code is the caller's to judge."""
         chosen = ["--cluster", cluster] if cluster else []
         action = [word for word in words if not word.startswith("-")]
         options = [word for word in words if word.startswith("-")]

@@ -1,5 +1,5 @@
-"""Searches as jobs of the simulated cluster, on good days and bad: each trial's runs are trained once, with the bits of a
-search that is left in peace on this machine."""
+"""Searches as jobs of the simulated cluster, on good days and bad: each trial's runs are trained once, with the bits of
+a search that is left in peace on this machine."""
 
 import contextlib
 import json
@@ -85,7 +85,9 @@ def test_searches_on_good_days_and_bad(quiet: Cluster, prepared: Dataset, tmp_pa
     for each in (killed, dark):
         each.send(signal.SIGCONT)
     assert cancelled.call("cancel").returncode == 0
-    urgent = quiet.submit("--partition=urgent", "--nodelist=node1,node2", "--nodes=2", "--gpus-per-node=7", script="sleep 1")
+    urgent = quiet.submit(
+        "--partition=urgent", "--nodelist=node1,node2", "--nodes=2", "--gpus-per-node=7", script="sleep 1"
+    )
     quiet.await_state(urgent, "RUNNING", "COMPLETED", seconds=90)
     wait("the dark node to be missed", lambda: quiet.job(every[dark])["Restarts"] != "0", 90)
     quiet.fault("node-up", "node4")
