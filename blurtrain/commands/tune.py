@@ -51,6 +51,8 @@ def _submit(options: argparse.Namespace, file: Any, cluster: Any) -> int:
     from jobs.backend import backend_of
     from jobs.search import submission
 
+    if options.at_a_time:
+        raise SettingsError("--at-a-time is for this machine: on SLURM, a search takes what its allocation says")
     study = Study.of(file, options.runs)
     if submission.submit(file, backend_of(cluster, options.runs), cluster, options.retry):
         print(study.id)

@@ -95,6 +95,8 @@ def keep_node(study: Study, command: Sequence[str]) -> int:
 def _first_node(invitation: Path, folder: Path, command: Sequence[str]) -> int:
     address = own_address()
     line = Lifeline(address)
+    for former in invitation.parent.glob("*.json"):  # of starts that were killed
+        former.unlink(missing_ok=True)
     line.invitation.publish(invitation)
     env = {**environment(folder, line.invitation.token), ADDRESS: address}
     driver = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=env)

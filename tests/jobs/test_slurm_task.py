@@ -239,3 +239,12 @@ def test_each_start_has_a_rendezvous_of_its_own(answer: Answer, task: Task, tmp_
     work(task)
     words = (tmp_path / "words").read_text().split()
     assert len(words) == len(set(words)) == 2
+
+
+def test_one_process_a_node_where_the_item_asks_for_it(answer: Answer, task: Task, tmp_path: Path) -> None:
+    wide = replace(task, resources=Resources(nodes=2, gpus=4), cpus=3)
+    assert work(wide) == "done"
+    assert work(replace(wide, items=(replace(R, process_per_node=True),))) == "done"
+    each_gpu, each_node = [call for call in asked(tmp_path, "srun") if "blurtrain train" in call]
+    assert "--ntasks=8 --ntasks-per-node=4 --cpus-per-task=3 --gpus-per-node=4" in each_gpu
+    assert "--ntasks=2 --ntasks-per-node=1 --cpus-per-task=12 --gpus-per-node=4" in each_node

@@ -94,11 +94,16 @@ def test_searches_on_good_days_and_bad(quiet: Cluster, prepared: Dataset, tmp_pa
     wait("the cancelled one to end", lambda: quiet.job(every[cancelled])["JobState"] == "CANCELLED", 60)
     assert {row["ended"] for row in cancelled.rows()} <= {"", "done"}
     every[cancelled] = cancelled.begin()
+    wide = SmallSearch.write(
+        quiet, tmp_path / "wide", prepared, 2, {},
+        trials=1, resources={"gpus": 2}, allocation={"nodes": 1, "gpus": 2},
+    )  # fmt: skip
+    last = wide.begin()
 
     for each in every:
         each.await_results()
     (tmp_path / "others" / "end").touch()
-    for job in (*every.values(), others):
+    for job in (*every.values(), last, others):
         quiet.await_state(job, "COMPLETED", seconds=120)
     assert {s.folder.name: quiet.job(job)["Restarts"] for s, job in every.items()} == {
         "killed": "1", "cancelled": "0", "preempted": "1", "dark": "1",
@@ -116,6 +121,9 @@ def test_searches_on_good_days_and_bad(quiet: Cluster, prepared: Dataset, tmp_pa
         assert not list((each.study / "nodes").iterdir())
         done = each.submit()
         assert done.returncode == 0 and "best.yaml" in done.stdout
+    (run,) = wide.all_runs()
+    assert [e["world"] for attempt in run.attempts() for e in events(attempt) if e["event"] == "start"] == [2]
+    assert [row["state"] for row in wide.rows()] == ["done"]
     assert not quiet.run("squeue", "--noheader")
     assert {*Path("/tmp").glob("bt-*")} <= before
-    assert left_of(list(every.values())) == []
+    assert left_of([*every.values(), last]) == []
