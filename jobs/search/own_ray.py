@@ -9,8 +9,10 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from blurtrain.files import held
 
@@ -30,6 +32,7 @@ VARIABLES = {
 }
 TEMPORARY, PREFIX, OWNER = Path("/tmp"), "bt-", "owner"
 """On a node's own disk; and short, as paths of sockets end at 107 bytes."""
+REST_SECONDS = 10.0
 STORE_BYTES = 100 * 2**20
 """Of Ray's object store, in which nothing large is ever put."""
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -51,7 +54,31 @@ def node_folder() -> Iterator[Path]:
         with held(folder / OWNER):
             yield folder
     finally:
+        _end_rest(folder)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_rest(folder: Path) -> None:
+    """Kill the processes of Ray that still have this folder: those that had only begun when Ray was shut down would
+    make it anew."""
+    deadline = time.monotonic() + REST_SECONDS
+    while (left := _processes_of_ray(folder)) and time.monotonic() < deadline:
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def _processes_of_ray(folder: Path) -> list[int]:
+    """Those that are Ray's own; not trainings, which are to save."""
+    found, mark = [], f"RAY_TMPDIR={folder}".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            of_ray = any(b"/ray/" in word or word.startswith(b"ray::") for word in words)
+            if of_ray and mark in (process / "environ").read_bytes().split(b"\0"):
+                found.append(int(process.name))
+    return found
 
 
 def environment(folder: Path, token: str) -> dict[str, str]:
@@ -96,10 +123,12 @@ def head(folder: Path, cpus: int, gpus: int, ip: str = "127.0.0.1") -> Iterator[
     """A Ray that others may join at this address, in an environment made for it; yields where, as ip:port. It takes
     ports that are free."""
     import ray
-    from ray._raylet import AuthenticationTokenLoader, Config
+    from ray import _raylet
 
-    Config.initialize("")  # it has read the variables when Ray was first imported
-    AuthenticationTokenLoader.instance().reset_cache()
+    # What it read of the variables when it was first imported, by whomever, may be another's.
+    loaded: Any = _raylet
+    loaded.Config.initialize("")
+    loaded.AuthenticationTokenLoader.instance().reset_cache()
     with signals_blocked():
         ray.init(
             address="local",

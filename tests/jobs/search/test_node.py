@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -86,6 +87,30 @@ def test_a_folder_whose_owner_was_killed_is_removed(tmp_path: Path, monkeypatch:
     assert [path.name for path in tmp_path.iterdir()] == ["bt-of-others"]
 
 
+def test_a_process_of_ray_that_had_only_begun_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_ray, "TEMPORARY", tmp_path / "tmp")
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "ray").mkdir()
+    for script in (tmp_path / "ray" / "agent.py", tmp_path / "training.py"):
+        script.write_text("import time; print(flush=True); time.sleep(600)")
+
+    def start(script: str, folder: Path) -> subprocess.Popen[bytes]:
+        command = [sys.executable, tmp_path / script]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment(folder, ""))
+        assert process.stdout and process.stdout.readline()
+        return process
+
+    with node_folder() as another:
+        with node_folder() as folder:
+            agent, training = start("ray/agent.py", folder), start("training.py", folder)
+            of_another = start("ray/agent.py", another)
+        assert agent.wait(10) == -signal.SIGKILL
+        assert (training.poll(), of_another.poll()) == (None, None)
+        for process in (training, of_another):
+            process.kill()
+            process.wait()
+
+
 def test_ray_is_deaf_to_slurms_signals_and_trainings_are_not(tmp_path: Path) -> None:
     from jobs import leash
 
@@ -145,9 +170,10 @@ def test_the_line_ends_with_the_process_that_made_it() -> None:
 def test_a_first_node_that_is_gone_or_never_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from jobs.search import lifeline
 
-    line = Lifeline("127.0.0.1")
-    line._server.close()
-    with pytest.raises(JobError, match=r"the first process of this job does not answer"), connected(line.invitation):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    gone = Invitation("127.0.0.1", port, "")
+    with pytest.raises(JobError, match=r"the first process of this job does not answer"), connected(gone):
         pass
     monkeypatch.setattr(lifeline, "PATIENCE_SECONDS", 0.2)
     began = time.monotonic()
