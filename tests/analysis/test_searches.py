@@ -87,6 +87,20 @@ def test_a_damaged_search_is_named_and_the_others_are_read(runs: Path, make_run:
     assert sorted(line.split()[1] for line in odd) == ["no-json-01234567", "no-space-01234567", "no-trial-01234567"]
 
 
+def test_a_trial_that_went_on_from_another_has_the_values_of_both(runs: Path, make_run: MakeRun) -> None:
+    folder = SearchFolder(runs, make_run)
+    (first,) = folder.trial([[10, 20]], ended="pruned")
+    (later,) = folder.trial([[5, 6, 40, 50]], {RATE: 2e-4})
+    before = {"runs": [first], "epoch": 2, "from": 7, "active": {}, "flat": None}
+    folder.study.write(Trial(0, {RATE: 2e-4}, {RATE: 2e-4}, (later,), "done", lineage=(before,)))
+    (folder.study.folder / "trials" / "0001.json").unlink()
+    search = the_one(runs)
+    (trial,) = search.trials
+    assert trial.standing.values == {1: 10, 2: 20, 3: 40, 4: 50}
+    assert trial.ended_by.endswith("went on from trial 7 after epoch 2")
+    assert search.base is None and search.runs() == {first, later}
+
+
 def test_no_search_is_no_row(runs: Path, make_run: MakeRun) -> None:
     make_run(runs)
     assert searches(runs) == ([], []) and analysis.trials(runs).empty
