@@ -152,7 +152,7 @@ def record(runs: Path, run_id: str, right: list[bool]) -> None:
     rows = [{**count, "metric": name, "count": sum(right)} for name in ("top1", "top5")]
     path.write_text(json.dumps({**document, "n": len(right), "largest_class": 2, "rows": rows}))
     frame = pd.DataFrame({"blur": "sharp", "index": range(len(right)), "top1": right})
-    frame.astype({"blur": "category"}).sample(frac=1, random_state=0).to_parquet(path.with_suffix(".parquet"))
+    frame.astype({"blur": "category"}).sample(frac=1, random_state=sum(right)).to_parquet(path.with_suffix(".parquet"))
 
 
 def test_records_of_each_image_pair_them(runs: Path, make_run: MakeRun) -> None:
