@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from search_folder import SearchFolder
@@ -159,14 +160,16 @@ def test_records_of_each_image_pair_them(runs: Path, make_run: MakeRun) -> None:
     folder = SearchFolder(runs, make_run, seeds=[0, 1])
     base = folder.trial([[10]] * 2, counts=[{0.0: 1}] * 2)
     best = folder.trial([[30]] * 2, {RATE: 2e-4}, counts=[{0.0: 1}] * 2)
-    right = {base[0]: [1, 1, 0, 0, 0, 0], best[0]: [1, 0, 1, 1, 1, 0], base[1]: [1, 0, 0, 0, 0, 0],
-             best[1]: [1, 1, 1, 0, 1, 0]}  # fmt: skip
+    right = dict(
+        zip((*base, *best), np.random.default_rng(0).random((4, 40)) < [[0.3], [0.4], [0.6], [0.7]], strict=True)
+    )
     for run_id, of_run in right.items():
-        record(runs, run_id, [bool(x) for x in of_run])
+        record(runs, run_id, of_run.tolist())
     (level,) = compared(runs).levels
-    expected = paired_difference([0, 0, 1, 0.5, 1, 0])
+    of_base, of_best = (sum(right[run_id].astype(float) for run_id in ids) / 2 for ids in (base, best))
+    expected = paired_difference((of_best - of_base).tolist())
     assert (level.difference.value, level.difference.low, level.difference.high) == pytest.approx(expected)
-    assert (level.difference.over, level.paired, level.n) == ("images", True, 6)
+    assert (level.difference.over, level.paired, level.n) == ("images", True, 40)
     (runs / best[1] / "evaluations" / "accuracy-0123abcd.parquet").unlink()
     assert compared(runs).levels[0].difference.over == "seeds"
 
