@@ -129,20 +129,20 @@ def test_looking_needs_neither_torch_nor_ray(search: Path, runs: Path) -> None:
 def test_from_python_a_search_is_one_line(search: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray.tune")  # which is imported here with other settings than a search has
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    lines: list[str] = []
 
     def interrupted(line: str) -> None:
+        lines.append(line)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         jobs.tune(search, runs=tmp_path / "new", report=interrupted, trials=2, seeds=[0], scheduler={"name": "none"},
                   resources={"cpus_per_gpu": 1})  # fmt: skip
     (study,) = studies(tmp_path / "new")
-    assert not is_held(study.driver)  # it was waited for
-    lines: list[str] = []
+    assert lines and not is_held(study.driver)  # it was waited for
     rows = blurtrain.tune(str(search), runs=str(tmp_path / "new"), report=lines.append, trials=2, seeds=[0],
                           scheduler={"name": "none"}, resources={"cpus_per_gpu": 1})  # fmt: skip
     assert [(row["trial"], row["state"], row["at"]) for row in rows] == [(0, "done", 3), (1, "done", 3)]
-    assert lines
     assert all((tmp_path / "new" / run_id / "result.json").exists() for row in rows for run_id in row["runs"])
     again = jobs.tune(search, runs=tmp_path / "new", report=print, trials=2, seeds=[0], scheduler={"name": "none"},
                       resources={"cpus_per_gpu": 1})  # fmt: skip
