@@ -170,7 +170,7 @@ def tune(
 
     _search_file(search, data, overrides)  # a mistake is answered before anything is started
     words = [str(search), *(f"{name}={json.dumps(value)}" for name, value in overrides.items())]
-    words += ["--runs", str(runs), "--at-a-time", str(at_a_time)]
+    words += ["--cluster", "local", "--runs", str(runs), "--at-a-time", str(at_a_time)]
     return child.run([*words, *([] if data is None else ["--data", str(data)])], report)
 
 
