@@ -55,12 +55,12 @@ def chosen(search: Search, frame: pd.DataFrame, runs: Path) -> Chosen:
         return Chosen(why_not="No trial is done yet.")
     if best is base:
         return Chosen(why_not="The base settings are the best of these trials.")
-    if base is None or base.state != "done":
-        stands = f"are {base.state}" if base and base.state in ("pruned", "running") else "are not done"
-        train = (
-            f"blurtrain train RUNS/.searches/{search.id}/settings/{base.trial.runs[0]}.yaml --runs RUNS" if base else ""
-        )
-        return Chosen(why_not=f"The base settings {stands}, and so have no test accuracy. {train}".strip())
+    if base is None:
+        return Chosen(why_not="No trial has kept the base settings.")
+    if base.state != "done":
+        train = f"blurtrain train RUNS/.searches/{search.id}/settings/{base.trial.runs[0]}.yaml --runs RUNS"
+        return Chosen(why_not=f"The base settings are {base.state}, and so have no test accuracy; `{train}` trains "
+                              "them to the end.")  # fmt: skip
     own, theirs = (_measured(trial, frame) for trial in (best, base))
     pairs = own.merge(theirs, on=["seed", "blur", "sigma", *CONDITIONS], suffixes=("", "_base"))
     if pairs.empty:

@@ -5,7 +5,7 @@ As in `analysis.figures`: without pyplot, and the same search gives the same byt
 
 import math
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,10 +95,10 @@ def _axis(name: str, dimension: Dimension, values: Sequence[Any]) -> _Axis:
     numbers = [float(value) for value in given if isinstance(value, int | float) and not isinstance(value, bool)]
     title = _wrapped(name, 17)
     if dimension.limits is None or len(numbers) < len(given):
-        labels = list(dict.fromkeys(shown(value) for value in (*(dimension.choice or ()), *given)))
+        labels = {shown(value): _words(value) for value in (*(dimension.choice or ()), *given)}
         step = 1 / max(1, len(labels) - 1)
         rows = {label: k * step if len(labels) > 1 else 0.5 for k, label in enumerate(labels)}
-        ticks = tuple((y, _short(label)) for label, y in rows.items())
+        ticks = tuple((y, _short(labels[label])) for label, y in rows.items())
         return _Axis(title, "choices", lambda v: math.nan if v is None else rows[shown(v)], ticks)
     low, high = (pick([end, *numbers]) for pick, end in zip((min, max), dimension.limits, strict=True))
     if dimension.log_uniform and low > 0:
@@ -316,5 +316,10 @@ def _wrapped(text: str, width: int) -> str:
     return "\n".join(textwrap.wrap(parts, width, break_on_hyphens=False)).replace("\N{ZERO WIDTH SPACE}", "")
 
 
+def _words(value: Any) -> str:
+    """A choice in few words: of a section, its values."""
+    return " ".join(map(_words, value.values())) if isinstance(value, Mapping) else shown(value)
+
+
 def _short(label: str) -> str:
-    return label if len(label) <= 18 else label[:17] + "…"
+    return label if len(label) <= 20 else f"{label[:11]}…{label[-8:]}"

@@ -138,7 +138,8 @@ def compared_over(level: Level) -> str:
         return "no interval"
     if over == "seeds":
         return "over seeds, in pairs"
-    return f"over {over}, {'in pairs' if level.paired else 'not in pairs: too wide'}"
+    seeds = "; seeds as they are" if level.seeds > 1 else ""
+    return f"over {over}, {'in pairs' if level.paired else 'not in pairs: too wide'}{seeds}"
 
 
 FILTERS: dict[str, Any] = {"objective": objective, "points": points, "points_interval": points_interval,

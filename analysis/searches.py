@@ -87,7 +87,7 @@ class TrialFound:
     @property
     def is_base(self) -> bool:
         """Whether it has the base settings."""
-        return self.trial.flat is None
+        return self.trial.flat is None and not self.trial.lineage
 
     @property
     def state(self) -> str:
@@ -99,7 +99,12 @@ class TrialFound:
 
     @property
     def ended_by(self) -> str:
-        """What ended it, or how far it is."""
+        """What ended it, or how far it is; and from which trials it has gone on."""
+        entries = self.trial.lineage
+        return "; ".join([self._end, *(f"went on from trial {e['from']} after epoch {e['epoch']}" for e in entries)])
+
+    @property
+    def _end(self) -> str:
         how = self.standing
         if how.state == "done":
             return f"trained for all {self.epochs} epochs" if how.at >= self.epochs else f"ended after epoch {how.at:g}"
@@ -171,8 +176,11 @@ class Search:
         return f"{len(states) + left} trials: {', '.join([*parts, *([f'{left} to begin'] if left else [])])}"
 
     def runs(self, trials: Sequence[TrialFound] | None = None) -> set[str]:
-        """Ids of the runs of these trials, by default of all."""
-        return {run_id for trial in (self.trials if trials is None else trials) for run_id in trial.trial.runs}
+        """Ids of the runs of these trials, by default of all; also of what they were before they took over."""
+        chosen = [found.trial for found in (self.trials if trials is None else trials)]
+        return {
+            run_id for trial in chosen for runs in (trial.runs, *(e["runs"] for e in trial.lineage)) for run_id in runs
+        }
 
 
 def searches(runs: str | Path) -> tuple[list[Search], list[str]]:

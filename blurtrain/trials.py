@@ -43,7 +43,8 @@ class Trial:
     """One of ENDS; empty: it is to go on."""
     message: str = ""
     lineage: tuple[dict[str, Any], ...] = field(default=())
-    """Of population based training: the runs before, each with what it was left for."""
+    """Of population based training: what it was before (runs), after which epoch it was left, from which trial it goes
+    on, and more; oldest first."""
 
     @property
     def name(self) -> str:
@@ -53,8 +54,11 @@ class Trial:
 def _trial(path: Path) -> Trial:
     try:
         document = dict(read_json(path) or {})
-        return Trial(**{**document, "runs": tuple(document["runs"]), "lineage": tuple(document.get("lineage", ()))})
-    except (KeyError, TypeError, ValueError):
+        lineage = tuple(document.get("lineage", ()))
+        if any(not {"runs", "epoch", "from"} <= entry.keys() for entry in lineage):
+            raise KeyError("lineage")
+        return Trial(**{**document, "runs": tuple(document["runs"]), "lineage": lineage})
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise RunError(f"{path}: is damaged: it is no trial of a search") from None
 
 
@@ -171,9 +175,15 @@ class Standing:
 
 
 def standing(objective: Objective, runs: Path, trial: Trial) -> Standing:
-    """How a trial stands."""
+    """How a trial stands; with a lineage, its values are those of what it was at the time."""
     of_trial = [Run(runs / run_id) for run_id in trial.runs]
-    rows = _by_epoch([(objective.values(run), run.result() is not None) for run in of_trial])
+    stages = [*((entry["runs"], entry["epoch"]) for entry in trial.lineage), (trial.runs, math.inf)]
+    rows: dict[int, list[float]] = {}
+    begin = 0.0
+    for ids, until in stages:
+        each = [(objective.values(run), run.result() is not None) for run in (Run(runs / run_id) for run_id in ids)]
+        rows |= {epoch: row for epoch, row in _by_epoch(each).items() if begin < epoch <= until}
+        begin = until
     state = trial.ended or ("running" if any(run.beats() for run in of_trial) else "open")
     return Standing(
         state,

@@ -161,13 +161,17 @@ def tune(
     """Search on this machine until every trial has ended, or go on with a search; returns a row a trial (see `trials`).
 
     overrides: over what the file says, e.g. trials=32, scheduler={"name": "none"}. `at_a_time`: trials at the same
-    time, 0: as many as fit. `report` is called with a line for each trial that ends. Needs Ray Tune (the extra `tune`).
+    time, 0: as many as fit. `report` is called with a line for each trial that ends. It runs in a process of its own;
+    an interrupt stops it with all saved. Needs Ray Tune (the extra `tune`).
     """
-    from jobs.search.driver import search as run_search
-    from jobs.search.outcome import publish
+    import json
 
-    file = _search_file(search, data, overrides)
-    return publish(file, run_search(file, Path(runs), at_a_time, report))
+    from jobs.search import child
+
+    _search_file(search, data, overrides)  # a mistake is answered before anything is started
+    words = [str(search), *(f"{name}={json.dumps(value)}" for name, value in overrides.items())]
+    words += ["--cluster", "local", "--runs", str(runs), "--at-a-time", str(at_a_time)]
+    return child.run([*words, *([] if data is None else ["--data", str(data)])], report)
 
 
 def trials(

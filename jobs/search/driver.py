@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-import importlib
+import importlib.util
 import logging
 import os
 import shutil
@@ -53,12 +53,11 @@ class Place:
 
 
 def check_installed() -> None:
-    """Raise JobError where Ray or Optuna are not there."""
-    for name, package in (("ray.tune", "ray[tune]"), ("optuna", "optuna")):
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise JobError(f"tune: needs {package} ({error}): pip install 'blurtrain[tune]'") from None
+    """Raise JobError where Ray or Optuna are not there. Neither is imported: Ray reads its environment then, which is
+    not what a search needs yet."""
+    for name, package in (("ray", "ray[tune]"), ("optuna", "optuna")):
+        if importlib.util.find_spec(name) is None:
+            raise JobError(f"tune: needs {package}: pip install 'blurtrain[tune]'")
 
 
 def place_here(file: SearchFile, at_a_time: int = 0) -> Place:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from search_folder import SearchFolder
@@ -87,6 +88,20 @@ def test_a_damaged_search_is_named_and_the_others_are_read(runs: Path, make_run:
     assert sorted(line.split()[1] for line in odd) == ["no-json-01234567", "no-space-01234567", "no-trial-01234567"]
 
 
+def test_a_trial_that_went_on_from_another_has_the_values_of_both(runs: Path, make_run: MakeRun) -> None:
+    folder = SearchFolder(runs, make_run)
+    (first,) = folder.trial([[10, 20]], ended="pruned")
+    (later,) = folder.trial([[5, 6, 40, 50]], {RATE: 2e-4})
+    before = {"runs": [first], "epoch": 2, "from": 7, "active": {}, "flat": None}
+    folder.study.write(Trial(0, {RATE: 2e-4}, {RATE: 2e-4}, (later,), "done", lineage=(before,)))
+    (folder.study.folder / "trials" / "0001.json").unlink()
+    search = the_one(runs)
+    (trial,) = search.trials
+    assert trial.standing.values == {1: 10, 2: 20, 3: 40, 4: 50}
+    assert trial.ended_by.endswith("went on from trial 7 after epoch 2")
+    assert search.base is None and search.runs() == {first, later}
+
+
 def test_no_search_is_no_row(runs: Path, make_run: MakeRun) -> None:
     make_run(runs)
     assert searches(runs) == ([], []) and analysis.trials(runs).empty
@@ -138,21 +153,23 @@ def record(runs: Path, run_id: str, right: list[bool]) -> None:
     rows = [{**count, "metric": name, "count": sum(right)} for name in ("top1", "top5")]
     path.write_text(json.dumps({**document, "n": len(right), "largest_class": 2, "rows": rows}))
     frame = pd.DataFrame({"blur": "sharp", "index": range(len(right)), "top1": right})
-    frame.astype({"blur": "category"}).sample(frac=1, random_state=0).to_parquet(path.with_suffix(".parquet"))
+    frame.astype({"blur": "category"}).sample(frac=1, random_state=sum(right)).to_parquet(path.with_suffix(".parquet"))
 
 
 def test_records_of_each_image_pair_them(runs: Path, make_run: MakeRun) -> None:
     folder = SearchFolder(runs, make_run, seeds=[0, 1])
     base = folder.trial([[10]] * 2, counts=[{0.0: 1}] * 2)
     best = folder.trial([[30]] * 2, {RATE: 2e-4}, counts=[{0.0: 1}] * 2)
-    right = {base[0]: [1, 1, 0, 0, 0, 0], best[0]: [1, 0, 1, 1, 1, 0], base[1]: [1, 0, 0, 0, 0, 0],
-             best[1]: [1, 1, 1, 0, 1, 0]}  # fmt: skip
+    right = dict(
+        zip((*base, *best), np.random.default_rng(0).random((4, 40)) < [[0.3], [0.4], [0.6], [0.7]], strict=True)
+    )
     for run_id, of_run in right.items():
-        record(runs, run_id, [bool(x) for x in of_run])
+        record(runs, run_id, of_run.tolist())
     (level,) = compared(runs).levels
-    expected = paired_difference([0, 0, 1, 0.5, 1, 0])
+    of_base, of_best = (sum(right[run_id].astype(float) for run_id in ids) / 2 for ids in (base, best))
+    expected = paired_difference((of_best - of_base).tolist())
     assert (level.difference.value, level.difference.low, level.difference.high) == pytest.approx(expected)
-    assert (level.difference.over, level.paired, level.n) == ("images", True, 6)
+    assert (level.difference.over, level.paired, level.n) == ("images", True, 40)
     (runs / best[1] / "evaluations" / "accuracy-0123abcd.parquet").unlink()
     assert compared(runs).levels[0].difference.over == "seeds"
 
