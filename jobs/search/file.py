@@ -263,8 +263,8 @@ def _check_population(file: SearchFile, tried: Sequence[Settings]) -> None:
     every, epochs = file.search.population.every_epochs, file.base.optimisation.epochs
     if every >= epochs:
         raise SettingsError(
-            f"{file.where}: population.every_epochs={every}: must be less than optimisation.epochs={epochs}, or members "
-            "are never compared"
+            f"{file.where}: population.every_epochs={every}: must be less than optimisation.epochs={epochs}, or "
+            "members are never compared"
         )
     for settings in tried:
         fixed = list(unlike(file.base, settings))
