@@ -12,13 +12,10 @@ import torch
 from blurtrain.data.dataset import Dataset
 from blurtrain.errors import RunError, SettingsError
 from blurtrain.run import Run
-from blurtrain.settings import Settings, Start, identifying
+from blurtrain.settings import Settings, Start
+from blurtrain.settings.start import unlike
 from blurtrain.training.learner import Learner
 from blurtrain.training.validation import Best, Validator
-
-_KEPT = ("data", "network.architecture", "network.arguments", "network.pretrained", "task", "optimisation.optimiser",
-         "optimisation.batch_norm", "precision.arithmetic")  # fmt: skip
-"""Settings, or whole sections, without which the state of one run means nothing to another."""
 
 
 def check_start(settings: Settings, start: Start, dataset: Dataset, runs: Path) -> None:
@@ -27,24 +24,15 @@ def check_start(settings: Settings, start: Start, dataset: Dataset, runs: Path) 
     other = Run(runs / start.run)
     _content(start, runs)
     theirs = other.settings
-    before, now = identifying(theirs), identifying(settings)
-    for name in dict.fromkeys([*now, *before]):
-        kept = any(name == part or name.startswith(f"{part}.") for part in _KEPT)
-        if kept and before.get(name) != now.get(name):
-            raise _unlike(name, now.get(name), start, before.get(name))
-    if bool(theirs.optimisation.ema) != bool(settings.optimisation.ema):
-        raise _unlike("optimisation.ema", settings.optimisation.ema, start, theirs.optimisation.ema)
+    for name, (before, now) in unlike(theirs, settings).items():
+        raise SettingsError(
+            f"{name}={now}: start.run={start.run} has {before}, which a run that starts from its checkpoint has to keep"
+        )
     if other.data_id() != dataset.data_id:
         raise SettingsError(
             f"start.run={start.run}: was trained on other data than dataset {dataset.name!r} is now; start from a run "
             "on this data"
         )
-
-
-def _unlike(name: str, value: Any, start: Start, other: Any) -> SettingsError:
-    return SettingsError(
-        f"{name}={value}: start.run={start.run} has {other}, which a run that starts from its checkpoint has to keep"
-    )
 
 
 def _content(start: Start, runs: Path) -> bytes:

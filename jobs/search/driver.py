@@ -9,6 +9,7 @@ import shutil
 import threading
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -202,6 +203,7 @@ def drive(session: Session, place: Place, folder: Path, known: tuple[dict[int, K
     pruner, trainable, at_a_time, storage = scheduler(file), TrialAtWork, place.slots(file), folder
     if file.search.searcher.name == "pbt":
         shutil.rmtree(session.study.ray, ignore_errors=True)
+        warnings.filterwarnings("ignore", "Consider boosting PBT performance")
         population = Population(file, session.runs, session.trials, session.write)
         # All members are there at a time, though few of them train; where a member goes on, its checkpoint is at hand.
         pruner, trainable, at_a_time, storage = Pbt(population), MemberAtWork, file.search.trials, session.study.ray

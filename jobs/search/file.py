@@ -15,7 +15,7 @@ minutes: 600                        no trial begins later than this; the search 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +31,7 @@ from blurtrain.parts import look_beside
 from blurtrain.schema import NAME, Section, validate
 from blurtrain.settings import PRESETS, Settings, compose, run_ids
 from blurtrain.settings.identity import identifying
+from blurtrain.settings.start import unlike
 from jobs.cluster import DEFAULT, Resources
 from jobs.grid import Member
 from jobs.search import space as spaces
@@ -96,6 +97,15 @@ class Search(Section):
             raise ValueError("space.dataset: trials on different data cannot be compared; write a search for each")
         if self.resources.nodes != 1:
             raise ValueError("resources.nodes: a run of a search stays on one node; say allocation.nodes")
+        if self.searcher.name == "pbt":
+            if self.trials < 2:
+                raise ValueError(f"trials={self.trials}: a population has 2 members at least")
+            every, looks = self.population.every_epochs, self.objective.every_epochs
+            if self.objective.of == "validation" and every % looks:
+                raise ValueError(
+                    f"population.every_epochs={every}: must be a multiple of objective.every_epochs={looks}, so that "
+                    "members can be compared then"
+                )
         if not self.objective.each_epoch and (self.searcher.name == "pbt" or self.scheduler.name != "none"):
             raise ValueError(
                 f"objective.of={self.objective.of}: is known at the end of a run, so no trial can be stopped early by "
@@ -244,6 +254,28 @@ def _check_space(file: SearchFile) -> None:
             )
     if file.search.searcher.name == "grid":
         points_of_grid(file)
+    if file.search.searcher.name == "pbt":
+        _check_population(file, [file.members(flat)[0].settings for flat in points])
+
+
+def _check_population(file: SearchFile, tried: Sequence[Settings]) -> None:
+    """Raise SettingsError where no member could go on from another's checkpoint."""
+    every, epochs = file.search.population.every_epochs, file.base.optimisation.epochs
+    if every >= epochs:
+        raise SettingsError(
+            f"{file.where}: population.every_epochs={every}: must be less than optimisation.epochs={epochs}, or "
+            "members are never compared"
+        )
+    for settings in tried:
+        fixed = list(unlike(file.base, settings))
+        if settings.optimisation.epochs != epochs:
+            fixed.append("optimisation.epochs")
+        for name in fixed:
+            path = next((p for p in file.search.space if _within(p, name) or _within(name, p)), name)
+            raise SettingsError(
+                f"{file.where}: space.{path}: cannot be changed in the middle of a training, as searcher pbt does: the "
+                "state of one member would mean nothing to another; take another searcher, or leave it out"
+            )
 
 
 def _check_path(file: SearchFile, path: str) -> None:

@@ -49,7 +49,7 @@ class MemberAtWork(TrialAtWork):
         """config, beside what a trial has: is_base, whether `flat` are the base settings; starts, see lineage."""
         return members_at(self.work.file, None if config["is_base"] else config["flat"], config["starts"])
 
-    def step(self) -> dict[str, Any]:
+    def _next(self) -> dict[str, Any]:
         """The next comparison's objective; or the worst there is, and what the member has failed of."""
         every = self.work.file.search.population.every_epochs
         until = min(self.reported - self.reported % every + every, self.work.epochs)
@@ -78,10 +78,8 @@ class MemberAtWork(TrialAtWork):
         over = until >= self.work.epochs
         return self._result(epoch=until, objective=worst(self.work.file), failed=error, finished=over)
 
-    def cleanup(self) -> None:
-        """Stop what still runs. Ray lets a member rest whenever others are to catch up."""
-        self._stop()
-        self.slot.close()
+    def _mark_pruned(self) -> None:
+        """Nothing: Ray lets a member rest whenever others are to catch up; whom it leaves for good, the driver marks."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """How far it has come since it took over."""

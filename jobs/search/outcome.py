@@ -14,10 +14,13 @@ from blurtrain.run import Run
 from blurtrain.settings.labels import short_names
 from blurtrain.trials import ENDS, Study, best_of, standing
 from jobs.search.file import SearchFile
+from jobs.search.lineage import chain
 
 Row = dict[str, Any]
 FIELDS = ("trial", "state", "epoch", "epochs", "objective", "sd", "seeds")
 """Of trials.csv."""
+LINEAGE = "lineage.yaml"
+"""Of population based training, in place of best.yaml."""
 
 
 def rows(file: SearchFile, study: Study) -> list[Row]:
@@ -96,10 +99,13 @@ def _summary(file: SearchFile, study: Study, found: list[Row]) -> str:
 
 
 def publish(file: SearchFile, study: Study) -> list[Row]:
-    """Write best.yaml and trials.csv; returns the rows."""
+    """Write best.yaml (or lineage.yaml) and trials.csv; returns the rows."""
     found = rows(file, study)
     if top := best(file, found):
-        _publish_best(file, study, top)
+        if file.search.searcher.name == "pbt":
+            write(study.folder / LINEAGE, _lineage(file, study, top))
+        else:
+            _publish_best(file, study, top)
     paths = list(file.search.space)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -126,7 +132,23 @@ def _publish_best(file: SearchFile, study: Study, top: Row) -> None:
     write(study.folder / "best-grid.yaml", head + yaml.safe_dump(grid, sort_keys=False))
 
 
+def _lineage(file: SearchFile, study: Study, top: Row) -> str:
+    """How the weights of the best member came about, as YAML."""
+    trials = study.trials()
+    stages = chain(trials[top["trial"]], trials, file.base.optimisation.epochs)
+    over = "1 seed" if top["seeds"] == 1 else f"the mean of {top['seeds']} seeds"
+    head = [
+        f"Trial {top['trial']} of search {study.id}: {file.search.objective.words} {top['objective']:.6g}, {over}",
+        "Its settings changed while it was trained, each time with the state of a better one, so that no one run has",
+        "them all, and no one settings file gives its weights. Each stage goes on from the checkpoints with which the",
+        "one before it ends: checkpoints/epoch-NNNN.pt of its runs, by their SHA-256. The stages' runs, trained one",
+        "after the other by their settings.yaml, give the same weights once more.",
+    ]
+    document = {"objective": top["objective"], "weights": top["runs"], "stages": stages}
+    return "".join(f"# {line}\n" for line in head) + yaml.safe_dump(document, sort_keys=False)
+
+
 def summary(file: SearchFile, study: Study, found: list[Row]) -> str:
     """The table, and where the settings of the best lie."""
-    end = f"\n{study.folder / 'best.yaml'}" if (study.folder / "best.yaml").exists() else ""
-    return table(file, study, found) + end
+    ends = [study.folder / name for name in ("best.yaml", LINEAGE)]
+    return "\n".join([table(file, study, found), *(str(path) for path in ends if path.exists())])

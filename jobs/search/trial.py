@@ -245,13 +245,16 @@ class TrialAtWork(tune.Trainable):
             self._stop()
             # Unless the whole search is being stopped, it was this trial, by the scheduler.
             if not self.last.get("finished") and not self.work.study.is_marked(self.work.study.stopping):
-                value = self.last.get("objective", math.nan)
-                message = f"pruned after epoch {self.reported} of {self.work.epochs}: {value:.4g}"
-                for run in self.runs:
-                    if not run.done:
-                        run.run.mark_pruned(self.work.file.id, self.number, self.reported, message)
+                self._mark_pruned()
             self.slot.close()
             self.left = True
+
+    def _mark_pruned(self) -> None:
+        value = self.last.get("objective", math.nan)
+        message = f"pruned after epoch {self.reported} of {self.work.epochs}: {value:.4g}"
+        for run in self.runs:
+            if not run.done:
+                run.run.mark_pruned(self.work.file.id, self.number, self.reported, message)
 
     def _stop(self) -> None:
         for run in self.runs:  # asked first, so that they save side by side
