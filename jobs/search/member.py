@@ -79,7 +79,7 @@ class MemberAtWork(TrialAtWork):
         return self._result(epoch=until, objective=worst(self.work.file), failed=error, finished=over)
 
     def _mark_pruned(self) -> None:
-        """Nothing: Ray lets a member rest whenever others are to catch up; whom it leaves for good, the driver marks."""
+        """Nothing: a member rests whenever others are to catch up; what it leaves for good, the driver marks."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """How far it has come since it took over."""
