@@ -60,7 +60,8 @@ class Tune:
     def start(self, *words: str, **env: str) -> subprocess.Popen[str]:
         """`blurtrain WORDS`; all that it starts carries the token in its environment."""
         self.home.mkdir(exist_ok=True)
-        own = {"HOME": str(self.home), "PYTHONPATH": str(ROOT), "BT_TOKEN": self.token, "NUMBA_CACHE_DIR": str(self.folder)}
+        own = {"HOME": str(self.home), "PYTHONPATH": str(ROOT), "BT_TOKEN": self.token}
+        own["NUMBA_CACHE_DIR"] = str(self.folder)
         return subprocess.Popen(
             [sys.executable, "-m", "blurtrain", *words], env={**os.environ, **own, **env}, cwd=self.folder, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,

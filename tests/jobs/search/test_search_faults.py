@@ -64,7 +64,9 @@ def test_a_trial_that_fails_is_recorded_and_the_others_go_on(searched: Searched,
     finally:
         other.stdin.close()
         other.wait(30)
-    ended = {row["settings"].get("network.arguments.how") or row["settings"]["optimisation.learning_rate"]: row for row in rows}
+    points = [row["settings"] for row in rows]
+    named = [point.get("network.arguments.how") or point["optimisation.learning_rate"] for point in points]
+    ended = dict(zip(named, rows, strict=True))
     assert {key: row["state"] for key, row in ended.items()} == {
         1e-3: "done", 1e6: "failed", "raise": "failed", "kill": "failed",
     }  # fmt: skip
