@@ -43,9 +43,11 @@ class Asha(ASHAScheduler):
         self._add(trial.config["number"])
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """See Ray's scheduler. A trial that is over is not stopped in its last moment."""
-        decision: str = super().on_trial_result(tune_controller, _named(trial.config["number"]), result)
-        return TrialScheduler.CONTINUE if result.get("finished") else decision
+        """See Ray's scheduler. A trial that is over is not stopped in its last moment; nor, ever, the base settings,
+        which what is found is compared with on test images."""
+        number = trial.config["number"]
+        decision: str = super().on_trial_result(tune_controller, _named(number), result)
+        return TrialScheduler.CONTINUE if result.get("finished") or number == 0 else decision
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """Nothing: its rungs keep what it has reached."""

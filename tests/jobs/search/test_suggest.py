@@ -159,6 +159,11 @@ def test_asha_stops_what_is_not_in_the_upper_third_of_a_rung(data: Path) -> None
     assert decisions(asha(data), RESULTS) == [False, False, True, False, False, False, True, False, False, False]
 
 
+def test_the_base_settings_are_never_stopped(data: Path) -> None:
+    results = [(1, 1, 0.9), (0, 1, 0.1), (2, 1, 0.1)]
+    assert decisions(asha(data), results) == [False, False, True]
+
+
 @pytest.mark.parametrize("cut", range(1, len(RESULTS)))
 def test_asha_decides_after_a_restart_as_it_would_have(data: Path, cut: int) -> None:
     whole, again = decisions(asha(data), RESULTS), asha(data)
