@@ -246,7 +246,9 @@ def _check_space(file: SearchFile) -> None:
         active |= dict.fromkeys(reached, settings)
     for path in space:
         if path not in active:
-            raise SettingsError(f"{file.where}: space.{path}: its `when` is never met (it sees the base, and the dimensions before it)")
+            raise SettingsError(
+                f"{file.where}: space.{path}: its `when` is never met by the base and the dimensions before it"
+            )
         names = identifying(active[path])
         if not any(_within(path, name) or _within(name, path) for name in names):
             raise SettingsError(
