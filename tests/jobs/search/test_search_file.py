@@ -87,7 +87,7 @@ REFUSED = [
     ({"space": {"seed": {"integer": [0, 4]}}}, "say seeds"),
     ({"space": {"dataset": {"choice": ["faces", "toys"]}}}, "trials on different data cannot be compared"),
     ({"space": {**SPACE, "optimisation.momentum": {"uniform": [0, 0.9], "when": {"optimisation.optimiser": "sgdd"}}}},
-     "its `when` is never met by the base),
+     "its `when` is never met by the base"),
     ({"objective": {"metric": "top2"}}, "nothing reports it; did you mean 'top1'"),
     ({"objective": {"split": "test"}}, "looks at the val split alone"),
     ({"objective": {"of": "accuracy"}}, "no trial can be stopped early"),
