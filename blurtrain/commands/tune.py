@@ -96,9 +96,10 @@ def _stopped_by_signals() -> threading.Event:
 
 def _ended(options: argparse.Namespace, file: Any, study: Any, stop: threading.Event) -> int:
     _show(options, file, study)
-    if stop.is_set() and any(not trial.ended for trial in study.trials()):
+    open_ = [trial for trial in study.trials() if not trial.ended]
+    if stop.is_set() and open_:
         raise Stopped(f"{study.folder}: stopped, all saved; the same command goes on from there")
-    return 0
+    return 1 if open_ else 0
 
 
 def _show(options: argparse.Namespace, file: Any, study: Any) -> None:

@@ -127,8 +127,9 @@ def head(folder: Path, cpus: int, gpus: int, ip: str = "127.0.0.1") -> Iterator[
 
     # What it read of the variables when it was first imported, by whomever, may be another's.
     loaded: Any = _raylet
-    loaded.Config.initialize("")
-    loaded.AuthenticationTokenLoader.instance().reset_cache()
+    with contextlib.suppress(AttributeError):  # not Ray's public interface; needed where it was imported before
+        loaded.Config.initialize("")
+        loaded.AuthenticationTokenLoader.instance().reset_cache()
     with signals_blocked():
         ray.init(
             address="local",
