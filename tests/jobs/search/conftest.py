@@ -37,7 +37,7 @@ class Net(nn.Module):
                 raise ArithmeticError("this network never learns")
             if self.how == "kill" and "NO_KILL" not in os.environ:
                 os.kill(os.getpid(), signal.SIGKILL)
-            time.sleep(0.3 if self.how == "slow" else 0)
+            time.sleep(0.4 if self.how == "slow" else 0)
         return self.fc(self.conv(images).pow(3).mean((2, 3)))
 '''
 RATE = {"optimisation.learning_rate": {"log_uniform": [1e-4, 1e-1]}}
@@ -60,8 +60,12 @@ class Tune:
     def start(self, *words: str, **env: str) -> subprocess.Popen[str]:
         """`blurtrain WORDS`; all that it starts carries the token in its environment."""
         self.home.mkdir(exist_ok=True)
-        own = {"HOME": str(self.home), "PYTHONPATH": str(ROOT), "BT_TOKEN": self.token}
-        own["NUMBA_CACHE_DIR"] = str(self.folder)
+        own = {
+            "HOME": str(self.home),
+            "PYTHONPATH": str(ROOT),
+            "BT_TOKEN": self.token,
+            "NUMBA_CACHE_DIR": str(self.folder),
+        }
         return subprocess.Popen(
             [sys.executable, "-m", "blurtrain", *words], env={**os.environ, **own, **env}, cwd=self.folder, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -95,6 +99,12 @@ class Tune:
     def weights(self) -> dict[str, bytes]:
         return {run_id: Run(self.runs / run_id).weights.read_bytes() for run_id in self.ids()}
 
+    def at_work(self) -> list[str]:
+        """As `processes`, but for the agents of Ray's that end only a minute after a driver that was killed."""
+        return [
+            line for line in self.processes() if not line.startswith(("ray::DashboardAgent", "ray::RuntimeEnvAgent"))
+        ]
+
     def processes(self) -> list[str]:
         """The command lines of what carries the token, but for zombies."""
         found = []
@@ -114,7 +124,7 @@ class Tune:
 
     def leaves_nothing(self) -> None:
         """No process, no temporary folder of its own, nothing in the home directory."""
-        self.wait_until(lambda: not self.processes(), 60)
+        self.wait_until(lambda: not self.processes(), 100)
         assert not list(self.home.rglob("*"))
         self.wait_until(lambda: not {path for path in _abandoned() if path not in self.before}, 10)
 

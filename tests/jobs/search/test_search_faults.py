@@ -64,9 +64,10 @@ def test_a_trial_that_fails_is_recorded_and_the_others_go_on(searched: Searched,
     finally:
         other.stdin.close()
         other.wait(30)
-    points = [row["settings"] for row in rows]
-    named = [point.get("network.arguments.how") or point["optimisation.learning_rate"] for point in points]
-    ended = dict(zip(named, rows, strict=True))
+    ended = {
+        row["settings"].get("network.arguments.how") or row["settings"]["optimisation.learning_rate"]: row
+        for row in rows
+    }
     assert {key: row["state"] for key, row in ended.items()} == {
         1e-3: "done", 1e6: "failed", "raise": "failed", "kill": "failed",
     }  # fmt: skip
@@ -85,14 +86,15 @@ def test_a_trial_that_fails_is_recorded_and_the_others_go_on(searched: Searched,
 
 
 def test_killed_in_the_middle_it_ends_as_if_undisturbed(searched: Searched) -> None:
-    said = {"base": {"network": {"arguments": {"how": "slow"}}}, "trials": 3}
+    base = {"network": {"arguments": {"how": "slow"}}, "optimisation": {"epochs": 4}}
+    said = {"base": base, "trials": 3}
     undisturbed, killed = searched("undisturbed", **said), searched("killed", **said)
     rows = undisturbed.rows()
     process = killed.tune()
     killed.wait_until(lambda: killed.runs.exists() and any(t["ended"] for t in killed.trials()) and begun(killed))
     process.kill()
     process.wait()
-    killed.wait_until(lambda: not killed.processes(), 60)
+    killed.wait_until(lambda: not killed.at_work(), 60)
     done = [run_id for run_id in killed.ids() if Run(killed.runs / run_id).result()]
     assert 0 < len(done) < 3
     assert killed.rows() == rows and [row["state"] for row in rows] == ["done"] * 3
@@ -141,8 +143,8 @@ def test_stopped_and_cancelled_all_is_saved_and_what_others_train_is_waited_for(
 def test_the_seeds_of_a_trial_are_pruned_as_one(searched: Searched) -> None:
     tune = searched(
         "a",
-        {"optimisation": {"epochs": 6, "learning_rate": 1e-2, "warmup_epochs": 0.5}},
-        space={"optimisation.learning_rate": {"choice": [1e-7]}},
+        {"optimisation": {"epochs": 10, "learning_rate": 1e-2}},
+        space={"optimisation.learning_rate": {"choice": [1e-7]}, "network.arguments.how": {"choice": ["slow"]}},
         objective={"of": "training", "metric": "loss"},
         scheduler={"name": "asha", "grace_epochs": 2, "reduction_factor": 2},
         seeds=[0, 1],
