@@ -249,12 +249,12 @@ def test_mistakes_are_one_line(
     pair: list[Run], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("mine.py").write_text(KEPT)
+    Path("of_members.py").write_text(KEPT)
     both = [run.path for run in pair]
     for words, message in (
         ([*both], "evaluate: --ensemble measures several networks as one: say where to by --out FOLDER"),
         ([both[0], "--out", tmp_path], "ensemble: takes two networks or more"),
-        ([*both, "--out", tmp_path, "--measure", "mine.py:Kept"], "does not go with an ensemble, which"),
+        ([*both, "--out", tmp_path, "--measure", "of_members.py:Kept"], "does not go with an ensemble, which"),
         ([both[0], "torchvision/resnet18", "--out", tmp_path], "torchvision/resnet18: is no run directory; networks"),
     ):
         assert called("evaluate", *words, "--ensemble") == 2
