@@ -8,8 +8,8 @@ import yaml
 
 pytest.importorskip("ray.tune", reason="needs ray[tune]")
 
-from conftest import Searched
 from test_search_file import BASE, pretend
+from tunes import Searched
 
 from blurtrain.errors import SettingsError
 from blurtrain.files import read_json
@@ -100,6 +100,17 @@ def test_a_value_that_leaves_the_space_is_clipped_and_the_runs_that_were_left_ar
     mark = Run(tmp_path / "runs" / old.runs[0]).pruned()
     assert mark and mark["message"] == "left at epoch 2: goes on from trial 1"
     assert Run(tmp_path / "runs" / trials[1].runs[0]).pruned() is None
+
+
+def test_a_run_that_another_member_is_at_is_not_left(data: Path, tmp_path: Path) -> None:
+    file = read(data)
+    trials = {k: trial(file, k, rate) for k, rate in enumerate([1e-4, 9e-3, 1e-4])}
+    for one in trials.values():
+        reach(file, tmp_path / "runs", one, 2)
+    (shared,) = trials[0].runs
+    population = Population(file, tmp_path / "runs", trials, lambda _: None)
+    population.take_over(0, 1, 2, ["a" * 64], {RATE: 5e-3})
+    assert shared not in trials[0].runs and Run(tmp_path / "runs" / shared).pruned() is None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("ray.tune", reason="needs ray[tune]")
 
-from conftest import Searched, Tune
+from tunes import Searched, Tune
 
 from blurtrain.errors import REQUEUE
 from blurtrain.run import Run
