@@ -166,6 +166,7 @@ def test_what_a_population_cannot_do_is_refused(data: Path, said: dict[str, Any]
 
 
 @pytest.mark.long
+@pytest.mark.long
 def test_killed_in_the_middle_a_population_ends_as_if_undisturbed(searched: Searched) -> None:
     said: dict[str, Any] = {
         "base": {"optimisation": {"epochs": 2}},
