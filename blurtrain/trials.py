@@ -46,10 +46,6 @@ class Trial:
     """Of population based training: what it was before (runs), after which epoch it was left, from which trial it goes
     on, and more; oldest first."""
 
-    @property
-    def name(self) -> str:
-        return f"trial {self.number}"
-
 
 def _trial(path: Path) -> Trial:
     try:
@@ -137,10 +133,6 @@ class Study:
     def reopen(self, trials: Iterable[Trial]) -> list[Trial]:
         """Let those that failed go on; returns them."""
         return [self.write(replace(trial, ended=OPEN, message="")) for trial in trials if trial.ended == "failed"]
-
-    def end(self, trial: Trial, ended: str, message: str = "") -> Trial:
-        """Note that a trial has come to its end."""
-        return self.write(replace(trial, ended=ended, message=message))
 
 
 @dataclass(frozen=True)

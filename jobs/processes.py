@@ -69,6 +69,12 @@ class RunProcesses:
             process.kill()
 
 
+def leashed(arguments: Sequence[str], cores: Sequence[int]) -> list[str]:
+    """The command that runs Python with these arguments on these cores, as a child that ends with us (see `leash`)."""
+    held = [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), ",".join(map(str, cores))]
+    return [*held, sys.executable, *arguments]
+
+
 def start(
     words: Sequence[str],
     *,
@@ -93,8 +99,6 @@ def start(
         common["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     if world > 1:
         common |= {"WORLD_SIZE": str(world), RENDEZVOUS: uuid.uuid4().hex}
-    interpreter = sys.executable
-    held = [interpreter, "-I", "-S", leash.__file__, str(os.getpid()), ",".join(map(str, cores))]
     started: list[subprocess.Popen[bytes]] = []
     with log.open("ab") as output, contextlib.ExitStack() as failure:
         failure.callback(lambda: RunProcesses(started).stop(0))
@@ -102,7 +106,7 @@ def start(
             place = {"RANK": str(rank), "LOCAL_RANK": str(rank)} if world > 1 else {}
             started.append(
                 subprocess.Popen(
-                    [*held, interpreter, "-m", *words],
+                    leashed(["-m", *words], cores),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,

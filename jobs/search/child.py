@@ -7,13 +7,12 @@ for something else, and a search would change that.
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from blurtrain.errors import REQUEUE, JobError, Stopped
-from jobs import leash
+from jobs.processes import leashed
 
 
 def run(words: Sequence[str], report: Callable[[str], Any]) -> list[dict[str, Any]]:
@@ -22,9 +21,7 @@ def run(words: Sequence[str], report: Callable[[str], Any]) -> list[dict[str, An
     It ends with this process. An interrupt, or an error in `report`, stops it: it saves, and is waited for. Raises
     JobError where it fails, and Stopped where it was asked to stop, with its own line.
     """
-    cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
-    held = [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), cores]
-    command = [*held, sys.executable, "-m", "blurtrain", "tune", *words, "--json"]
+    command = leashed(["-m", "blurtrain", "tune", *words, "--json"], sorted(os.sched_getaffinity(0)))
     # A file, for a full pipe would stop a process that nobody reads from.
     with tempfile.TemporaryFile("w+") as rows:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=rows, stderr=subprocess.PIPE, text=True)

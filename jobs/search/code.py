@@ -8,6 +8,7 @@ from pathlib import Path
 from blurtrain.parts import parts_named
 from blurtrain.settings import part_names
 from jobs.search.file import SearchFile
+from jobs.search.own_ray import variables
 from jobs.snapshot import environment, snapshot, source_of
 
 
@@ -21,13 +22,10 @@ def parts_of(file: SearchFile) -> set[str]:
 def environment_of(file: SearchFile, folder: Path) -> Iterator[None]:
     """Variables for a Ray that is started meanwhile, and for all processes below it. A copy of the user's own parts
     goes below `folder`. Raises SettingsError where a part is not found."""
-    before = dict(os.environ)
+    env = dict(os.environ)
     if file.search.searcher.name == "pbt":  # all are there before the first comparison
-        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(file.search.trials)
+        env["TUNE_MAX_PENDING_TRIALS_PG"] = str(file.search.trials)
     if files := source_of(parts_of(file)):
-        os.environ.update(environment(snapshot(folder, files).resolve()))
-    try:
+        env |= environment(snapshot(folder, files).resolve())
+    with variables(env):
         yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)

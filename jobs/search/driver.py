@@ -21,7 +21,7 @@ from blurtrain.files import held, read_json, write_json
 from blurtrain.run import slurm_job
 from blurtrain.trials import Study, Trial, values
 from jobs.search.code import environment_of
-from jobs.search.file import SearchFile, points_of_grid
+from jobs.search.file import SearchFile
 from jobs.search.known import Known, of_others, of_trials
 from jobs.search.own_ray import local_ray
 from jobs.search.space import Flat
@@ -156,7 +156,7 @@ class Session:
 def left(file: SearchFile, begun: int) -> int:
     """So many trials are still to be begun."""
     s = file.search
-    wanted = min(s.trials, 1 + len(points_of_grid(file))) if s.searcher.name == "grid" else s.trials
+    wanted = min(s.trials, 1 + len(file.grid)) if s.searcher.name == "grid" else s.trials
     return max(0, wanted - begun)
 
 

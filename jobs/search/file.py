@@ -177,6 +177,20 @@ class SearchFile:
         return {"name": self.name, **self.search.model_dump(mode="json"), "base": dict(self.written)}
 
     @cached_property
+    def grid(self) -> list[Flat]:
+        """The points of the grid searcher, those that differ in nothing active once, without the base settings. Raises
+        SettingsError where one cannot be counted."""
+        try:
+            points = list(spaces.grid(self.search.space))
+        except SettingsError as error:
+            raise SettingsError(f"{self.where}: {error}") from None
+        found: dict[str, Flat] = {}
+        for flat in points:
+            found.setdefault(self.members(flat)[0].run_id, flat)
+        found.pop(self.members(None)[0].run_id, None)
+        return list(found.values())
+
+    @cached_property
     def is_max(self) -> bool:
         """Whether more of the objective is better."""
         return self.search.objective.is_max(self.base)
@@ -255,7 +269,7 @@ def _check_space(file: SearchFile) -> None:
                 f"{file.where}: space.{path}: does not change what is trained, so nothing can be searched"
             )
     if file.search.searcher.name == "grid":
-        points_of_grid(file)
+        file.grid  # noqa: B018  (what cannot be counted is refused here)
     if file.search.searcher.name == "pbt":
         _check_population(file, [file.members(flat)[0].settings for flat in points])
 
@@ -289,16 +303,3 @@ def _check_path(file: SearchFile, path: str) -> None:
 
 def _within(inner: str, outer: str) -> bool:
     return inner == outer or inner.startswith(outer + ".")
-
-
-def points_of_grid(file: SearchFile) -> list[Flat]:
-    """The points of the grid searcher, those that differ in nothing active once, without the base settings."""
-    try:
-        points = list(spaces.grid(file.search.space))
-    except SettingsError as error:
-        raise SettingsError(f"{file.where}: {error}") from None
-    found: dict[str, Flat] = {}
-    for flat in points:
-        found.setdefault(file.members(flat)[0].run_id, flat)
-    found.pop(file.members(None)[0].run_id, None)
-    return list(found.values())

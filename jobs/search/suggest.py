@@ -9,7 +9,7 @@ from ray.tune.search import Searcher as RaySearcher
 
 from blurtrain.trials import Trial
 from jobs.search import space as spaces
-from jobs.search.file import SearchFile, points_of_grid
+from jobs.search.file import SearchFile
 from jobs.search.known import Known, flat_of
 from jobs.search.space import Dimension, Flat, Space
 
@@ -39,7 +39,7 @@ class Suggestions(RaySearcher):
             config,
         )
         self.ended, self.others = dict(ended), others
-        self.listed: list[Flat] = points_of_grid(file) if file.search.searcher.name == "grid" else []
+        self.listed: list[Flat] = file.grid if file.search.searcher.name == "grid" else []
         self.trials: dict[str, Trial] = {}
 
     def suggest(self, trial_id: str) -> Any:

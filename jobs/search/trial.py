@@ -52,8 +52,6 @@ class Work:
     """Of one run."""
     gpus: int
     """Of one run; its processes are as many, at least one."""
-    environment: tuple[tuple[str, str], ...] = ()
-    """More variables for the processes."""
 
     @property
     def study(self) -> Study:
@@ -70,7 +68,7 @@ class RunAtWork:
     def __init__(self, member: Member, work: Work, cores: Sequence[int], gpus: Sequence[str] | None):
         self.member, self.work, self.cores, self.gpus = member, work, cores, gpus
         self.run = Run(work.runs / member.run_id)
-        self.error = ""
+        self.error, self._read, self._values = "", tuple[object, ...](), dict[int, float]()
         self.done = self._is_over()
         self.processes: RunProcesses | None = None
         self._lock = contextlib.ExitStack()
@@ -111,7 +109,7 @@ class RunAtWork:
             world=max(1, self.work.gpus),
             log=self.work.study.log(self.run.id),
             lock=lock,
-            env={**os.environ, **dict(self.work.environment)},
+            env=os.environ,
         )
 
     def _job_is_gone(self) -> bool:
@@ -138,8 +136,12 @@ class RunAtWork:
         return f"{self.run.id}: {said or f'ended with {code}'}"
 
     def values(self) -> dict[int, float]:
-        """The objective by epoch, as far as it is known."""
-        return self.work.file.search.objective.values(self.run)
+        """The objective by epoch, as far as it is known; read again where a journal has grown, or the run is over."""
+        journals = (attempt / "journal.jsonl" for attempt in self.run.attempts())
+        read = (self.done, *(journal.stat().st_size for journal in journals if journal.exists()))
+        if read != self._read:
+            self._read, self._values = read, self.work.file.search.objective.values(self.run)
+        return self._values
 
     def stop(self) -> None:
         """Let it save, and end."""

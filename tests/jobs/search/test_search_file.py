@@ -11,7 +11,7 @@ import yaml
 from blurtrain.data.dataset import SPLITS
 from blurtrain.errors import BlurtrainError
 from blurtrain.settings import PRESETS, compose, run_id
-from jobs.search.file import SearchFile, checked, points_of_grid, ready
+from jobs.search.file import SearchFile, checked, ready
 from jobs.search.space import draw
 
 BASE = {"dataset": "faces", "regime": "clear", "optimisation": {"epochs": 4}}
@@ -74,7 +74,7 @@ def test_points_of_a_grid_that_are_the_same_runs_are_one(data: Path) -> None:
         "optimisation.optimiser": {"choice": ["adam", "sgd"]},
         "optimisation.momentum": {"choice": [0.5, 0.9], "when": {"optimisation.optimiser": "sgd"}},
     }
-    points = points_of_grid(read(data, space=space, searcher={"name": "grid"}))
+    points = read(data, space=space, searcher={"name": "grid"}).grid
     assert len(points) == 2  # adam is the base, whatever the momentum
 
 
