@@ -37,15 +37,13 @@ class _Filter2D(KernelBlur):
 
     of: Blur
 
-    def blurred(self, images: Tensor, indices: Any, *, resolution: int, **draws: Any) -> Tensor:
+    def blur_one(self, image: Tensor, index: int, out: Tensor, normal: Any = None, **draws: Any) -> None:
         import cv2
 
-        out = torch.empty_like(images)
-        for image, index, own in zip(images, indices, out, strict=True):
-            kernel = _correlated(self.of, int(index), resolution)
-            for channel, result in zip(image.numpy(), own.numpy(), strict=True):
-                cv2.filter2D(channel, -1, kernel, dst=result, borderType=cv2.BORDER_REFLECT_101)
-        return out
+        kernel = _correlated(self.of, index, draws["resolution"])
+        for channel, result in zip(image.numpy(), out.numpy(), strict=True):
+            cv2.filter2D(channel, -1, kernel, dst=result, borderType=cv2.BORDER_REFLECT_101)
+        out.sub_(normal[0]).mul_(normal[1])
 
 
 def _correlated(blur: Blur, index: int, resolution: int) -> NDArray[np.float32]:

@@ -21,6 +21,8 @@ from blurtrain.parts import is_part_name
 if TYPE_CHECKING:
     from torch import Tensor
 
+    Normal = tuple[Tensor, Tensor] | None
+
 REFERENCE = 224
 """Pixels of the smaller side of an image for which a blur is defined unless it says otherwise."""
 
@@ -103,6 +105,15 @@ class Blur(Kind):
         """
         raise NotImplementedError(f"{type(self).__name__} must define `blurred`")
 
+    def blur_one(self, image: "Tensor", index: int, out: "Tensor", normal: "Normal" = None, **draws: Any) -> None:
+        """One image [C, H, W] on a processor, as `blurred` has it, into `out` of the same shape.
+
+        normal: what is taken off the result, and what the rest is multiplied by, [C, 1, 1].
+        """
+        out.copy_(self.blurred(image[None], [index], **draws)[0])
+        if normal:
+            out.sub_(normal[0]).mul_(normal[1])
+
 
 class KernelBlur(Blur):
     """A blur that is a convolution: it says its kernel, and all else follows."""
@@ -143,6 +154,17 @@ class KernelBlur(Blur):
         draws: dict[str, Any] = {"seed": seed, "epoch": epoch, "training": training}
         spreads = [self.point_spread(int(index), **draws) for index in indices]
         return convolve_each(images, [resampled(spread, resolution / self.at) for spread in spreads])
+
+    def blur_one(self, image: "Tensor", index: int, out: "Tensor", normal: "Normal" = None, **draws: Any) -> None:
+        """See `Blur.blur_one`. It takes few operations of torch, for at each of them threads wait for each other."""
+        from blurtrain.blur.convolution import convolve_one
+
+        if type(self).blurred is not KernelBlur.blurred:
+            return super().blur_one(image, index, out, normal, **draws)
+        drawn = {name: draws[name] for name in ("seed", "epoch", "training") if name in draws}
+        convolve_one(
+            image, resampled(self.point_spread(index, **drawn), draws["resolution"] / self.at), out, normal=normal
+        )
 
 
 def stream(seed: int, epoch: int, training: bool) -> int:

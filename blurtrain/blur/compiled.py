@@ -14,17 +14,29 @@ _compile = numba.njit(nogil=True, error_model="numpy")
 
 
 @_compile
+def largest_bits(values: NDArray[np.float32]) -> np.int32:
+    """The largest magnitude of the values, as the bits of a float32; NaN is larger than anything else."""
+    bits = values.reshape(-1).view(np.int32)
+    most = np.int32(0)
+    for x in range(len(bits)):
+        most = max(most, bits[x] & np.int32(0x7FFFFFFF))  # integers are compared many at a time, other than floats
+    return most
+
+
+@_compile
 def by_taps(
     image: NDArray[np.float32],
     places: tuple[NDArray[np.int64], NDArray[np.int64]],
     rows: NDArray[np.int64],
     columns: NDArray[np.int64],
     weights: NDArray[np.float32],
+    normal: tuple[NDArray[np.float32], NDArray[np.float32]],
     out: NDArray[np.float32],
 ) -> None:
     """Into `out` [C, H, W] the sum of `weights` times the pixels of the padded `image`, so many rows and columns on.
 
-    places: which row and which column of the image stand at each place of the padded one.
+    places: which row and which column of the image stand at each place of the padded one. normal: of each channel what
+    is taken off the sum, and what the rest is multiplied by.
     """
     height, width = out.shape[1:]
     wide, many = len(places[1]), len(weights)
@@ -49,7 +61,7 @@ def by_taps(
             while t < many:
                 _add(rest, starts[t], weights[t], total)
                 t += 1
-            _keep(piece, wide, few, out[c, top : top + few])
+            _keep(piece, wide, few, normal[0][c], normal[1][c], out[c, top : top + few])
 
 
 @_compile
@@ -61,6 +73,7 @@ def by_runs(
     columns: NDArray[np.int64],
     weights: NDArray[np.float32],
     scale: np.float32,
+    normal: tuple[NDArray[np.float32], NDArray[np.float32]],
     out: NDArray[np.float32],
 ) -> None:
     """The same for runs: `weights` times the sums from their rows to their ends, in units of 1 / `scale`."""
@@ -84,7 +97,7 @@ def by_runs(
             while t < many:
                 _add_run(rest, starts[t], stops[t], weights[t], total)
                 t += 1
-            _keep(piece, wide, few, out[c, top : top + few])
+            _keep(piece, wide, few, normal[0][c], normal[1][c], out[c, top : top + few])
 
 
 @_compile
@@ -122,11 +135,11 @@ def _run_sums(image: NDArray, places: tuple[NDArray, NDArray], scale: np.float32
 
 
 @_compile
-def _keep(piece: NDArray, wide: int, few: int, out: NDArray) -> None:
+def _keep(piece: NDArray, wide: int, few: int, least: np.float32, factor: np.float32, out: NDArray) -> None:
     for y in range(few):
         line, own = out[y], piece[y * wide :]
         for x in range(out.shape[1]):
-            line[x] = own[x]
+            line[x] = (own[x] - least) * factor
 
 
 @_compile

@@ -46,7 +46,7 @@ def convolve(
         exact = given.double().numpy(force=True)
         each = list(exact) if exact.ndim == 3 else [exact] * len(images)
         out = torch.empty(images.shape, dtype=result_dtype(images, dtype))
-        image_by_image(lambda k: _one(images[k], each[k], out[k], method), len(images))
+        image_by_image(lambda k: convolve_one(images[k], each[k], out[k], method), len(images))
         return out
     n, channels, height, width = images.shape
     down, across = (k // 2 for k in kernels.shape[-2:])
@@ -80,7 +80,7 @@ def convolve_each(images: Tensor, kernels: Sequence[NDArray[np.float64]]) -> Ten
     if images.device.type != "cpu" or images.requires_grad:
         return convolve(images, stack(kernels), dtype=images.dtype) if len(kernels) else images
     out = torch.empty_like(images, memory_format=torch.contiguous_format)
-    image_by_image(lambda k: _one(images[k], kernels[k], out[k]), len(images))
+    image_by_image(lambda k: convolve_one(images[k], kernels[k], out[k]), len(images))
     return out
 
 
@@ -88,17 +88,29 @@ def _takes_taps(images: Tensor) -> bool:
     return images.device.type == "cpu" and images.dtype != torch.float64 and not images.requires_grad and available()
 
 
-def _one(image: Tensor, kernel: NDArray[np.floating], out: Tensor, method: str = "auto") -> None:
-    """`convolve` for one image [C, H, W] on a processor, into `out` of any dtype."""
+def convolve_one(
+    image: Tensor,
+    kernel: NDArray[np.floating],
+    out: Tensor,
+    method: str = "auto",
+    normal: tuple[Tensor, Tensor] | None = None,
+) -> None:
+    """`convolve` for one image [C, H, W] on a processor, into `out` of any dtype, by a thread that has one core.
+
+    normal: what is taken off the result, and what the rest is multiplied by, [C, 1, 1].
+    """
     if _takes_taps(image):
         taps = taps_of(kernel)
         blurred = out if out.dtype == torch.float32 and out.is_contiguous() else torch.empty(image.shape)
-        if (method == "taps" or taps.sweeps <= MOST_SWEEPS) and gather(image.float(), taps, blurred):
+        pixels = image if image.dtype == torch.float32 else image.float()
+        if (method == "taps" or taps.sweeps <= MOST_SWEEPS) and gather(pixels, taps, blurred, normal):
             if blurred is not out:
                 out.copy_(rounded(blurred, out.dtype))
             return
     method = _faster(max(kernel.shape), image)
     out.copy_(convolve(image[None], kernel, dtype=out.dtype, method=method)[0])
+    if normal:
+        out.sub_(normal[0]).mul_(normal[1])
 
 
 def _spatial(padded: Tensor, kernels: Tensor, height: int, width: int) -> Tensor:

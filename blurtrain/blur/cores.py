@@ -5,6 +5,7 @@ caches of its core from its crop to its normalised pixels; and what becomes of i
 or on the number of cores.
 """
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -23,7 +24,8 @@ def image_by_image(function: Callable[[int], None], n: int) -> None:
     keep_freed_memory()
     threads = torch.get_num_threads()
     if threads == 1:
-        with torch.autocast("cpu", enabled=False):
+        # To leave autocast takes as long as some images: only where it is on.
+        with torch.autocast("cpu", enabled=False) if torch.is_autocast_enabled("cpu") else contextlib.nullcontext():
             for k in range(n):
                 function(k)
         return

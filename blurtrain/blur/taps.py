@@ -67,24 +67,35 @@ def _taps_of(content: bytes, sides: tuple[int, int], dtype: np.dtype[np.floating
     return Taps(sides, weights[first].astype(np.float32), columns[first], rows[first], rows[last] + 1, longest)
 
 
-def gather(image: Tensor, taps: Taps, out: Tensor) -> bool:
+def gather(image: Tensor, taps: Taps, out: Tensor, normal: tuple[Tensor, Tensor] | None = None) -> bool:
     """`image` [C, H, W] convolved with the kernel of `taps`, borders reflecting, into `out` (both float32, on a
-    processor, `out` contiguous); False, and nothing done, where that would take sums of pixels that are not finite."""
+    processor, `out` contiguous); False, and nothing done, where that would take sums of pixels that are not finite.
+
+    normal: of each channel [C, 1, 1], what is taken off the result, and what the rest is multiplied by.
+    """
     from blurtrain.blur import compiled
 
     down, across = (k // 2 for k in taps.sides)
     places = reflected(image.shape[1], down), reflected(image.shape[2], across)
-    given = image.contiguous().numpy()
+    given = (image if image.is_contiguous() else image.contiguous()).numpy()
+    least, factor = (part.numpy().reshape(-1) for part in normal) if normal else _as_it_is(len(given))
     if taps.ends is None:
-        compiled.by_taps(given, places, taps.rows, taps.columns, taps.weights, out.numpy())
+        compiled.by_taps(given, places, taps.rows, taps.columns, taps.weights, (least, factor), out.numpy())
         return True
-    reach = max(float(given.max()), -float(given.min()), 1e-30)
+    reach = max(float(np.int32(compiled.largest_bits(given)).view(np.float32)), 1e-30)
     if not math.isfinite(reach):
         return False
     scale = 2.0 ** math.floor(math.log2(2**30 / (taps.longest * reach)))  # the sum of a run fits into 31 bits
     weights = (taps.weights / scale).astype(np.float32)
-    compiled.by_runs(given, places, taps.rows, taps.ends, taps.columns, weights, np.float32(scale), out.numpy())
+    compiled.by_runs(
+        given, places, taps.rows, taps.ends, taps.columns, weights, np.float32(scale), (least, factor), out.numpy()
+    )
     return True
+
+
+@functools.cache
+def _as_it_is(channels: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    return np.zeros(channels, np.float32), np.ones(channels, np.float32)
 
 
 @functools.lru_cache(maxsize=256)

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,10 +87,16 @@ class Transform:
         if assignment is not None and assignment.which is not None:
             exact = replace(self, arithmetic=torch.float32)
             if by_image(images):  # blurred while it is in the caches of its core
+                blurs, which, draws = assignment.blurs, assignment.which, self._draws(epoch)
+                normal = _normalisation(tuple(self.mean), tuple(self.sd), images.device)
 
                 def blur_one(image: Tensor, k: int, out: Tensor) -> None:
-                    one = slice(k, k + 1)
-                    exact._each_its_own(image[None], indices[one], epoch, assignment[one], out[None])
+                    blur, index = blurs[which[k]], int(indices[k])
+                    if not self.blur.linear_light:
+                        blur.blur_one(image, index, out, normal, **draws)
+                        return
+                    blur.blur_one(linear_light(image), index, out, **draws)
+                    self.normalise(srgb(out), out)
 
                 return exact._gaussian(images, indices, epoch, 0.0, normal=False, own=blur_one).to(self.arithmetic)
             sharp = exact._gaussian(images, indices, epoch, 0.0, normal=False)
@@ -193,20 +200,16 @@ class Transform:
         indices: NDArray[np.integer],
         epoch: int,
         assignment: Assignment,
-        out: Tensor | None = None,
     ) -> Tensor:
-        """Images of 0..255, each blurred by the blur it is assigned, and normalised, where asked into `out`."""
+        """Images of 0..255, each blurred by the blur it is assigned, and normalised."""
         light = linear_light(sharp) if self.blur.linear_light else sharp
-        blurred = assignment.applied(
-            light,
-            indices,
-            resolution=self.resolution,
-            seed=self.seed,
-            epoch=epoch,
-            training=True,
-            truncate=self.blur.truncate,
-        )
-        return self.normalise(srgb(blurred) if self.blur.linear_light else blurred, out)
+        blurred = assignment.applied(light, indices, **self._draws(epoch))
+        return self.normalise(srgb(blurred) if self.blur.linear_light else blurred)
+
+    def _draws(self, epoch: int) -> dict[str, Any]:
+        """What `Blur.blurred` wants to know in training."""
+        return {"resolution": self.resolution, "seed": self.seed, "epoch": epoch, "training": True,
+                "truncate": self.blur.truncate}  # fmt: skip
 
     def _image_by_image(
         self,

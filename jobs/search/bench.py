@@ -16,7 +16,7 @@ from typing import Any
 from blurtrain.documents import merge, read_yaml
 from blurtrain.run import Run
 from blurtrain.trials import Study
-from jobs.search.driver import Place, Session, drive, local_ray, place_here, search
+from jobs.search.driver import Place, Session, alone, drive, local_ray, place_here, search
 from jobs.search.file import SearchFile, checked
 from jobs.search.space import draw
 
@@ -40,12 +40,12 @@ def bench_empty(trials: int, repeats: int, report: Report) -> dict[str, Any]:
                 session = Session(file, runs, lambda _: None)
                 session.study.begin(file.record)
                 began = time.perf_counter()
-                drive(session, place, scratch / f"ours-{k}", ({}, []))
+                with alone(session):
+                    drive(session, place, scratch / f"ours-{k}", ({}, []))
                 ours.append((time.perf_counter() - began) * place.slots(file) / trials)
-                ended = sum(t.ended == "done" for t in session.trials.values())
-                report(
-                    f"{ended} of {trials} trials: ours {ours[-1]:.3f} s a trial and slot, Ray Tune's {theirs[-1]:.3f} s"
-                )
+                if (ended := sum(t.ended == "done" for t in session.trials.values())) < trials:
+                    raise RuntimeError(f"bench tune: only {ended} of {trials} trials came to their end")
+                report(f"ours {ours[-1]:.3f} s a trial and slot, Ray Tune's {theirs[-1]:.3f} s")
     return {"what": "trials that do nothing", "n": trials, "slots": place.slots(file),
             "ours_s": statistics.median(ours), "theirs_s": statistics.median(theirs)}  # fmt: skip
 

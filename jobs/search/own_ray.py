@@ -48,6 +48,7 @@ def node_folder() -> Iterator[Path]:
             if path.stat().st_uid == os.getuid():
                 with held(path, patience=0.0) as abandoned:
                     if abandoned is not None:
+                        _end_rest(path.parent)  # agents outlive a driver that was killed by a minute
                         shutil.rmtree(path.parent, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=TEMPORARY))
     try:

@@ -1,5 +1,7 @@
 """Kernels by their taps and runs, compiled by Numba, against SciPy's convolution in float64."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch import Tensor
 
 from blurtrain.blur import convolve, kernels
 from blurtrain.blur import taps as taps_module
+from blurtrain.blur.blurs import Blur, Disk
 from blurtrain.blur.convolution import convolve_each
 from blurtrain.blur.resampling import resampled
 from blurtrain.blur.taps import MOST_SWEEPS, taps_of
@@ -91,6 +94,30 @@ def test_images_may_lie_in_memory_in_any_way() -> None:
     assert torch.equal(mirrored, convolve_each(images.flip(3)[:, :, ::2].contiguous(), [kernel] * 2))
     bytes_ = images.to(torch.uint8)
     assert torch.equal(convolve_each(bytes_, [kernel] * 2), convolve_each(bytes_.float(), [kernel] * 2).round().byte())
+
+
+@pytest.mark.parametrize("label", ["disk-2", "disk-6", "box-7-30", "gaussian-3", "imagenet-c-zoom-2"])
+def test_one_image_is_blurred_and_normalised_as_a_batch_is(label: str) -> None:
+    blur, images = Blur.parse(label), noise(2, 3, 64, 64)
+    normal = torch.tensor([120.0, 110.0, 100.0]).view(3, 1, 1), torch.tensor([0.02, 0.03, 0.04]).view(3, 1, 1)
+    draws = {"resolution": 64, "seed": 3, "epoch": 2, "training": True}
+    expected = (blur.blurred(images, [0, 1], **draws) - normal[0]) * normal[1]
+    out = torch.empty_like(images)
+    for k in range(2):
+        blur.blur_one(images[k], k, out[k], normal, **draws)
+    assert (out - expected).abs().max() < 1e-5
+    blur.blur_one(images[1], 1, out[0], **draws)
+    assert torch.allclose(out[0], blur.blurred(images[1:], [1], **draws)[0], atol=1e-3)
+
+
+def test_a_blur_of_one_s_own_that_is_more_than_its_kernel_is_taken_at_its_word() -> None:
+    class Brighter(Disk):
+        def blurred(self, images: Any, indices: Any, **draws: Any) -> Any:
+            return super().blurred(images, indices, **draws) + 1
+
+    images, out = noise(1, 3, 32, 32), torch.empty(3, 32, 32)
+    Brighter(radius=2).blur_one(images[0], 0, out, resolution=224)
+    assert torch.equal(out, convolve_each(images, [kernels.disk(2)])[0] + 1)
 
 
 def test_what_is_not_finite_stays_where_the_kernel_takes_it() -> None:
