@@ -119,7 +119,7 @@ class Tune:
 
     def leaves_nothing(self) -> None:
         """No process, no temporary folder of its own, nothing in the home directory."""
-        self.wait_until(lambda: not self.processes(), 100)
+        self.wait_until(lambda: not self.processes(), 30)
         assert not list(self.home.rglob("*"))
         self.wait_until(lambda: not {path for path in _abandoned() if path not in self.before}, 10)
 
