@@ -58,6 +58,11 @@ class Scheduler(_Lenient):
         return [rung for rung in found if rung < epochs]
 
 
+class Population(_Lenient):
+    every_epochs: int = Field(1, ge=1)
+    quantile: float = Field(0.25, gt=0, le=0.5)
+
+
 class SearchRecord(_Lenient):
     """`search.json`."""
 
@@ -67,7 +72,13 @@ class SearchRecord(_Lenient):
     seeds: tuple[int, ...] = (0,)
     searcher: Searcher = Searcher()
     scheduler: Scheduler = Scheduler()
+    population: Population = Population()
     trials: int = 0
+
+    @property
+    def is_population(self) -> bool:
+        """Whether trials are a population, of which none is stopped early."""
+        return self.searcher.name == "pbt"
 
 
 @dataclass(frozen=True)
@@ -145,7 +156,7 @@ class Search:
 
     @property
     def rungs(self) -> list[float]:
-        return self.record.scheduler.rungs(self.epochs)
+        return [] if self.record.is_population else self.record.scheduler.rungs(self.epochs)
 
     @property
     def best(self) -> TrialFound | None:
@@ -160,11 +171,16 @@ class Search:
     @property
     def how(self) -> str:
         """Who says what is tried, and what is stopped, in words."""
-        s = self.record.scheduler
+        s, population = self.record.scheduler, self.record.population
         seeds = ", ".join(map(str, self.record.seeds))
         stops = (
             f"ASHA, first after epoch {s.grace_epochs}, one of {s.reduction_factor:g} goes on" if self.rungs else "none"
         )
+        if self.record.is_population:
+            stops = (
+                f"none; every {population.every_epochs} epochs the lowest {100 * population.quantile:g} % take over "
+                "from the highest"
+            )
         more = "s" if len(self.record.seeds) > 1 else ""
         return f"searcher: {self.record.searcher.name or 'unknown'}; early stopping: {stops}; seed{more} {seeds}"
 

@@ -26,7 +26,8 @@ LINEAGE = "lineage.yaml"
 def rows(file: SearchFile, study: Study) -> list[Row]:
     """A row a trial: trial, state (done, pruned, failed, running, open), at (epochs its runs have been trained), epoch
     (the last with a value of the objective), epochs, objective, sd (over several seeds), seeds, ended, message, best
-    (whether it is the best of those that are done), runs, and what the trial sets, by path."""
+    (whether it is the best of those that are done), is_base (whether it has the base settings, as it had at its
+    start), runs, and what the trial sets, by path."""
     found = []
     for trial in study.trials():
         how = standing(file.search.objective, study.runs, trial)
@@ -42,6 +43,7 @@ def rows(file: SearchFile, study: Study) -> list[Row]:
             "ended": trial.ended,
             "message": trial.message,
             "best": False,
+            "is_base": trial.flat is None and not trial.lineage,
             "runs": list(trial.runs),
             "settings": trial.active,
         })  # fmt: skip
@@ -70,7 +72,7 @@ def _cells(row: Row, paths: list[str]) -> list[str]:
     sd = "" if row["sd"] is None else f" ± {row['sd']:.2g}"
     value = "" if row["objective"] is None else f"{row['objective']:.4g}{sd}{' *' if row['best'] else ''}"
     settings = [shown(row["settings"][path]) if path in row["settings"] else "" for path in paths]
-    notes = "base settings" if row["trial"] == 0 else ""
+    notes = "base settings" if row["is_base"] else ""
     if row["state"] == "failed":
         notes = ": ".join(filter(None, [notes, row["message"]]))
     return [str(row["trial"]), row["state"], f"{row['at']:>4g}/{row['epochs']}", value, *settings, notes]
@@ -84,8 +86,8 @@ def _summary(file: SearchFile, study: Study, found: list[Row]) -> str:
     parts += [f"{left} to begin"] if left else []
     lines = [f"{len(found) + left} trials: {', '.join(parts)}"]
     if top := best(file, found):
-        base = found[0]["objective"] if found[0]["ended"] == "done" else None
-        beside = f" (base settings: {base:.4g})" if base is not None and top["trial"] else ""
+        bases = [row["objective"] for row in found if row["is_base"] and row["ended"] == "done" and not row["best"]]
+        beside = f" (base settings: {bases[0]:.4g})" if bases else ""
         what = file.search.objective.words
         lines.append(f"* best so far, by {what}: trial {top['trial']}: {top['objective']:.4g}{beside}")
     if left or counts["running"] or counts["open"]:

@@ -77,6 +77,14 @@ def test_rungs_are_those_of_ray(runs: Path, make_run: MakeRun, scheduler: dict[s
         assert sorted(milestone for milestone, _ in bracket._rungs if milestone < 60) == rungs
 
 
+def test_of_a_population_none_is_stopped_early(runs: Path, make_run: MakeRun) -> None:
+    population = {"every_epochs": 4, "quantile": 0.25}
+    SearchFolder(runs, make_run, searcher={"name": "pbt"}, population=population).trial([[1]], epochs=60)
+    search = the_one(runs)
+    assert search.rungs == []
+    assert "early stopping: none; every 4 epochs the lowest 25 % take over from the highest" in search.how
+
+
 def test_a_damaged_search_is_named_and_the_others_are_read(runs: Path, make_run: MakeRun) -> None:
     SearchFolder(runs, make_run, name="whole").trial([[1]])
     for name, file, content in (("no-json", "search.json", "{"), ("no-space", "search.json", '{"name": "x"}'),

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,16 @@ def test_rows_say_how_far_each_trial_is(search: Path, runs: Path) -> None:
     assert [set(row["settings"]) for row in rows] == [
         {OPTIMISER, RATE}, {OPTIMISER, RATE, "optimisation.momentum"}, {OPTIMISER, RATE},
     ]  # fmt: skip
+
+
+def test_a_trial_that_has_taken_over_has_the_base_settings_no_more(
+    search: Path, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "base settings" in status(capsys, search, runs)
+    study = Study.of(read_search(search), runs)
+    before = {"runs": [], "epoch": 2, "from": 1, "active": {}, "flat": None}
+    study.write(replace(study.trials()[0], lineage=(before,)))
+    assert "base settings" not in status(capsys, search, runs)
 
 
 def test_the_command_prints_a_table_or_json(search: Path, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
