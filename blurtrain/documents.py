@@ -26,18 +26,43 @@ def _mapping_without_repeats(loader: yaml.SafeLoader, node: yaml.MappingNode) ->
     return loader.construct_mapping(node, deep=True)
 
 
+_NUMBERS = {
+    "int": r"^[-+]?(0|[1-9][\d_]*|0x[\da-fA-F_]+)$",
+    "float": r"^([-+]?(\d[\d_]*\.[\d_]*|\.\d[\d_]*)([eE][-+]?\d+)?|[-+]?\d[\d_]*[eE][-+]?\d+"
+    r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$",
+}
+
+
 def _strict(base: Any) -> Any:
-    """YAML 1.1 as PyYAML reads it, except that 1e-3 is a number and that a key given twice is refused."""
-    resolvers = {first: list(kinds) for first, kinds in base.yaml_implicit_resolvers.items()}
+    """YAML 1.1 as PyYAML reads it, but for what people do not mean by it: 1e-3 is a number; 010 is not 8, 1:30:00 not
+    5400 and 2026-01-31 no date, but text, of which a setting that is a number takes what can be one (010 is 10); a key
+    given twice is refused."""
+    other = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp"}
+    resolvers = {
+        first: [(tag, pattern) for tag, pattern in kinds if tag not in other]
+        for first, kinds in base.yaml_implicit_resolvers.items()
+    }
     loader: Any = type("Strict", (base,), {"yaml_implicit_resolvers": resolvers})
-    number = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
-    loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789."))
+    for kind, pattern in _NUMBERS.items():
+        loader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", re.compile(pattern), list("-+0123456789."))
     loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_repeats)
     return loader
 
 
 # The one in C is ten times as fast, the other one says better what is wrong.
 _FAST, _CLEAR = _strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader)), _strict(yaml.SafeLoader)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Puts text that this or another reader takes for a number into quotes."""
+
+
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(_NUMBERS["float"]), list("-+0123456789."))
+
+
+def dump_yaml(document: Any) -> str:
+    """What `parse_yaml` reads as the same document, keys in their order."""
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False)
 
 
 def parse_yaml(text: str, where: str) -> Any:

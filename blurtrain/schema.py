@@ -1,11 +1,13 @@
 """What all settings share: strict, frozen sections, and errors that say where, what and which name was meant."""
 
+import os
 import types
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from blurtrain.documents import parse_yaml
 from blurtrain.errors import SettingsError, nearest
 
 
@@ -31,6 +33,18 @@ class Section(BaseModel):
                 raise ValueError(f"{name}={str(value).lower()}: must not be a boolean, as yes, no, on, off are")
         return document
 
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_without_brackets(cls, document: Any) -> Any:
+        """`sigmas=0,4,8`, or one value where a list is meant."""
+        given = document.items() if isinstance(document, dict) else ()
+        lists = {
+            name: parse_yaml(f"[{value}]", f"{name}={value}") if isinstance(value, str) else [value]
+            for name, value in given
+            if isinstance(value, str | int | float) and name in cls.model_fields and _is_list(cls.model_fields[name])
+        }
+        return {**document, **lists} if lists else document
+
     @classmethod
     def kind_of(cls, document: Any) -> "type[Section]":
         """The class that `document` is read as: this one, or where there are kinds of it (`blurtrain.kinds`) one of
@@ -38,10 +52,26 @@ class Section(BaseModel):
         return cls
 
 
+def _home(path: str) -> str:
+    return os.path.expanduser(path)  # noqa: PTH111  (what is not in the home directory stays as it was written)
+
+
+def _digest(text: Any) -> Any:
+    return text.split()[0].lower() if isinstance(text, str) and text.strip() else text
+
+
+FileName = Annotated[str, AfterValidator(_home)]
+"""A path, in which ~ is the home directory."""
+Sha256 = Annotated[str, BeforeValidator(_digest), Field(pattern=r"^[0-9a-f]{64}$")]
+"""As `sha256sum` prints it, also with the file's name behind it, or in capitals."""
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Name = Annotated[str, Field(pattern=NAME, max_length=80)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Sigma = Annotated[float, Field(ge=0, le=1000)]
+
+
+def _is_list(field: Any) -> bool:
+    return get_origin(_without_annotations(field.annotation)) in (tuple, list)
 
 
 def validate(document: Mapping[str, Any], where: str, model: type[BaseModel]) -> Any:

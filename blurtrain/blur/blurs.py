@@ -26,7 +26,7 @@ from pydantic import Field, model_validator
 from blurtrain.blur import kernels
 from blurtrain.blur.blur import REFERENCE, AnyBlur, Blur, KernelBlur, stream
 from blurtrain.errors import SettingsError
-from blurtrain.schema import Name, added_later, outside_identity
+from blurtrain.schema import FileName, Name, Sha256, added_later, outside_identity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -142,8 +142,8 @@ class KernelFile(KernelBlur):
 
     label_name: ClassVar[str] = "file"
     kernel: Literal["file"] = "file"
-    file: str = outside_identity(...)
-    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    file: FileName = outside_identity(...)
+    sha256: Sha256 | None = None
     """What `sha256sum FILE` prints; None: the file is taken as it is."""
     title: Name | None = None
     """What the label calls it; None: by the first digits of `sha256`."""

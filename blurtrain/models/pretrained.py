@@ -15,6 +15,8 @@ from blurtrain.models.records import record_of
 from blurtrain.parts import is_part_name
 from blurtrain.settings import Pretrained
 
+WRAPPERS = ("module.", "_orig_mod.", "model.")
+"""What names begin with that were saved from within DistributedDataParallel, torch.compile, Lightning."""
 SHOWN = 3
 """So many names of tensors that do not fit are shown."""
 
@@ -22,12 +24,13 @@ SHOWN = 3
 def load_pretrained(model: nn.Module, settings: Pretrained) -> list[str]:
     """Give `model` the tensors of a file, in its own dtypes; returns the names of those that are not from the file.
 
-    These are either none or the tensors of the last linear or convolutional layer, where file and network have
-    different numbers of classes; they stay as they were drawn, or are zero where `settings.last_layer` says so. Any
-    other difference of names or shapes, a file that cannot be read or holds more than tensors, and another SHA-256
-    raise DataError.
+    These are either none or the tensors of the last linear or convolutional layer (of all heads, where there are
+    several), where file and network have different numbers of classes; they stay as they were drawn, or are zero where
+    `settings.last_layer` says so. Any other difference of names or shapes, values that are not finite, a file that
+    cannot be read or holds more than tensors, and another SHA-256 raise DataError.
     """
-    stored, own = _read(settings), model.state_dict()
+    own = model.state_dict()
+    stored = _without_wrappers(_read(settings), own)
     # Old files lack the counters of batch norm, which no network of ours makes use of.
     missing = [name for name in own if name not in stored and not name.endswith("num_batches_tracked")]
     unexpected = [name for name in stored if name not in own]
@@ -40,6 +43,9 @@ def load_pretrained(model: nn.Module, settings: Pretrained) -> list[str]:
         )
     if misfits := _misfits(stored, own, missing, unexpected, [] if fresh else different):
         raise DataError(f"{settings.source} does not fit the network{misfits}")
+    for name, tensor in stored.items():
+        if bad := int((~tensor.isfinite()).sum()):
+            raise DataError(f"{settings.source}: {bad} of {tensor.numel()} values of {name} are NaN or inf")
     if settings.last_layer == "zero":
         for name in fresh:
             own[name].zero_()
@@ -73,7 +79,7 @@ def _with_nearest(name: str, tensor: Tensor, others: Mapping[str, Tensor]) -> st
 
 
 def _read(settings: Pretrained) -> dict[str, Tensor]:
-    """What the file holds, by the names that a network alone on one device gives."""
+    """What the file holds."""
     path = record_of(settings.published).cached() if settings.published else Path(str(settings.file))
     if not settings.published and path.suffix not in (".safetensors", ".pt", ".pth"):
         raise DataError(f"network.pretrained.file={path}: must be a .safetensors, .pt or .pth file")
@@ -100,8 +106,16 @@ def _read(settings: Pretrained) -> dict[str, Tensor]:
             break
     if not isinstance(stored, Mapping) or not all(isinstance(tensor, Tensor) for tensor in stored.values()):
         raise DataError(f"{path} holds no state dict (tensors by name), neither on top nor as state_dict or model")
-    wrapped = all(name.startswith("module.") for name in stored)  # by DistributedDataParallel
-    return {name.removeprefix("module.") if wrapped else name: tensor for name, tensor in stored.items()}
+    return dict(stored)
+
+
+def _without_wrappers(stored: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`stored` by the names that a network gives that nothing is wrapped around."""
+    while prefix := next((p for p in WRAPPERS if stored and all(name.startswith(p) for name in stored)), ""):
+        if all(name.startswith(prefix) for name in own):  # the network's own module of this name
+            break
+        stored = {name.removeprefix(prefix): tensor for name, tensor in stored.items()}
+    return stored
 
 
 def _alike(first: Tensor, second: Tensor) -> bool:
@@ -109,16 +123,30 @@ def _alike(first: Tensor, second: Tensor) -> bool:
 
 
 def _only_classes_differ(model: nn.Module, stored: Mapping[str, Tensor], different: Sequence[str]) -> bool:
-    """Whether `different` are all tensors of the layer that gives the logits, stored for another number of classes."""
+    """Whether `different` are all tensors of the layer that gives the logits, and of further heads of as many outputs,
+    stored for another number of classes."""
     path, last = logits_layer(model)
     if last is None:
         return False
-    own = {f"{path}.{name}".lstrip("."): tensor for name, tensor in last.state_dict().items()}
+    heads = [(name, layer) for name, layer in model.named_modules() if _outputs(layer) == _outputs(last)]
+    own = {
+        f"{name}.{part}".lstrip("."): tensor
+        for name, layer in heads
+        if name == path or any(other.startswith(f"{name}.") for other in different)
+        for part, tensor in layer.state_dict().items()
+    }
     return (
-        list(own) == list(different)
+        sorted(own) == sorted(different)
         and all(stored[name].shape[1:] == tensor.shape[1:] for name, tensor in own.items())
         and len({stored[name].shape[:1] for name in own}) == 1
     )
+
+
+def _outputs(layer: nn.Module) -> int | None:
+    """Of a linear or convolutional layer."""
+    if isinstance(layer, nn.Linear):
+        return layer.out_features
+    return layer.out_channels if isinstance(layer, nn.Conv2d) else None
 
 
 def logits_layer(model: nn.Module) -> tuple[str, nn.Module | None]:

@@ -10,9 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from blurtrain.documents import merge, parse_overrides, read_yaml
+from blurtrain.documents import dump_yaml, merge, parse_overrides, read_yaml
 from blurtrain.errors import SettingsError, nearest
 from blurtrain.parts import look_beside
 from blurtrain.schema import NAME, validate
@@ -99,4 +97,4 @@ def load_resolved(path: Path) -> Settings:
 
 def dump(settings: Settings) -> str:
     """All settings, fully resolved, as YAML."""
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+    return dump_yaml(settings.model_dump(mode="json"))

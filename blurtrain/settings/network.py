@@ -4,11 +4,11 @@ import math
 import re
 from typing import Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import ValidationInfo, field_validator, model_validator
 
 from blurtrain.errors import nearest
 from blurtrain.parts import FORM, is_part_name
-from blurtrain.schema import Section, added_later, outside_identity
+from blurtrain.schema import FileName, Section, Sha256, added_later, outside_identity
 
 DEFAULT_MODEL = "alexnet-sup"
 ARCHITECTURES = ("alexnet-sup", "alexnet", "vgg-16", "resnet-18", "resnet-50")
@@ -18,9 +18,9 @@ ARCHITECTURES = ("alexnet-sup", "alexnet", "vgg-16", "resnet-18", "resnet-50")
 class Pretrained(Section):
     """Weights to begin with: of a file of one's own, or those that torchvision or timm publish."""
 
-    file: str | None = outside_identity(None)
+    file: FileName | None = outside_identity(None)
     """A state dict as .safetensors, or as .pt or .pth (read without unpickling anything but tensors)."""
-    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    sha256: Sha256 | None = None
     """What `sha256sum FILE` prints: wherever the file lies, it is these weights that the run begins with. Of published
     weights it may be left out."""
     published: str | None = added_later(None, pattern=r"^(torchvision|timm)/[A-Za-z0-9_.-]+$")

@@ -2,17 +2,17 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from blurtrain.blur.blurs import AnyBlur, Blur, Gaussian, Sharp
-from blurtrain.schema import NAME, Section, Sigma, added_later, outside_identity
+from blurtrain.schema import NAME, FileName, Section, Sha256, Sigma, added_later, outside_identity
 from blurtrain.settings.protocol import Protocol
 
 
 class Data(Section):
     """Which pixels the network sees."""
 
-    root: str = outside_identity("data")
+    root: FileName = outside_identity("data")
     """Folder of prepared datasets."""
     resolution: int = Field(224, ge=8, le=4096)
     """Side of the network's input in pixels."""
@@ -20,6 +20,16 @@ class Data(Section):
     """Normalisation mean per channel, of pixels in 0..1; none: as measured on the training split."""
     sd: tuple[float, float, float] | None = None
     """Normalisation standard deviation per channel; none: as measured on the training split."""
+
+    @field_validator("mean", "sd")
+    @classmethod
+    def _of_pixels_in_0_to_1(cls, values: tuple[float, ...] | None, field: ValidationInfo) -> tuple[float, ...] | None:
+        if values and not all(0 <= value <= 1 for value in values):
+            hint = f": as shares of 255 that is {[round(v / 255, 4) for v in values]}" if max(values) > 1 else ""
+            raise ValueError(f"it is of pixels in 0..1, so that each value lies in 0..1{hint}")
+        if values and field.field_name == "sd" and min(values) == 0:
+            raise ValueError("pixels are divided by it: leave it out, and what was measured is taken")
+        return values
 
 
 class Precision(Section):
@@ -219,7 +229,7 @@ class Start(Section):
     """Its id; it lies in the same folder of runs. Which state it is, is for sha256 to say."""
     epoch: int = Field(ge=1)
     """So many epochs were done; this run goes on with the next."""
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    sha256: Sha256
     """Of its file checkpoints/epoch-NNNN.pt."""
 
 

@@ -5,9 +5,7 @@ import io
 from collections import Counter
 from typing import Any
 
-import yaml
-
-from blurtrain.documents import shown
+from blurtrain.documents import dump_yaml, shown
 from blurtrain.files import is_held, read_json
 from blurtrain.files import publish as write
 from blurtrain.run import Run
@@ -128,10 +126,10 @@ def _publish_best(file: SearchFile, study: Study, top: Row) -> None:
     over = "1 seed" if top["seeds"] == 1 else f"the mean of {top['seeds']} seeds"
     what = file.search.objective.words
     head = f"# Trial {top['trial']} of search {study.id}: {what} {top['objective']:.6g}, {over}\n"
-    write(study.folder / "best.yaml", head + yaml.safe_dump(document, sort_keys=False))
+    write(study.folder / "best.yaml", head + dump_yaml(document))
     document.pop("seed")
     grid = {"axes": {"seed": list(file.search.seeds)}, "settings": document}
-    write(study.folder / "best-grid.yaml", head + yaml.safe_dump(grid, sort_keys=False))
+    write(study.folder / "best-grid.yaml", head + dump_yaml(grid))
 
 
 def _lineage(file: SearchFile, study: Study, top: Row) -> str:
@@ -147,7 +145,7 @@ def _lineage(file: SearchFile, study: Study, top: Row) -> str:
         "after the other by their settings.yaml, give the same weights once more.",
     ]
     document = {"objective": top["objective"], "weights": top["runs"], "stages": stages}
-    return "".join(f"# {line}\n" for line in head) + yaml.safe_dump(document, sort_keys=False)
+    return "".join(f"# {line}\n" for line in head) + dump_yaml(document)
 
 
 def summary(file: SearchFile, study: Study, found: list[Row]) -> str:

@@ -180,6 +180,38 @@ def test_real_networks_change_their_classes(architecture: str, tmp_path: Path) -
     assert fresh == [f"{last}.weight", f"{last}.bias"]
 
 
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "module._orig_mod."])
+def test_names_that_were_saved_from_within_a_wrapper(prefix: str, tmp_path: Path) -> None:
+    source, model = drawn(seed=1), drawn(seed=2)
+    stored = {f"{prefix}{name}": tensor for name, tensor in source.state_dict().items()}
+    assert load_pretrained(model, saved({"state_dict": stored}, tmp_path / "w.pt")) == []
+    assert all(torch.equal(own, source.state_dict()[name]) for name, own in model.state_dict().items())
+    inside = nn.Sequential()
+    inside.add_module("model", drawn(seed=1))
+    assert load_pretrained(inside, saved(inside.state_dict(), tmp_path / "v.pt")) == [], "its own module of this name"
+
+
+def test_all_heads_change_their_classes(tmp_path: Path) -> None:
+    class TwoHeads(nn.Module):
+        def __init__(self, classes: int) -> None:
+            super().__init__()
+            self.body, self.head, self.head_dist = nn.Linear(8, 6), nn.Linear(6, classes), nn.Linear(6, classes)
+
+    model, settings = TwoHeads(3), saved(TwoHeads(10).state_dict(), tmp_path / "w.pt")
+    assert load_pretrained(model, settings) == ["head.weight", "head.bias", "head_dist.weight", "head_dist.bias"]
+    one = {**TwoHeads(10).state_dict(), **{f"head.{n}": t for n, t in nn.Linear(6, 3).state_dict().items()}}
+    with pytest.raises(DataError, match=r"head_dist.weight as float32\[10, 6\] for float32\[4, 6\]"):
+        load_pretrained(TwoHeads(4), saved(one, tmp_path / "w.pt"))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(value: float, tmp_path: Path) -> None:
+    state = drawn().state_dict()
+    state["0.weight"].view(-1)[3] = value
+    with pytest.raises(DataError, match=r"1 of 108 values of 0\.weight are NaN or inf"):
+        load_pretrained(drawn(), saved(state, tmp_path / "w.pt"))
+
+
 @pytest.mark.images
 def test_the_weights_of_imagenet(images_root: Path) -> None:
     """A file in half precision, of timm's own names."""

@@ -332,6 +332,20 @@ def test_one_run_has_one_id_however_it_is_spelled(file: Path) -> None:
     assert run_id(first, DATA_ID) == run_id(second, DATA_ID)
 
 
+def test_values_are_taken_as_people_write_them(file: Path) -> None:
+    assert load(file, ["evaluation.sigmas=0, 4,8"]).evaluation.sigmas == (0.0, 4.0, 8.0)
+    assert load(file, ["evaluation.sigmas=4"]).evaluation.sigmas == (4.0,)
+    assert [
+        b.label for b in load(file, ["evaluation.sigmas=[]", "evaluation.blurs=sharp,disk-4"]).evaluation.blurs
+    ] == ["sharp", "disk-4"]
+    assert [load(file, [f"seed={text}"]).seed for text in ("08", "010", "0x10", "1_000")] == [8, 10, 16, 1000]
+    assert load(file, ["data.root=~/data"]).data.root == str(Path.home() / "data")
+    digest = "0123456789abcdef" * 4
+    weights = {"file": "~/w.pt", "sha256": f"{digest.upper()}  w.pt"}
+    pretrained = compose(merge(MINIMAL, {"network": {"pretrained": weights}}), "test").network.pretrained
+    assert pretrained and pretrained.sha256 == digest and pretrained.file == str(Path.home() / "w.pt")
+
+
 def test_resolved_settings_survive_the_round_trip(tmp_path: Path) -> None:
     for document in ({}, *CHANGES, *NEUTRAL):
         settings = compose(merge(MINIMAL, document), "test")

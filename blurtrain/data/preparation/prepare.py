@@ -162,7 +162,10 @@ def _fingerprint(source: Path, images: Iterable[tree.Image]) -> str:
 
 
 def _statistics(store: PixelStore, indices: NDArray[np.int64]) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation per channel over all pixels of these images, in 0..1; not of what is around them."""
+    """Mean and standard deviation per channel over all pixels of these images, in 0..1; not of what is around them.
+
+    A channel of one value has no deviation to divide by: it takes the largest of the others, or one level of 255.
+    """
     # By histogram: exact integers, and no copy of the pixels as floats.
     histogram, levels = np.zeros((3, 256)), np.arange(256.0)
     for part in np.array_split(indices, max(1, len(indices) // 256)):
@@ -171,8 +174,9 @@ def _statistics(store: PixelStore, indices: NDArray[np.int64]) -> tuple[list[flo
             histogram += [np.bincount(pixels[:, channel], minlength=256) for channel in range(3)]
     count = histogram[0].sum()
     mean = histogram @ levels / count
-    variance = histogram @ levels**2 / count - mean**2
-    return (mean / 255).tolist(), (np.sqrt(np.maximum(variance, 1e-12)) / 255).tolist()
+    sd = np.sqrt(np.maximum(histogram @ levels**2 / count - mean**2, 0.0))
+    sd = np.where(sd < 1, max(sd.max(), 1.0), sd)
+    return (mean / 255).tolist(), (sd / 255).tolist()
 
 
 def _ordered(counts: Counter[str]) -> dict[str, int]:
