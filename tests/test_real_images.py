@@ -8,7 +8,7 @@ import pytest
 
 import analysis
 from blurtrain.data.preparation import prepare
-from blurtrain.data.preparation.tree import keep_labels, scan
+from blurtrain.data.tree import keep_labels, scan
 from blurtrain.documents import merge
 from blurtrain.settings import PRESETS, compose
 from blurtrain.training.train import train

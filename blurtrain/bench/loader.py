@@ -23,13 +23,13 @@ from blurtrain.blur.assignment import Assignment
 from blurtrain.blur.cores import image_by_image
 from blurtrain.blur.kernels import gaussian_radius
 from blurtrain.blur.operators import by_image
-from blurtrain.data import erasing
+from blurtrain.data import erasing, tree
 from blurtrain.data.augment import Transform
 from blurtrain.data.colour import DRAWS, colour, colour_image, drawn
 from blurtrain.data.dataset import Dataset
 from blurtrain.data.draws import uniform
 from blurtrain.data.loader import Loader, open_loader
-from blurtrain.data.preparation import Recipe, prepare, tree
+from blurtrain.data.preparation import Recipe, prepare
 from blurtrain.device import cores
 from blurtrain.errors import DataError
 from blurtrain.settings import Augmentation, BlurUnits

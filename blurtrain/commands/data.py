@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from blurtrain.errors import DataError, SettingsError
 
 
 def _prepare(options: argparse.Namespace) -> int:
+    from blurtrain.data.image_files import in_words
     from blurtrain.data.preparation import Recipe, prepare
     from blurtrain.schema import validate
 
@@ -37,7 +39,7 @@ def _prepare(options: argparse.Namespace) -> int:
             chosen["images"] = str(Path(options.images).resolve())
         recipes = {options.name: validate(chosen, "data prepare", Recipe)}
     for name, recipe in recipes.items():
-        dataset, fresh = prepare(options.data, name, recipe, options.images_root)
+        dataset, fresh = prepare(options.data, name, recipe, options.images_root, options.replace)
         manifest = dataset.manifest
         counts = ", ".join(f"{n} {split}" for split, n in manifest["counts"].items())
         print(
@@ -49,6 +51,11 @@ def _prepare(options: argparse.Namespace) -> int:
                 f"  {manifest['cropped']} images are longer than {manifest['longest']:g}:1, and were cropped to it",
                 file=sys.stderr,
             )
+        if left_alone := manifest.get("left_alone"):
+            print(f"  left alone {in_words(Counter(left_alone))}", file=sys.stderr)
+        if empty := manifest.get("empty_folders"):
+            more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
+            print(f"  folders without a file: {', '.join(empty[:5])}{more}", file=sys.stderr)
         for path, reason in manifest["unreadable"].items():
             print(f"  left out {path}: {reason}", file=sys.stderr)
     return 0
@@ -145,6 +152,21 @@ def add(commands: Any) -> None:
     p.add_argument("--quality", type=int, help="of jpg, 1..95 (90)")
     p.add_argument(
         "--skip-unreadable", action="store_true", default=None, help="leave out images that cannot be decoded"
+    )
+    p.add_argument(
+        "--exclude",
+        action="append",
+        metavar="PATTERN",
+        help="leave out paths like this, e.g. '*/thumbs/*' (repeatable)",
+    )
+    p.add_argument(
+        "--duplicates",
+        choices=["refused", "allowed"],
+        help="of the same file in several of the tree's splits (refused)",
+    )
+    p.add_argument("--megapixels", type=float, metavar="M", help="largest image to decode, in millions of pixels (89)")
+    p.add_argument(
+        "--replace", action="store_true", help="put it in the place of a dataset that was prepared otherwise"
     )
     data_option(p, Path("data"))
     p = command(data, "check", _check, "verify prepared datasets down to every stored pixel")

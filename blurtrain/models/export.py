@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import blurtrain
-from blurtrain.data.preparation.tree import image_files
+from blurtrain.data.image_files import image_files
 from blurtrain.errors import BlurtrainError, DataError
 from blurtrain.files import publish, write_json
 from blurtrain.models.prediction import read

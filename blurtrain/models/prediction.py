@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from blurtrain.data.preparation.decode import opened
-from blurtrain.data.preparation.tree import image_files
+from blurtrain.data.decode import opened
+from blurtrain.data.image_files import image_files
 from blurtrain.device import cores
 from blurtrain.errors import DataError
 from blurtrain.files import publish

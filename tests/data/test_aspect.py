@@ -19,9 +19,9 @@ from pydantic import ValidationError
 from blurtrain.cli import main
 from blurtrain.data import jpeg
 from blurtrain.data.dataset import Dataset, open_dataset
+from blurtrain.data.decode import decode
 from blurtrain.data.loader import open_loader
 from blurtrain.data.preparation import Recipe, prepare
-from blurtrain.data.preparation.decode import decode
 from blurtrain.data.store import PixelStore, as_seen
 from blurtrain.errors import DataError
 from blurtrain.settings import Loader, Settings

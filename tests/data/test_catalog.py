@@ -12,8 +12,8 @@ from PIL import Image
 
 from blurtrain.data import beton as layout
 from blurtrain.data.dataset import Dataset, datasets, open_dataset
+from blurtrain.data.decode import decode
 from blurtrain.data.preparation import Recipe, prepare
-from blurtrain.data.preparation.decode import decode
 from blurtrain.errors import DataError
 
 SIZE = 16

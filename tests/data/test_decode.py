@@ -2,14 +2,15 @@
 
 import hashlib
 import io
+import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from blurtrain.data.preparation.decode import decode, read
+from blurtrain.data.decode import decode, opened, read
 from blurtrain.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -118,10 +119,45 @@ def test_what_cannot_be_decoded_is_refused_with_its_reason(content: bytes, reaso
         decode(content, 8)
 
 
-def test_an_image_that_would_fill_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(DataError, match="decompression bomb"):
-        decode(encoded(Image.fromarray(COLOUR[:10, :15])), 8)
+def test_an_image_that_would_fill_the_memory_is_refused_unless_asked_for() -> None:
+    panorama = encoded(Image.new("L", (30_000, 3_000), 255))
+    with pytest.raises(DataError, match=r"30000 x 3000 are 90 megapixels, more than 89\.4785; --megapixels raises"):
+        opened(panorama)
+    assert opened(panorama, 100).size == (30_000, 3_000)
+    assert Image.MAX_IMAGE_PIXELS == 89_478_485, "Pillow's own limit stays for others"
+
+
+def test_a_jpeg_whose_rest_is_zeros_is_refused() -> None:
+    content = encoded(Image.fromarray(RNG.integers(0, 256, (80, 80, 3), dtype=np.uint8)), "jpeg")
+    with pytest.raises(DataError, match="the rest of this JPEG is zeros"):
+        opened(content[: len(content) // 2].ljust(len(content), b"\0"))
+    behind = opened(content + b"\xff\xda" + bytes(999))  # as cameras put a film behind the picture
+    assert behind.size == (80, 80)
+    progressive = io.BytesIO()
+    Image.fromarray(COLOUR).save(progressive, "jpeg", progressive=True)
+    assert opened(progressive.getvalue() + bytes(999)).size == Image.fromarray(COLOUR).size
+
+
+@pytest.mark.parametrize("field", [(0x128, 4, struct.pack("<I", 70_000)), (0x128, 8, struct.pack("<h", -1))])
+def test_a_photo_is_turned_also_where_its_exif_cannot_be_written_again(field: tuple[int, int, bytes]) -> None:
+    tag, kind, value = field
+    entries = [(0x112, 3, struct.pack("<H", 6)), (tag, kind, value)]
+    body = b"".join(struct.pack("<HHI", t, k, 1) + v.ljust(4, b"\0") for t, k, v in entries)
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + body + bytes(4)
+    upper = np.zeros((20, 30, 3), np.uint8)
+    upper[:10] = 255
+    content = io.BytesIO()
+    Image.fromarray(upper).save(content, "jpeg", quality=95, exif=exif)
+    turned = np.asarray(opened(content.getvalue()))
+    assert turned.shape == (30, 20, 3) and turned[:, -1].mean() > 200 > 60 > turned[:, 0].mean()
+
+
+def test_long_text_in_a_png_is_passed_over() -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("comment", "x" * 2_000_000, zip=True)
+    content = io.BytesIO()
+    Image.fromarray(COLOUR).save(content, "png", pnginfo=info)
+    assert np.array_equal(np.asarray(opened(content.getvalue())), COLOUR)
 
 
 def test_read_never_raises_and_always_gives_the_digest_of_what_is_there(tmp_path: Path) -> None:

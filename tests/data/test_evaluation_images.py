@@ -19,10 +19,10 @@ from PIL import Image
 
 from blurtrain.data.augment import Transform
 from blurtrain.data.dataset import Dataset, EvaluationImages, datasets, open_dataset
+from blurtrain.data.decode import decode
 from blurtrain.data.loader import open_loader
 from blurtrain.data.preparation import Recipe, prepare
-from blurtrain.data.preparation.decode import decode
-from blurtrain.data.preparation.tree import SPLITS
+from blurtrain.data.tree import SPLITS
 from blurtrain.errors import DataError
 from blurtrain.evaluation.runs import evaluate_run
 from blurtrain.run import Run

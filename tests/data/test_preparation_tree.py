@@ -1,16 +1,20 @@
 """Raw layouts: labels, objects and splits are read off the folder names, and mistakes are told."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from blurtrain.data.preparation.tree import (
+from blurtrain.data.tree import (
     Image,
+    check_apart,
     check_trained,
     draw_splits,
     keep_labels,
+    keep_together,
     keep_training,
+    look,
     rename_splits,
     scan,
 )
@@ -97,7 +101,10 @@ def test_hidden_files_and_other_files_are_passed_over(tmp_path: Path) -> None:
         (["1.png", "a/2.png"], None, r"1\.png: must lie in a class folder, as its label is read off that"),
         (["train/1.png", "test/a/2.png"], None, r"train/1\.png: must lie in a class folder below its split"),
         (["a/b/1.png", "a/2.png"], 2, r"a/2\.png: must lie in 2 folders, as its label is read off them"),
-        (["a/notes.txt"], None, r"holds no images \(\.bmp, "),
+        (["a/notes.txt"], None, r"holds no images \(\.avif, .*\); left alone: 1 file: 1 \.txt"),
+        (["a/b/test/cat/1.png", "a/b/test/dog/2.png"], None, "holds nothing but a/b/test, and no training images"),
+        (["train/cat/1.png", "training/cat/2.png", "test/cat/3.png"], None, "train and training are both called like"),
+        (["cat/1.png", "cat/old/2.png", "dog/3.png"], None, "cat holds images, and cat/old inside it too"),
         ([], None, "holds no images"),
     ],
 )
@@ -111,6 +118,96 @@ def test_a_tree_that_cannot_be_read_is_refused(
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="none: no such folder"):
         scan(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [("Training", "Testing"), ("seg_train/seg_train", "seg_test/seg_test"), ("archive/data/train", "archive/data/val"),
+     ("train-images", "test-images"), ("TRAIN", "dev")],
+)  # fmt: skip
+def test_splits_are_found_as_people_call_them(tmp_path: Path, train: str, test: str) -> None:
+    root = grow(tmp_path, [f"{train}/cat/1.png", f"{train}/dog/2.png", f"{test}/cat/3.png", f"{test}/dog/4.png"])
+    found = scan(root)
+    assert sorted((i.label, i.split == "train") for i in found) == [
+        ("cat", False), ("cat", True), ("dog", False), ("dog", True),
+    ]  # fmt: skip
+    assert len({i.split for i in found}) == 2
+
+
+def test_what_is_left_alone_is_counted(tmp_path: Path) -> None:
+    paths = ["train/cat/1.png", "train/cat/@eaDir/1.png", "test/cat/2.png", "extra/cat/3.png", "train/cat/1.xml",
+             "train/cat/Thumbs.db", "__MACOSX/train/cat/1.png", "train/cat/notes"]  # fmt: skip
+    root = grow(tmp_path, paths)
+    (root / "train" / "dog").mkdir()
+    (root / "test" / "cat" / "bare").write_bytes(b"\xff\xd8\xff\xe0")
+    tree = look(root)
+    assert [i.path for i in tree.images] == ["test/cat/2.png", "test/cat/bare", "train/cat/1.png"]
+    assert tree.left_alone == {
+        "in extra, beside the splits": 1, "in @eaDir": 1, "in __MACOSX": 1, ".xml": 1, "without suffix": 1,
+    }  # fmt: skip
+    assert tree.empty == ["train/dog"]
+
+
+def test_a_folder_of_images_inside_a_class_is_no_class(tmp_path: Path) -> None:
+    root = grow(tmp_path, ["train/n01/images/1.png", "train/n02/images/2.png", "val/n01/images/3.png"])
+    assert [(i.label, i.leaf) for i in scan(root)] == [("n01", "n01"), ("n02", "n02"), ("n01", "n01")]
+
+
+def test_two_spellings_of_a_letter_are_one_class(tmp_path: Path) -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    root = grow(tmp_path, [f"train/{composed}/1.png", f"test/{decomposed}/2.png"])
+    assert {i.label for i in scan(root)} == {composed}
+
+
+def test_any_folder_may_be_a_split(tmp_path: Path) -> None:
+    root = grow(tmp_path, ["data/good/cat/1.png", "data/new/cat/2.png", "data/old/cat/3.png"])
+    names = {"train": "good", "test": "new"}
+    found = rename_splits(look(root, splits=names).images, names)
+    assert {i.path: i.split for i in found} == {"data/good/cat/1.png": "train", "data/new/cat/2.png": "test"}
+
+
+def test_files_are_left_out_by_pattern(tmp_path: Path) -> None:
+    root = grow(tmp_path, ["cat/1.png", "cat/2.gif", "dog/small/3.png", "dog/large/4.png"])
+    assert [i.path for i in look(root, exclude=["*.gif", "*/small/*"]).images] == ["cat/1.png", "dog/large/4.png"]
+    with pytest.raises(DataError, match=r"no file is called like --exclude '\*\.bmp'"):
+        look(root, exclude=["*.bmp"])
+
+
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    root = grow(tmp_path, ["cat/1.png"])
+    os.mkfifo(root / "cat" / "2.png")
+    with pytest.raises(DataError, match=r"cat/2\.png: is called like an image, but is no file"):
+        scan(root)
+    (root / "cat" / "2.png").unlink()
+    (root / "cat" / "2.png").symlink_to("/dev/zero")
+    with pytest.raises(DataError, match="a pipe, socket or device is not read"):
+        scan(root)
+
+
+def test_names_that_are_not_utf_8_are_named(tmp_path: Path) -> None:
+    root = grow(tmp_path, ["cat/1.png"])
+    Path(os.fsdecode(os.fsencode(root) + b"/cat/caf\xe9.png")).touch()
+    with pytest.raises(DataError, match=r"1 names are not UTF-8, e\.g\. b'cat/caf\\xe9\.png'"):
+        scan(root)
+
+
+def test_the_same_file_stays_in_one_split(tmp_path: Path) -> None:
+    tree = images({"a": 40, "b": 40})
+    contents = {i.path: i.path.split("/")[1] for i in tree}  # each of a is one of b
+    split = {i.path: i.split for i in keep_together(draw_splits(tree, 0.2, 0.2, 0, False), contents)}
+    assert all(split[f"a/{k:02d}.png"] == split[f"b/{k:02d}.png"] for k in range(40))
+    assert set(split.values()) == {"train", "val", "test"}
+    alone = dict.fromkeys(contents, "") | {path: path for path in contents}
+    drawn = draw_splits(tree, 0.2, 0.2, 0, False)
+    assert keep_together(drawn, alone) == drawn
+
+
+def test_what_lies_in_two_splits_is_counted(tmp_path: Path) -> None:
+    tree = [Image(f"{split}/cat/{k}.png", "cat", "cat", split) for split in ("train", "test") for k in range(3)]
+    check_apart(tree, {i.path: i.path for i in tree})
+    contents = {i.path: i.path.split("/")[-1] for i in tree}
+    with pytest.raises(DataError, match=r"3 images lie in several splits, byte for byte the same \(3 in train"):
+        check_apart(tree, contents)
 
 
 # --- keep and rename ------------------------------------------------------------------------------------------------

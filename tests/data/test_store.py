@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from blurtrain.data import beton, jpeg
 from blurtrain.data.beton import Encoding
 from blurtrain.data.dataset import Dataset, open_dataset
+from blurtrain.data.decode import decode
 from blurtrain.data.preparation import Recipe, prepare, writer
-from blurtrain.data.preparation.decode import decode
 from blurtrain.data.store import PixelStore
 from blurtrain.errors import DataError
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blurtrain.data import tree
 from blurtrain.data.dataset import SCHEMA, SPLITS, Dataset, data_id_of, same_sources
-from blurtrain.data.preparation import tree
+from blurtrain.data.image_files import listed
 from blurtrain.data.preparation.recipe import Recipe
 from blurtrain.data.preparation.standins import KINDS, draw
 from blurtrain.data.preparation.writer import write_store
@@ -23,23 +24,21 @@ from blurtrain.files import publish, read_json
 from blurtrain.schema import NAME
 
 
-def prepare(root: Path, name: str, recipe: Recipe, images_root: Path = Path()) -> tuple[Dataset, bool]:
+def prepare(
+    root: Path, name: str, recipe: Recipe, images_root: Path = Path(), replace: bool = False
+) -> tuple[Dataset, bool]:
     """Prepare dataset `name` below `root`; returns it, and whether anything had to be done.
 
-    Raises DataError where the images or the recipe cannot be used; what was prepared before then still stands.
+    replace: whether a dataset of this name may go that was prepared from other images, or otherwise. Raises DataError
+    where it may not, and where the images or the recipe cannot be used; what was prepared before then still stands.
     """
     if not re.fullmatch(NAME, name):
         raise DataError(f"{name!r} is no name for a dataset: letters, digits, '.', '_' and '-', beginning with no sign")
     source = _source(root, recipe, images_root)
-    images = tree.scan(source, None if recipe.label == "leaf" else recipe.label)
-    # What recipes did not have from the beginning is left out at its default, so that older datasets stay as they are.
-    later = {"encoding", "quality"} if recipe.encoding == "raw" else set()
-    if recipe.aspect == "square":
-        later = {*later, "aspect", "longest", "tested"}
-    if recipe.train_images is None:
-        later = {*later, "train_images"}
+    found = tree.look(source, None if recipe.label == "leaf" else recipe.label, recipe.exclude, recipe.splits)
+    images = found.images
     request = {
-        **recipe.model_dump(mode="json", exclude=later),
+        **recipe.request,
         "source": str(source.resolve()),
         "schema": SCHEMA,
         "files": _fingerprint(source, images),
@@ -53,16 +52,33 @@ def prepare(root: Path, name: str, recipe: Recipe, images_root: Path = Path()) -
         test = _write_test_store(dataset, source, recipe, dataset.store, dataset.view["index"][dataset.held_out])
         publish(dataset.folder / "manifest.json", json.dumps(old | {"test_store": test}, indent=1))
         return Dataset(dataset.folder), True
+    if old and not replace:
+        differing = sorted(k for k in {*old["request"], *request} if old["request"].get(k) != request.get(k))
+        raise DataError(
+            f"{dataset.folder}: was prepared otherwise ({', '.join(differing) or 'its pixels are gone'}): --replace "
+            "puts this in its place, or choose another --name"
+        )
 
     images = tree.keep_labels(images, recipe.min_leaves, recipe.min_images)
     if recipe.splits:
         images = tree.rename_splits(images, recipe.splits)
-    if not images[0].split:
+    own_splits = bool(images[0].split)
+    if own_splits and (given := {"val", "test", "split_seed", "hold_out"} & recipe.model_fields_set):
+        has = ", ".join(sorted({i.split for i in images}))
+        raise DataError(f"{source}: has splits of its own ({has}), so that {', '.join(sorted(given))} cannot act")
+    if len({i.label for i in images}) < 2:
+        raise DataError(
+            f"{source}: only one class, {images[0].label!r}: there is nothing to learn; name the folder that holds the "
+            "class folders, or see --label"
+        )
+    if not own_splits:
         images = tree.draw_splits(images, recipe.val, recipe.test, recipe.split_seed, recipe.hold_out == "leaves")
     tree.check_trained(images)
     # All images of the tree go into the store, so that views with other labels find the same one.
-    every = [i.path for i in tree.scan(source)]
-    store, unreadable = write_store(root, source, every, recipe.size, recipe.jpeg_quality, recipe.longest_aspect)
+    every = [path.as_posix() for path in listed(source, recipe.exclude).paths]
+    store, unreadable = write_store(
+        root, source, every, recipe.size, recipe.jpeg_quality, recipe.longest_aspect, recipe.megapixels
+    )
     if unreadable and not recipe.skip_unreadable:
         shown = "; ".join(f"{path}: {reason}" for path, reason in list(unreadable.items())[:3])
         raise DataError(
@@ -71,6 +87,11 @@ def prepare(root: Path, name: str, recipe: Recipe, images_root: Path = Path()) -
         )
     position = {row["path"]: k for k, row in enumerate(store.rows)}
     images = [i for i in images if i.path in position]
+    contents = {row["path"]: row["sha256"] for row in store.rows}
+    if not own_splits and recipe.hold_out == "images":
+        images = tree.keep_together(images, contents)
+    if recipe.duplicates == "refused":
+        tree.check_apart(images, contents)
     if recipe.train_images:
         images = tree.keep_training(images, recipe.train_images, recipe.split_seed)
     classes = sorted({i.label for i in images})
@@ -99,6 +120,8 @@ def prepare(root: Path, name: str, recipe: Recipe, images_root: Path = Path()) -
         "mean": mean,
         "sd": sd,
         "unreadable": unreadable,
+        "left_alone": dict(found.left_alone),
+        "empty_folders": found.empty,
         "request": request,
     }
     dataset.folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """How a tree of images becomes a dataset, as settings."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -53,6 +53,12 @@ class Recipe(BaseModel):
     """Of jpg; by default 90."""
     skip_unreadable: bool = False
     """Leave out (and list) images that cannot be decoded, instead of refusing the folder."""
+    exclude: tuple[str, ...] = ()
+    """Patterns of paths below the folder that are left out; * is any characters."""
+    duplicates: Literal["refused", "allowed"] = "refused"
+    """Whether files may lie, byte for byte the same, in several of the tree's own splits."""
+    megapixels: float | None = Field(None, gt=0)
+    """Largest image that is decoded, in millions of pixels; by default Pillow's 89."""
 
     @property
     def size(self) -> int:
@@ -72,6 +78,21 @@ class Recipe(BaseModel):
     def jpeg_quality(self) -> int | None:
         """None: raw pixels."""
         return None if self.encoding == "raw" else self.quality or 90
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """By which a dataset is known to be prepared so; what recipes did not have from the beginning is left out where
+        it says nothing, so that older datasets stay as they are."""
+        later = {"encoding", "quality"} if self.encoding == "raw" else set()
+        if self.aspect == "square":
+            later |= {"aspect", "longest", "tested"}
+        defaults = type(self)()
+        later |= {
+            name
+            for name in ("train_images", "exclude", "duplicates", "megapixels")
+            if getattr(self, name) == getattr(defaults, name)
+        }
+        return self.model_dump(mode="json", exclude=later)
 
     @model_validator(mode="after")
     def _of_kept_aspect(self) -> "Recipe":

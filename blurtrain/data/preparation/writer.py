@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from blurtrain.data import jpeg
 from blurtrain.data.beton import BetonWriter, Encoding
-from blurtrain.data.preparation.decode import longer_side, read
+from blurtrain.data.decode import longer_side, read
 from blurtrain.data.preparation.pool import without_script
 from blurtrain.data.store import PixelStore, as_seen, checksum
 from blurtrain.errors import DataError
@@ -44,6 +44,8 @@ class Form(NamedTuple):
     """The longer side of the longest image, where aspect is kept; none: squared."""
     jpeg_quality: int | None
     """None: raw pixels."""
+    megapixels: float | None = None
+    """Largest image that is decoded; None: see `opened`."""
 
     @property
     def canvas(self) -> tuple[int, int]:
@@ -73,16 +75,17 @@ def write_store(
     size: int,
     jpeg_quality: int | None = None,
     longest_aspect: float | None = None,
+    megapixels: float | None = None,
 ) -> tuple[PixelStore, dict[str, str]]:
     """Decode `source`/path for all paths into a store below `root`, unless that store is there already.
 
     Images are squared to `size`, or keep their aspect up to `longest_aspect`, with a smaller side of `size`. Pixels are
-    stored raw, or with `jpeg_quality` (1..95) as JPEG. Returns the store, and the images that could not be decoded,
-    with the reasons. The store's id is a hash of the paths, the source bytes of the readable ones, the size, the
-    longest side and the quality: not of times or encoded bytes.
+    stored raw, or with `jpeg_quality` (1..95) as JPEG; images of more than `megapixels` are not decoded. Returns the
+    store, and the images that could not be decoded, with the reasons. The store's id is a hash of the paths, the source
+    bytes of the readable ones, the size, the longest side and the quality: not of times or encoded bytes.
     """
     longest = None if longest_aspect is None else _longest(source, paths, size, longest_aspect)
-    form = Form(size, longest, jpeg_quality)
+    form = Form(size, longest, jpeg_quality, megapixels)
     stores = root / ".stores"
     stores.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=stores, prefix=".writing-") as temporary:
@@ -164,7 +167,7 @@ def _check_space(folder: Path, need: float, images: int) -> None:
 def _longest(source: Path, paths: list[str], size: int, aspect: float) -> int:
     """The longer side of the longest image, as all are given room for it; at most `aspect` times `size`."""
     with warnings.catch_warnings(), ThreadPoolExecutor(_HEADS_AT_A_TIME) as pool:
-        warnings.simplefilter("error", Image.DecompressionBombWarning)  # such an image is refused when it is decoded
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # it is looked at when it is decoded
         work = pool.map(partial(longer_side, size=size), [source / path for path in paths])
         sides = list(tqdm(work, total=len(paths), desc="measuring", unit="img", disable=None))
     return min(max(sides, default=size), round(size * aspect))
@@ -187,7 +190,7 @@ def _encoded(source: Path, paths: list[str], form: Form) -> Iterator[Encoded]:
 
 def _encode(path: Path, form: Form) -> Encoded:
     """An image as it is stored: in the top left corner of its canvas, which a squared one fills."""
-    digest, pixels, cropped, reason = read(path, form.size, form.longest)
+    digest, pixels, cropped, reason = read(path, form.size, form.longest, form.megapixels)
     if pixels is None:
         return Encoded((), b"", reason)
     height, width, _ = pixels.shape

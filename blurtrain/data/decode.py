@@ -1,16 +1,33 @@
 """One image file as 8-bit RGB pixels, squared or at its own aspect, or a reason why not."""
 
+import contextlib
 import hashlib
 import io
-import warnings
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 from blurtrain.errors import DataError
+
+MEGAPIXELS = 89.478485
+"""Largest image that is decoded unless more is asked for: a small file may hold one that fills the memory."""
+_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
+"""Of a JPEG, but for those that stand between its pixels."""
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By the orientation of EXIF 2.3."""
 
 
 class Decoded(NamedTuple):
@@ -67,18 +84,22 @@ def _resized(image: Image.Image, size: int, longest: int | None) -> tuple[NDArra
     return np.asarray(image.resize((size, longer), Image.Resampling.BILINEAR, (0, first, small, last))), cropped
 
 
-def opened(content: bytes) -> Image.Image:
+def opened(content: bytes, megapixels: float | None = None) -> Image.Image:
     """An image file as 8-bit RGB, turned by EXIF orientation.
 
     Grey, palette, CMYK and 16-bit images become 8-bit RGB; transparency is dropped, as torchvision does. Raises
-    DataError with the reason for anything that cannot be decoded to its last pixel.
+    DataError with the reason for anything that cannot be decoded to its last pixel, or that has more than `megapixels`
+    (millions; by default MEGAPIXELS).
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with _no_limits():
             image: Image.Image = Image.open(io.BytesIO(content))
+            _check_size(image.size, megapixels or MEGAPIXELS)
             image.load()
-        image = ImageOps.exif_transpose(image)
+        if image.format == "JPEG" and content.endswith(bytes(64)) and not _ends(content):
+            raise DataError("the rest of this JPEG is zeros: it was not copied, or saved, to its end")
+        # Not by Pillow's own function, which writes the EXIF anew and fails where it cannot.
+        image = image.transpose(turn) if (turn := _TURNS.get(_orientation(image))) is not None else image
         if image.mode.startswith("I") or image.mode == "F":
             image = _eight_bits(image)
         return image.convert("RGB")
@@ -90,6 +111,41 @@ def opened(content: bytes) -> Image.Image:
         raise DataError(str(error) or type(error).__name__) from None
 
 
+@contextlib.contextmanager
+def _no_limits() -> Iterator[None]:
+    """Without Pillow's limits to pixels, which are looked at here, and to text that comes with a PNG."""
+    before = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
+    Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = None, 2**26, 2**28
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = before
+
+
+def _check_size(sides: tuple[int, int], megapixels: float) -> None:
+    if (found := sides[0] * sides[1] / 1e6) > megapixels:
+        raise DataError(
+            f"{sides[0]} x {sides[1]} are {found:.0f} megapixels, more than {megapixels:g}; --megapixels raises that"
+        )
+
+
+def _ends(jpeg: bytes) -> bool:
+    """Whether the file comes to its marker of the end. (Behind that, more may follow.)"""
+    at = 2
+    while marker := _MARKER.search(jpeg, at):
+        if marker[1] == b"\xd9":
+            return True
+        at = marker.end() + int.from_bytes(jpeg[marker.end() : marker.end() + 2], "big")
+    return False
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # damaged in one of many ways: the pixels are there all the same
+        return 1
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
     """16-bit grey as 8-bit grey; Pillow would clip it to white."""
     pixels = np.asarray(image)
@@ -98,7 +154,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.round(pixels / 257).astype(np.uint8))
 
 
-def read(path: Path, size: int, longest: int | None = None) -> Decoded:
+def read(path: Path, size: int, longest: int | None = None, megapixels: float | None = None) -> Decoded:
     """An image file, decoded as by `decode`. Never raises."""
     try:
         content = path.read_bytes()
@@ -106,6 +162,6 @@ def read(path: Path, size: int, longest: int | None = None) -> Decoded:
         return Decoded("", None, reason=error.strerror or str(error))
     digest = hashlib.sha256(content).hexdigest()
     try:
-        return Decoded(digest, *_resized(opened(content), size, longest))
+        return Decoded(digest, *_resized(opened(content, megapixels), size, longest))
     except DataError as error:
         return Decoded(digest, None, reason=str(error))
