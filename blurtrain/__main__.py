@@ -1,3 +1,10 @@
+import sys
+from pathlib import Path
+
+# `python -m` imports from the working folder first: a jobs.py or analysis.py of the user's own would hide ours.
+if sys.path[0] in ("", str(Path.cwd())):
+    sys.path.append(sys.path.pop(0))
+
 from blurtrain.cli import main
 
 main()

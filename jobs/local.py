@@ -24,7 +24,7 @@ from jobs.cluster import Cluster
 from jobs.item import Item
 from jobs.local_worker import work
 from jobs.record import STOPPED, Record, Row, last_line
-from jobs.snapshot import snapshot, source_of
+from jobs.snapshot import SAFE_PATH, snapshot, source_of
 
 A_YEAR = 365 * 24 * 60
 """In minutes: submitit ends its local jobs after two unless it is given another limit."""
@@ -162,7 +162,8 @@ def _start_workers(queue: Path, runs: Path, count: int, code: Path | None) -> No
     executor = submitit.LocalExecutor(folder=queue / "submitit")
     executor.update_parameters(timeout_min=A_YEAR, tasks_per_node=1)
     cores, gpus = sorted(os.sched_getaffinity(0)), gpus_here()
-    with _signals_ignored(signal.SIGHUP, signal.SIGINT):  # inherited: workers outlive this terminal and its Ctrl-C
+    # Inherited: workers outlive this terminal and its Ctrl-C, and no jobs.py in this folder takes the place of ours.
+    with _signals_ignored(signal.SIGHUP, signal.SIGINT), _without_working_folder():
         for k in range(count):
             own = cores[k::count] or [cores[k % len(cores)]]
             # None: as torch finds them, since submitit would hide them.
@@ -182,6 +183,19 @@ def gpus_here() -> list[str]:
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         return [gpu for gpu in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if gpu]
     return [str(n) for n in range(len(list(Path("/dev").glob("nvidia[0-9]*"))))]
+
+
+@contextlib.contextmanager
+def _without_working_folder() -> Iterator[None]:
+    """What Python is started with meanwhile does not import from the working folder first."""
+    before = os.environ.get(SAFE_PATH)
+    os.environ[SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[SAFE_PATH]
+        if before is not None:
+            os.environ[SAFE_PATH] = before
 
 
 @contextlib.contextmanager

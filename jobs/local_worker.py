@@ -10,7 +10,7 @@ from typing import IO
 
 from blurtrain.files import held, read_json, write_json
 from blurtrain.run import Run
-from jobs.snapshot import environment
+from jobs.snapshot import SAFE_PATH, environment
 
 
 def work(queue: Path, runs: Path, number: int, cores: Sequence[int], gpu: str | None, code: Path | None) -> None:
@@ -33,7 +33,7 @@ def work(queue: Path, runs: Path, number: int, cores: Sequence[int], gpu: str | 
 
 
 def _run(queue: Path, item: str, words: Sequence[str], gpu: str | None, code: Path | None, lock: IO[bytes]) -> None:
-    env = {**os.environ, **(environment(code) if code else {})}
+    env = {**os.environ, SAFE_PATH: "1", **(environment(code) if code else {})}
     if gpu is None:
         env.pop("CUDA_VISIBLE_DEVICES", None)
     else:

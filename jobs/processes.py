@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from blurtrain.run import RENDEZVOUS
 from jobs import leash
+from jobs.snapshot import SAFE_PATH
 
 PEERS_SECONDS = 300
 """Once a process of a run has ended, its peers have so long to save, or to notice that it was lost."""
@@ -95,6 +96,7 @@ def start(
     """
     common = {k: v for k, v in env.items() if k not in _LAUNCHERS and (k in _SLURM_KEPT or not k.startswith("SLURM_"))}
     common.pop("CUDA_VISIBLE_DEVICES", None)
+    common[SAFE_PATH] = "1"
     if gpus is not None:
         common["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     if world > 1:

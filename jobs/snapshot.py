@@ -39,10 +39,14 @@ def snapshot(folder: Path, files: Files) -> Path:
     return copy
 
 
+SAFE_PATH = "PYTHONSAFEPATH"
+"""Where it is set, Python does not import from the working folder before all others."""
+
+
 def environment(code: Path) -> dict[str, str]:
     """Variables by which a process imports from a copy first, and never from the folder that it runs in before that."""
     paths = [str(code), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {"PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
+    return {"PYTHONPATH": os.pathsep.join(paths), SAFE_PATH: "1"}
 
 
 def own_packages() -> Files:

@@ -95,6 +95,16 @@ def _list(options: argparse.Namespace) -> int:
     return 0
 
 
+def _remove(options: argparse.Namespace) -> int:
+    from blurtrain.data.dataset import remove
+
+    if not options.names and not options.unused:
+        raise DataError("data remove: name datasets, or say --unused for stores alone that none uses")
+    freed = remove(options.data, options.names)
+    print(f"{options.data}: {freed / 1e6:,.1f} MB freed")
+    return 0
+
+
 def _aspect(manifest: dict[str, Any]) -> str:
     return manifest.get("aspect", "square")
 
@@ -171,6 +181,10 @@ def add(commands: Any) -> None:
     data_option(p, Path("data"))
     p = command(data, "check", _check, "verify prepared datasets down to every stored pixel")
     p.add_argument("names", nargs="*", metavar="NAME", help="default: all")
+    data_option(p, Path("data"))
+    p = command(data, "remove", _remove, "remove prepared datasets, and stores that none uses")
+    p.add_argument("names", nargs="*", metavar="NAME")
+    p.add_argument("--unused", action="store_true", help="no dataset, but the stores that none uses")
     data_option(p, Path("data"))
     p = command(data, "list", _list, "list prepared datasets")
     data_option(p, Path("data"))

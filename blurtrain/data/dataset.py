@@ -13,8 +13,10 @@ Where images keep their aspect, both sizes are of the smaller side.
 
 import hashlib
 import json
+import shutil
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -200,3 +202,27 @@ def data_id_of(store: PixelStore, classes: list[str], view: dict[str, NDArray[An
         for index, label, split in zip(view["index"], view["label"], view["split"], strict=True)
     ]
     return hashlib.sha256(json.dumps([SCHEMA, store.folder.name, images]).encode()).hexdigest()[:16]
+
+
+def remove(root: Path, names: Sequence[str]) -> int:
+    """Remove prepared datasets, and stores (and drawn stand-ins) that no dataset uses any more; returns the bytes.
+
+    Without names, only the latter. Raises DataError for an unknown name, before anything is removed.
+    """
+    for name in names:
+        open_dataset(root, name)
+    freed = sum(_removed(root / name) for name in names)
+    used = {key for d in datasets(root) for key in (d.manifest["store"], d.manifest.get("test_store"))}
+    sources = {Path(d.manifest["request"]["source"]).name for d in datasets(root)}
+    for folder, kept in ((root / ".stores", used), (root / ".standins", sources)):
+        stale = (path for path in folder.glob("*") if path.name not in kept and not path.name.startswith("."))
+        freed += sum(_removed(path) for path in stale)
+    return freed
+
+
+def _removed(folder: Path) -> int:
+    """The bytes of a folder, which is gone then."""
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    (folder / "manifest.json").unlink(missing_ok=True)  # first, so that no half of a dataset is found
+    shutil.rmtree(folder)
+    return size

@@ -133,9 +133,9 @@ def test_jpeg_is_near_to_that_up_to_the_borders(datasets: dict[str, Dataset]) ->
 
 def test_what_fills_a_canvas_costs_the_image_nothing_in_jpeg(tmp_path: Path) -> None:
     """A bright image, whose last block of 8 x 8 pixels is half beside it: rings, were it filled up with black."""
-    (tmp_path / "t" / "a").mkdir(parents=True)
     for k, width in enumerate((36, 64)):
-        Image.new("RGB", (width, 32), (250, 240, 230)).save(tmp_path / "t" / "a" / f"{k}.png")
+        (tmp_path / "t" / "ab"[k]).mkdir(parents=True)
+        Image.new("RGB", (width, 32), (250, 240, 230)).save(tmp_path / "t" / "ab"[k] / f"{k}.png")
     recipe = {"images": str(tmp_path / "t"), "aspect": "kept", "stored": 32, "resolution": 32, "val": 0, "test": 0}
     store = prepare(tmp_path / "data", "x", Recipe(**recipe, encoding="jpg", quality=30))[0].store
     assert np.abs(seen(store)["a/0.png"].astype(int) - [250, 240, 230]).max() <= 2
@@ -145,9 +145,9 @@ def test_what_fills_a_canvas_costs_the_image_nothing_in_jpeg(tmp_path: Path) -> 
 
 
 def test_the_canvas_is_as_wide_as_the_longest_image(mixed: Path, tmp_path: Path) -> None:
-    (tmp_path / "t" / "a").mkdir(parents=True)
-    for name in ("square", "portrait"):
-        (tmp_path / "t" / "a" / f"{name}.png").write_bytes((mixed / "cup" / f"{name}.png").read_bytes())
+    for label, name in (("a", "portrait"), ("b", "square")):
+        (tmp_path / "t" / label).mkdir(parents=True)
+        (tmp_path / "t" / label / f"{name}.png").write_bytes((mixed / "cup" / f"{name}.png").read_bytes())
     recipe = {"images": str(tmp_path / "t"), "aspect": "kept", "stored": 41, "resolution": 41, "val": 0, "test": 0}
     assert prepare(tmp_path / "data", "x", Recipe(**recipe))[0].store.canvas == (41, 62)
     assert prepare(tmp_path / "data", "less", Recipe(**recipe, longest=1.25))[0].store.canvas == (41, 51)
@@ -171,8 +171,9 @@ def test_real_photographs(images_root: Path, tmp_path: Path) -> None:
     """As they come: 100 JPEGs, most of them 500 px long."""
     photos = images_root / "voc" / "JPEGImages"
     assert len(list(photos.iterdir())) == 100
-    (tmp_path / "t").mkdir()
-    (tmp_path / "t" / "photos").symlink_to(photos)
+    for k, photo in enumerate(sorted(photos.iterdir())):
+        (tmp_path / "t" / "ab"[k % 2]).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "t" / "ab"[k % 2] / photo.name).symlink_to(photo)
     recipe = Recipe(images=str(tmp_path / "t"), aspect="kept", stored=96, tested=90, resolution=64)
     dataset = prepare(tmp_path / "data", "photos", recipe)[0]
     dataset.check()

@@ -142,7 +142,9 @@ def test_training_may_have_so_many_images_of_each_label(toys: Path, tmp_path: Pa
     # Left out of what older datasets were asked for: they stay as they are.
     assert "train_images" not in whole.manifest["request"] and some.manifest["request"]["train_images"] == 7
     assert not prepare(root, "some", recipe(toys, **options, train_images=7))[1]
-    assert prepare(root, "some", recipe(toys, **options))[0].data_id == whole.data_id
+    with pytest.raises(DataError, match=r"data/some: was prepared otherwise \(train_images\): --replace puts this"):
+        prepare(root, "some", recipe(toys, **options))
+    assert prepare(root, "some", recipe(toys, **options), replace=True)[0].data_id == whole.data_id
     other.check()
 
 
@@ -212,7 +214,9 @@ def test_one_other_source_byte_is_another_dataset(toys: Path, tmp_path: Path) ->
     content = bytearray(picture.read_bytes())
     content[-1] ^= 1  # the checksum at the end: no pixel changes
     picture.write_bytes(content)
-    changed, fresh = prepare(root, "toys", recipe(toys))
+    with pytest.raises(DataError, match=r"was prepared otherwise \(files\)"):
+        prepare(root, "toys", recipe(toys))
+    changed, fresh = prepare(root, "toys", recipe(toys), replace=True)
     assert fresh
     assert changed.data_id != old
     # Even where size and time say that nothing changed, a dataset that is made anew finds out.
@@ -253,10 +257,10 @@ def test_unreadable_images_are_refused_by_name_or_left_out_and_listed(toys: Path
 
 
 def test_a_tree_without_one_readable_image_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "t" / "a").mkdir(parents=True)
-    for k in range(5):
-        (tmp_path / "t" / "a" / f"{k}.png").touch()
-    with pytest.raises(DataError, match=r"none of 5 images can be decoded; the first, a/0\.png: empty file"):
+    for k in range(6):
+        (tmp_path / "t" / "ab"[k % 2]).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "t" / "ab"[k % 2] / f"{k}.png").touch()
+    with pytest.raises(DataError, match=r"none of 6 images can be decoded; the first, a/0\.png: empty file"):
         prepare(tmp_path / "data", "x", recipe(tmp_path / "t", skip_unreadable=True))
 
 

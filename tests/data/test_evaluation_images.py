@@ -96,6 +96,7 @@ def test_no_second_resampling_blurs_them(tmp_path: Path, tiny: Tiny) -> None:
     source = np.zeros((1024, 1024, 3), np.uint8)
     source[:, lines] = 255
     for k in range(12):
+        source[0, 0] = k  # or they would all be of one split
         Image.fromarray(source).save(tmp_path / "t" / "ab"[k % 2] / f"{k}.png", compress_level=1)
     dataset, _ = prepare(tmp_path / "data", "lines", Recipe(images=str(tmp_path / "t"), resolution=256))
 

@@ -52,11 +52,11 @@ def prepare(
         test = _write_test_store(dataset, source, recipe, dataset.store, dataset.view["index"][dataset.held_out])
         publish(dataset.folder / "manifest.json", json.dumps(old | {"test_store": test}, indent=1))
         return Dataset(dataset.folder), True
-    if old and not replace:
-        differing = sorted(k for k in {*old["request"], *request} if old["request"].get(k) != request.get(k))
+    differing = sorted(k for k in {*old["request"], *request} if old["request"].get(k) != request.get(k)) if old else []
+    if differing and not replace:
         raise DataError(
-            f"{dataset.folder}: was prepared otherwise ({', '.join(differing) or 'its pixels are gone'}): --replace "
-            "puts this in its place, or choose another --name"
+            f"{dataset.folder}: was prepared otherwise ({', '.join(differing)}): --replace puts this in its place, or "
+            "choose another --name"
         )
 
     images = tree.keep_labels(images, recipe.min_leaves, recipe.min_images)
