@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -41,6 +42,12 @@ def publish_once(path: Path, content: Content) -> bool:
         temporary.unlink()
     _sync_folder(path.parent)
     return True
+
+
+def sha256_of(path: Path) -> str:
+    """64 hex digits of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def link(path: Path, source: Path) -> None:

@@ -17,7 +17,6 @@ is claimed by mkdir, the settings and the result are published by an exclusive l
 """
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -30,7 +29,7 @@ from typing import Any
 
 from blurtrain import __version__
 from blurtrain.errors import BlurtrainError, RunError, Stopped, Superseded
-from blurtrain.files import link, publish, publish_once, read_json, unwritable, write_json
+from blurtrain.files import link, publish, publish_once, read_json, sha256_of, unwritable, write_json
 from blurtrain.log_file import LogFile
 from blurtrain.parts import source_hash
 from blurtrain.settings import DEFAULT_MODEL, Settings, dump, load_resolved, part_names
@@ -93,8 +92,10 @@ class Run:
         return read_json(self.path / "result.json")
 
     def finish(self, result: dict[str, Any]) -> bool:
-        """Declare the run done. Only the first to do so counts."""
-        return publish_once(self.path / "result.json", json.dumps(result, indent=1))
+        """Declare the run done, and note the SHA-256 of its weights. Only the first to do so counts."""
+        files = [self.weights, self.best, *sorted(self.checkpoints.glob("epoch-*.safetensors"))]
+        hashes = {str(path.relative_to(self.path)): sha256_of(path) for path in files if path.exists()}
+        return publish_once(self.path / "result.json", json.dumps({**result, "sha256": hashes}, indent=1))
 
     def attempts(self) -> list[Path]:
         """Folders of the attempts, oldest first."""
@@ -117,8 +118,7 @@ class Run:
             if len(newest) != 1 or saved_step(newest[0]) not in paused:
                 raise RunError(f"{self.path}: is not paused after epoch {epoch}: train it with --until-epoch {epoch}")
             link(kept, newest[0])
-        with kept.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(kept)
 
     def data_id(self) -> str | None:
         """The id of the data that it was trained on; None where neither result nor attempts say it any more."""

@@ -11,13 +11,14 @@ if TYPE_CHECKING:
 
 
 def _fetch(options: argparse.Namespace) -> int:
-    from blurtrain.models.fetch import fetch, sha256
+    from blurtrain.files import sha256_of
+    from blurtrain.models.fetch import fetch
     from blurtrain.models.records import record_of
 
     rows = []
     for record in [record_of(name) for name in options.names]:  # a name that is wrong is known before any download
         path = fetch(record)
-        rows.append(_row(record) | {"sha256": sha256(path)})
+        rows.append(_row(record) | {"sha256": sha256_of(path)})
         if not options.json:
             print(f"{rows[-1]['name']}: {rows[-1]['file']}\n  sha256 {rows[-1]['sha256']}", flush=True)
     if options.json:

@@ -1,6 +1,5 @@
 """Put published weights into the cache of torchvision or timm, where runs find them."""
 
-import hashlib
 import re
 import sys
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import torch
 
 from blurtrain.errors import DataError
+from blurtrain.files import sha256_of
 from blurtrain.models.records import HUB_FILES, Record
 
 
@@ -22,9 +22,10 @@ def fetch(record: Record) -> Path:
         if not record.url and not record.hub:
             raise DataError(f"{record.name}: no weights of it are published")
         path = _from_hub(record) if record.hub else _from_url(record)
-    if (stated := stated_hash(path)) and not sha256(path).startswith(stated):
+    if (stated := stated_hash(path)) and not sha256_of(path).startswith(stated):
         raise DataError(
-            f"{path} has the SHA-256 {sha256(path)}, not {stated} as its publisher states; remove it, and fetch again"
+            f"{path} has the SHA-256 {sha256_of(path)}, not {stated} as its publisher states; remove it, and fetch "
+            "again"
         )
     return path
 
@@ -35,12 +36,6 @@ def stated_hash(path: Path) -> str:
         return blob  # large files of the hub are kept under theirs
     found = re.search(r"-([0-9a-f]{8,})\.[a-z]+$", path.name)
     return found[1] if found else ""
-
-
-def sha256(path: Path) -> str:
-    """Of a file's content, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _from_url(record: Record) -> Path:

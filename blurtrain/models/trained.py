@@ -163,11 +163,11 @@ def kept_epochs(run: Run) -> list[int]:
 
 def _weights(run: Run, epoch: int, epochs: int) -> dict[str, Tensor]:
     if epoch == epochs and run.weights.exists():
-        return _read(run.weights)
+        return _read(run, run.weights)
     if run.stage(epoch).exists():
-        return _read(run.stage(epoch))
+        return _read(run, run.stage(epoch))
     if ((run.result() or {}).get("best") or {}).get("epoch") == epoch and run.best.exists():
-        return _read(run.best)
+        return _read(run, run.best)
     for path in sorted(run.checkpoints.glob(CHECKPOINTS), key=saved_step, reverse=True):
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
@@ -183,9 +183,17 @@ def _weights(run: Run, epoch: int, epochs: int) -> dict[str, Tensor]:
     )
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _read(run: Run, path: Path) -> dict[str, Tensor]:
+    """Weights of a run, which are to be those that it has published."""
     try:
-        return safetensors.torch.load_file(path)
+        content = path.read_bytes()
+        known = (run.result() or {}).get("sha256", {}).get(str(path.relative_to(run.path)))
+        if known not in (None, hashlib.sha256(content).hexdigest()):
+            raise RunError(
+                f"{path}: is damaged, or another file: its SHA-256 is not that of result.json; restore it, or remove "
+                "the run and train it again"
+            )
+        return safetensors.torch.load(content)
     except (safetensors.SafetensorError, RuntimeError, OSError) as error:
         cause = _first_line(error)
         raise RunError(f"{path}: cannot be read: {cause}; remove the run, and train it again") from None

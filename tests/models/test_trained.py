@@ -2,6 +2,7 @@
 
 # ruff: noqa: I001  (torchvision_ops comes before torchvision)
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -233,10 +234,21 @@ def test_mistakes_in_predicting_are_one_line(
 def test_data_of_another_kind_are_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not prepared"):
         of_run(run, data=tmp_path)
-    with pytest.raises(RunError, match="cannot be read"):
-        copy = tmp_path / run.name
-        shutil.copytree(run, copy)
-        (copy / "weights.safetensors").write_bytes(b"damaged")
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_weights_that_are_not_those_published_are_refused(run: Path, tmp_path: Path, known: bool) -> None:
+    copy = tmp_path / run.name
+    shutil.copytree(run, copy)
+    result = json.loads((copy / "result.json").read_text())
+    content = bytearray((copy / "weights.safetensors").read_bytes())
+    assert result["sha256"] == {"weights.safetensors": hashlib.sha256(content).hexdigest()}
+    if not known:  # of a run that an older version has trained
+        (copy / "result.json").write_text(json.dumps({k: v for k, v in result.items() if k != "sha256"}))
+        of_run(copy)
+    content[-3] ^= 64  # one bit of one weight
+    (copy / "weights.safetensors").write_bytes(content if known else b"damaged")
+    with pytest.raises(RunError, match="is damaged, or another file" if known else "cannot be read"):
         of_run(copy)
 
 
