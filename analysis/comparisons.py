@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.two_levels import Error, half_width
+
 
 def mcnemar(first: int, second: int, mid: bool = True) -> float:
     """Two-sided p value, in 0..1, of two networks being right equally often, for independent images.
@@ -27,19 +29,20 @@ def mcnemar(first: int, second: int, mid: bool = True) -> float:
     return min(tail, 1.0)
 
 
-def students(centre: float, se: float, freedom: float) -> float:
-    """Two-sided p value, in 0..1, of a value of 0, by Student's t; infinite degrees of freedom: by the normal.
+def p_value(centre: float, errors: Sequence[Error]) -> float:
+    """Two-sided p value, in 0..1, of a value of 0, by Student's t: the largest that any of the errors gives.
 
-    With the same `se` and `freedom` it is below 0.05 where, and only where, the 95 % interval leaves out 0. For one
-    seed on objects this is the test of Obuchowski (1998), Statistics in Medicine 17:1495-1507, for pairs in clusters,
-    with the variance at the estimate instead of under the null hypothesis, and t instead of the normal; over several
-    seeds that of Hillis (2007). 1 where both are 0: no difference anywhere; else NaN without a standard error.
+    So it is below 0.05 where, and only where, the 95 % interval leaves out 0 (`two_levels.half_width`). For one seed on
+    objects this is the test of Obuchowski (1998), Statistics in Medicine 17:1495-1507, for pairs in clusters, with the
+    variance at the estimate instead of under the null hypothesis, and t instead of the normal; over several seeds it is
+    that of Hillis (2007), ibid. 26:596-619, or of images alone. Without an error above 0: 1 if the value is 0 (no
+    difference anywhere), else NaN.
     """
     from scipy.special import stdtr
 
-    if se > 0:
-        return float(2 * stdtr(min(freedom, 1e12), -abs(centre) / se))
-    return 1.0 if centre == se == 0 else math.nan
+    found = [float(2 * stdtr(min(e.freedom, 1e12), -abs(centre) / math.sqrt(e.variance)))
+             for e in errors if e.variance > 0]  # fmt: skip
+    return max(found, default=1.0 if centre == 0 and errors else math.nan)
 
 
 # --- many comparisons -----------------------------------------------------------------------------------------------
@@ -77,38 +80,31 @@ def _adjusted(ps: Sequence[float], rule: Callable[[NDArray[np.float64], int], ND
 
 def corrected_intervals(
     centres: Sequence[float],
-    ses: Sequence[float],
-    freedoms: Sequence[float],
+    errors: Sequence[Sequence[Error]],
     method: Literal["bonferroni", "holm"] = "holm",
     alpha: float = 0.05,
 ) -> list[tuple[float, float]]:
-    """Intervals of several differences, corrected for their number m: centre -+ t(1 - a / 2, freedom) se of each.
+    """Intervals of several differences, corrected for their number m: each is centre -+ half_width(errors, a).
 
     bonferroni: a = alpha / m for all; with probability 1 - alpha or more all m hold what they are about.
 
     holm: a = alpha / (m - k + 1) for the k-th smallest p value, as long as these are found, and for all others that of
-    the first that is not: an interval leaves out 0 where, and only where, Holm's adjusted p value is below alpha. What
-    is kept at alpha is the chance that any of them leaves out 0 wrongly, or is on the wrong side of it; read as
-    intervals of values, those of what was found may be too narrow (Guilbaud 2008, Biometrical J. 50:678-692).
+    the first that is not: an interval leaves out 0 where, and only where, Holm's adjusted `p_value` is below alpha. What
+    is kept at alpha is the chance that any of them leaves out 0 wrongly; read as intervals of values, those of what was
+    found may be too narrow (Guilbaud 2008, Biometrical J. 50:678-692).
 
-    NaN where a standard error is NaN or 0; these are not counted. Raises ValueError for an unknown method.
+    NaN for those without an error above 0, which are not counted. Raises ValueError for an unknown method.
     """
-    from scipy.special import stdtrit
-
     if method not in ("bonferroni", "holm"):
         raise ValueError(f"method {method!r}: choose bonferroni or holm")
-    ps = [students(c, se, freedom) if se > 0 else math.nan for c, se, freedom in zip(centres, ses, freedoms, strict=True)]
-    known: NDArray[np.int64] = np.flatnonzero(~np.isnan(ps))
-    m = len(known)
-    levels = np.full(len(ps), alpha / m if m else math.nan)
+    known = [k for k, of in enumerate(errors) if not math.isnan(half_width(of))]
+    ps = {k: p_value(centres[k], errors[k]) for k in known}
+    levels = dict.fromkeys(known, alpha / max(len(known), 1))
     if method == "holm":
-        order = known[np.argsort(np.asarray(ps)[known], kind="stable")]
-        for k, at in enumerate(order):
-            levels[order[k:]] = alpha / (m - k)
+        ordered = sorted(known, key=lambda k: ps[k])
+        for rank, at in enumerate(ordered):
+            levels |= dict.fromkeys(ordered[rank:], alpha / (len(known) - rank))
             if not ps[at] < levels[at]:
                 break
-    found = [(math.nan, math.nan)] * len(ps)
-    for at in known:
-        half = float(stdtrit(min(freedoms[at], 1e12), 1 - levels[at] / 2)) * ses[at]
-        found[at] = (centres[at] - half, centres[at] + half)
-    return found
+    halves = [half_width(of, levels[k]) if k in levels else math.nan for k, of in enumerate(errors)]
+    return [(centre - half, centre + half) for centre, half in zip(centres, halves, strict=True)]

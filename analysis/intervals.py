@@ -63,7 +63,7 @@ def katz(count: int, n: int, base_count: int, base_n: int, z: float = Z95) -> tu
     if base_count == 0:
         return math.nan, math.nan, math.nan
     variance = 1 / count - 1 / n + 1 / base_count - 1 / base_n if count else math.nan
-    return log_interval((count / n) / (base_count / base_n), variance, z)
+    return _log_interval((count / n) / (base_count / base_n), variance, z)
 
 
 def difference(count: int, n: int, base_count: int, base_n: int, z: float = Z95) -> tuple[float, float, float]:
@@ -91,7 +91,7 @@ def two_images_more(differences: NDArray[np.float64]) -> tuple[float, float]:
     return centre, (float(differences @ differences) + 2) / n**2 - centre**2 / n
 
 
-def log_interval(ratio: float, variance: float, quantile: float) -> tuple[float, float, float]:
+def _log_interval(ratio: float, variance: float, quantile: float) -> tuple[float, float, float]:
     """A ratio with the interval that is symmetrical about its logarithm, of which `variance` is: (ratio, low, high)."""
     if not variance > 1e-15:  # NaN; or none, but for rounding
         return ratio, math.nan, math.nan

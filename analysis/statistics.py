@@ -7,28 +7,24 @@ Of records of each image: `summary`, `paired`, `ratio`. Of counts, where there a
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.comparisons import mcnemar, students
+from analysis.comparisons import mcnemar, p_value
 from analysis.intervals import (
     difference,
     images_each_counts,
     katz,
-    log_interval,
     over_seeds,
     student,
     two_images_more,
     wilson,
 )
-from analysis.two_levels import Spread, at_most, spread
-
-Over = Literal["images", "objects", "seeds and images", "seeds and objects", "seeds"]
-Counts = Sequence[int] | None
-"""How many images of each object, or how many of them are right; None: not known, or the images show no object twice."""
+from analysis.two_levels import Error, Spread, at_most, half_width, spread
+from analysis.units import Counts, Over, Units
 
 
 @dataclass(frozen=True)
@@ -68,11 +64,9 @@ class Comparison:
     """Images."""
     seeds: int
     centre: float
-    """The interval is centre -+ student(freedom) se, within what can be; `comparisons.corrected_intervals` takes these.
-    NaN where there is no interval of this form."""
-    se: float
-    freedom: float
-    """Degrees of freedom; infinite: by the normal."""
+    """The interval is centre -+ half_width(errors) (`two_levels`), within what can be."""
+    errors: tuple[Error, ...]
+    """Empty where the interval is not of this form, or there is none; for `comparisons.corrected_intervals`."""
 
 
 # --- records of each image ------------------------------------------------------------------------------------------
@@ -91,8 +85,7 @@ def summary(values: ArrayLike, clusters: ArrayLike | None = None) -> Estimate:
 
     Raises ValueError where shapes do not fit, or values are NaN or infinite.
     """
-    units = _Units.of(values, clusters)
-    return _share(units) if units.share else _mean(units)
+    return mean_over_units(Units.of(values, clusters))
 
 
 def paired(own: ArrayLike, base: ArrayLike, clusters: ArrayLike | None = None) -> Comparison:
@@ -100,10 +93,9 @@ def paired(own: ArrayLike, base: ArrayLike, clusters: ArrayLike | None = None) -
 
     As `summary`, of the differences of each seed on each image; what both find easy cancels out. Of shares on
     independent images the interval has two images more (`intervals.two_images_more`). The test belongs to the interval
-    (`comparisons.students`), but for one seed of shares on independent images, where it is McNemar's mid-p.
+    (`comparisons.p_value`), but for one seed of shares on independent images, where it is McNemar's mid-p.
     """
-    first, second = _Units.of(own, clusters), _Units.of(base, clusters)
-    return _compared(first, second)
+    return _compared(Units.of(own, clusters), Units.of(base, clusters))
 
 
 def ratio(own: ArrayLike, base: ArrayLike, clusters: ArrayLike | None = None) -> Estimate:
@@ -113,89 +105,38 @@ def ratio(own: ArrayLike, base: ArrayLike, clusters: ArrayLike | None = None) ->
     sum of x over all objects (Woodruff 1971, J. Am. Stat. Assoc. 66:411-414; Cochran 1977, Sampling Techniques, ch. 6).
     NaN where a seed's base is 0; no interval where a seed's ratio is 0. Raises ValueError for negative means.
     """
-    return _ratio(_Units.of(own, clusters), _Units.of(base, clusters))
+    return ratio_over_units(Units.of(own, clusters), Units.of(base, clusters))
 
 
-@dataclass(frozen=True)
-class _Units:
-    """What is sampled: images, or objects."""
-
-    sums: NDArray[np.float64]
-    """[seeds, units]: of the values of its images."""
-    sizes: NDArray[np.float64]
-    """[units]: images."""
-    objects: bool
-    share: bool
-    """Whether all values are 0 or 1."""
-
-    @classmethod
-    def of(cls, values: ArrayLike, clusters: ArrayLike | None) -> "_Units":
-        given = np.atleast_2d(np.asarray(values))
-        if given.ndim != 2 or given.size == 0:
-            raise ValueError(f"values must be [seeds, images], not of shape {np.shape(values)}")
-        table = given.astype(np.float64)
-        if not np.isfinite(table).all():
-            raise ValueError("values must be finite: leave out the images that have none, for all seeds")
-        share = given.dtype == np.bool_ or bool(((table == 0) | (table == 1)).all())
-        if clusters is None:
-            return cls(table, np.ones(table.shape[1]), False, share)
-        labels, index = np.unique(np.asarray(clusters), return_inverse=True)
-        if index.shape != table.shape[1:]:
-            raise ValueError(f"{table.shape[1]} images need as many clusters, not {np.shape(clusters)}")
-        sums = np.array([np.bincount(index, row, len(labels)) for row in table])
-        return cls(sums, np.bincount(index, minlength=len(labels)).astype(np.float64), True, share)
-
-    @classmethod
-    def counted(cls, right: Sequence[Counts], images: Sequence[int]) -> "_Units":
-        """Of the right images of each object, seed by seed."""
-        sums, sizes = np.array(right, np.float64), np.array(images, np.float64)
-        if sums.shape[1:] != sizes.shape or np.any((sums < 0) | (sums > sizes)) or np.any(sizes < 1):
-            raise ValueError("each object needs 0 <= correct <= images, and at least one image")
-        return cls(sums, sizes, True, True)
-
-    @property
-    def n(self) -> int:
-        return int(self.sizes.sum())
-
-    @property
-    def means(self) -> NDArray[np.float64]:
-        return self.sums.sum(axis=1) / self.sizes.sum()
-
-    @property
-    def over(self) -> Over:
-        if len(self.sums) > 1:
-            return "seeds and objects" if self.objects else "seeds and images"
-        return "objects" if self.objects else "images"
-
-    def spread(self) -> Spread:
-        means = self.means
-        return spread((self.sums - means[:, None] * self.sizes) / self.sizes.sum(), means)
+def mean_over_units(units: Units) -> Estimate:
+    """`summary`, of sums."""
+    return _share(units) if units.share else _mean(units)
 
 
 def _sd(values: NDArray[np.float64]) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
 
-def _mean(units: _Units) -> Estimate:
+def _mean(units: Units) -> Estimate:
     means = units.means
-    mean, (variance, freedom) = float(means.mean()), units.spread().total()
-    half = student(freedom) * math.sqrt(variance) if variance > 0 else math.nan
+    mean, half = float(means.mean()), half_width(spread(units.influences, means).errors())
     return Estimate(mean, mean - half, mean + half, _sd(means), len(means), units.over)
 
 
-def _share(units: _Units) -> Estimate:
+def _share(units: Units) -> Estimate:
     means, seeds = units.means, len(units.sums)
     total = float(units.sums.sum())
     p = total / (seeds * units.n)
     if seeds == 1 and not units.objects:
         return Estimate(p, *wilson(total, units.n), math.nan, 1, "images")
-    parts = units.spread()
+    parts = spread(units.influences, units.means)
     if parts.units < 2:
         return Estimate(p, math.nan, math.nan, _sd(means), seeds, units.over)
     squares = float(units.sizes @ units.sizes) / units.n**2
-    # No less than if every image of every seed were drawn independently.
-    images = max(images_each_counts(parts.images, p, parts.units, squares), 1 / (seeds * units.n))
-    return Estimate(p, *_score(p, images, parts), _sd(means), seeds, units.over)
+    images = images_each_counts(parts.images, p, parts.units, squares)
+    # No less than if images were independent; means over seeds vary less over them, the less alike seeds are.
+    least = parts.images / parts.one_seed / units.n if parts.one_seed > 0 else 1 / units.n
+    return Estimate(p, *_score(p, max(images, least), parts), _sd(means), seeds, units.over)
 
 
 def _score(p: float, images: float, parts: Spread) -> tuple[float, float]:
@@ -203,58 +144,54 @@ def _score(p: float, images: float, parts: Spread) -> tuple[float, float]:
     largest = p * (1 - p)
     if largest == 0:  # and so for each seed
         return wilson(p / images, 1 / images, student(parts.units - 1))
-    variance, freedom = parts.total(images * largest)
-    effective = largest / variance
-    return wilson(p * effective, effective, student(freedom))
+    limits = []
+    for error in parts.errors(images * largest):
+        effective = largest / error.variance
+        limits.append(wilson(p * effective, effective, student(error.freedom)))
+    return min(low for low, _ in limits), max(high for _, high in limits)
 
 
-def _compared(own: _Units, base: _Units) -> Comparison:
-    if own.sums.shape != base.sums.shape or np.any(own.sizes != base.sizes):
-        raise ValueError(f"pairs need the same seeds and images: {own.sums.shape} and {base.sums.shape}")
-    share = own.share and base.share
-    both = _Units(own.sums - base.sums, own.sizes, own.objects, share)
+def _compared(own: Units, base: Units) -> Comparison:
+    both = own - base
     means, seeds, n = both.means, len(both.sums), both.n
-    centre, parts = float(means.mean()), both.spread()
-    if share and not both.objects:
-        centre, images = two_images_more(both.sums.mean(axis=0))
-        variance, freedom = parts.total(images)
-        freedom = math.inf if seeds == 1 else freedom
-    else:
-        variance, freedom = parts.total()
+    parts = spread(both.influences, means)
+    mean = centre = float(means.mean())
     rounding = 1e-24 * (float(np.abs(both.sums).max()) / n) ** 2
-    se = 0.0 if variance <= rounding else math.sqrt(variance)
-    low, high = _within(centre, student(freedom) * se if se > 0 else math.nan, 1.0 if share else math.inf)
-    found = Estimate(float(means.mean()), low, high, _sd(means), seeds, both.over)
-    if share and seeds == 1 and not both.objects:
+    errors = tuple(error for error in parts.errors() if error.variance > rounding)
+    if both.share and not both.objects:
+        centre, images = two_images_more(both.sums.mean(axis=0))
+        errors = parts.errors(images) if seeds > 1 else (Error(images, math.inf),)
+    low, high = _within(centre, half_width(errors), 1.0 if both.share else math.inf)
+    found = Estimate(mean, low, high, _sd(means), seeds, both.over)
+    if both.share and seeds == 1 and not both.objects:
         p = mcnemar(int((both.sums > 0).sum()), int((both.sums < 0).sum()))
-        return Comparison(found, p, "McNemar, mid-p", n, seeds, centre, se, freedom)
-    return Comparison(found, students(centre, se, freedom), f"t over {both.over}", n, seeds, centre, se, freedom)
+        return Comparison(found, p, "McNemar, mid-p", n, seeds, centre, errors)
+    p = 1.0 if not both.sums.any() else p_value(centre, errors)
+    return Comparison(found, p, f"t over {both.over}", n, seeds, centre, errors)
 
 
 def _within(centre: float, half: float, bound: float) -> tuple[float, float]:
     return max(centre - half, -bound) if half >= 0 else math.nan, min(centre + half, bound) if half >= 0 else math.nan
 
 
-def _ratio(own: _Units, base: _Units) -> Estimate:
-    if own.sums.shape != base.sums.shape or np.any(own.sizes != base.sizes):
-        raise ValueError(f"pairs need the same seeds and images: {own.sums.shape} and {base.sums.shape}")
+def ratio_over_units(own: Units, base: Units) -> Estimate:
+    """`ratio`, of sums."""
     above, below = own.sums.sum(axis=1), base.sums.sum(axis=1)
     if above.min() < 0 or below.min() < 0:
         raise ValueError("a ratio needs means that are not negative")
-    seeds = len(above)
-    if below.min() == 0:
-        return Estimate(math.nan, math.nan, math.nan, math.nan, seeds, own.over)
-    if above.min() == 0:
-        return Estimate(0.0, math.nan, math.nan, math.nan, seeds, own.over)
-    logs = np.log(above / below)
-    parts = spread(own.sums / above[:, None] - base.sums / below[:, None], logs)
-    return _of_logs(logs, *parts.total(), own.over)
+    if below.min() == 0 or above.min() == 0:
+        value = math.nan if below.min() == 0 else 0.0
+        return Estimate(value, math.nan, math.nan, math.nan, len(above), own.over)
+    logs, influences = own.log_ratio(base)
+    return _of_logs(logs, spread(influences, logs), own.over)
 
 
-def _of_logs(logs: NDArray[np.float64], variance: float, freedom: float, over: Over, wide: bool = False) -> Estimate:
-    """The geometric mean; its interval by the variance of the mean logarithm."""
-    value, low, high = log_interval(math.exp(logs.mean()), variance, student(freedom) if variance > 0 else math.nan)
-    return Estimate(value, low, high, math.exp(_sd(logs)), len(logs), over, wide)
+def _of_logs(logs: NDArray[np.float64], parts: Spread, over: Over, wide: bool = False) -> Estimate:
+    """The geometric mean; its interval by the errors of the mean logarithm."""
+    mean, half = float(logs.mean()), half_width([error for error in parts.errors() if error.variance > 1e-15])
+    value, low, high = (math.exp(x) for x in (mean, mean - half, mean + half))
+    sd = math.exp(_sd(logs)) if len(logs) > 1 else math.nan
+    return Estimate(value, low, high, sd, len(logs), over, wide)
 
 
 # --- counts alone ---------------------------------------------------------------------------------------------------
@@ -278,7 +215,7 @@ def accuracy(
     """
     seeds = len(counts)
     if _all_known(by_object, seeds) and images_by_object is not None:
-        return _share(_Units.counted(by_object, images_by_object))
+        return mean_over_units(Units.counted(by_object, images_by_object))
     means = np.array([c / n for c, n in zip(counts, ns, strict=True)])
     if dependent:
         return _over_seeds(means, 1 / min(ns), (0.0, 1.0), "objects")
@@ -307,7 +244,7 @@ def accuracy_ratio(
     """
     seeds = len(counts)
     if all(_all_known(side, seeds) for side in by_object) and images_by_object is not None:
-        return _ratio(*(_Units.counted(side, images_by_object) for side in by_object))
+        return ratio_over_units(*(Units.counted(side, images_by_object) for side in by_object))
     pairs = list(zip(counts, ns, base_counts, base_ns, strict=True))
     if seeds == 1 and not dependent:
         return Estimate(*katz(*pairs[0]), math.nan, 1, "images", True)
@@ -319,10 +256,11 @@ def accuracy_ratio(
         # One image more or less moves the logarithm of a count c by 1 / c.
         resolution = math.sqrt(statistics.fmean(1 / c**2 + 1 / b**2 for c, _, b, _ in pairs))
         found = _over_seeds(logs, resolution, (-math.inf, math.inf), "objects")
-        return replace(found, **{name: math.exp(getattr(found, name)) for name in ("value", "low", "high", "sd")})
+        value, low, high, sd = (math.exp(x) for x in (found.value, found.low, found.high, found.sd))
+        return Estimate(value, low, high, sd, seeds, found.over)
     images = statistics.fmean(1 / c - 1 / n + 1 / b - 1 / m for c, n, b, m in pairs)
     parts = at_most(float(np.var(logs, ddof=1)), seeds, images, min(*ns, *base_ns))
-    return _of_logs(logs, *parts.total(), "seeds and images", wide=True)
+    return _of_logs(logs, parts, "seeds and images", wide=True)
 
 
 def accuracy_difference(
@@ -342,22 +280,21 @@ def accuracy_difference(
     """
     seeds, n = len(counts), min(*ns, *base_ns)
     if all(_all_known(side, seeds) for side in by_object) and images_by_object is not None:
-        return _compared(*(_Units.counted(side, images_by_object) for side in by_object))
+        return _compared(*(Units.counted(side, images_by_object) for side in by_object))
     means = np.array([c / n - b / m for c, n, b, m in zip(counts, ns, base_counts, base_ns, strict=True)])
-    none = (math.nan, math.nan, math.nan)
-    if dependent:
-        found = _over_seeds(means, math.sqrt(2) / n, (-1.0, 1.0), "objects")
-        return Comparison(found, math.nan, "none", n, seeds, *none)
-    if seeds == 1:
-        found = Estimate(*difference(counts[0], ns[0], base_counts[0], base_ns[0]), math.nan, 1, "images", True)
-        return Comparison(found, math.nan, "none", n, 1, *none)
+    mean = float(means.mean())
+    if dependent or seeds == 1:
+        if dependent:
+            found = _over_seeds(means, math.sqrt(2) / n, (-1.0, 1.0), "objects")
+        else:
+            limits = difference(counts[0], ns[0], base_counts[0], base_ns[0])
+            found = Estimate(*limits, math.nan, 1, "images", True)
+        return Comparison(found, math.nan, "none", n, seeds, mean, ())
     shares = (sum(counts) / sum(ns), sum(base_counts) / sum(base_ns))
     images = sum(p * (1 - p) for p in shares) / n
-    variance, freedom = at_most(float(np.var(means, ddof=1)), seeds, images, n).total()
-    centre, se = float(means.mean()), math.sqrt(variance)
-    low, high = _within(centre, student(freedom) * se if se > 0 else math.nan, 1.0)
-    found = Estimate(centre, low, high, _sd(means), seeds, "seeds and images", True)
-    return Comparison(found, students(centre, se, freedom), "t over seeds and images", n, seeds, centre, se, freedom)
+    errors = at_most(float(np.var(means, ddof=1)), seeds, images, n).errors()
+    found = Estimate(mean, *_within(mean, half_width(errors), 1.0), _sd(means), seeds, "seeds and images", True)
+    return Comparison(found, p_value(mean, errors), "t over seeds and images", n, seeds, mean, errors)
 
 
 def mean_over_seeds(values: Sequence[float]) -> Estimate:

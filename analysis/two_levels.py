@@ -6,6 +6,7 @@ Statistics in Medicine 26:596-619; as a sum of components Gallas (2006), Academi
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,48 +14,78 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
+class Error:
+    """A variance of an estimate, and its degrees of freedom: an interval is estimate -+ student(freedom) sqrt(variance)."""
+
+    variance: float
+    freedom: float
+    """Infinite: by the normal."""
+
+
+def half_width(errors: Sequence[Error], alpha: float = 0.05) -> float:
+    """Of the widest of the two-sided intervals at 1 - alpha by each of the errors; NaN where none is above 0."""
+    from scipy.special import stdtrit  # takes a while to import
+
+    return max(
+        (float(stdtrit(min(e.freedom, 1e12), 1 - alpha / 2)) * math.sqrt(e.variance) for e in errors if e.variance > 0),
+        default=math.nan,
+    )
+
+
+@dataclass(frozen=True)
 class Spread:
     """Variance of a mean over seeds, in parts.
 
-    With S seeds and G units (images, or objects that several of them show), MS the sample variance of the seeds' own
-    estimates, and, over units, Var the mean variance of one seed's estimate and Cov the mean covariance of two:
-    V = max(MS, Var - Cov) / S + Cov, where Cov is at least 0. MS is expected to be the variance of seeds and Var - Cov
-    together (Obuchowski & Rockette 1995, equation 3), so that less than Var - Cov is chance: V is never less than
-    what images alone amount to, (Var + (S - 1) Cov) / S.
+    With S seeds and G units (images, or objects that several of them show): MS the sample variance of the seeds' own
+    estimates; over units, Var the mean variance of one seed's estimate, and Cov the mean covariance of two.
     """
 
     seeds: int
     units: int
     images: float
-    """What images, or objects, amount to: (Var + (S - 1) Cov) / S; of one seed Var."""
-    between: float = 0.0
-    """max(MS, Var - Cov) / S; of one seed 0."""
+    """What images, or objects, amount to: (Var + (S - 1) Cov) / S, Cov at least 0; of one seed Var."""
+    shared: float = 0.0
+    """Cov; of one seed 0."""
+    scatter: float = 0.0
+    """MS / S; of one seed 0."""
     surplus: float = 0.0
-    """What seeds add to `images`: max(MS - (Var - Cov), 0) / S; of one seed 0."""
+    """What seeds add to `images`: max(MS - (Var - Cov), 0) / S, for MS is expected to be the variance of seeds and Var -
+    Cov together (Obuchowski & Rockette 1995)."""
 
-    def total(self, images: float | None = None) -> tuple[float, float]:
-        """V and its degrees of freedom; `images`: a better estimate of what images amount to.
+    @property
+    def one_seed(self) -> float:
+        """Var."""
+        return self.seeds * self.images - (self.seeds - 1) * self.shared
 
-        Degrees of freedom are those of the sum of two independent variances (Satterthwaite 1946, Biometrics Bulletin
-        2:110-114): V^2 / (between^2 / (S - 1) + rest^2 / (G - 1)). The first term is Hillis' (2007); the second counts
-        that units are few too. Of one seed they are G - 1.
+    def errors(self, images: float | None = None) -> tuple[Error, ...]:
+        """The errors whose widest interval is taken; `images`: a better estimate of what images amount to.
+
+        Of one seed, that over units, with G - 1 degrees of freedom. Of several this one too, and V = MS / S + Cov, with
+        the degrees of freedom of the sum of two independent variances (Satterthwaite 1946, Biometrics Bulletin
+        2:110-114), V^2 / ((MS / S)^2 / (S - 1) + Cov^2 / (G - 1)): without the second term these are Hillis' (2007); it
+        counts that units are few too. Few seeds agree by chance now and then, and V is then less than images alone
+        amount to; so the interval is never narrower than theirs. None for less than two units.
         """
         if self.units < 2:
-            return math.nan, 0
-        variance = (self.images if images is None else images) + self.surplus
-        if self.seeds == 1 or not variance > 0:
-            return variance, self.units - 1
-        between = min(self.between, variance)
-        rest = variance - between
-        return variance, variance**2 / (between**2 / (self.seeds - 1) + rest**2 / (self.units - 1))
+            return ()
+        images = self.images if images is None else images
+        over_units = Error(images, self.units - 1)
+        if self.seeds == 1:
+            return (over_units,)
+        shared = max(self.shared + images - self.images, 0.0)
+        variance = self.scatter + shared
+        if not variance > 0:
+            return (over_units,)
+        freedom = variance**2 / (self.scatter**2 / (self.seeds - 1) + shared**2 / (self.units - 1))
+        return over_units, Error(variance, freedom)
 
 
 def spread(influences: NDArray[np.float64], estimates: NDArray[np.float64]) -> Spread:
     """The parts of the variance of the mean of `estimates` [seeds].
 
-    influences [seeds, units]: by how much each unit moves a seed's estimate, linearised; they add up to 0 for each seed.
+    influences [seeds, units]: by how much each unit moves a seed's estimate, linearised; of each seed they add up to 0.
     Of a mean over images that come in objects, (x - p m) / M: x the sum over the m images of an object, M the images of
-    all, p the mean. Units are a sample of G: variances carry G / (G - 1). NaN for less than two units.
+    all, p the mean. Units are a sample of G: variances carry G / (G - 1).
     """
     seeds, units = influences.shape
     if units < 2:
@@ -66,15 +97,9 @@ def spread(influences: NDArray[np.float64], estimates: NDArray[np.float64]) -> S
     if seeds == 1:
         return Spread(1, units, together)
     shared = max((seeds * together - each) / (seeds - 1), 0.0)
-    alone = max(each - shared, 0.0)
     scatter = float(np.var(estimates, ddof=1))
-    return Spread(
-        seeds,
-        units,
-        (each + (seeds - 1) * shared) / seeds,
-        max(scatter, alone) / seeds,
-        max(scatter - alone, 0.0) / seeds,
-    )
+    surplus = max(scatter - max(each - shared, 0.0), 0.0)
+    return Spread(seeds, units, (each + (seeds - 1) * shared) / seeds, shared, scatter / seeds, surplus / seeds)
 
 
 def at_most(scatter: float, seeds: int, images: float, units: int) -> Spread:
@@ -83,4 +108,4 @@ def at_most(scatter: float, seeds: int, images: float, units: int) -> Spread:
     That is the most that images can amount to. scatter: the sample variance of the seeds' estimates; `images`: the
     variance of one seed's estimate over images.
     """
-    return Spread(seeds, units, images, scatter / seeds, scatter / seeds)
+    return Spread(seeds, units, images, images, scatter / seeds, scatter / seeds)
