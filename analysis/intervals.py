@@ -36,20 +36,17 @@ def wilson(count: float, n: float, z: float = Z95) -> tuple[float, float]:
     return (0.0 if count == 0 else (centre - half) / scale, 1.0 if count == n else (centre + half) / scale)
 
 
-def images_each_counts(variance: float, p: float, objects: int, squares: float) -> float:
-    """1 / n*: n* independent images would say as much of an accuracy p as the images of these objects do.
+def dependence(variance: float, whole: float, objects: int, squares: float, scale: float = 1.0) -> float:
+    """How alike the images of one object are, in 0..1: `variance` over objects (of an accuracy, say), as a share of what
+    it would be (`whole`) if each object were wholly right or wholly wrong; at most 1.
 
-    variance: of p, over objects; squares: the sum of the squared shares of all images that each object has, so that
-    1 / squares is the number of objects as if all had as many images. V_1 = G / (G - 1) p (1 - p) squares is the
-    variance where each object is wholly right or wholly wrong, V / V_1 the dependence, and 1 / n* = dependence squares.
-
-    Near 0 and 1, where few objects differ, V is mostly too small, and 0 where all agree. So the dependence is estimated
-    with one object more, of which nothing is known: its variance UNKNOWN is added to both. Where all objects agree, each
-    then counts as one image.
+    squares: the sum of the squared shares of all images that each object has, so that 1 / squares is the number of
+    objects as if all had as many images. Near 0 and 1, where few objects differ, `variance` is mostly too small, and 0
+    where all agree. So the share is taken with one object more, of which nothing is known: its variance UNKNOWN (times
+    `scale`) is added to both.
     """
-    unknown = UNKNOWN * squares / objects
-    whole = objects / (objects - 1) * p * (1 - p) * squares
-    return squares * min(1.0, (variance + unknown) / (whole + unknown))
+    unknown = UNKNOWN * scale * squares / objects
+    return min(1.0, (variance + unknown) / (whole + unknown))
 
 
 def katz(count: int, n: int, base_count: int, base_n: int, z: float = Z95) -> tuple[float, float, float]:

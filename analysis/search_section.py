@@ -136,7 +136,8 @@ def compared_over(level: Level) -> str:
     over = level.difference.over
     if math.isnan(level.difference.low):
         return "no interval"
-    return f"over {over}, {'images not in pairs: too wide' if level.difference.wide else 'in pairs'}"
+    images = "images " if level.seeds > 1 else ""
+    return f"over {over}, {f'{images}not in pairs: too wide' if level.difference.wide else 'in pairs'}"
 
 
 FILTERS: dict[str, Any] = {"objective": objective, "points": points, "points_interval": points_interval,

@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from analysis.comparisons import mcnemar, p_value
 from analysis.intervals import (
+    dependence,
     difference,
-    images_each_counts,
     katz,
     over_seeds,
     student,
@@ -132,8 +132,7 @@ def _share(units: Units) -> Estimate:
     parts = spread(units.influences, units.means)
     if parts.units < 2:
         return Estimate(p, math.nan, math.nan, _sd(means), seeds, units.over)
-    squares = float(units.sizes @ units.sizes) / units.n**2
-    images = images_each_counts(parts.images, p, parts.units, squares)
+    images = units.squares * dependence(parts.images, units.whole(p * (1 - p)), parts.units, units.squares)
     # No less than if images were independent; means over seeds vary less over them, the less alike seeds are.
     least = parts.images / parts.one_seed / units.n if parts.one_seed > 0 else 1 / units.n
     return Estimate(p, *_score(p, max(images, least), parts), _sd(means), seeds, units.over)
@@ -156,18 +155,33 @@ def _compared(own: Units, base: Units) -> Comparison:
     means, seeds, n = both.means, len(both.sums), both.n
     parts = spread(both.influences, means)
     mean = centre = float(means.mean())
-    rounding = 1e-24 * (float(np.abs(both.sums).max()) / n) ** 2
-    errors = tuple(error for error in parts.errors() if error.variance > rounding)
+    test = f"t over {both.over}"
     if both.share and not both.objects:
         centre, images = two_images_more(both.sums.mean(axis=0))
         errors = parts.errors(images) if seeds > 1 else (Error(images, math.inf),)
+        test = test if seeds > 1 else "McNemar, mid-p"
+    elif both.share:
+        # As if all the images of an object on which the two differ, they differed alike.
+        differing = float(np.abs(both.sums).sum()) / (seeds * n)
+        errors = parts.errors(_with_one_more(parts, both, differing - mean**2))
+    else:
+        errors = parts.errors()
+    rounding = 1e-24 * (float(np.abs(both.sums).max()) / n) ** 2
+    errors = tuple(error for error in errors if error.variance > rounding)
     low, high = _within(centre, half_width(errors), 1.0 if both.share else math.inf)
-    found = Estimate(mean, low, high, _sd(means), seeds, both.over)
-    if both.share and seeds == 1 and not both.objects:
+    if test == "McNemar, mid-p":
         p = mcnemar(int((both.sums > 0).sum()), int((both.sums < 0).sum()))
-        return Comparison(found, p, "McNemar, mid-p", n, seeds, centre, errors)
-    p = 1.0 if not both.sums.any() else p_value(centre, errors)
-    return Comparison(found, p, f"t over {both.over}", n, seeds, centre, errors)
+    else:
+        p = p_value(centre, errors) if both.sums.any() else 1.0
+    return Comparison(Estimate(mean, low, high, _sd(means), seeds, both.over), p, test, n, seeds, centre, errors)
+
+
+def _with_one_more(parts: Spread, units: Units, variance: float, scale: float = 1.0) -> float:
+    """What objects amount to, with one more of which nothing is known; `variance`: of the values of the images."""
+    if parts.units < 2:
+        return math.nan
+    whole = units.whole(max(variance, 0.0))
+    return max(parts.images, whole * dependence(parts.images, whole, parts.units, units.squares, scale))
 
 
 def _within(centre: float, half: float, bound: float) -> tuple[float, float]:
@@ -183,12 +197,19 @@ def ratio_over_units(own: Units, base: Units) -> Estimate:
         value = math.nan if below.min() == 0 else 0.0
         return Estimate(value, math.nan, math.nan, math.nan, len(above), own.over)
     logs, influences = own.log_ratio(base)
-    return _of_logs(logs, spread(influences, logs), own.over)
+    parts, images = spread(influences, logs), None
+    if own.share and base.share and own.objects:
+        # As if of the images of an object as many as can were right for both.
+        both = np.minimum(own.sums, base.sums).sum(axis=1)
+        squares = both * (1 / above - 1 / below) ** 2 + (above - both) / above**2 + (below - both) / below**2
+        scale = own.n**2 * float((1 / above**2 + 1 / below**2).mean()) / 2
+        images = _with_one_more(parts, own, own.n * float(squares.mean()), scale)
+    return _of_logs(logs, parts.errors(images), own.over)
 
 
-def _of_logs(logs: NDArray[np.float64], parts: Spread, over: Over, wide: bool = False) -> Estimate:
+def _of_logs(logs: NDArray[np.float64], errors: Sequence[Error], over: Over, wide: bool = False) -> Estimate:
     """The geometric mean; its interval by the errors of the mean logarithm."""
-    mean, half = float(logs.mean()), half_width([error for error in parts.errors() if error.variance > 1e-15])
+    mean, half = float(logs.mean()), half_width([error for error in errors if error.variance > 1e-15])
     value, low, high = (math.exp(x) for x in (mean, mean - half, mean + half))
     sd = math.exp(_sd(logs)) if len(logs) > 1 else math.nan
     return Estimate(value, low, high, sd, len(logs), over, wide)
@@ -260,7 +281,7 @@ def accuracy_ratio(
         return Estimate(value, low, high, sd, seeds, found.over)
     images = statistics.fmean(1 / c - 1 / n + 1 / b - 1 / m for c, n, b, m in pairs)
     parts = at_most(float(np.var(logs, ddof=1)), seeds, images, min(*ns, *base_ns))
-    return _of_logs(logs, parts, "seeds and images", wide=True)
+    return _of_logs(logs, parts.errors(), "seeds and images", wide=True)
 
 
 def accuracy_difference(

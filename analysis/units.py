@@ -61,6 +61,16 @@ class Units:
         return int(self.sizes.sum())
 
     @property
+    def squares(self) -> float:
+        """The sum of the squared shares of all images that each unit has."""
+        return float(self.sizes @ self.sizes) / self.n**2
+
+    def whole(self, variance: float) -> float:
+        """The variance of a mean of values with this variance where the images of each unit are all alike."""
+        units = len(self.sizes)
+        return units / (units - 1) * variance * self.squares
+
+    @property
     def means(self) -> NDArray[np.float64]:
         """[seeds]"""
         return self.sums.sum(axis=1) / self.sizes.sum()

@@ -176,12 +176,17 @@ def test_the_ratio_over_objects_covers_where_katzs_does_not() -> None:
     assert naive / samples < 0.5
 
 
-def test_ratio_over_objects_without_a_spread_has_no_interval() -> None:
+def test_ratio_over_objects_of_nothing_has_no_interval() -> None:
     images = [10] * 4
     assert all(math.isnan(x) for x in clustered_ratio([1, 2, 3, 4], [0] * 4, images))
-    for right, base in (([0] * 4, [1, 2, 3, 4]), ([2, 4, 6, 8], [1, 2, 3, 4])):
+    for right, base in (([0] * 4, [1, 2, 3, 4]), ([10] * 4, [10] * 4)):
         ratio, low, high = clustered_ratio(right, base, images)
-        assert ratio == pytest.approx(sum(right) / 10) and math.isnan(low) and math.isnan(high)
+        assert ratio == sum(right) / sum(base) and math.isnan(low) and math.isnan(high)
+
+
+def test_objects_that_have_the_same_ratio_by_chance_still_leave_a_width() -> None:
+    ratio, low, high = clustered_ratio([2, 4, 6, 8], [1, 2, 3, 4], [10] * 4)
+    assert ratio == pytest.approx(2) and low < 1.1 and high > 3.6
 
 
 # --- over seeds -----------------------------------------------------------------------------------------------------

@@ -187,7 +187,7 @@ def test_objects_are_compared_as_wholes(runs: Path, make_run: MakeRun) -> None:
     folder.trial([[30]], {RATE: 2e-4}, counts=[{0.0: 40}], objects=[[43, 43], [30, 10]])
     (level,) = compared(runs).levels
     assert level.difference.over == "objects" and level.difference.value == pytest.approx(20 / 86)
-    assert math.isnan(level.difference.low)  # both objects differ alike: nothing is known of others
+    assert (level.difference.low, level.difference.high) == (-1, 1)  # of two objects next to nothing is known of others
 
 
 @pytest.mark.parametrize(

@@ -169,18 +169,19 @@ def test_ratios_are_taken_seed_by_seed_and_averaged_on_the_log_axis() -> None:
     assert (estimate.value, estimate.low * estimate.high) == pytest.approx((1, 1)), "twice and half cancel out"
     assert (estimate.sd, estimate.over, estimate.wide) == (pytest.approx(2**2**0.5), "seeds and images", True)
     variance, images = math.log(2) ** 2, (1 / 40 - 0.01 + 1 / 20 - 0.01 + 1 / 25 - 0.01 + 1 / 50 - 0.01) / 2
-    freedom = (variance + images) ** 2 / (variance**2 + images**2 / 99)
-    assert math.log(estimate.high) == pytest.approx(stats.t.ppf(0.975, freedom) * math.sqrt(variance + images))
+    quantile = (variance * stats.t.ppf(0.975, 1) + images * stats.t.ppf(0.975, 99)) / (variance + images)
+    assert math.log(estimate.high) == pytest.approx(quantile * math.sqrt(variance + images))
     one = accuracy_ratio([40], [100], [20], [80])
     assert (one.value, one.low, one.high) == katz(40, 100, 20, 80)
 
 
 def test_ratios_of_records_are_linearised() -> None:
     """Against numerical derivatives of the mean logarithm by the weight of each object."""
-    found = ratio(OWN, BASE, OBJECTS)
+    own, base = np.exp(OWN + HARD), np.exp(BASE - HARD)
+    found = ratio(own, base, OBJECTS)
 
     def logs(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.log((OWN * weights[OBJECTS]).sum(axis=1) / (BASE * weights[OBJECTS]).sum(axis=1))
+        return np.log((own * weights[OBJECTS]).sum(axis=1) / (base * weights[OBJECTS]).sum(axis=1))
 
     one = np.ones(12)
     slopes = np.array([(logs(one + 1e-6 * np.eye(12)[g]) - logs(one)) / 1e-6 for g in range(12)]).T
@@ -190,6 +191,26 @@ def test_ratios_of_records_are_linearised() -> None:
     freedom = (ms / 3 + cov) ** 2 / ((ms / 3) ** 2 / 2 + cov**2 / 11)
     halves = (stats.t.ppf(0.975, freedom) * math.sqrt(ms / 3 + cov), stats.t.ppf(0.975, 11) * matrix.mean() ** 0.5)
     assert cov > 0 and math.log(found.high / found.value) == pytest.approx(max(halves), rel=1e-4)
+
+
+def test_of_shares_the_dependence_of_differences_is_taken_with_one_object_more() -> None:
+    """As that of accuracies: V / V_1 with the variance of an unknown object in both, and V_1 that of objects on which
+    the networks differ wholly or not at all."""
+    sizes = np.bincount(OBJECTS)
+    x, z = (np.array(by_object(side[:1])[0]) for side in (OWN, BASE))
+    squares, d = (sizes**2).sum() / 60**2, (x - z).sum() / 60
+    variance = 12 / 11 * ((x - z - d * sizes) ** 2).sum() / 60**2
+    whole, unknown = 12 / 11 * squares * (abs(x - z).sum() / 60 - d**2), squares / 12 / 12
+    expected = max(variance, whole * (variance + unknown) / (whole + unknown))
+    (error,) = paired(OWN[0], BASE[0], OBJECTS).errors
+    assert (error.variance, error.freedom) == (pytest.approx(expected), 11) and expected > variance
+    found, both = ratio(OWN[0], BASE[0], OBJECTS), np.minimum(x, z).sum()
+    variance = 12 / 11 * ((x / x.sum() - z / z.sum()) ** 2).sum()
+    apart = (x.sum() - both) / x.sum() ** 2 + (z.sum() - both) / z.sum() ** 2
+    whole = 12 / 11 * squares * 60 * (both * (1 / x.sum() - 1 / z.sum()) ** 2 + apart)
+    unknown *= ((60 / x.sum()) ** 2 + (60 / z.sum()) ** 2) / 2
+    expected = max(variance, whole * (variance + unknown) / (whole + unknown))
+    assert math.log(found.high / found.value) == pytest.approx(stats.t.ppf(0.975, 11) * math.sqrt(expected))
 
 
 def test_a_seed_without_a_ratio_makes_the_mean_undefined_and_one_of_zero_makes_it_zero() -> None:
