@@ -35,10 +35,10 @@ def summary(
     """As `statistics.summary`, its interval by resampling.
 
     Each of `resamples` draws as many units (images; with `clusters`, objects with all their images) with replacement,
-    the same for all seeds, and adds seeds' effects, drawn with replacement too. Effects are the deviations of the seeds'
-    estimates from their mean, shrunk so that their variance is that of seeds without that of images (as residuals of
-    random effects: Carpenter, Goldstein & Rasbash 2003, J. Royal Statistical Society C 52:431-443): the variance of the
-    draws is that of `two_levels.spread`.
+    the same for all seeds, and adds effects of seeds, drawn with replacement too: the deviations of seeds from
+    their mean, shrunk so that their variance is that of seeds without that of images (as residuals of random effects:
+    Carpenter, Goldstein & Rasbash 2003, J. Royal Statistical Society C 52:431-443): draws have the variance of
+    `two_levels.spread`.
 
     percentile: quantiles of the draws; bca: corrected for bias and skewness (Efron 1987, J. Am. Stat. Assoc.
     82:171-185; of two levels, the third moments add up: Davison & Hinkley 1997, Bootstrap Methods, ch. 5.3). Both are

@@ -89,9 +89,9 @@ def corrected_intervals(
     bonferroni: a = alpha / m for all; with probability 1 - alpha or more all m hold what they are about.
 
     holm: a = alpha / (m - k + 1) for the k-th smallest p value, as long as these are found, and for all others that of
-    the first that is not: an interval leaves out 0 where, and only where, Holm's adjusted `p_value` is below alpha. What
-    is kept at alpha is the chance that any of them leaves out 0 wrongly; read as intervals of values, those of what was
-    found may be too narrow (Guilbaud 2008, Biometrical J. 50:678-692).
+    the first that is not: an interval leaves out 0 where, and only where, Holm's adjusted `p_value` is below alpha.
+    What is kept at alpha is the chance that any of them leaves out 0 wrongly; read as intervals of values, those of
+    what was found may be too narrow (Guilbaud 2008, Biometrical J. 50:678-692).
 
     NaN for those without an error above 0, which are not counted. Raises ValueError for an unknown method.
     """

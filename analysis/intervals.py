@@ -37,8 +37,8 @@ def wilson(count: float, n: float, z: float = Z95) -> tuple[float, float]:
 
 
 def dependence(variance: float, whole: float, objects: int, squares: float, scale: float = 1.0) -> float:
-    """How alike the images of one object are, in 0..1: `variance` over objects (of an accuracy, say), as a share of what
-    it would be (`whole`) if each object were wholly right or wholly wrong; at most 1.
+    """How alike the images of one object are, in 0..1: `variance` over objects (of an accuracy, say), as a share of
+    what it would be (`whole`) if each object were wholly right or wholly wrong; at most 1.
 
     squares: the sum of the squared shares of all images that each object has, so that 1 / squares is the number of
     objects as if all had as many images. Near 0 and 1, where few objects differ, `variance` is mostly too small, and 0
@@ -76,16 +76,19 @@ def difference(count: int, n: int, base_count: int, base_n: int, z: float = Z95)
     return d, d - math.hypot(own - low, base_high - base), d + math.hypot(high - own, base - base_low)
 
 
-def two_images_more(differences: NDArray[np.float64]) -> tuple[float, float]:
+def two_images_more(differences: NDArray[np.float64], alike: float = 1.0) -> tuple[float, float]:
     """Centre and variance of Wald's interval of a difference of two accuracies on the same independent images.
 
     differences [images]: 1 where only the first network is right, -1 where only the second is, 0 where they agree; over
     several seeds, the mean of these. Two images are added, one for either network, of which the centre is taken too:
     Bonett & Price (2012), J. Educational and Behavioral Statistics 37:479-488. The variance is never 0.
+
+    alike: over several seeds, the variance of `differences` as a share of one seed's; the images that are added have a
+    difference whose square is as large a share of 1.
     """
     n = len(differences) + 2
     centre = float(differences.sum()) / n
-    return centre, (float(differences @ differences) + 2) / n**2 - centre**2 / n
+    return centre, (float(differences @ differences) + 2 * alike) / n**2 - centre**2 / n
 
 
 def _log_interval(ratio: float, variance: float, quantile: float) -> tuple[float, float, float]:

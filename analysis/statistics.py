@@ -134,8 +134,8 @@ def _share(units: Units) -> Estimate:
         return Estimate(p, math.nan, math.nan, _sd(means), seeds, units.over)
     images = units.squares * dependence(parts.images, units.whole(p * (1 - p)), parts.units, units.squares)
     # No less than if images were independent; means over seeds vary less over them, the less alike seeds are.
-    least = parts.images / parts.one_seed / units.n if parts.one_seed > 0 else 1 / units.n
-    return Estimate(p, *_score(p, max(images, least), parts), _sd(means), seeds, units.over)
+    images = max(images, parts.alike / units.n)
+    return Estimate(p, *_score(p, images, parts), _sd(means), seeds, units.over)
 
 
 def _score(p: float, images: float, parts: Spread) -> tuple[float, float]:
@@ -157,7 +157,7 @@ def _compared(own: Units, base: Units) -> Comparison:
     mean = centre = float(means.mean())
     test = f"t over {both.over}"
     if both.share and not both.objects:
-        centre, images = two_images_more(both.sums.mean(axis=0))
+        centre, images = two_images_more(both.sums.mean(axis=0), parts.alike)
         errors = parts.errors(images) if seeds > 1 else (Error(images, math.inf),)
         test = test if seeds > 1 else "McNemar, mid-p"
     elif both.share:
@@ -228,8 +228,8 @@ def accuracy(
     """Accuracy in 0..1 from the counts of one or more seeds, item k of `counts`, `ns` and `by_object` being one's.
 
     Where the right images of each object are known for every seed, and the images of each object: as `summary`, over
-    objects. Else, over images: of one seed Wilson's interval; of several with V = MS / S + p (1 - p) / n (`wide`), which
-    is right if all seeds have the same images right, and else too wide.
+    objects. Else, over images: of one seed Wilson's interval; of several with V = MS / S + p (1 - p) / n (`wide`),
+    which is right if all seeds have the same images right, and else too wide.
 
     dependent: images are known to show objects several times; without counts by object, nothing is known then of how
     far others would move the value: no interval of one seed, and of several that over seeds, on the same images.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Error:
-    """A variance of an estimate, and its degrees of freedom: an interval is estimate -+ student(freedom) sqrt(variance)."""
+    """A variance of an estimate, with its degrees of freedom: an interval is estimate -+ t(freedom) sqrt(variance)."""
 
     variance: float
     freedom: float
@@ -49,13 +49,15 @@ class Spread:
     scatter: float = 0.0
     """MS / S; of one seed 0."""
     surplus: float = 0.0
-    """What seeds add to `images`: max(MS - (Var - Cov), 0) / S, for MS is expected to be the variance of seeds and Var -
-    Cov together (Obuchowski & Rockette 1995)."""
+    """What seeds add to `images`: max(MS - (Var - Cov), 0) / S, for MS is expected to be the variance of seeds and
+    Var - Cov together (Obuchowski & Rockette 1995)."""
 
     @property
-    def one_seed(self) -> float:
-        """Var."""
-        return self.seeds * self.images - (self.seeds - 1) * self.shared
+    def alike(self) -> float:
+        """How alike seeds are on each unit: the variance of their mean over units as a share of that of one seed, from
+        1 / S to 1; of one seed 1."""
+        one_seed = self.seeds * self.images - (self.seeds - 1) * self.shared
+        return self.images / one_seed if one_seed > 0 else 1.0
 
     def errors(self, images: float | None = None) -> tuple[Error, ...]:
         """The errors whose widest interval is taken; `images`: a better estimate of what images amount to.
@@ -65,11 +67,11 @@ class Spread:
         narrower than theirs. None for less than two units.
 
         Of three or more seeds V has the degrees of freedom of the sum of two independent variances (Satterthwaite 1946,
-        Biometrics Bulletin 2:110-114), V^2 / ((MS / S)^2 / (S - 1) + Cov^2 / (G - 1)): without the second term these are
-        Hillis' (2007); it counts that units are few too. Of two seeds the first term is by one deviation, which may be
-        near 0 where seeds differ much, and the interval would then hold what it is about in 87 % of cases only. There V
-        has so many that its quantile is the mean of both parts' quantiles, weighted by their variances (Cochran & Cox
-        1957, Experimental Designs, section 4.14), which is 94 to 98 %.
+        Biometrics Bulletin 2:110-114), V^2 / ((MS / S)^2 / (S - 1) + Cov^2 / (G - 1)): without the second term these
+        are Hillis' (2007); it counts that units are few too. Of two seeds the first term is by one deviation, which may
+        be near 0 where seeds differ much: an interval of 95 % would cover as little as 87 %. There V has so many that
+        its quantile is the mean of both parts' quantiles, weighted by their variances (Cochran & Cox 1957, Experimental
+        Designs, ch. 4), and covers 94 to 98 %.
         """
         if self.units < 2:
             return ()

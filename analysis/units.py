@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 Over = Literal["images", "objects", "seeds and images", "seeds and objects", "seeds"]
 """What an interval is over."""
 Counts = Sequence[int] | None
-"""How many images of each object, or how many of them are right; None: not known, or the images show no object twice."""
+"""How many images of each object, or how many of them are right; None: not known, or no object is shown twice."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Units:
         return "objects" if self.objects else "images"
 
     def __sub__(self, base: "Units") -> "Units":
-        """Of the differences of each seed on each image. Raises ValueError unless both have the same seeds and images."""
+        """Of the differences of each seed on each image. Raises ValueError unless seeds and images are the same."""
         self._fits(base)
         return Units(self.sums - base.sums, self.sizes, self.objects, self.share and base.share)
 

@@ -113,7 +113,7 @@ def test_values_have_their_interval_and_n(read: Text) -> None:
 
 
 def test_several_seeds_are_given_as_mean_and_standard_deviation(read: Text) -> None:
-    # 40 and 41 of 86: most of the width is that of 86 images, which Wilson's interval of one seed has alone (36.9-57.5).
+    # 40 and 41 of 86: most of the width is that of 86 images, of which Wilson's interval alone is 36.9-57.5.
     assert re.search(r"interval over seeds and images 2 seeds 86 47\.1 ± 0\.8 36\.1–58\.4", read.text)
     assert re.search(r"<script>alert\(1\) / clear 2 86 1\.00 ×÷ 1\.00 0\.\d\d–1\.\d\d", read.text)
 

@@ -38,8 +38,8 @@ class Scenario:
         return float(np.sqrt(self.shared + self.own + self.own_seed + 1))
 
     def truth(self, one_seed: NDArray[np.float64] | None = None) -> tuple[float, float, float]:
-        """Accuracy, difference, and ratio (the geometric mean over seeds): of all seeds, or of a seed with these effects
-        on each network."""
+        """Accuracy, difference, and ratio (the geometric mean over seeds): of all seeds, or of a seed with these
+        effects on each network."""
         if one_seed is not None:
             p, q = ndtr((self.locations + one_seed) / self.scale)
             return p, p - q, p / q
@@ -61,8 +61,8 @@ class Scenario:
     def drawn(
         self, samples: int, random: int = 0
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], tuple[float, ...]]]:
-        """Right frames [2 networks, seeds, objects], frames of each object, and the truth: of the one seed where there is
-        one, else of all. Independent images: right or not, [2, seeds, images], and ones."""
+        """Right frames [2 networks, seeds, objects], frames of each object, and the truth: of the one seed where there
+        is one, else of all. Independent images: right or not, [2, seeds, images], and ones."""
         rng = np.random.default_rng(random)
         units = self.objects or self.images
         overall = self.truth()
