@@ -90,6 +90,23 @@ def test_values_of_one_seed_have_students_interval() -> None:
     assert (pair.test, pair.n, pair.seeds, pair.errors[0].freedom) == ("t over images", 40, 1, 39)
 
 
+ENTROPY = np.array([
+    [1.2, 0.4, 0.9, 2.1, 1.7, 0.3, 0.8, 1.1, 1.9, 0.6, 1.4, 1.0],
+    [1.0, 0.5, 1.1, 2.4, 1.5, 0.2, 1.0, 1.3, 2.2, 0.7, 1.2, 1.3],
+    [1.5, 0.7, 0.8, 2.0, 1.9, 0.6, 0.9, 1.6, 1.8, 1.1, 1.5, 1.2],
+])  # fmt: skip
+OF = [0, 0, 0, 1, 1, 2, 2, 2, 2, 3, 4, 4]
+
+
+def test_values_on_objects_are_statsmodels_cluster_robust_ones() -> None:
+    # statsmodels 0.15.0, OLS(values, ones(12)).fit(cov_type="cluster", cov_kwds={"groups": OF}, use_t=True).
+    found = summary(ENTROPY[0], OF)
+    assert (found.low, found.high) == pytest.approx((0.6254394697055397, 1.6078938636277942), rel=1e-9)
+    pair = paired(ENTROPY[0], np.roll(ENTROPY[1], 3), OF)
+    assert (pair.difference.low, pair.difference.high) == pytest.approx((-0.8079195669794081, 0.6412529003127414))
+    assert pair.p == pytest.approx(0.76546921, abs=1e-8)
+
+
 # --- several seeds --------------------------------------------------------------------------------------------------
 
 
@@ -108,6 +125,15 @@ def test_of_several_seeds_the_variance_is_that_of_seeds_and_of_images() -> None:
     rest = values - values.mean(axis=0) - values.mean(axis=1)[:, None] + values.mean()
     of_seeds, of_images = 50 * ms, 4 * values.mean(axis=0).var(ddof=1)
     assert variance == pytest.approx((of_seeds + of_images - (rest**2).sum() / (3 * 49)) / 200)
+
+
+def test_the_variance_of_two_levels_is_that_of_statsmodels_mean_squares() -> None:
+    # statsmodels 0.15.0, anova_lm of ols("y ~ C(s) + C(i)") on ENTROPY: mean squares of seeds, images and the rest.
+    of_seeds, of_images, rest = 0.10111111111111122, 0.8944444444444446, 0.033535353535353536
+    variance, shared = (of_seeds + of_images - rest) / 36, (of_images - rest) / 36
+    freedom = variance**2 / ((of_seeds / 36) ** 2 / 2 + shared**2 / 11)
+    found = summary(ENTROPY)
+    assert (found.high - found.low) / 2 == pytest.approx(stats.t.ppf(0.975, freedom) * math.sqrt(variance), rel=1e-9)
 
 
 def test_seeds_that_agree_by_chance_leave_what_images_amount_to() -> None:
