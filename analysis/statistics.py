@@ -76,12 +76,16 @@ def summary(values: ArrayLike, clusters: ArrayLike | None = None) -> Estimate:
     """Mean of values [seeds, images] (or [images]: one seed) over both.
 
     clusters [images]: which object (scene, clip) each image shows, by any label; None: images are independent. All
-    seeds have the same images in the same order. The variance is that of `two_levels.spread`. Of shares (all values are
-    0 or 1, or booleans) the interval is Wilson's at the effective number of images n* = p (1 - p) / V, with Student's t
-    of its degrees of freedom: Kott & Carr (1997), J. Official Statistics 13:1-13; Korn & Graubard (1998), Survey
-    Methodology 24:193-201; compared by Dean & Pavlou (2015), J. Survey Stat. Methodol. 3:484-503, and Franco, Little,
-    Louis & Slud (2019), ibid. 7:334-364. Of other values it is mean -+ t sqrt(V). Of one seed of independent images
-    that are right or wrong it is Wilson's own. No interval for a single image or object.
+    seeds have the same images in the same order. The variance V is that of `two_levels.Spread`, between clusters that
+    of a ratio (Cochran 1977, Sampling Techniques, ch. 9); the interval is mean -+ t sqrt(V). No interval for a single
+    image or object.
+
+    Of shares (all values are 0 or 1, or booleans) it is Wilson's at the effective number of images n* = p (1 - p) / V,
+    with Student's t: Kott & Carr (1997), J. Official Statistics 13:1-13; Korn & Graubard (1998), Survey Methodology
+    24:193-201; compared by Dean & Pavlou (2015), J. Survey Stat. Methodol. 3:484-503, and Franco, Little, Louis & Slud
+    (2019), ibid. 7:334-364. What images amount to in V is taken with one object more (`intervals.dependence`), so that
+    the interval never has width 0, and as no less than if they were independent. Of one seed of independent images it
+    is Wilson's own.
 
     Raises ValueError where shapes do not fit, or values are NaN or infinite.
     """
@@ -92,8 +96,9 @@ def paired(own: ArrayLike, base: ArrayLike, clusters: ArrayLike | None = None) -
     """The difference of the means of own and base, both [seeds, images] (or [images]), of the same seeds and images.
 
     As `summary`, of the differences of each seed on each image; what both find easy cancels out. Of shares on
-    independent images the interval has two images more (`intervals.two_images_more`). The test belongs to the interval
-    (`comparisons.p_value`), but for one seed of shares on independent images, where it is McNemar's mid-p.
+    independent images the interval has two images more (`intervals.two_images_more`), of shares on objects one object
+    more (`intervals.dependence`). The test belongs to the interval (`comparisons.p_value`), but for one seed of shares
+    on independent images, where it is McNemar's mid-p. No interval where the two never differ.
     """
     return _compared(Units.of(own, clusters), Units.of(base, clusters))
 
@@ -102,8 +107,9 @@ def ratio(own: ArrayLike, base: ArrayLike, clusters: ArrayLike | None = None) ->
     """The ratio of the means of own and base, both [seeds, images] (or [images]), of the same seeds and images.
 
     As `summary`, of the logarithm of each seed's ratio, linearised: an object moves it by x / X - z / Z, where X is the
-    sum of x over all objects (Woodruff 1971, J. Am. Stat. Assoc. 66:411-414; Cochran 1977, Sampling Techniques, ch. 6).
-    NaN where a seed's base is 0; no interval where a seed's ratio is 0. Raises ValueError for negative means.
+    sum of x over all objects (Woodruff 1971, J. Am. Stat. Assoc. 66:411-414; Cochran 1977, Sampling Techniques, ch. 6);
+    of shares on objects with one object more, as `paired`. NaN where a seed's base is 0; no interval where a seed's
+    ratio is 0. Raises ValueError for negative means.
     """
     return ratio_over_units(Units.of(own, clusters), Units.of(base, clusters))
 

@@ -11,7 +11,7 @@ from analysis import bootstrap, statistics
 from analysis.bootstrap import Resampling
 
 RNG = np.random.default_rng(5)
-SKEWED = RNG.exponential(size=80)
+SKEWED = np.exp(1.5 * RNG.normal(size=80))
 HARD = RNG.normal(size=(1, 2000))
 OWN, BASE = (HARD + RNG.normal(size=(3, 2000)) + RNG.normal(0, 0.05, (3, 1)) + shift > 0 for shift in (0.7, 0.3))
 OBJECTS = np.arange(2000) // 40
@@ -20,20 +20,20 @@ OBJECTS = np.arange(2000) // 40
 @pytest.mark.parametrize(("method", "name"), [("percentile", "percentile"), ("bca", "BCa")])
 def test_of_one_seed_it_is_scipys_but_for_the_widening_of_few(method: bootstrap.Method, name: str) -> None:
     """Student's quantile and G / (G - 1) are taken out again, by the level that SciPy is asked for."""
-    found = bootstrap.summary(SKEWED, method=method, resamples=20_000)
+    found = bootstrap.summary(SKEWED, method=method, resamples=100_000)
     level = 1 - 2 * stats.norm.cdf(-stats.t.ppf(0.975, 79) * math.sqrt(80 / 79))
     expected = stats.bootstrap(
-        (SKEWED,), np.mean, confidence_level=level, n_resamples=20_000, method=name, rng=np.random.default_rng(1)
+        (SKEWED,), np.mean, confidence_level=level, n_resamples=100_000, method=name, rng=np.random.default_rng(1)
     ).confidence_interval
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.012)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=0.01)
     assert found.value == pytest.approx(SKEWED.mean())
 
 
 def test_skewness_moves_bca_and_not_students() -> None:
     plain, skewed = statistics.summary(SKEWED), bootstrap.summary(SKEWED, resamples=5000)
-    assert skewed.low > plain.low + 0.005 and skewed.high > plain.high + 0.01
+    assert skewed.low > plain.low + 0.1 and skewed.high > plain.high + 0.1
     mirrored = bootstrap.summary(-SKEWED, resamples=5000)
-    assert (-mirrored.high, -mirrored.low) == pytest.approx((skewed.low, skewed.high), abs=0.01)
+    assert (-mirrored.high, -mirrored.low) == pytest.approx((skewed.low, skewed.high), rel=0.03)
 
 
 @pytest.mark.parametrize("clusters", [None, OBJECTS])
@@ -46,7 +46,7 @@ def test_of_many_images_it_is_as_wide_as_in_closed_form(clusters: NDArray[np.int
         (bootstrap.ratio(own, base, clusters, resamples=4000), statistics.ratio(own, base, clusters)),
     ):
         assert (drawn.value, drawn.sd, drawn.over) == pytest.approx((closed.value, closed.sd, closed.over), nan_ok=True)
-        assert drawn.high - drawn.low == pytest.approx(closed.high - closed.low, rel=0.12)
+        assert drawn.high - drawn.low == pytest.approx(closed.high - closed.low, rel=0.12 if seeds == 1 else 0.25)
         assert drawn.low + drawn.high == pytest.approx(closed.low + closed.high, abs=0.2 * (closed.high - closed.low))
 
 

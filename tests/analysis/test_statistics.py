@@ -107,6 +107,13 @@ def test_values_on_objects_are_statsmodels_cluster_robust_ones() -> None:
     assert pair.p == pytest.approx(0.76546921, abs=1e-8)
 
 
+def test_images_of_objects_say_no_more_than_independent_ones() -> None:
+    """Objects that are right alike by chance: the interval is that of as many independent images, with Student's t."""
+    for seeds in (1, 3):  # that agree on every image
+        found = accuracy([40] * seeds, [100] * seeds, [[4] * 10] * seeds, [10] * 10)
+        assert (found.low, found.high) == pytest.approx(wilson(40, 100, stats.t.ppf(0.975, 9)))
+
+
 # --- several seeds --------------------------------------------------------------------------------------------------
 
 
@@ -185,6 +192,21 @@ def test_without_records_images_contribute_the_most_that_they_can() -> None:
     error = max(found.errors, key=lambda error: error.variance)
     assert (error.variance, found.difference.wide) == (pytest.approx(variance), True)
     assert found.p == pytest.approx(2 * stats.t.sf(d.mean() / math.sqrt(variance), error.freedom))
+
+
+def test_a_difference_of_several_seeds_has_two_images_more_that_differ_as_these_do() -> None:
+    rng = np.random.default_rng(2)
+    own, base = (rng.normal(size=(1, 60)) * 2 + rng.normal(size=(3, 60)) + shift > 0 for shift in (0.7, 0.3))
+    found, d = paired(own, base), own.astype(float) - base
+    _, var, cov = covariances(d)
+    mean, alike = d.mean(axis=0), (var + 2 * cov) / 3 / var
+    images = ((mean**2).sum() + 2 * alike) / 62**2 - (mean.sum() / 62) ** 2 / 62
+    assert found.centre == pytest.approx(mean.sum() / 62)
+    assert (found.errors[0].variance, found.errors[0].freedom) == (pytest.approx(images), 59)
+    assert found.errors[1].variance == pytest.approx(
+        d.mean(axis=1).var(ddof=1) / 3 + cov + images - (var + 2 * cov) / 3
+    )
+    assert found.difference.value == pytest.approx(mean.mean()) and 0 < cov < var
 
 
 # --- ratios ---------------------------------------------------------------------------------------------------------
