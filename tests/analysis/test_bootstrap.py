@@ -47,7 +47,9 @@ def test_of_many_images_it_is_as_wide_as_in_closed_form(clusters: NDArray[np.int
     ):
         assert (drawn.value, drawn.sd, drawn.over) == pytest.approx((closed.value, closed.sd, closed.over), nan_ok=True)
         assert drawn.high - drawn.low == pytest.approx(closed.high - closed.low, rel=0.12 if seeds == 1 else 0.25)
-        assert drawn.low + drawn.high == pytest.approx(closed.low + closed.high, abs=0.2 * (closed.high - closed.low))
+        assert drawn.low + drawn.high == pytest.approx(
+            closed.low + closed.high, abs=0.2 * seeds * (closed.high - closed.low)
+        )
 
 
 def test_pairs_are_drawn_together() -> None:
@@ -93,6 +95,9 @@ def test_seeds_are_a_level_of_their_own() -> None:
     found, over_seeds = bootstrap.summary(values, method="percentile", resamples=10_000), values.mean(axis=1)
     expected = stats.t.interval(0.95, 4, over_seeds.mean(), stats.sem(over_seeds))
     assert found.high - found.low == pytest.approx(expected[1] - expected[0], rel=0.15)
+    deviations = over_seeds - over_seeds.mean()
+    effects = Resampling(np.ones(10), 20_000, 0).effects(deviations)
+    assert effects.var() == pytest.approx(over_seeds.var(ddof=1) / 5, rel=0.05)
     # Effects that are no more than images account for are not counted twice.
     noise = RNG.normal(size=(5, 3000))
     noise -= noise.mean(axis=1)[:, None]
