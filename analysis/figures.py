@@ -165,7 +165,7 @@ HATCHES: dict[Over, str | None] = {
     "images": None,
     "objects": "....",
     "seeds and images": "////",
-    "seeds and objects": "////....",
+    "seeds and objects": "//..",
     "seeds": "xxxx",
 }
 MEANINGS: dict[Over, str] = {
