@@ -6,7 +6,6 @@ of `analysis.statistics` are to be preferred.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
@@ -18,8 +17,6 @@ from analysis.two_levels import half_width, spread
 from analysis.units import Units
 
 Method = Literal["bca", "percentile"]
-_AT_A_TIME = 16
-"""Resamples whose sums are taken together; the draws of each are its own, so that nothing depends on it."""
 _OUTERMOST = 5
 """Draws that are left outside of the outermost quantile that is read off them."""
 
@@ -122,7 +119,8 @@ class Resampling:
         else:
             rows = np.repeat(rows, times, axis=0)
             weights = (np.bincount(self._stream(b).integers(0, n, n), minlength=n) for b in range(self.resamples))
-        found = np.concatenate([np.asarray(some, np.float64) @ rows for some in _together(weights)])
+        # Not by BLAS, whose threads wait for each other where the processor is shared, and which adds up as it likes.
+        found = np.array([np.einsum("u,uk->k", drawn.astype(np.float64), rows) for drawn in weights])
         return found[:, :-1], found[:, -1]
 
     def effects(self, deviations: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -148,17 +146,6 @@ def _distinct(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[n
         # Numbered anew after each column, so that codes stay small.
         _, first, codes = np.unique(codes * len(values) + index, return_index=True, return_inverse=True)
     return rows[first], np.bincount(codes)
-
-
-def _together(weights: Iterator[NDArray[np.int64]]) -> Iterator[list[NDArray[np.int64]]]:
-    some: list[NDArray[np.int64]] = []
-    for weight in weights:
-        some.append(weight)
-        if len(some) == _AT_A_TIME:
-            yield some
-            some = []
-    if some:
-        yield some
 
 
 def _interval(
