@@ -209,7 +209,7 @@ def _estimate(at: pd.DataFrame) -> Estimate:
 
 def same_objects(at: pd.DataFrame, *names: str) -> tuple[int, ...] | None:
     """The images of each object, if they are recorded, and the same in all rows (and in other columns `names`)."""
-    found = {None if of is None else tuple(of) for name in ("object_n", *names) for of in at[name]}
+    found = {tuple(of) if hasattr(of, "__len__") else None for name in ("object_n", *names) for of in at[name]}
     return found.pop() if len(found) == 1 else None
 
 
