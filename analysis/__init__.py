@@ -6,26 +6,32 @@ trials = analysis.trials("runs")  # one row per trial of a search
 analysis.report("runs", "report")  # results.csv, index.html, figures/
 """
 
-from analysis.intervals import clustered, clustered_ratio, katz, wilson
+from analysis.comparisons import benjamini_hochberg, corrected_intervals, holm, mcnemar
+from analysis.intervals import katz, wilson
 from analysis.literature import published, published_names
 from analysis.page import report
 from analysis.runs import load, metrics, results, unfinished
 from analysis.searches import trials
-from analysis.statistics import accuracy, accuracy_difference, accuracy_ratio
+from analysis.statistics import accuracy, accuracy_difference, accuracy_ratio, paired, ratio, summary
 
 __all__ = [
     "accuracy",
     "accuracy_difference",
     "accuracy_ratio",
-    "clustered",
-    "clustered_ratio",
+    "benjamini_hochberg",
+    "corrected_intervals",
+    "holm",
     "katz",
     "load",
+    "mcnemar",
     "metrics",
+    "paired",
     "published",
     "published_names",
+    "ratio",
     "report",
     "results",
+    "summary",
     "trials",
     "unfinished",
     "wilson",

@@ -1,6 +1,5 @@
 """What the best trial of a search is worth on test images, beside the base settings: the choice was made on others."""
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +9,10 @@ from typing import Any
 import pandas as pd
 
 from analysis.documents import CONDITIONS, RowsForm, read_outcome
+from analysis.panels import same_objects
 from analysis.runs import called, level_order
 from analysis.searches import Search, TrialFound
-from analysis.statistics import Estimate, accuracy, accuracy_difference
+from analysis.statistics import Estimate, accuracy, accuracy_difference, paired
 from blurtrain.files import read_json
 from blurtrain.run import Run
 
@@ -32,8 +32,6 @@ class Level:
     best: Estimate
     base: Estimate
     difference: Estimate
-    paired: bool
-    """Whether the interval of the difference compares the two image by image, object by object or seed by seed."""
 
 
 @dataclass(frozen=True)
@@ -82,22 +80,19 @@ def _measured(trial: TrialFound, frame: pd.DataFrame) -> pd.DataFrame:
 
 def _level(at: pd.DataFrame, records: "_Records") -> Level:
     one = at.iloc[0]
-    counts, ns = at["top1_count"].tolist(), at["n"].tolist()
-    base_counts = at["top1_count_base"].tolist()
-    by_image = records.of(at)
-    objects = one["object_n"] if one["object_n"] is not None and one["object_n"] == one["object_n_base"] else None
-    by_object = None
-    if objects is not None and (len(at) == 1 or by_image):
-        by_object = (at["object_top1"].tolist(), at["object_top1_base"].tolist())
-    found = accuracy_difference(counts, ns, base_counts, ns, by_image, by_object, objects)
-    best = accuracy(counts, ns, [one["object_top1"]], one["object_n"])
-    base = accuracy(base_counts, ns, [one["object_top1_base"]], one["object_n_base"])
-    paired = by_image is not None or by_object is not None or len(at) > 1
-    if one["objects"] > 0 and objects is None and found.over == "images":  # images that are known not to be independent
-        found = dataclasses.replace(found, low=math.nan, high=math.nan)
+    counts, base_counts, ns = (at[name].tolist() for name in ("top1_count", "top1_count_base", "n"))
+    objects, dependent = same_objects(at, "object_n_base"), bool(one["objects"] > 0)
+    own, theirs = at["object_top1"].tolist(), at["object_top1_base"].tolist()
+    best = accuracy(counts, ns, own, objects, dependent)
+    base = accuracy(base_counts, ns, theirs, objects, dependent)
+    by_image = None if dependent else records.of(at)
+    if by_image:
+        found = paired(*by_image).difference
+    else:
+        found = accuracy_difference(counts, ns, base_counts, ns, (own, theirs), objects, dependent).difference
     level = called(one["sigma"], one["blur"])
     name = level if math.isnan(one["sigma"]) else f"sigma {level}" if one["sigma"] else "sharp"
-    return Level(name, int(one["n"]), len(at), best, base, found, paired)
+    return Level(name, int(one["n"]), len(at), best, base, found)
 
 
 class _Records:

@@ -160,12 +160,20 @@ def ratio_figure(panels: Sequence[Panel]) -> Figure | None:
 
 # --- parts ----------------------------------------------------------------------------------------------------------
 
-# Over images a plain band, over objects a dotted one, over seeds a hatched one: each says another thing.
-HATCHES: dict[Over, str | None] = {"images": None, "objects": "....", "seeds": "////"}
+# Dots: over objects; slanting lines: over seeds too. Each says another thing.
+HATCHES: dict[Over, str | None] = {
+    "images": None,
+    "objects": "....",
+    "seeds and images": "////",
+    "seeds and objects": "//..",
+    "seeds": "xxxx",
+}
 MEANINGS: dict[Over, str] = {
     "images": "95 % over images, one seed",
     "objects": "95 % over objects, one seed",
-    "seeds": "95 % over seeds (t), same images",
+    "seeds and images": "95 % over seeds and images",
+    "seeds and objects": "95 % over seeds and objects",
+    "seeds": "95 % over seeds, same images",
 }
 
 

@@ -203,8 +203,14 @@ def _by(columns: list[str], rows: pd.DataFrame) -> dict[Any, pd.DataFrame]:
 
 def _estimate(at: pd.DataFrame) -> Estimate:
     """Accuracy from the rows of one level, one a seed."""
-    one = at.iloc[0]
-    return accuracy(at["top1_count"].tolist(), at["n"].tolist(), [one["object_top1"]], one["object_n"])
+    own = at["top1_count"].tolist(), at["n"].tolist()
+    return accuracy(*own, at["object_top1"].tolist(), same_objects(at), bool(at["objects"].iloc[0] > 0))
+
+
+def same_objects(at: pd.DataFrame, *names: str) -> tuple[int, ...] | None:
+    """The images of each object, if they are recorded, and the same in all rows (and in other columns `names`)."""
+    found = {tuple(of) if hasattr(of, "__len__") else None for name in ("object_n", *names) for of in at[name]}
+    return found.pop() if len(found) == 1 else None
 
 
 def _points(rows: pd.DataFrame, estimate: Callable[[pd.DataFrame], Estimate]) -> dict[float, Estimate]:
@@ -238,11 +244,10 @@ def _ratio_curve(regime: str, rows: pd.DataFrame, clear: pd.DataFrame) -> Curve:
 
 
 def _ratio(at: pd.DataFrame) -> Estimate:
-    one = at.iloc[0]
-    same = one["object_n"] == one["object_n_clear"]  # the same objects, in the same order
     own, n, clear, clear_n = (at[name].tolist() for name in ("top1_count", "n", "top1_count_clear", "n_clear"))
-    by_object = (one["object_top1"], one["object_top1_clear"])
-    return accuracy_ratio(own, n, clear, clear_n, by_object, one["object_n"] if same else None)
+    by_object = (at["object_top1"].tolist(), at["object_top1_clear"].tolist())
+    objects, dependent = same_objects(at, "object_n_clear"), bool(at["objects"].iloc[0] > 0)
+    return accuracy_ratio(own, n, clear, clear_n, by_object, objects, dependent)
 
 
 def drawable(curve: Curve) -> bool:

@@ -136,10 +136,8 @@ def compared_over(level: Level) -> str:
     over = level.difference.over
     if math.isnan(level.difference.low):
         return "no interval"
-    if over == "seeds":
-        return "over seeds, in pairs"
-    seeds = "; seeds as they are" if level.seeds > 1 else ""
-    return f"over {over}, {'in pairs' if level.paired else 'not in pairs: too wide'}{seeds}"
+    images = "images " if level.seeds > 1 else ""
+    return f"over {over}, {f'{images}not in pairs: too wide' if level.difference.wide else 'in pairs'}"
 
 
 FILTERS: dict[str, Any] = {"objective": objective, "points": points, "points_interval": points_interval,

@@ -13,9 +13,9 @@ import pandas as pd
 
 from analysis.documents import CONDITIONS, REFERENCE, Member
 from analysis.ensembles import Ensemble
-from analysis.intervals import over_seeds
+from analysis.panels import same_objects
 from analysis.runs import Collected, swept
-from analysis.statistics import Estimate, accuracy
+from analysis.statistics import Estimate, accuracy, mean_over_seeds
 from analysis.table_specs import OF_A_LEVEL, OF_A_RUN, Line, TableSpec
 from blurtrain.blur.blurs import Blur, Gaussian
 from blurtrain.errors import SettingsError, nearest
@@ -34,7 +34,7 @@ class Cell:
     value: str
     """What it is: top1, top5, entropy or cross_entropy."""
     estimate: Estimate | None = None
-    """Shares in 0..1, or nats; over several seeds their mean, with the interval over seeds."""
+    """Shares in 0..1, or nats; over several seeds their mean, with the interval that `over` names."""
     n: int = 0
     """Test images."""
     seeds: tuple[int, ...] = ()
@@ -242,17 +242,10 @@ def _differing(rows: pd.DataFrame) -> list[str]:
 
 def _estimate(at: pd.DataFrame, value: str) -> Estimate:
     if value not in PERCENT:
-        values = at[value].tolist()
-        if len(values) == 1:  # how images vary around their mean is not recorded
-            return Estimate(values[0], math.nan, math.nan, math.nan, 1, "images")
-        mean, low, high, sd = over_seeds(values, 0.0)
-        return Estimate(mean, low, high, sd, len(values), "seeds")
-    one = at.iloc[0]
+        return mean_over_seeds(at[value].tolist())
     counts, ns = at[f"{value}_count"].tolist(), at["n"].tolist()
-    found = accuracy(counts, ns, [one["object_top1"] if value == "top1" else None], one["object_n"])
-    if found.over == "images" and one["objects"] > 0:  # they show objects twice, which are not independent
-        return Estimate(found.value, math.nan, math.nan, math.nan, 1, "objects")
-    return found
+    by_object = at["object_top1"].tolist() if value == "top1" else []
+    return accuracy(counts, ns, by_object, same_objects(at), bool(at["objects"].iloc[0] > 0))
 
 
 _FIELDS = ("table", "dataset", "model", "row", "column", "value", "estimate", "low", "high", "over", "sd", "seeds", "n",

@@ -36,6 +36,7 @@ COMMANDS = [
     ("bench", "packed"),
     ("bench", "sweep"),
     ("bench", "grid"),
+    ("bench", "statistics"),
     ("doctor",),
     ("report",),
 ]

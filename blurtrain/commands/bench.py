@@ -124,6 +124,21 @@ def _grid(options: argparse.Namespace) -> int:
     return 0
 
 
+def _statistics(options: argparse.Namespace) -> int:
+    from analysis.bench_statistics import bench_statistics, table
+
+    _at_least_one(options, "rows")
+    if options.resamples < 100:
+        raise SettingsError(f"bench: --resamples must be at least 100, not {options.resamples}")
+    rows = []
+    for row in bench_statistics(options.rows, options.resamples):
+        rows.append(row)
+        about = f"{row['what']}, {row['values']}, over {row['units']}"
+        print(f"{about}, {row['rows']} rows: {row['seconds']:.2f} s", file=sys.stderr)
+    print(json.dumps(rows, indent=1) if options.json else table(rows))
+    return 0
+
+
 def _tune(options: argparse.Namespace) -> int:
     from jobs.search.bench import bench_against_grid, bench_empty, table
 
@@ -212,6 +227,11 @@ def add(commands: Any) -> None:
     p.add_argument("--max-array", type=int, default=0, help="jobs of one array (default: as many as the cluster takes)")
     p.add_argument("--repeats", type=int, default=3, help="times, of which the median is taken, of plan and status (3)")
     runs_option(p)
+    json_option(p)
+
+    p = command(bench, "statistics", _statistics, "paired statistics of per-image values, in closed form and resampled")
+    p.add_argument("--rows", type=int, default=1_000_000, help="values of both networks, seeds and images (1000000)")
+    p.add_argument("--resamples", type=int, default=1000, help="of the bootstrap (1000)")
     json_option(p)
 
 

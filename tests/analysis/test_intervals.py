@@ -7,8 +7,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from analysis.intervals import clustered, clustered_ratio, katz, over_seeds, student, wilson
+from analysis.intervals import katz, over_seeds, student, wilson
+from analysis.statistics import accuracy, accuracy_ratio
 
+Interval = tuple[float, float]
 Drawn = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
@@ -28,6 +30,20 @@ def test_wilson_refuses_what_is_no_proportion(count: int, n: int) -> None:
 @pytest.mark.parametrize("freedom", [1, 4, 35, 1000])
 def test_students_quantile_is_scipys(freedom: int) -> None:
     assert student(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=1e-9)
+
+
+def clustered(right: list[int], images: list[int]) -> Interval:
+    """Of an accuracy, over objects."""
+    found = accuracy([sum(right)], [sum(images)], [right], images)
+    assert (found.over, found.value) == ("objects", pytest.approx(sum(right) / sum(images)))
+    return found.low, found.high
+
+
+def clustered_ratio(right: list[int], base: list[int], images: list[int]) -> tuple[float, float, float]:
+    n = [sum(images)]
+    found = accuracy_ratio([sum(right)], n, [sum(base)], n, ([right], [base]), images)
+    assert found.over == "objects"
+    return found.value, found.low, found.high
 
 
 # --- over objects ---------------------------------------------------------------------------------------------------
@@ -160,12 +176,17 @@ def test_the_ratio_over_objects_covers_where_katzs_does_not() -> None:
     assert naive / samples < 0.5
 
 
-def test_ratio_over_objects_without_a_spread_has_no_interval() -> None:
+def test_ratio_over_objects_of_nothing_has_no_interval() -> None:
     images = [10] * 4
     assert all(math.isnan(x) for x in clustered_ratio([1, 2, 3, 4], [0] * 4, images))
-    for right, base in (([0] * 4, [1, 2, 3, 4]), ([2, 4, 6, 8], [1, 2, 3, 4])):
+    for right, base in (([0] * 4, [1, 2, 3, 4]), ([10] * 4, [10] * 4)):
         ratio, low, high = clustered_ratio(right, base, images)
-        assert ratio == sum(right) / 10 and math.isnan(low) and math.isnan(high)
+        assert ratio == sum(right) / sum(base) and math.isnan(low) and math.isnan(high)
+
+
+def test_objects_that_have_the_same_ratio_by_chance_still_leave_a_width() -> None:
+    ratio, low, high = clustered_ratio([2, 4, 6, 8], [1, 2, 3, 4], [10] * 4)
+    assert ratio == pytest.approx(2) and low < 1.1 and high > 3.6
 
 
 # --- over seeds -----------------------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import analysis
-from analysis.intervals import clustered, clustered_ratio
 from analysis.panels import panels
+from analysis.statistics import accuracy, accuracy_ratio
 
 MakeRun = Callable[..., str]
 
@@ -24,10 +24,9 @@ def test_seeds_of_a_regime_are_one_curve(runs: Path, make_run: MakeRun) -> None:
     assert (clear.points[0.0].value, clear.points[0.0].seeds) == (0.25, 2)
     assert [run.points[0.0].value for run in clear.runs] == [0.2, 0.3]
     middle = ratio.points[0.0]
-    # Ratios of 3 and 2: their geometric mean, and Student's interval of the logarithm (t = 12.706).
-    spread = 12.706205 * math.log(1.5) / 2
+    # Ratios of 3 and 2: their geometric mean; the interval is over seeds and images.
     assert (middle.value, middle.sd) == pytest.approx((6**0.5, 1.5**0.5**0.5))
-    assert (middle.low, middle.high) == pytest.approx((6**0.5 * math.exp(-spread), 6**0.5 * math.exp(spread)), rel=1e-5)
+    assert middle == accuracy_ratio([60, 60], [100] * 2, [20, 30], [100] * 2)
     assert panel.title == "faces"
 
 
@@ -104,7 +103,7 @@ def test_a_cell_is_of_the_seeds_that_were_measured_there(runs: Path, make_run: M
     (panel,) = panels(analysis.load(runs))
     (curve,) = panel.curves
     assert {sigma: (point.value, point.seeds, point.over) for sigma, point in curve.points.items()} == {
-        0.0: (pytest.approx(0.4), 3, "seeds"), 4.0: (0.3, 1, "images"),
+        0.0: (pytest.approx(0.4), 3, "seeds and images"), 4.0: (0.3, 1, "images"),
     }  # fmt: skip
     assert (list(curve.whole), list(curve.partial)) == ([0.0], [4.0])
 
@@ -117,9 +116,20 @@ def test_images_of_one_object_are_not_taken_as_independent(runs: Path, make_run:
     clear, ratio = panel.curve("clear"), panel.ratio("blurry-to-clear")
     assert clear and ratio
     point = clear.points[0.0]
-    assert (point.over, (point.low, point.high)) == ("objects", clustered(objects[1], objects[0]))
+    assert point == accuracy([50], [100], [objects[1]], objects[0]) and point.over == "objects"
     assert (ratio.points[0.0].over, ratio.points[0.0].value) == ("objects", pytest.approx(1.2))
-    assert (ratio.points[0.0].low, ratio.points[0.0].high) == clustered_ratio(objects[2], objects[1], objects[0])[1:]
+    by_object = ([objects[2]], [objects[1]])
+    assert ratio.points[0.0] == accuracy_ratio([60], [100], [50], [100], by_object, objects[0])
+    assert ratio.points[0.0].low < 1.2 < ratio.points[0.0].high
+
+
+def test_seeds_on_objects_have_an_interval_over_both(runs: Path, make_run: MakeRun) -> None:
+    sizes, right = [20] * 5, ([20, 20, 0, 10, 0], [20, 10, 10, 20, 0])
+    for seed, of_seed in enumerate(right):
+        make_run(runs, seed=seed, counts={0.0: sum(of_seed)}, objects=[sizes, of_seed], n=100)
+    (panel,) = panels(analysis.load(runs))
+    point = panel.curves[0].points[0.0]
+    assert point == accuracy([50, 60], [100, 100], right, sizes) and point.over == "seeds and objects"
 
 
 def test_chance_and_share_of_the_largest_class(runs: Path, make_run: MakeRun) -> None:

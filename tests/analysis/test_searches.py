@@ -16,8 +16,9 @@ from search_folder import SearchFolder
 import analysis
 from analysis.chosen import Chosen, chosen
 from analysis.importance import importance
-from analysis.intervals import difference, over_seeds, paired_difference
+from analysis.intervals import difference
 from analysis.searches import Search, searches
+from analysis.statistics import accuracy_difference, paired
 from blurtrain.trials import Trial
 
 MakeRun = Callable[..., str]
@@ -135,7 +136,7 @@ def test_one_seed_is_compared_over_images(runs: Path, make_run: MakeRun) -> None
     folder.trial([[10]], counts=[{0.0: 40, 8.0: 20}])
     folder.trial([[30]], {RATE: 2e-4}, counts=[{0.0: 50, 8.0: 10}])
     sharp, blurred = compared(runs).levels
-    assert (sharp.name, sharp.n, sharp.seeds, sharp.paired) == ("sharp", 86, 1, False)
+    assert (sharp.name, sharp.n, sharp.seeds, sharp.difference.wide) == ("sharp", 86, 1, True)
     assert (sharp.difference.value, sharp.difference.low, sharp.difference.high) == difference(50, 86, 40, 86)
     assert (sharp.best.value, sharp.base.value) == (50 / 86, 40 / 86)
     assert blurred.name == "sigma 8" and blurred.difference.value == pytest.approx(-10 / 86)  # as it came
@@ -146,10 +147,9 @@ def test_several_seeds_are_compared_in_pairs(runs: Path, make_run: MakeRun) -> N
     folder.trial([[10]] * 3, counts=[{0.0: c} for c in (40, 30, 20)])
     folder.trial([[30]] * 3, {RATE: 2e-4}, counts=[{0.0: c} for c in (43, 34, 25)])
     (level,) = compared(runs).levels
-    mean, low, high, sd = over_seeds([3 / 86, 4 / 86, 5 / 86], 0)
-    found = level.difference
-    assert (found.value, found.low, found.high, found.sd) == pytest.approx((mean, low, high, sd))
-    assert (found.over, level.seeds, level.paired) == ("seeds", 3, True)
+    assert level.difference == accuracy_difference([43, 34, 25], [86] * 3, [40, 30, 20], [86] * 3).difference
+    assert level.difference.sd == pytest.approx(1 / 86)
+    assert (level.difference.over, level.seeds, level.difference.wide) == ("seeds and images", 3, True)
 
 
 def record(runs: Path, run_id: str, right: list[bool]) -> None:
@@ -174,12 +174,11 @@ def test_records_of_each_image_pair_them(runs: Path, make_run: MakeRun) -> None:
     for run_id, of_run in right.items():
         record(runs, run_id, of_run.tolist())
     (level,) = compared(runs).levels
-    of_base, of_best = (sum(right[run_id].astype(float) for run_id in ids) / 2 for ids in (base, best))
-    expected = paired_difference((of_best - of_base).tolist())
-    assert (level.difference.value, level.difference.low, level.difference.high) == pytest.approx(expected)
-    assert (level.difference.over, level.paired, level.n) == ("images", True, 40)
+    of_base, of_best = ([right[run_id] for run_id in ids] for ids in (base, best))
+    assert level.difference == paired(of_best, of_base).difference
+    assert (level.difference.over, level.difference.wide, level.n) == ("seeds and images", False, 40)
     (runs / best[1] / "evaluations" / "accuracy-0123abcd.parquet").unlink()
-    assert compared(runs).levels[0].difference.over == "seeds"
+    assert compared(runs).levels[0].difference.wide
 
 
 def test_objects_are_compared_as_wholes(runs: Path, make_run: MakeRun) -> None:
@@ -188,7 +187,7 @@ def test_objects_are_compared_as_wholes(runs: Path, make_run: MakeRun) -> None:
     folder.trial([[30]], {RATE: 2e-4}, counts=[{0.0: 40}], objects=[[43, 43], [30, 10]])
     (level,) = compared(runs).levels
     assert level.difference.over == "objects" and level.difference.value == pytest.approx(20 / 86)
-    assert math.isnan(level.difference.low)  # both objects differ alike: nothing is known of others
+    assert (level.difference.low, level.difference.high) == (-1, 1)  # of two objects next to nothing is known of others
 
 
 @pytest.mark.parametrize(

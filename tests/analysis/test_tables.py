@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 import analysis
-from analysis.intervals import over_seeds, wilson
+from analysis.intervals import wilson
 from analysis.runs import scan
+from analysis.statistics import accuracy
 from analysis.table_specs import read_table_spec, table_specs
 from analysis.tables import Cell, Table, tables, tables_csv
 from blurtrain.errors import RunError, SettingsError
@@ -101,10 +102,8 @@ def test_a_cell_is_the_mean_over_the_seeds_of_one_setting(runs: Path, make_run: 
     assert one.estimate and (one.estimate.value, one.estimate.low, one.estimate.high) == (0.9, *wilson(90, 100))
     assert (one.n, one.seeds, one.runs, one.published) == (100, (0,), (original,), 90.88)
     three = cell(table, "sharp", "mix")
-    mean, low, high, sd = over_seeds([0.80, 0.81, 0.82], 0.01)
-    assert three.estimate and (three.estimate.value, three.estimate.low, three.estimate.high, three.estimate.sd) == (
-        pytest.approx(mean), pytest.approx(low), pytest.approx(high), pytest.approx(sd)
-    )  # fmt: skip
+    assert three.estimate == accuracy([80, 81, 82], [100] * 3)
+    assert (three.estimate.value, three.estimate.sd) == pytest.approx((0.81, 0.01))
     assert (three.seeds, three.runs, three.published) == ((0, 1, 2), (mixed[1], mixed[2], mixed[0]), 91.03)
     entropy = cell(table, "sharp", "entropy")
     assert entropy.estimate and entropy.estimate.value == pytest.approx((1.80 + 1.91 + 2.02) / 3)
@@ -177,7 +176,7 @@ def test_as_csv_every_cell_is_a_line(runs: Path, make_run: MakeRun, tmp_path: Pa
     lines = list(csv.DictReader(io.StringIO(tables_csv(made))))
     assert len(lines) == 9 and tables_csv(made) == tables_csv(filled(runs, tmp_path))
     mix = next(line for line in lines if (line["row"], line["column"]) == ("D8", "mix"))
-    assert (mix["estimate"], mix["seeds"], mix["n"], mix["over"]) == ("60.0000", "0 1", "100", "seeds")
+    assert (mix["estimate"], mix["seeds"], mix["n"], mix["over"]) == ("60.0000", "0 1", "100", "seeds and images")
     assert (mix["published"], mix["published_network"], mix["missing"]) == ("87.88", "VGG-16", "")
     assert len(mix["runs"].split()) == 2
     assert next(line for line in lines if line["column"] == "original")["missing"] == "no such run"
@@ -205,7 +204,7 @@ def test_the_report_has_the_tables_of_which_there_is_a_run(runs: Path, make_run:
     page = _Text()
     page.feed((out / "index.html").read_text())
     text = " ".join(page.words)
-    assert "81.0 ± 1.0 78.5–83.5 n 100, 3 seeds 91.03" in text
+    assert "81.0 ± 1.0 72.0–87.6 n 100, 3 seeds 91.03" in text
     assert "VGG-16 on ImageNet at scale 256" in text and "no such run" in text
     for run in runs.iterdir():  # as another protocol, none of the tables is of these runs
         file = run / "evaluations" / "accuracy-0123abcd.json"
@@ -273,9 +272,7 @@ def test_runs_that_were_measured_as_one_fill_a_cell(runs: Path, make_run: MakeRu
         folder = runs / "ensembles" if seed else runs
         measured_as_one(folder, {high[seed]: "all-512@384", low[seed]: "all-256@384"}, right)
     found = filled_now()
-    mean, low_end, high_end, _ = over_seeds([0.50, 0.52], 0.01)
-    assert found.estimate and (found.estimate.value, found.estimate.low) == pytest.approx((mean, low_end))
-    assert found.estimate.high == pytest.approx(high_end) and found.published == 91.03
+    assert found.estimate == accuracy([50, 52], [100, 100]) and found.published == 91.03
     assert (found.n, found.seeds, found.runs) == (100, (0, 1), (f"{low[0]}+{high[0]}", f"{low[1]}+{high[1]}"))
     (table,) = filled(runs, tmp_path, where={}, columns=COLUMNS)
     assert cell(table, "D8", "a network a scale").missing == "not measured, blur disk-8@384"
