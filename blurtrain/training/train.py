@@ -194,10 +194,21 @@ def _log_start(training: Training, position: Position) -> None:
     training.progress.begin(position.epoch + position.step / training.batches.steps, at)
     if attempt:
         origin = {"world": group.world, "device": str(group.device), "torch": torch.__version__}
-        precision = training.settings.precision.model_dump()
-        attempt.record("start", at=at, epoch=position.epoch, **origin, threads=torch.get_num_threads(), **precision)
+        origin["threads"] = torch.get_num_threads()
+        before = [event for event in training.run.journal() if event["event"] == "start"][-1:]
+        attempt.record("start", at=at, epoch=position.epoch, **origin, **training.settings.precision.model_dump())
         place = f"epoch {position.epoch} of {training.settings.optimisation.epochs}, step {position.step}"
-        log.info("%s: attempt %d goes on from %s", training.run.path, attempt.number, place)
+        how = f"goes on from {place}" if at else "begins"
+        log.info("%s: attempt %d %s", training.run.path, attempt.number, how)
+        changed = {k: [event[k], now] for event in before for k, now in origin.items() if event.get(k, now) != now}
+        if changed and at:
+            attempt.record("resumed otherwise", at=at, changed=changed)
+            log.warning(
+                "%s: goes on with other %s: sums are rounded otherwise, so that its weights may differ in their last "
+                "digits from those of a run that was not interrupted",
+                training.run.path,
+                ", ".join(f"{k} ({now}, before {then})" for k, (then, now) in changed.items()),
+            )
         if changed := attempt.changed_sources():
             attempt.record("sources changed", at=at, parts=changed)
             log.warning(

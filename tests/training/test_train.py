@@ -209,3 +209,16 @@ def test_a_resumed_run_computes_with_the_threads_that_it_began_with(
     monkeypatch.undo()
     run = train(tiny(loader={"threads": 0, "workers": 2}), tmp_path)
     assert [e["threads"] for e in run.journal() if e["event"] == "start"] == [1, 1]
+
+
+def test_a_run_that_goes_on_with_other_threads_says_so(
+    tiny: Tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = tiny(loader={"threads": 1}, checkpoints={"every_minutes": 0})
+    with caplog.at_level("INFO"):
+        train_until(2, settings, tmp_path)
+    assert "attempt 1 begins" in caplog.text and "goes on" not in caplog.text
+    run = train(tiny(loader={"threads": 2}), tmp_path)
+    said = [event for event in run.journal() if event["event"] == "resumed otherwise"]
+    assert [event["changed"] for event in said] == [{"threads": [1, 2]}]
+    assert "goes on with other threads (2, before 1): sums are rounded otherwise" in caplog.text
