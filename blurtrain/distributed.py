@@ -138,10 +138,14 @@ def _join(own: RankInfo, device: torch.device, runs: Path) -> None:
             return
         file = runs / ".rendezvous" / f"{own.rendezvous}.json"
         if own.rank == 0:
-            # Port 0: the system gives one that is free, and it is ours at once; no other job can take it in between.
-            store = dist.TCPStore("0.0.0.0", 0, own.world, is_master=True, timeout=PATIENCE, wait_for_workers=False)
+            host = "127.0.0.1" if _on_one_host() else _reachable_name()
+            listening = _listening(host)
+            store = dist.TCPStore(
+                host, listening.getsockname()[1], own.world, is_master=True, timeout=PATIENCE, wait_for_workers=False,
+                master_listen_fd=listening.detach(),
+            )  # fmt: skip
             file.parent.mkdir(parents=True, exist_ok=True)
-            publish(file, f'{{"host": "{_reachable_name()}", "port": {store.port}}}')
+            publish(file, f'{{"host": "{host}", "port": {store.port}}}')
         else:
             address = _read_address(file)
             store = dist.TCPStore(address["host"], address["port"], own.world, is_master=False, timeout=PATIENCE)
@@ -152,6 +156,20 @@ def _join(own: RankInfo, device: torch.device, runs: Path) -> None:
     except (RuntimeError, ValueError) as error:
         words = str(error).strip().splitlines()[0]
         raise TrainingError(f"rank {own.rank} of {own.world} cannot join its peers: {words}") from error
+
+
+def _on_one_host() -> bool:
+    """Whether all peers are on this host: those of jobs.processes, and the tasks of a step on one node."""
+    return "RANK" in os.environ or os.environ.get("SLURM_STEP_NUM_NODES") == "1"
+
+
+def _listening(host: str) -> socket.socket:
+    """A socket where peers that know `host` find it, and nobody else. Port 0: the system gives one that is free, and
+    it is ours at once; no other job can take it in between."""
+    family, *_, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+    # Some hosts call their own name a loopback, by which no other host comes to them.
+    other_hosts_come = not _on_one_host() and str(address[0]).startswith(("127.", "::1"))
+    return socket.create_server(("", 0) if other_hosts_come else address[:2], family=family)
 
 
 def _reachable_name() -> str:

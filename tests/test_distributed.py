@@ -242,6 +242,36 @@ def test_cores_are_shared_by_those_that_may_use_the_same_ones(tmp_path: Path) ->
     assert not list((tmp_path / "runs" / ".rendezvous").iterdir())
 
 
+def listening(runs: Path, rank: int) -> list[str]:
+    """Addresses, in hex, at which this process listens on a port that the leader's file names."""
+    files = list((runs / ".rendezvous").glob("*.json"))
+    ports = {f"{json.loads(file.read_text())['port']:04X}" for file in files}
+    lines = [
+        line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]
+    ]
+    return [line[1].split(":")[0] for line in lines if line[3] == "0A" and line[1].split(":")[1] in ports]
+
+
+@pytest.mark.slow
+def test_on_one_host_the_rendezvous_listens_on_the_loopback_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**two_tasks()[0], "SLURM_STEP_NUM_NODES": "1"}.items():
+        monkeypatch.setenv(name, value)
+    found = list[list[str]]()
+    publish = distributed.publish
+
+    def published(file: Path, content: str) -> None:
+        publish(file, content)
+        found.append(listening(tmp_path, 0))
+        raise RuntimeError("seen enough")
+
+    monkeypatch.setattr(distributed, "publish", published)
+    with pytest.raises(TrainingError, match="seen enough"), process_group(tmp_path):
+        pass
+    assert found == [["0100007F"]]
+
+
 def join(runs: Path, rank: int) -> None:
     with process_group(runs):
         pass
