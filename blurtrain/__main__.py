@@ -1,9 +1,10 @@
 import sys
 from pathlib import Path
 
-# `python -m` imports from the working folder first: a jobs.py or analysis.py of the user's own would hide ours.
+# `python -m` imports from the working folder first: a jobs.py or analysis.py of the user's own would hide ours. (Of an
+# editable installation, ours are on no path by themselves.)
 if sys.path[0] in ("", str(Path.cwd())):
-    sys.path.append(sys.path.pop(0))
+    sys.path += [str(Path(__file__).parents[1]), sys.path.pop(0)]
 
 from blurtrain.cli import main
 

@@ -162,8 +162,10 @@ def _search_working_folder() -> None:
 
 
 def _search(folder: Path) -> None:
-    if not any(Path(place).resolve() == folder for place in sys.path):
-        sys.path.append(str(folder))
+    # Ours first: of an editable installation they are on no path, and a jobs.py of the user's own would hide them.
+    for place in (Path(__file__).resolve().parents[1], folder):
+        if not any(Path(known).resolve() == place for known in sys.path):
+            sys.path.append(str(place))
     importlib.invalidate_caches()  # a file may have been written a moment ago
 
 

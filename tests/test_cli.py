@@ -272,3 +272,14 @@ def test_check_tells_what_is_intact(prepared: Dataset, capsys: pytest.CaptureFix
     for names in ([], ["textures"]):
         assert ended(["data", "check", *names, "--data", root]) == 0
         assert capsys.readouterr().out == f"{root}/textures: intact (42 images)\n"
+
+
+@pytest.mark.parametrize("command", [["report", "none", "--out", "out"], ["grid", "status", "none.yaml"]])
+def test_files_of_the_user_s_own_that_are_called_like_our_packages_disturb_nothing(
+    tmp_path: Path, command: list[str]
+) -> None:
+    for name in ("jobs.py", "analysis.py"):
+        (tmp_path / name).write_text("raise SystemExit('this is not blurtrain')\n")
+    words = [sys.executable, "-m", "blurtrain", *command]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.startswith("blurtrain: none"), done.stderr
