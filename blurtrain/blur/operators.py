@@ -13,6 +13,9 @@ rounded to 8 bits. Arithmetic is in float32 (float64 for float64 images), in bfl
 below, with constants preserved; float16 images are computed in float32 and rounded once.
 """
 
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -37,25 +40,34 @@ from blurtrain.blur.product import (
 )
 from blurtrain.blur.shared import NO_BOX, blur_matrices, blur_operators, crop_operators, stride
 
+Sigma: TypeAlias = float | Sequence[float] | NDArray[np.floating] | Tensor
 Affine = tuple[Tensor, Tensor]  # shift and factor of each channel, [C, 1, 1]
 
 
 @in_own_arithmetic
 def gaussian_blur(
     images: Tensor,
-    sigma: float | Tensor,
+    sigma: Sigma,
     truncate: float = 4.0,
     *,
     dtype: torch.dtype | None = None,
     compute: torch.dtype | None = None,
+    finite: bool = False,
 ) -> Tensor:
-    """Gaussian blur with reflecting borders.
+    """Gaussian blur, reflecting borders: uint8 [N, C, H, W] in 0..255 gives float32 in 0..255, floats their own dtype.
 
-    sigma: pixels, one number or a tensor [N]; kernels are cut at `truncate` sigmas. Differentiable in the images.
-    Sigma 0 may give back the images themselves. Raises ValueError for images that are not 4-D, or a sigma that is
-    negative, not finite, too large, or not one an image.
+    sigma: pixels, one number, or one an image (list, array or tensor [N]); kernels are cut at `truncate` sigmas.
+    Differentiable in the images. Sigma 0 may give back the images themselves. A pixel that is NaN or infinite makes
+    NaN of those within its kernel's reach, and of no others; `finite` says that there are none, so that none is looked
+    for (on a GPU that waits). Raises ValueError for images that are not 4-D, or a sigma that is negative, not finite,
+    too large, or not one an image.
     """
-    return _blurred(images, sigma, NO_BOX, truncate, dtype, compute)
+    sigma = checked_sigma(images, sigma)
+
+    def blur(pixels: Tensor, dtype: torch.dtype | None) -> Tensor:
+        return _blurred(pixels, sigma, NO_BOX, truncate, dtype, compute)
+
+    return blur(images, dtype) if finite else _contained(images, blur, dtype)
 
 
 @in_own_arithmetic
@@ -67,11 +79,16 @@ def box_blur(
     dtype: torch.dtype | None = None,
     compute: torch.dtype | None = None,
 ) -> Tensor:
-    """Blur by boxes of `down` pixels along the columns and `across` along the rows (1: none), reflecting borders.
+    """Blur by boxes, reflecting borders: uint8 [N, C, H, W] in 0..255 gives float32 in 0..255, floats their own dtype.
 
-    Even lengths have two half taps at their ends, see `kernels.box_taps`. Raises ValueError for a length below 1.
+    They are `down` pixels long along the columns and `across` along the rows (1: none). Even lengths have two half taps
+    at their ends, see `kernels.box_taps`. NaN as in `gaussian_blur`. Raises ValueError for a length below 1.
     """
-    return _blurred(images, 0.0, (down, across), 4.0, dtype, compute)
+
+    def blur(pixels: Tensor, dtype: torch.dtype | None) -> Tensor:
+        return _blurred(pixels, 0.0, (down, across), 4.0, dtype, compute)
+
+    return _contained(images, blur, dtype)
 
 
 @in_own_arithmetic
@@ -83,7 +100,7 @@ def resized_crop_blur(
     width: Tensor,
     size: int | tuple[int, int],
     flip: Tensor | None = None,
-    sigma: float | Tensor = 0.0,
+    sigma: Sigma = 0.0,
     interpolation: str = "bicubic",
     truncate: float = 4.0,
     *,
@@ -91,7 +108,7 @@ def resized_crop_blur(
     dtype: torch.dtype | None = None,
     compute: torch.dtype | None = None,
 ) -> Tensor:
-    """Crop, antialiased resize to `size`, horizontal flip, and Gaussian (and box) blur, in one operator.
+    """Crop, antialiased resize to `size`, flip and blur as one operator: uint8 gives float32, floats their own dtype.
 
     top, left, height, width (pixels, integer) and flip (bool): tensors [N] (or [1]: one geometry for all images);
     size: side, or height and width, of the result; sigma: its pixels, a number or [N]; box: as in `box_blur`. Returns
@@ -106,7 +123,7 @@ def resized_crop_blur(
         raise ValueError(
             f"top, left, height, width and flip must have one entry each, or one for each of {len(images)} images"
         )
-    _check_sigma(images, sigma)
+    sigma = checked_sigma(images, sigma)
     for start, length, side in zip(crops[:2], crops[2:4], images.shape[-2:], strict=True):
         check_crops(start, length, side)  # where they are: a GPU need not be waited for
     if by_image(images):
@@ -229,7 +246,6 @@ def _blurred(
 ) -> Tensor:
     work = arithmetic_dtype(images, compute)
     height, width = images.shape[-2:]
-    _check_sigma(images, sigma)
     if not isinstance(sigma, Tensor) or sigma.ndim == 0:
         sigma = float(sigma)
         leaves_out = by_image(images) and images.dtype == torch.uint8
@@ -250,6 +266,29 @@ def _blurred(
     return apply(images, operators, dtype, work, (height, width), channels_first_product)
 
 
-def _check_sigma(images: Tensor, sigma: float | Tensor) -> None:
-    if isinstance(sigma, Tensor) and sigma.ndim and len(sigma) != len(images):
-        raise ValueError(f"{len(images)} images but {len(sigma)} sigmas")
+def checked_sigma(images: Tensor, sigma: Sigma) -> float | Tensor:
+    """Sigma as a number, or a tensor [N]; raises ValueError for another shape, or what is no number."""
+    if isinstance(sigma, str) or not isinstance(sigma, Tensor | np.ndarray | Sequence):
+        try:
+            return float("none" if isinstance(sigma, str) else sigma)
+        except (TypeError, ValueError):
+            raise ValueError(f"sigma must be a number, or one for each image, not {sigma!r}") from None
+    try:
+        each = sigma if isinstance(sigma, Tensor) else torch.from_numpy(np.asarray(sigma, np.float64).copy())
+    except (TypeError, ValueError):
+        raise ValueError(f"sigma must be a number, or one for each image, not {sigma!r}") from None
+    if each.ndim and each.shape != images.shape[:1]:
+        given = f"{len(each)} sigmas" if each.ndim == 1 else f"sigmas of shape {list(each.shape)}"
+        raise ValueError(f"{len(images)} images but {given}")
+    return each if each.ndim else float(each)
+
+
+def _contained(
+    images: Tensor, blur: Callable[[Tensor, torch.dtype | None], Tensor], dtype: torch.dtype | None
+) -> Tensor:
+    """`blur(images, dtype)`, but pixels that are not finite reach as far as their kernels do: a product of matrices
+    would multiply all others by zero, which is NaN."""
+    if not images.is_floating_point() or bool((whole := images.isfinite()).all()):
+        return blur(images, dtype)
+    reached = blur((~whole).to(torch.float32), torch.float32) != 0
+    return blur(images.where(whole, torch.zeros_like(images)), dtype).masked_fill(reached, torch.nan)

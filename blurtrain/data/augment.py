@@ -153,11 +153,11 @@ class Transform:
         if not a.erasing or self.blur.linear_light:
             shown = erase(cropped, erased, least) if a.erasing else cropped
             light = linear_light(shown) if self.blur.linear_light else shown
-            light = gaussian_blur(light, blur, truncate, compute=self.arithmetic)
+            light = gaussian_blur(light, blur, truncate, compute=self.arithmetic, finite=True)
             return self.normalise(srgb(light) if self.blur.linear_light else light).to(self.arithmetic)
         # The blur commutes with the normalisation, and after it what is erased is exactly 0 in any arithmetic.
         shown = erase(self.normalise(cropped), erased, torch.zeros((), device=device))
-        return gaussian_blur(shown, blur, truncate, compute=self.arithmetic).to(self.arithmetic)
+        return gaussian_blur(shown, blur, truncate, compute=self.arithmetic, finite=True).to(self.arithmetic)
 
     def _scaled(
         self,

@@ -200,14 +200,14 @@ def _log_start(training: Training, position: Position) -> None:
         place = f"epoch {position.epoch} of {training.settings.optimisation.epochs}, step {position.step}"
         how = f"goes on from {place}" if at else "begins"
         log.info("%s: attempt %d %s", training.run.path, attempt.number, how)
-        changed = {k: [event[k], now] for event in before for k, now in origin.items() if event.get(k, now) != now}
-        if changed and at:
-            attempt.record("resumed otherwise", at=at, changed=changed)
+        otherwise = {k: [event[k], now] for event in before for k, now in origin.items() if event.get(k, now) != now}
+        if otherwise and at:
+            attempt.record("resumed otherwise", at=at, changed=otherwise)
             log.warning(
                 "%s: goes on with other %s: sums are rounded otherwise, so that its weights may differ in their last "
                 "digits from those of a run that was not interrupted",
                 training.run.path,
-                ", ".join(f"{k} ({now}, before {then})" for k, (then, now) in changed.items()),
+                ", ".join(f"{k} ({now}, before {then})" for k, (then, now) in otherwise.items()),
             )
         if changed := attempt.changed_sources():
             attempt.record("sources changed", at=at, parts=changed)
