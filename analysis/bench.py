@@ -40,13 +40,16 @@ if sys.argv[2] != "collect":
         frame = levels_frame(collection)
     found = f"{len(frame)} rows, {len(frame.columns)} columns"
 seconds = time.perf_counter() - began
-peak = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 2**20
-print(json.dumps({"seconds": seconds, "peak_gib": peak, "found": found}))
+used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+peak = sum(one.ru_maxrss for one in used) / 2**20
+cpu = sum(one.ru_utime + one.ru_stime for one in used)
+print(json.dumps({"seconds": seconds, "cpu_seconds": cpu, "peak_gib": peak, "found": found}))
 """
 
 
 def bench_collect(count: int, place: Path | None, report: Callable[[str], object]) -> Iterator[dict[str, Any]]:
-    """Rows of {what, n (runs), seconds, peak_gib (of all its processes), found}, one after another.
+    """Rows of {what, n (runs), seconds, cpu_seconds and peak_gib (of all its processes, from their start on), found},
+    one after another.
 
     The runs are generated in a folder of its own in `place` (default: that of temporary files), and removed. Seconds of
     a collection begin before the package is imported; those of a table after the collection. Raises RunError.
@@ -67,7 +70,7 @@ def bench_collect(count: int, place: Path | None, report: Callable[[str], object
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows as text."""
     return "\n".join(
-        f"{row['what']:28} {row['seconds']:7.2f} s  {row['peak_gib']:5.2f} GiB  n = {row['n']}  {row['found']}"
+        f"{row['what']:28} {row['seconds']:7.2f} s  ({row['cpu_seconds']:.2f} s CPU)  {row['peak_gib']:5.2f} GiB  n = {row['n']}  {row['found']}"
         for row in rows
     )
 

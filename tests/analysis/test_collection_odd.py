@@ -119,6 +119,7 @@ def test_half_lines_and_foreign_lines_of_a_journal_are_passed_over(runs: Path, m
              b'{"event": "epoch", "epoch": 2, "at": 6, "loss": NaN, "left_out": 1}', b'{"event": "ep']  # fmt: skip
     (run / "attempts" / "0001" / "journal.jsonl").write_bytes(b"\n".join(lines))
     (run / "attempts" / "0002").mkdir()
+    (run / "attempts" / "0002" / "journal.jsonl").write_text('{"event": "epoch", "epoch": 3}, {"event": "done"}\n')
     (run / "attempts" / "0003.txt").write_text("a file")
     collection = collect(runs)
     frame = collection.epochs()
