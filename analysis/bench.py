@@ -70,7 +70,8 @@ def bench_collect(count: int, place: Path | None, report: Callable[[str], object
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows as text."""
     return "\n".join(
-        f"{row['what']:28} {row['seconds']:7.2f} s  ({row['cpu_seconds']:.2f} s CPU)  {row['peak_gib']:5.2f} GiB  n = {row['n']}  {row['found']}"
+        f"{row['what']:28} {row['seconds']:7.2f} s  {row['cpu_seconds']:6.2f} s of CPU  {row['peak_gib']:5.2f} GiB  "
+        f"n = {row['n']}  {row['found']}"
         for row in rows
     )
 

@@ -124,7 +124,8 @@ class _Worker:
             [sys.executable, "-c", _SERVE], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         assert self._process.stdin
-        with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:  # one that has died says so by its code
+        # One that has died says so by its exit code.
+        with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:
             stdin.write(json.dumps(task).encode())
 
     def result(self) -> tuple[list[Any], list[list[str]]]:
