@@ -119,16 +119,16 @@ class Outcome(Document):
     ) -> Level:
         """Checked; raises ValueError where counts contradict each other."""
         name, at = (blur, math.nan) if sigma is None else _gaussian(sigma, self.reference_resolution)
-        where = f"at {blur}" if sigma is None else f"at sigma {sigma:g}"
-        if max(counts.values(), default=0) > self.n or counts.get("top1", 0) > counts.get("top5", self.n):
-            raise ValueError(f"{where}, top1 <= top5 <= n does not hold")
+        where = blur if sigma is None else f"sigma {sigma:g}"
+        if counts and (max(counts.values()) > self.n or counts.get("top1", 0) > counts.get("top5", self.n)):
+            raise ValueError(f"at {where}, top1 <= top5 <= n does not hold")
         if self.objects and "top1" in counts and "top1" not in by_object:
-            raise ValueError(f"{where}, top1_by_object does not fit top1 and objects")
+            raise ValueError(f"at {where}, top1_by_object does not fit top1 and objects")
         for metric, right in by_object.items():
-            if not self.objects or len(right) != len(self.objects) or sum(right) != counts[metric]:
-                raise ValueError(f"{where}, {metric}_by_object does not fit {metric} and objects")
+            if not self.objects or len(right) != len(self.objects) or sum(right) != counts.get(metric):
+                raise ValueError(f"at {where}, {metric}_by_object does not fit {metric} and objects")
             if any(not 0 <= x <= m for x, m in zip(right, self.objects, strict=True)):
-                raise ValueError(f"{where}, 0 <= {metric}_by_object <= objects does not hold")
+                raise ValueError(f"at {where}, 0 <= {metric}_by_object <= objects does not hold")
         known = "objects" in self.model_fields_set
         objects = float(len(self.objects or ())) if known else math.nan
         return Level(name, at, counts, values, by_object, self.objects, objects)

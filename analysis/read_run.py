@@ -126,18 +126,19 @@ def _epochs(events: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         if event["event"] not in ("epoch", "validation") or not isinstance(event.get("epoch"), int):
             continue
         kind, levels, epoch = event.pop("event"), event.pop("levels", ()), event["epoch"]
-        for former in _FORMER.keys() & event.keys():
-            event[_FORMER[former]] = event.pop(former)
-        row: dict[str, Any] = {"split": "train" if kind == "epoch" else "val", "blur": None, **event}
-        rows[epoch, row["split"], None] = row
+        if _FORMER in event:
+            event["skipped"] = event.pop(_FORMER)
+        split = event.setdefault("split", "train" if kind == "epoch" else "val")
+        event["blur"] = None
+        rows[epoch, split, None] = event
         for level in levels:
-            rows[epoch, row["split"], level["blur"]] = {name: row[name] for name in _OF_A_LOOK if name in row} | level
+            rows[epoch, split, level["blur"]] = {name: event[name] for name in _OF_A_LOOK if name in event} | level
     return iter(rows.values())
 
 
 _OF_A_LOOK = ("split", "epoch", "at", "n", "pixels")
-_FORMER = {"left_out": "skipped"}
-"""Names of values in journals of older versions."""
+_FORMER = "left_out"
+"""What journals of older versions call skipped."""
 
 
 def _mapping(path: Path) -> dict[str, Any]:
