@@ -85,9 +85,9 @@ def read_run(path: Path, reader: SettingsReader) -> RunRead:
 
 
 def is_running(row: Mapping[str, Any], now_ns: int) -> bool:
-    """Whether the newest attempt of a run has a fresh heartbeat, and its process is there, if it is one of this
-    machine; `now_ns` by the clock of the runs' file system."""
-    if row["state"] != "waiting" or not row["beat_ns"] or now_ns - row["beat_ns"] > STALE_SECONDS * 1e9:
+    """Whether the newest attempt of a run that is not done has a fresh heartbeat, and its process is there, if it is one
+    of this machine; `now_ns` by the clock of the runs' file system."""
+    if not row["beat_ns"] or now_ns - row["beat_ns"] > STALE_SECONDS * 1e9:
         return False
     return row["host"] != os.uname().nodename or Path(f"/proc/{row['pid']}").exists()
 
@@ -99,9 +99,11 @@ def _standing(attempts: list[Path], events: list[dict[str, Any]], origin: Mappin
     pruned = _mapping(attempts[-1] / "pruned.json") if attempts else {}
     reached = max((e["epoch"] for e in events if e["event"] == "epoch" and _is_number(e.get("epoch"))), default=0)
     beat_ns = 0
+    if beat and not beat.get("ended") and not pruned:
+        beat_ns = (attempts[-1] / "heartbeat.json").stat().st_mtime_ns
     if not attempts:
         state, message = "waiting", "not begun"
-    elif (attempts[-1] / "pruned.json").exists():
+    elif pruned:
         state, message = "pruned", _text(pruned.get("message")) or "stopped by a search"
     elif last["event"] == "failed":
         state, message = "failed", f"{last.get('error')}: {last.get('message')}"
@@ -111,8 +113,6 @@ def _standing(attempts: list[Path], events: list[dict[str, Any]], origin: Mappin
             "stopped": "stopped by a signal, all saved",
             "paused": f"paused after epoch {last.get('epoch')}",
         }.get(last["event"], "no process works on it")
-        if beat and not beat.get("ended"):
-            beat_ns = (attempts[-1] / "heartbeat.json").stat().st_mtime_ns
     pid = origin.get("pid")
     return {"state": state, "message": message, "epoch": _number(beat.get("epoch"), reached), "beat_ns": beat_ns,
             "pid": pid if isinstance(pid, int) else 0}  # fmt: skip

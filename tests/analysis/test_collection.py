@@ -112,15 +112,17 @@ def test_epochs_are_those_of_the_journal_and_what_was_done_again_counts_once(run
 
 
 def test_states_say_how_runs_stand(runs: Path, make_run: MakeRun) -> None:
-    ids = {name: make_run(runs, done=name == "done") for name in ("done", "new", "failed", "pruned", "running", "gone")}
+    names = ("done", "new", "failed", "pruned", "running", "gone", "again")
+    ids = {name: make_run(runs, done=name == "done") for name in names}
     shutil.rmtree(runs / ids["new"] / "attempts")
 
     def attempt(name: str) -> Path:
         return runs / ids[name] / "attempts" / "0001"
 
-    (attempt("failed") / "journal.jsonl").write_text('{"event": "failed", "error": "ValueError", "message": "nan"}\n')
+    for name in ("failed", "again"):
+        (attempt(name) / "journal.jsonl").write_text('{"event": "failed", "error": "ValueError", "message": "nan"}\n')
     Run(runs / ids["pruned"]).mark_pruned("a-search", 7, 3, "others promise more")
-    for name, pid in (("running", os.getpid()), ("gone", 2**22 + 1)):
+    for name, pid in (("running", os.getpid()), ("gone", 2**22 + 1), ("again", os.getpid())):
         (attempt(name) / "origin.json").write_text(json.dumps({"host": os.uname().nodename, "pid": pid}))
         (attempt(name) / "heartbeat.json").write_text(json.dumps({"sequence": 1, "epoch": 2.5}))
     table = collect(runs).runs.set_index("run_id")
@@ -128,7 +130,7 @@ def test_states_say_how_runs_stand(runs: Path, make_run: MakeRun) -> None:
     assert shown == {
         "done": ("done", ""), "new": ("waiting", "not begun"), "failed": ("failed", "ValueError: nan"),
         "pruned": ("pruned", "others promise more"), "running": ("running", ""),
-        "gone": ("waiting", "no process works on it"),
+        "gone": ("waiting", "no process works on it"), "again": ("running", ""),
     }  # fmt: skip
     assert table.loc[ids["running"], "epoch"] == 2.5
     os.utime(attempt("running") / "heartbeat.json", (1, 1))
