@@ -85,8 +85,8 @@ def read_run(path: Path, reader: SettingsReader) -> RunRead:
 
 
 def is_running(row: Mapping[str, Any], now_ns: int) -> bool:
-    """Whether the newest attempt of a run that is not done has a fresh heartbeat, and its process is there, if it is one
-    of this machine; `now_ns` by the clock of the runs' file system."""
+    """Whether the newest attempt of a run that is not done has a fresh heartbeat, and its process is there, where it is
+    one of this machine; `now_ns` by the clock of the runs' file system."""
     if not row["beat_ns"] or now_ns - row["beat_ns"] > STALE_SECONDS * 1e9:
         return False
     return row["host"] != os.uname().nodename or Path(f"/proc/{row['pid']}").exists()
