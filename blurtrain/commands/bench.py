@@ -156,7 +156,7 @@ def _tune(options: argparse.Namespace) -> int:
 
 
 def _collect(options: argparse.Namespace) -> int:
-    from analysis.bench import bench_collect, table
+    from analysis.bench_collect import bench_collect, table
 
     _at_least_one(options, "count")
     rows = []
