@@ -2,10 +2,12 @@
 
 import analysis
 frame = analysis.load("runs")  # one row per (done run, conditions, level of blur)
+runs = analysis.load("runs", table="runs")  # one row per run directory, with all settings; docs/tables-from-runs.md
 trials = analysis.trials("runs")  # one row per trial of a search
 analysis.report("runs", "report")  # results.csv, index.html, figures/
 """
 
+from analysis.collection import collect
 from analysis.comparisons import benjamini_hochberg, corrected_intervals, holm, mcnemar
 from analysis.intervals import katz, wilson
 from analysis.literature import published, published_names
@@ -19,6 +21,7 @@ __all__ = [
     "accuracy_difference",
     "accuracy_ratio",
     "benjamini_hochberg",
+    "collect",
     "corrected_intervals",
     "holm",
     "katz",

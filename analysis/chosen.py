@@ -8,13 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.documents import CONDITIONS, RowsForm, read_outcome
+from analysis.documents import CONDITIONS
+from analysis.image_records import image_records
 from analysis.panels import same_objects
 from analysis.runs import called, level_order
 from analysis.searches import Search, TrialFound
 from analysis.statistics import Estimate, accuracy, accuracy_difference, paired
-from blurtrain.files import read_json
-from blurtrain.run import Run
 
 SPLIT = "test"
 Correct = dict[str, list[float]]
@@ -116,24 +115,14 @@ class _Records:
     def _correct(self, run_id: str, conditions: Mapping[str, Any]) -> Correct:
         key = (run_id, *conditions.values())
         if key not in self._known:
-            self._known[key] = _correct(Run(self.runs / run_id), conditions)
+            self._known[key] = _correct(self.runs, run_id, conditions)
         return self._known[key]
 
 
-def _correct(run: Run, conditions: Mapping[str, Any]) -> Correct:
-    epochs = int(conditions["epoch"])
-    found: Correct = {}
-    for path in sorted(run.evaluations.glob("accuracy-*.json")):
-        records = path.with_suffix(".parquet")
-        if not records.exists():
-            continue
-        outcome = read_outcome(read_json(path), path)
-        if outcome.conditions(epochs) != conditions or not isinstance(outcome, RowsForm):
-            continue
-        labels = list(dict.fromkeys(row.blur for row in outcome.rows))
-        names = dict(zip(labels, (level.blur for level in outcome.levels_measured()), strict=True))
-        table = pd.read_parquet(records, columns=["blur", "index", "top1"])
-        for label, rows in table.groupby("blur", observed=True):
-            if str(label) in names:
-                found[names[str(label)]] = rows.sort_values("index")["top1"].astype(float).tolist()
-    return found
+def _correct(runs: Path, run_id: str, conditions: Mapping[str, Any]) -> Correct:
+    records = image_records(runs, {run_id: int(conditions["epoch"])}, columns=[*CONDITIONS, "blur", "index", "top1"])
+    if records.empty or "top1" not in records:
+        return {}
+    own = records[(records[list(conditions)] == pd.Series(conditions)).all(axis="columns")]
+    own = own.drop_duplicates(["blur", "index"], keep="last")
+    return {str(blur): rows["top1"].astype(float).tolist() for blur, rows in own.groupby("blur", sort=False)}

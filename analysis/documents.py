@@ -4,15 +4,17 @@ rows      one a level and metric: {metric, blur, sigma, n, value or count}
 levels    as older versions wrote them, of accuracy alone: {sigma, top1, top5}
 """
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from blurtrain.errors import RunError, SettingsError
+from blurtrain.files import read_json
 from blurtrain.schema import validate
 
 REFERENCE = 224  # sigma is in pixels at this resolution, in every table and figure
@@ -84,6 +86,8 @@ class Outcome(Document):
     objects: tuple[int, ...] | None = None
     """Images of each object; None: none is known to be shown twice, or, where it is missing, not recorded yet."""
 
+    _levels: list[Level] | None = PrivateAttr(None)
+
     @model_validator(mode="after")
     def _possible_images(self) -> "Outcome":
         if self.largest_class > self.n:
@@ -94,9 +98,15 @@ class Outcome(Document):
 
     def conditions(self, epochs: int) -> dict[str, Any]:
         """CONDITIONS by name, of a run of so many epochs."""
-        return self.model_dump(include=set(CONDITIONS)) | {"epoch": self.epoch or epochs}
+        return {name: getattr(self, name) for name in CONDITIONS} | {"epoch": self.epoch or epochs}
 
     def levels_measured(self) -> list[Level]:
+        """In the order of the file."""
+        if self._levels is None:
+            self._levels = self._measured()
+        return self._levels
+
+    def _measured(self) -> list[Level]:
         raise NotImplementedError
 
     def _level(
@@ -108,22 +118,28 @@ class Outcome(Document):
         by_object: dict[str, tuple[int, ...]],
     ) -> Level:
         """Checked; raises ValueError where counts contradict each other."""
-        # Six digits, as tables and figures show: 8 is the same level whatever it was scaled from.
-        at = math.nan if sigma is None else float(f"{sigma * REFERENCE / self.reference_resolution:.6g}")
-        name = blur if sigma is None else f"gaussian-{at:g}" if at else "sharp"
-        where = f"at {blur}" if sigma is None else f"at sigma {sigma:g}"
-        if max(counts.values(), default=0) > self.n or counts.get("top1", 0) > counts.get("top5", self.n):
-            raise ValueError(f"{where}, top1 <= top5 <= n does not hold")
+        name, at = (blur, math.nan) if sigma is None else _gaussian(sigma, self.reference_resolution)
+        where = blur if sigma is None else f"sigma {sigma:g}"
+        if counts and (max(counts.values()) > self.n or counts.get("top1", 0) > counts.get("top5", self.n)):
+            raise ValueError(f"at {where}, top1 <= top5 <= n does not hold")
         if self.objects and "top1" in counts and "top1" not in by_object:
-            raise ValueError(f"{where}, top1_by_object does not fit top1 and objects")
+            raise ValueError(f"at {where}, top1_by_object does not fit top1 and objects")
         for metric, right in by_object.items():
-            if not self.objects or len(right) != len(self.objects) or sum(right) != counts[metric]:
-                raise ValueError(f"{where}, {metric}_by_object does not fit {metric} and objects")
+            if not self.objects or len(right) != len(self.objects) or sum(right) != counts.get(metric):
+                raise ValueError(f"at {where}, {metric}_by_object does not fit {metric} and objects")
             if any(not 0 <= x <= m for x, m in zip(right, self.objects, strict=True)):
-                raise ValueError(f"{where}, 0 <= {metric}_by_object <= objects does not hold")
+                raise ValueError(f"at {where}, 0 <= {metric}_by_object <= objects does not hold")
         known = "objects" in self.model_fields_set
         objects = float(len(self.objects or ())) if known else math.nan
         return Level(name, at, counts, values, by_object, self.objects, objects)
+
+
+@functools.lru_cache(maxsize=4096)
+def _gaussian(sigma: float, reference: int) -> tuple[str, float]:
+    """The label of a Gaussian, and its sigma at REFERENCE."""
+    # Six digits, as tables and figures show: 8 is the same level whatever it was scaled from.
+    at = float(f"{sigma * REFERENCE / reference:.6g}")
+    return f"gaussian-{at:g}" if at else "sharp", at
 
 
 class _FormerLevel(Document):
@@ -144,7 +160,7 @@ class LevelsForm(Outcome):
         self.levels_measured()
         return self
 
-    def levels_measured(self) -> list[Level]:
+    def _measured(self) -> list[Level]:
         return [
             self._level(
                 "", x.sigma, {"top1": x.top1, "top5": x.top5}, {},
@@ -176,15 +192,19 @@ class RowsForm(Outcome):
         self.levels_measured()
         return self
 
-    def levels_measured(self) -> list[Level]:
-        found = []
-        for blur in dict.fromkeys(row.blur for row in self.rows):
-            rows = [row for row in self.rows if row.blur == blur]
-            counts = {row.metric: row.count for row in rows if row.count is not None}
-            values = {row.metric: math.nan if row.value is None else row.value for row in rows if row.count is None}
-            by_object = {row.metric: row.by_object for row in rows if row.by_object is not None}
-            found.append(self._level(blur, rows[0].sigma, counts, values, by_object))
-        return found
+    def _measured(self) -> list[Level]:
+        found: dict[str, tuple[float | None, dict[str, int], dict[str, float], dict[str, tuple[int, ...]]]] = {}
+        for row in self.rows:
+            if row.blur not in found:
+                found[row.blur] = row.sigma, {}, {}, {}
+            _, counts, values, by_object = found[row.blur]
+            if row.count is None:
+                values[row.metric] = math.nan if row.value is None else row.value
+            else:
+                counts[row.metric] = row.count
+            if row.by_object is not None:
+                by_object[row.metric] = row.by_object
+        return [self._level(blur, *of_level) for blur, of_level in found.items()]
 
 
 class Member(Document):
@@ -207,6 +227,14 @@ def read_outcome(document: Mapping[str, Any] | None, path: Path) -> Outcome:
     """The content of an evaluation's file, whichever form it has; raises RunError where it is damaged."""
     rows = isinstance(document, Mapping) and "rows" in document
     return checked(document, path, RowsForm if rows else LevelsForm)
+
+
+def outcome_at(path: Path) -> Outcome:
+    """The content of an evaluation's file, as `read_outcome`; raises RunError where it is damaged or missing."""
+    try:
+        return RowsForm.model_validate_json(path.read_bytes())  # without a detour over Python's objects
+    except (OSError, ValidationError):
+        return read_outcome(read_json(path), path)  # of the older form; or what is wrong, in words
 
 
 _D = TypeVar("_D", bound=Document)

@@ -1,13 +1,14 @@
 """What was measured of one run: all files in its `evaluations/`, merged level by level."""
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from analysis.documents import CONDITIONS, Level, Result, checked, read_outcome
+from analysis.documents import CONDITIONS, Level, Outcome, Result, checked, outcome_at
 from blurtrain.errors import RunError
-from blurtrain.files import read_json
 from blurtrain.run import Run
 
 __all__ = ["CONDITIONS", "VALUES", "Level", "Measured", "accuracies", "level_row", "others"]
@@ -30,14 +31,18 @@ def accuracies(run: Run, document: Mapping[str, Any], epochs: int) -> tuple[Meas
         # A copy would pass for a repetition of the experiment.
         raise RunError(f"{run.path}: holds run {result.run_id!r}; give the folder its name back, or move it elsewhere")
     own = run.evaluations / result.accuracy
-    files = [path for path in sorted(run.evaluations.glob("accuracy-*.json")) if path != own]
+    files = [path for path in files_of(run) if path.name.startswith("accuracy-") and path != own]
     found: Measured = {}
     odd = []
     for path in (own, *files):
-        outcome = read_outcome(read_json(path), path)
+        outcome = outcome_at(path)
         levels = found.setdefault(tuple(outcome.conditions(epochs)[name] for name in CONDITIONS), {})
         for level in outcome.levels_measured():
+            if not {"top1", "top5"} <= level.counts.keys():
+                raise RunError(f"{path}: has no top1 and top5 at {level.blur}; the file is damaged: remove it")
             before = levels.setdefault(level.blur, level)
+            if before is level:
+                continue
             if before.counts != level.counts:
                 where = level.blur if math.isnan(level.sigma) else f"sigma {level.sigma:g}"
                 odd.append(
@@ -66,14 +71,23 @@ def _together(before: Level, level: Level) -> Level:
     return replace(whole, values={**level.values, **before.values})
 
 
-def others(run: Run, epochs: int) -> list[tuple[str, dict[str, Any], list[Level]]]:
-    """What measures other than accuracy found: measure, conditions and levels, a file each.
-
-    Raises RunError where a file is damaged.
-    """
-    found = []
-    for path in sorted(run.evaluations.glob("*.json")):
+def others(run: Run) -> tuple[list[Outcome], list[RunError]]:
+    """What measures other than accuracy found, a file each; and which files are damaged."""
+    found, damaged = [], []
+    for path in files_of(run):
         if not path.name.startswith("accuracy-"):
-            outcome = read_outcome(read_json(path), path)
-            found.append((outcome.measure, outcome.conditions(epochs), outcome.levels_measured()))
-    return found
+            try:
+                found.append(outcome_at(path))
+            except RunError as error:
+                damaged.append(error)
+    return found, damaged
+
+
+def files_of(run: Run) -> list[Path]:
+    """The outcomes of measures of a run, by name."""
+    try:
+        with os.scandir(run.evaluations) as entries:
+            names = sorted(entry.name for entry in entries if entry.name.endswith(".json"))
+    except FileNotFoundError:
+        return []
+    return [run.evaluations / name for name in names if not name.startswith(".")]

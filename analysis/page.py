@@ -123,6 +123,7 @@ def page(
         by_object=any(panel.objects > 0 for panel in shown),
         unlooked=frame[frame["objects"].isna()]["run_id"].nunique(),
         odd=collected.odd,
+        not_read=collected.not_read,
         unlike=[line for panel in shown if (line := _unlike_the_study(panel))],
     )
 

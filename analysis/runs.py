@@ -1,23 +1,24 @@
 """Run directories as tables: the tidy frame (a row per run, conditions and level of blur), and `results.csv`."""
 
-import contextlib
 import math
-import re
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import pandas as pd
 
-from analysis.documents import CONDITIONS, Level
-from analysis.ensembles import Ensemble, ensembles
-from analysis.evaluations import accuracies, level_row, others
-from analysis.literature import DATASETS, REGIMES, study_order
-from blurtrain.errors import BlurtrainError, RunError
-from blurtrain.run import Run, find
-from blurtrain.settings import Settings, settings_id
-from blurtrain.settings.labels import differences, model_label, regime_label, shown
+from analysis.collection import ABOUT, IDENTITY, Collection, collect, unknown_column
+from analysis.documents import CONDITIONS
+from analysis.ensembles import Ensemble
+from analysis.levels import level_order, levels_frame
+from blurtrain.errors import RunError, nearest
+from blurtrain.settings import Settings
+
+__all__ = ["Collected", "called", "level_order", "load", "metrics", "results", "results_csv", "scan", "swept",
+           "unfinished"]  # fmt: skip
+
+Name = Literal["levels", "runs", "epochs", "measures", "images"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Collected:
     """Ids of the runs that a search has stopped, by name."""
     ensembles: list[Ensemble] = field(default_factory=list)
     """Runs that were measured as one; these are not in the frame."""
+    not_read: list[str] = field(default_factory=list)
+    """What lies among the runs and is none, or is damaged, with the reason: a line each."""
 
 
 def swept(frame: pd.DataFrame) -> list[str]:
@@ -43,88 +46,43 @@ def swept(frame: pd.DataFrame) -> list[str]:
     return [column for column in frame.columns if "." in column]
 
 
-def _about(run: Run, settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a run is called, and which runs it may be averaged with."""
-    data_id = run.data_id() or f"unknown, of {run.id}"
-    name = {
-        "run_id": run.id,
-        "dataset": settings.dataset,
-        "regime": regime_label(settings),
-        "model": model_label(settings),
-        "seed": settings.seed,
-    }
-    epochs = settings.optimisation.epochs
-    return name, {"epochs": epochs, "data_id": data_id, "settings_id": settings_id(settings, data_id)}
-
-
-def _rows(run: Run, settings: Settings, document: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
-    """The levels of one done run."""
-    found, odd = accuracies(run, document, settings.optimisation.epochs)
-    about, identity = _about(run, settings)
-    rows = []
-    for values, levels in found.items():
-        conditions = dict(zip(CONDITIONS, values, strict=True))
-        rows += [{**about, **level_row(level, conditions), **identity} for level in levels.values()]
-    return rows, odd
-
-
 def scan(runs: str | Path) -> Collected:
     """All runs of a folder; raises RunError as `load` does."""
-    done: dict[str, Settings] = {}
-    waiting: dict[str, Settings] = {}
-    rows: list[dict[str, Any]] = []
-    missing: list[str] = []
-    pruned: list[str] = []
-    odd: list[str] = []
-    for run in find(Path(runs)):
-        if (document := run.result()) is None:
-            (pruned if run.pruned() else missing).append(run.id)
-            with contextlib.suppress(BlurtrainError):  # begun a moment ago, or damaged: it will say so itself
-                waiting[run.id] = run.settings
-            continue
-        done[run.id] = run.settings
-        of_run, noted = _rows(run, done[run.id], document)
-        rows += of_run
-        odd += noted
-    if not rows:
-        unfinished = len(missing) + len(pruned)
-        what = f"none of its {unfinished} runs is done yet" if unfinished else "holds no run"
-        raise RunError(f"{runs}: {what}; --runs names the folder that holds the run directories")
-    differing = differences(list(done.values()))
-    settings = {
-        run_id: {name: _plain(values[k]) for name, values in differing.items()} for k, run_id in enumerate(done)
-    }
-    dataset, regime = study_order(DATASETS), study_order(REGIMES)
-    conditions = ("seed", "run_id", *CONDITIONS)
-    rows.sort(
-        key=lambda r: (
-            dataset(r["dataset"]), regime(r["regime"]), r["model"],
-            [_sortable(value) for value in settings[r["run_id"]].values()], [r[name] for name in conditions],
-            level_order(r["sigma"], r["blur"]),
-        )
-    )  # fmt: skip
-    frame = pd.DataFrame([row | settings[row["run_id"]] for row in rows])
-    return Collected(frame, missing, odd, done | waiting, pruned, ensembles(Path(runs)))
+    collection = collect(runs)
+    frame = _levels(collection)
+    states = {row["run_id"]: row["state"] for row in collection.rows}
+    return Collected(
+        frame,
+        [run_id for run_id, state in states.items() if state not in ("done", "pruned")],
+        list(collection.notes),
+        collection.settings,
+        [run_id for run_id, state in states.items() if state == "pruned"],
+        collection.ensembles,
+        [_line(path, why) for path, why in collection.not_read],
+    )
 
 
-def level_order(sigma: float, blur: str) -> tuple[Any, ...]:
-    """Sort key of levels: by sigma, then all others by label, disk-4 before disk-10."""
-    parts = [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", blur)]
-    return (True, 0.0, parts) if math.isnan(sigma) else (False, sigma, [])
+def _levels(collection: Collection) -> pd.DataFrame:
+    frame = levels_frame(collection)
+    if frame.empty:
+        count = len(collection.rows)
+        what = f"none of its {count} runs is done yet" if count else "holds no run"
+        if collection.damaged:
+            more = f" (and {len(collection.damaged) - 1} more)" if len(collection.damaged) > 1 else ""
+            what = f"holds no done run that can be read: {_line(*collection.damaged[0])}{more}"
+        raise RunError(f"{collection.folder}: {what}; --runs names the folder that holds the run directories")
+    return frame
 
 
-def _plain(value: Any) -> Any:
-    """A setting as a cell of a table: lists and mappings as text."""
-    return value if isinstance(value, int | float | str) else shown(value)
+def _line(path: Path, why: str) -> str:
+    """One line, whatever the folder is called."""
+    line = why if why.startswith(str(path)) else f"{path}: {why}"
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
 
 
-def _sortable(value: Any) -> tuple[bool, Any]:
-    return (True, value) if isinstance(value, str) else (False, value)
-
-
-def load(runs: str | Path) -> pd.DataFrame:
+def load(runs: str | Path, table: Name = "levels", **where: Any) -> pd.DataFrame:
     """One row per (done run, conditions it was measured under, level of blur), datasets and regimes in the order of the
-    study.
+    study; or another `table`.
 
     Columns: run_id, dataset, regime, model, seed, sigma (pixels at 224; NaN where the blur is no Gaussian), blur (its
     label: sharp, gaussian-8, disk-4), top1, top5 (percent), top1_count, top5_count (images), loss, entropy,
@@ -139,47 +97,90 @@ def load(runs: str | Path) -> pd.DataFrame:
     and regime say.
 
     `regime` and `model` say what a run is, also where its settings differ from the presets it names. Runs that are not
-    done are left out; `unfinished` names them. Warns of levels that were measured twice with different outcomes.
-    Raises RunError if there is no done run, or if a file of a done run is damaged.
+    done are left out; `unfinished` names them. A run of which a file is damaged is left out, too, with a warning; also
+    warns of levels that were measured twice with different outcomes. Raises RunError if there is no done run.
+
+    Other tables, which are empty where there is nothing (see `analysis.collection.Collection`):
+
+    runs      a row a run directory, done or not: its state and why, and every setting by its dotted name
+    epochs    a row an epoch, a look at the val split, and a level of it: what was logged while it was trained
+    measures  a row a done run, measure, conditions, level and metric, as `metrics`
+    images    a row a done run, conditions, level and image, where records of each were kept
+
+    `where`: only rows with this value, or one of a list of values, in a column of the table or of `runs` (dotted names
+    by `**{"optimisation.epochs": 60}`; None: missing). Raises RunError, with the nearest name, for an unknown one.
     """
-    collected = scan(runs)
-    for line in collected.odd:
+    if table not in get_args(Name):
+        raise RunError(f"analysis.load: no table {table!r}; {nearest(table, get_args(Name))}")
+    collection = collect(runs)
+    frame = _TABLES[table](collection, where)
+    for line in [*collection.notes, *(_line(path, why) for path, why in collection.damaged)]:
         warnings.warn(line, stacklevel=2)
-    return collected.frame
+    return frame
+
+
+def _levels_where(collection: Collection, where: dict[str, Any]) -> pd.DataFrame:
+    return _filtered(_levels(collection), collection, "levels", where)
+
+
+def _runs_where(collection: Collection, where: dict[str, Any]) -> pd.DataFrame:
+    return _filtered(collection.runs, collection, "runs", where)
+
+
+def _epochs_where(collection: Collection, where: dict[str, Any]) -> pd.DataFrame:
+    own = [name for name in collection.epochs_columns() if name != "run_id"]
+    about = [name for name in (*ABOUT, *IDENTITY) if name not in own]
+    return collection.epochs([*about[: len(ABOUT)], *own, *about[len(ABOUT) :]], **where)
+
+
+def _measures_where(collection: Collection, where: dict[str, Any]) -> pd.DataFrame:
+    columns = (*ABOUT, "measure", "metric", "value", "count", "blur", "sigma", *CONDITIONS, *IDENTITY)
+    return collection.measures(columns, **where)
+
+
+def _images_where(collection: Collection, where: dict[str, Any]) -> pd.DataFrame:
+    of_runs = {name: value for name, value in where.items() if name in collection.runs and name not in CONDITIONS}
+    ids = [row["run_id"] for row in collection.rows_where(of_runs)]
+    measure = where.get("measure", "accuracy")
+    own = {name: value for name, value in where.items() if name not in of_runs and name != "measure"}
+    blurs = own.get("blur")
+    frame = collection.images(ids, measure, [blurs] if isinstance(blurs, str) else blurs)
+    return _filtered(frame, collection, "images", own)
+
+
+_TABLES = {"levels": _levels_where, "runs": _runs_where, "epochs": _epochs_where, "measures": _measures_where,
+           "images": _images_where}  # fmt: skip
+
+
+def _filtered(frame: pd.DataFrame, collection: Collection, table: str, where: dict[str, Any]) -> pd.DataFrame:
+    """The rows with these values, in columns of the frame or of `runs`."""
+    for name, wanted in where.items():
+        values = wanted if isinstance(wanted, list | tuple | set) else [wanted]
+        if name in frame:
+            frame = frame[
+                frame[name].isin([v for v in values if v is not None]) | (frame[name].isna() & (None in values))
+            ]
+        elif name in collection.runs:
+            ids = [row["run_id"] for row in collection.rows_where({name: wanted})]
+            frame = frame[frame["run_id"].isin(ids)]
+        else:
+            raise unknown_column(name, f"table of {table}", [*frame.columns, *collection.runs.columns])
+    return frame.reset_index(drop=True) if where else frame
 
 
 def unfinished(runs: str | Path) -> list[str]:
     """Ids of the runs in the folder that are not done, by name; also of those that a search has stopped."""
-    return [run.id for run in find(Path(runs)) if run.result() is None]
+    return [row["run_id"] for row in collect(runs).rows if row["state"] != "done"]
 
 
 def metrics(runs: str | Path) -> pd.DataFrame:
     """What all measures found, as a long table: a row per (done run, measure, conditions, blur, metric).
 
-    Columns: run_id, dataset, regime, model, seed, measure, metric, blur, sigma (as `load` has them), value (a mean, or
-    the share that a count is of n), count (NaN: it is no count), the conditions of `load`, and epochs, data_id,
-    settings_id. Raises RunError as `load` does.
+    Columns: run_id, dataset, regime, model, seed, measure, metric, value (a mean, or the share that a count is of n),
+    count (NaN: it is no count), blur, sigma (as `load` has them), the conditions of `load`, and epochs, data_id,
+    settings_id. Warns as `load` does.
     """
-    rows: list[dict[str, Any]] = []
-    for run in find(Path(runs)):
-        if (document := run.result()) is None:
-            continue
-        settings = run.settings
-        about, identity = _about(run, settings)
-        found, _ = accuracies(run, document, settings.optimisation.epochs)
-        outcomes = [("accuracy", dict(zip(CONDITIONS, key, strict=True)), [*levels.values()])
-                    for key, levels in found.items()]  # fmt: skip
-        for measure, conditions, levels in [*outcomes, *others(run, settings.optimisation.epochs)]:
-            for level in levels:
-                where = {"blur": level.blur, "sigma": level.sigma}
-                rows += [{**about, "measure": measure, **value, **where, **conditions, **identity}
-                         for value in _metrics(level, conditions["n"])]  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _metrics(level: Level, n: int) -> list[dict[str, Any]]:
-    counts = [{"metric": name, "value": count / n, "count": count} for name, count in level.counts.items()]
-    return counts + [{"metric": name, "value": value, "count": math.nan} for name, value in level.values.items()]
+    return load(runs, table="measures")
 
 
 def called(sigma: float, blur: str) -> str:

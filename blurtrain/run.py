@@ -19,10 +19,11 @@ is claimed by mkdir, the settings and the result are published by an exclusive l
 import contextlib
 import json
 import logging
+import math
 import os
 import sys
 import tempfile
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -175,18 +176,22 @@ class Run:
         attempts = self.attempts()
         return read_json(attempts[-1] / PRUNED) if attempts else None
 
-    def journal(self) -> Iterator[dict[str, Any]]:
+    def journal(self, steps: bool = True) -> Iterator[dict[str, Any]]:
         """The events of all attempts as one history: steps that a later attempt did again are left out.
 
         "start", "step" and "epoch" say `at` which step of the run they stand. An epoch is logged after its last step
-        has been saved, so that it may be logged again.
+        has been saved, so that it may be logged again. `steps` False: without "step", which most of them are.
         """
-        histories = [list(_events(folder / "journal.jsonl")) for folder in self.attempts()]
+        histories = [list(_events(folder / "journal.jsonl", steps)) for folder in self.attempts()]
+        first = {"step": "at", "epoch": "epoch"}
         for k, events in enumerate(histories):
             later = [e for history in histories[k + 1 :] for e in history[:1] if e["event"] == "start"]
-            first = {"step": "at", "epoch": "epoch"}
-            limits = {event: min((e[key] for e in later), default=float("inf")) for event, key in first.items()}
-            yield from (e for e in events if e["event"] not in first or e[first[e["event"]]] <= limits[e["event"]])
+            limits = {event: min((_place(e, key, math.inf) for e in later), default=math.inf)
+                      for event, key in first.items()}  # fmt: skip
+            yield from (
+                e for e in events
+                if e["event"] not in first or _place(e, first[e["event"]], 0) <= limits[e["event"]]
+            )  # fmt: skip
 
     def threads(self) -> int:
         """Threads that the first attempt computed with (0: not begun); others give other rounding, so they are kept."""
@@ -260,12 +265,38 @@ def slurm_job() -> str:
     return e.get("SLURM_JOB_ID", "")
 
 
-def _events(path: Path) -> Iterator[dict[str, Any]]:
-    with contextlib.suppress(FileNotFoundError), path.open() as lines:
-        for line in lines:
-            # A power cut may leave half a last line; what it would have said is done again by the next attempt.
-            with contextlib.suppress(ValueError):
-                yield json.loads(line)
+def _events(path: Path, steps: bool = True) -> Iterator[dict[str, Any]]:
+    try:
+        lines = [line for line in path.read_text(errors="replace").split("\n") if line]
+    except FileNotFoundError:
+        return
+    if not steps:
+        lines = [line for line in lines if not line.startswith('{"event": "step"')]
+    yield from (
+        e
+        for e in _parsed(lines)
+        if isinstance(e, dict) and isinstance(e.get("event"), str) and (steps or e["event"] != "step")
+    )
+
+
+def _place(event: dict[str, Any], key: str, otherwise: float) -> float:
+    """Where an event stands; `otherwise` where no program of ours has written it."""
+    place = event.get(key)
+    return place if isinstance(place, int | float) else otherwise
+
+
+def _parsed(lines: Sequence[str]) -> list[Any]:
+    """The JSON of each line that is whole. A power cut may leave half a last line; what it would have said is done
+    again by the next attempt."""
+    with contextlib.suppress(ValueError):
+        found = list(json.loads(f"[{','.join(lines)}]"))  # nearly twice as fast as line by line
+        if len(found) == len(lines):
+            return found
+    found = []
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(line))
+    return found
 
 
 class Attempt:

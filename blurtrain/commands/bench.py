@@ -155,6 +155,20 @@ def _tune(options: argparse.Namespace) -> int:
     return 0
 
 
+def _collect(options: argparse.Namespace) -> int:
+    from analysis.bench_collect import bench_collect, table
+
+    _at_least_one(options, "count")
+    rows = []
+    for row in bench_collect(options.count, options.folder, lambda line: print(line, file=sys.stderr)):
+        rows.append(row)
+        if not options.json:
+            print(table([row]), flush=True)
+    if options.json:
+        print(json.dumps(rows, indent=1))
+    return 0
+
+
 # --- options --------------------------------------------------------------------------------------------------------
 
 
@@ -219,6 +233,13 @@ def add(commands: Any) -> None:
     p.add_argument("--trials", type=int, help="how many (200 that do nothing; 6 of a search file)")
     p.add_argument("--repeats", type=int, default=3, help="rounds, of which the median is taken (3)")
     data_option(p, None)
+    json_option(p)
+
+    p = command(bench, "collect", _collect, "collecting thousands of run directories, which are generated")
+    p.add_argument("--count", type=int, default=10_000, help="run directories (10000)")
+    p.add_argument(
+        "--folder", type=Path, help="where they are generated, for a while (default: that of temporary files)"
+    )
     json_option(p)
 
     p = command(bench, "grid", _grid, "plan, submit, status and cancel of a large grid of jobs that are `true`")

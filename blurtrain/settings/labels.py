@@ -87,18 +87,26 @@ def differences(runs: Sequence[Settings]) -> dict[str, list[Any]]:
     The label of a model says its architecture, that of a regime its curriculum. Settings that never change the weights
     do not count.
     """
-    kinds: dict[tuple[int, ...], int] = {}  # runs of a grid share their sections: each kind is looked at once
-    fields = [name for name in Settings.model_fields if name != "seed"]
-    kind_of = [kinds.setdefault(tuple(id(getattr(s, f)) for f in fields), len(kinds)) for s in runs]
+    kinds: dict[tuple[Any, ...], int] = {}  # runs of a grid share their sections: each kind is looked at once
+    kind_of = [kinds.setdefault(kind(s), len(kinds)) for s in runs]
     one_of = dict(zip(kind_of, runs, strict=True))
-    kinds_in_order = [one_of[kind] for kind in range(len(kinds))]
+    kinds_in_order = [one_of[k] for k in range(len(kinds))]
     values = [identifying(settings) for settings in kinds_in_order]
     labels = [(s.dataset, regime_label(s), model_label(s)) for s in kinds_in_order]
     given = dict.fromkeys(name for of_run in values for name in of_run)
     # A section that some runs do not have is looked at setting by setting.
     names = [name for name in given if name not in NAMES and not any(n.startswith(f"{name}.") for n in given)]
     differing = [name for name in names if _differ(name, values, labels)]
-    return {name: [values[kind].get(name) for kind in kind_of] for name in differing}
+    return {name: [values[k].get(name) for k in kind_of] for name in differing}
+
+
+def kind(settings: Settings) -> tuple[Any, ...]:
+    """The same for settings that share their sections and names, and differ at most in their seed; valid as long as the
+    sections live."""
+    return tuple(value if isinstance(value, str) else id(value) for value in map(vars(settings).get, _BUT_THE_SEED))
+
+
+_BUT_THE_SEED = [name for name in Settings.model_fields if name != "seed"]
 
 
 def _differ(name: str, values: Iterable[dict[str, Any]], labels: Iterable[tuple[str, str, str]]) -> bool:

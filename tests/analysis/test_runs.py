@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -258,10 +259,10 @@ def test_a_later_evaluation_brings_the_objects_that_an_earlier_one_lacks(runs: P
 # --- runs of older versions -----------------------------------------------------------------------------------------
 
 
-def test_runs_of_an_older_version_are_read() -> None:
+def test_runs_of_an_older_version_are_read(tmp_path: Path) -> None:
     """Made by version 0.1 at commit 5fd0634: no objects, no data id in the result, a ResNet-18 under the default's
     name, and a level that is given twice."""
-    frame = analysis.load(Path(__file__).parent / "old_runs")
+    frame = analysis.load(shutil.copytree(Path(__file__).parent / "old_runs", tmp_path / "runs"))
     table = analysis.results(frame)
     assert table[["regime", "model", "seed", "optimisation.learning_rate", "top1@8"]].round(1).to_numpy().tolist() == [
         ["clear", "alexnet-sup", 2, 0.0, 66.7], ["clear", "alexnet-sup", 0, 0.0, 61.1],
