@@ -96,7 +96,9 @@ class Run:
         """Declare the run done, and note the SHA-256 of its weights. Only the first to do so counts."""
         files = [self.weights, self.best, *sorted(self.checkpoints.glob("epoch-*.safetensors"))]
         hashes = {str(path.relative_to(self.path)): sha256_of(path) for path in files if path.exists()}
-        return publish_once(self.path / "result.json", json.dumps({**result, "sha256": hashes}, indent=1))
+        return publish_once(
+            self.path / "result.json", json.dumps(result | ({"sha256": hashes} if hashes else {}), indent=1)
+        )
 
     def attempts(self) -> list[Path]:
         """Folders of the attempts, oldest first."""
