@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from analysis.figure_style import COLUMN, GREY, PAGE, STYLE, dataset_looks, entitle, grid, one_line, seeds_text
 from analysis.figures import SIGMA_LABEL, THEIRS, published_ratios, ratio_axis, sigma_axis
 from analysis.literature import BLURRY, REGIMES, STUDY_RESOLUTION, STUDY_SHORT, study_order
-from analysis.panels import Curve, Panel, drawable
+from analysis.panels import Panel, drawable
 from analysis.stage_figures import bar_handles, line_names
 from analysis.statistics import Estimate
 
@@ -20,8 +20,8 @@ MOST = 3
 
 
 def datasets_figure(panels: Sequence[Panel]) -> Figure | None:
-    """Ratio of accuracies over sigma, a line per dataset, a panel per regime; bars are 95 % intervals, thin dotted lines
-    the study's values. None where fewer than two panels have such a ratio."""
+    """Ratio of accuracies over sigma, a line per dataset, a panel per regime; bars are 95 % intervals, thin dotted
+    lines the study's values. None where fewer than two panels have such a ratio."""
     curves = {(panel.title, curve.regime): curve for panel in panels for curve in panel.ratios
               if curve.regime != BLURRY and drawable(curve)}  # fmt: skip
     several = [r for r in dict.fromkeys(regime for _, regime in curves)
@@ -63,10 +63,10 @@ def datasets_figure(panels: Sequence[Panel]) -> Figure | None:
         figure.supxlabel(SIGMA_LABEL, fontsize=7.5)
         axes[0, 0].set_ylabel("accuracy ratio to clear")
         handles: list[Artist] = [
-            Line2D([], [], **looks[names[panel.title]],
-                   label=one_line(f"{names[panel.title]}: {_counts(panel, [curves.get((panel.title, r)) for r in regimes])}"))
+            Line2D([], [], **looks[name], label=one_line(f"{name}: {_counts(panel, regimes)}"))
             for panel in drawn
-        ]  # fmt: skip
+            for name in [names[panel.title]]
+        ]
         handles += bar_handles(points)
         if compared:
             handles.append(
@@ -76,5 +76,5 @@ def datasets_figure(panels: Sequence[Panel]) -> Figure | None:
     return figure
 
 
-def _counts(panel: Panel, curves: Sequence[Curve | None]) -> str:
-    return f"n = {panel.n:,}, {seeds_text(len(curve.seeds) for curve in curves if curve)}"
+def _counts(panel: Panel, regimes: Sequence[str]) -> str:
+    return f"n = {panel.n:,}, {seeds_text(len(curve.seeds) for r in regimes if (curve := panel.ratio(r)))}"

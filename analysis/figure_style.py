@@ -115,7 +115,7 @@ def one_line(text: str) -> str:
 def wrapped(text: str, letters: int) -> list[str]:
     """Lines that end between settings, not within one, unless it is longer than a line."""
     whole = one_line(text).replace(" ", "\N{NO-BREAK SPACE}").replace(",\N{NO-BREAK SPACE}", ", ")
-    return textwrap.wrap(whole, letters, break_on_hyphens=False)
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in textwrap.wrap(whole, letters, break_on_hyphens=False)]
 
 
 def grid(rows: int, columns: int, width: float, height: float, **more: Any) -> tuple[Figure, Any]:

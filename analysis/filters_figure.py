@@ -1,7 +1,7 @@
 """The filters of the first layer, over the stages of training whose weights were kept.
 
-Each filter is scaled by itself, in the same way: grey is 0, and the largest of its absolute weights in any channel lies at
-the end of the scale. So what is seen is its form, and not how strong it is.
+Each filter is scaled by itself, in the same way: grey is 0, and the largest of its absolute weights in any channel lies
+at the end of the scale. So what is seen is its form, and not how strong it is.
 """
 
 import math

@@ -70,10 +70,13 @@ def learning(collection: Collection, run_ids: Iterable[str]) -> list[Learning]:
     runs = runs.loc[[run_id for run_id in runs.index if run_id in set(rows["run_id"])]]
     about = ["dataset", "model", "regime", "settings_id"]
     found = []
-    for (dataset, model, regime, _), own in runs.groupby(about, sort=False):
-        alike = runs[(runs["dataset"] == dataset) & (runs["model"] == model) & (runs["regime"] == regime)]
-        mine = rows[rows["run_id"].isin(own.index)].assign(seed=lambda r, own=own: r["run_id"].map(own["seed"]))
-        found.append(_learning((dataset, model, regime), _detail(own.iloc[0], alike), own, mine))
+    for _, own in runs.groupby(about, sort=False):
+        one = own.iloc[0]
+        alike = runs[(runs[about[:3]] == one[about[:3]]).all(axis="columns")]
+        mine = rows[rows["run_id"].isin(own.index)]
+        mine = mine.assign(seed=mine["run_id"].map(own["seed"]))
+        called = (str(one["dataset"]), str(one["model"]), str(one["regime"]))
+        found.append(_learning(called, _detail(one, alike), own, mine))
     order, regimes = study_order(DATASETS), study_order(REGIMES)
     return sorted(found, key=lambda one: (order(one.dataset), one.model, regimes(one.regime), one.detail))
 
@@ -92,9 +95,10 @@ def _learning(about: tuple[str, str, str], detail: str, own: pd.DataFrame, rows:
             if len(table):
                 curves[split, metric] = table
     train = whole[whole["split"] == "train"].drop_duplicates("epoch").set_index("epoch").sort_index()
-    shares = pd.DataFrame({int(epoch): json.loads(text) for epoch, text in train["blurs"].dropna().items()}).T.fillna(0)
-    n = whole.dropna(subset=["n"]).groupby("split")["n"].max().astype(int).to_dict()
-    blurs = [label for label in rows["blur"].dropna().unique()]
+    mixed = train["blurs"].dropna()
+    shares = pd.DataFrame([json.loads(text) for text in mixed], index=mixed.index).fillna(0)
+    n = {split: int(of["n"].max()) for split in LOOKS if len(of := whole[whole["split"] == split].dropna(subset=["n"]))}
+    blurs = rows["blur"].dropna().unique().tolist()
     states = tuple(state for state in own["state"] if state != "done")
     epochs = int(own["epochs"].max())
     return Learning(
@@ -103,8 +107,8 @@ def _learning(about: tuple[str, str, str], detail: str, own: pd.DataFrame, rows:
 
 
 def learning_figures(found: Sequence[Learning]) -> list[tuple[str, str, Figure]]:
-    """For each dataset and model: the dataset, a title, and a figure: a column an experiment, with its loss, its accuracy and
-    its blur one above the other. Thin lines: seeds; thick ones: their mean, as far as all were trained."""
+    """For each dataset and model: the dataset, a title, and a figure: a column an experiment, with its loss, its
+    accuracy and its blur one above the other. Thin lines: seeds; thick ones: their mean, as far as all were trained."""
     figures = []
     for about in dict.fromkeys((one.dataset, one.model) for one in found):
         own = [one for one in found if (one.dataset, one.model) == about and one.curves]

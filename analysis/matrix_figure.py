@@ -79,10 +79,10 @@ def _columns(curves: Sequence[Curve]) -> list[tuple[float, str]]:
     labels = sorted(
         {label for curve in curves for label in curve.others}, key=lambda label: level_order(math.nan, label)
     )
-    room = max(2, MOST_COLUMNS - len(labels))
-    if len(sigmas) > room:
+    most = max(2, MOST_COLUMNS - len(labels))
+    if len(sigmas) > most:
         usual = [sigma for sigma in sigmas if sigma in _USUAL]
-        sigmas = usual if 1 < len(usual) <= room else sigmas[:: math.ceil(len(sigmas) / room)]
+        sigmas = usual if 1 < len(usual) <= most else sigmas[:: math.ceil(len(sigmas) / most)]
     return [*((sigma, f"{sigma:.3g}") for sigma in sigmas), *((math.nan, label) for label in labels)][
         : 2 * MOST_COLUMNS
     ]
@@ -98,8 +98,8 @@ def matrix_figure(matrix: Matrix) -> Figure:
     rows, columns = len(matrix.rows), len(matrix.columns)
     width = PAGE if columns > 5 else COLUMN + 0.6
     panel = matrix.panel
-    heading = [*wrapped(panel.detail, round(width * 19)), f"n = {panel.n:,} images, {seeds_text(s for s in matrix.seeds if s)}; "
-               f"{panel.model}"]  # fmt: skip
+    counts = f"n = {panel.n:,} images, {seeds_text(seeds for seeds in matrix.seeds if seeds)}; {panel.model}"
+    heading = [*wrapped(panel.detail, round(width * 19)), one_line(counts)]
     values = [100 * cell.value for row in matrix.cells for cell in row if not isinstance(cell, str)]
     norm = Normalize(min(values, default=0), max(max(values, default=1), min(values, default=0) + 1))
     colours = matplotlib.colormaps[COLOURS]

@@ -109,10 +109,10 @@ def _learning(runs: Runs, run_ids: Collection[str]) -> Iterator[Picture]:
             f"Learning curves: {title}",
             "Line charts, one a regime: loss and top-1 accuracy over the epochs, on training and validation images; "
             "under them the blur of the training images.",
-            "As logged while training, also of runs that are not done: thin lines single seeds, thick ones their mean, as "
-            "far as all of them were trained. Below: sigma (the mean over the images of an epoch, in pixels at 224 px), "
-            "or the shares of the blurs. Training images are augmented and blurred, so that train and val are not on "
-            "the same footing.",
+            "As logged while training, also of runs that are not done: thin lines single seeds, thick ones their mean, "
+            "as far as all of them were trained. Below: sigma (the mean over the images of an epoch, in pixels at "
+            "224 px), or the shares of the blurs. Training images are augmented and blurred, those of the val split "
+            "are not: the two are not to be compared in height.",
             figure,
         )
 
@@ -127,9 +127,8 @@ def _filters(runs: Runs, run_ids: Collection[str]) -> Iterator[Picture]:
             own = chosen.setdefault((row["dataset"], row["model"]), {})
             own.setdefault(row["regime"], (row["seed"], row["epochs"], run))
     for (dataset, model), own in chosen.items():
-        figure = filters_figure(
-            [(f"{regime}, seed {seed}", epochs, run) for regime, (seed, epochs, run) in own.items()]
-        )
+        rows = sorted(own.items(), key=lambda item: study_order(REGIMES)(item[0]))
+        figure = filters_figure([(f"{regime}, seed {seed}", epochs, run) for regime, (seed, epochs, run) in rows])
         if figure:
             yield Picture(
                 names(dataset),

@@ -53,6 +53,10 @@ class Stages:
         return next(iter(self.panels.values())).epochs
 
     @property
+    def last(self) -> Panel:
+        return self.panels[max(self.panels)]
+
+    @property
     def title(self) -> str:
         return f"{self.dataset} ({self.detail})" if self.detail else self.dataset
 
@@ -87,7 +91,7 @@ def stages_figure(one: Stages) -> Figure:
     sigmas = _few(one.sigmas())
     rows, columns = shape(len(regimes))
     colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.88, len(sigmas)))
-    last = next(reversed(one.panels.values()))
+    last = one.last
     width = {1: 3.4, 2: 5.2}.get(columns, PAGE)
     with matplotlib.rc_context(STYLE):
         figure, axes = grid(rows, columns, width, 2.2 if rows == 1 else 1.9, sharex=True, sharey=True)
@@ -151,8 +155,9 @@ def stage_ratio_figure(found: Sequence[Stages], regime: str = BLURRY_TO_CLEAR) -
             Line2D([], [], label=one_line(f"{name}: {_counts(one, regime)}"), **looks[name])
             for one, name in zip(present, line_names(present).values(), strict=True)
         ]
-        figure.legend(handles=[*handles, *bar_handles(points)], loc="outside upper center", ncols=min(2, len(sigmas)),
-                      frameon=False, handlelength=3, title=one_line(f"{regime} / clear"), title_fontsize=7.5)  # fmt: skip
+        handles += bar_handles(points)
+        figure.legend(handles=handles, loc="outside upper center", ncols=min(2, len(sigmas)), frameon=False,
+                      handlelength=3, title=one_line(f"{regime} / clear"), title_fontsize=7.5)  # fmt: skip
     return figure
 
 
@@ -164,7 +169,7 @@ def line_names(found: Sequence[Stages | Panel]) -> dict[str, str]:
 
 
 def _counts(one: Stages, regime: str) -> str:
-    panel = next(reversed(one.panels.values()))
+    panel = one.last
     seeds = seeds_text(len(curve.seeds) for curve in one.curves(regime, ratio=True).values())
     return f"n = {panel.n:,}, {seeds}"
 
@@ -179,8 +184,13 @@ def _ratios(found: Sequence[Stages], regime: str, sigma: float) -> dict[str, dic
     return ratios
 
 
-def _line(axes: Axes, at: Mapping[float, Estimate], look: dict[str, Any], scale: float = 1, log: bool = False
-          ) -> list[Estimate]:  # fmt: skip
+def _line(
+    axes: Axes,
+    at: Mapping[int, Estimate] | Mapping[float, Estimate],
+    look: dict[str, Any],
+    scale: float = 1,
+    log: bool = False,
+) -> list[Estimate]:
     """A line with bars, with a gap where a value is undefined; returns its points."""
     values = [math.nan if log and not point.value > 0 else scale * point.value for point in at.values()]
     axes.plot([*at], values, **look, zorder=3, clip_on=False)
