@@ -243,7 +243,7 @@ SIGMA_LABEL = "blur of the test images: sigma (pixels at 224 px)"
 
 
 def _counts(panel: Panel) -> str:
-    objects = f", {panel.objects:g} objects" if panel.objects > 0 else ""
+    objects = f" of {panel.objects:g} objects" if panel.objects > 0 else ""
     seeds = seeds_text(len(curve.seeds) for curve in panel.curves)
     return f"n = {panel.n:,} images{objects}, {panel.classes} classes, {seeds}"
 

@@ -1,7 +1,7 @@
 """The figures of a report beside accuracy and ratio: each kind that the runs have something to show of."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from analysis.collection import Collection as Runs
 from analysis.datasets_figure import datasets_figure
@@ -21,15 +21,16 @@ MOST = 12
 BARS = "Bars: 95 % intervals, as the legend says."
 
 
-def pictures(runs: Runs, run_ids: Collection[str], panels: Sequence[Panel]) -> list[Picture]:
+def pictures(runs: Runs, run_ids: Iterable[str], panels: Sequence[Panel]) -> list[Picture]:
     """All there is to show of these runs. `panels`: theirs, at all stages."""
+    wanted = frozenset(run_ids)
     final = [panel for panel in panels if panel.conditions["epoch"] == panel.epochs]
     kinds: tuple[Iterator[Picture], ...] = (
         _datasets(final),
         _stages(panels),
-        _matrices(final, runs, run_ids),
-        _learning(runs, run_ids),
-        _filters(runs, run_ids),
+        _matrices(final, runs, wanted),
+        _learning(runs, wanted),
+        _filters(runs, wanted),
     )
     found: list[Picture] = []
     for kind in kinds:
@@ -70,7 +71,7 @@ def _stages(panels: Sequence[Panel]) -> Iterator[Picture]:
         )
 
 
-def _matrices(panels: Sequence[Panel], runs: Runs, run_ids: Collection[str]) -> Iterator[Picture]:
+def _matrices(panels: Sequence[Panel], runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
     names = _Names("matrix")
     for matrix in matrices(panels, _waiting(runs, run_ids)):
         yield Picture(
@@ -84,7 +85,7 @@ def _matrices(panels: Sequence[Panel], runs: Runs, run_ids: Collection[str]) -> 
         )
 
 
-def _waiting(runs: Runs, run_ids: Collection[str]) -> dict[tuple[str, str], dict[str, str]]:
+def _waiting(runs: Runs, run_ids: frozenset[str]) -> dict[tuple[str, str], dict[str, str]]:
     """By dataset and model, the regimes that have no done run, with the states of those they have."""
     found: dict[tuple[str, str], dict[str, list[str]]] = {}
     for row in runs.rows:
@@ -101,7 +102,7 @@ def _states(states: Sequence[str]) -> str:
     return f"no run is done yet: {', '.join(counts)}"
 
 
-def _learning(runs: Runs, run_ids: Collection[str]) -> Iterator[Picture]:
+def _learning(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
     names = _Names("learning")
     for dataset, title, figure in learning_figures(learning(runs, run_ids)):
         yield Picture(
@@ -117,7 +118,7 @@ def _learning(runs: Runs, run_ids: Collection[str]) -> Iterator[Picture]:
         )
 
 
-def _filters(runs: Runs, run_ids: Collection[str]) -> Iterator[Picture]:
+def _filters(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
     """Of each regime the run with the lowest seed, where stages were kept."""
     names = _Names("filters")
     chosen: dict[tuple[str, str], dict[str, tuple[int, int, Run]]] = {}
