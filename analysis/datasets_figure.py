@@ -8,8 +8,20 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figure_style import COLUMN, GREY, PAGE, STYLE, dataset_looks, entitle, grid, one_line, seeds_text
-from analysis.figures import SIGMA_LABEL, THEIRS, published_ratios, ratio_axis, sigma_axis
+from analysis.figure_style import (
+    COLUMN,
+    GREY,
+    MOST_LINES,
+    PAGE,
+    STYLE,
+    dataset_looks,
+    entitle,
+    grid,
+    legend,
+    one_line,
+    seeds_text,
+)
+from analysis.figures import SIGMA_LABEL, THEIRS, marked, published_ratios, ratio_axis, sigma_axis
 from analysis.literature import BLURRY, REGIMES, STUDY_RESOLUTION, STUDY_SHORT, study_order
 from analysis.panels import Panel, drawable
 from analysis.stage_figures import bar_handles, line_names
@@ -21,7 +33,7 @@ MOST = 3
 
 def datasets_figure(panels: Sequence[Panel]) -> Figure | None:
     """Ratio of accuracies over sigma, a line per dataset, a panel per regime; bars are 95 % intervals, thin dotted
-    lines the study's values. None where fewer than two panels have such a ratio."""
+    lines the study's values. None where fewer than two datasets have such a ratio, or more than MOST_LINES lines."""
     curves = {(panel.title, curve.regime): curve for panel in panels for curve in panel.ratios
               if curve.regime != BLURRY and drawable(curve)}  # fmt: skip
     several = [r for r in dict.fromkeys(regime for _, regime in curves)
@@ -30,6 +42,8 @@ def datasets_figure(panels: Sequence[Panel]) -> Figure | None:
     if not regimes:
         return None
     drawn = [panel for panel in panels if any((panel.title, regime) in curves for regime in regimes)]
+    if len({panel.dataset for panel in drawn}) < 2 or len(drawn) > MOST_LINES:
+        return None
     names = line_names(drawn)
     looks = dataset_looks(names.values())
     sigmas = sorted({s for (_, regime), curve in curves.items() if regime in regimes for s in curve.points})
@@ -45,8 +59,9 @@ def datasets_figure(panels: Sequence[Panel]) -> Figure | None:
                     continue
                 look = looks[names[panel.title]]
                 at = {s: point for s, point in curve.points.items() if point.value > 0}
-                place.plot([*at], [point.value for point in at.values()], **look, zorder=3)
-                bars = {s: point for s, point in at.items() if point.low > 0}
+                shown = marked([*at])
+                place.plot([*at], [point.value for point in at.values()], **look, markevery=shown, zorder=3)
+                bars = {s: point for k, (s, point) in enumerate(at.items()) if k in shown and point.low > 0}
                 place.vlines([*bars], [p.low for p in bars.values()], [p.high for p in bars.values()],
                              color=look["color"], linewidth=0.7, alpha=0.7, zorder=2)  # fmt: skip
                 points += at.values()
@@ -72,7 +87,7 @@ def datasets_figure(panels: Sequence[Panel]) -> Figure | None:
             handles.append(
                 Line2D([], [], color=GREY, **THEIRS, label=f"published: {STUDY_SHORT}, {STUDY_RESOLUTION} px")
             )
-        figure.legend(handles=handles, loc="outside upper center", ncols=len(regimes), frameon=False, handlelength=3)
+        legend(figure, handles, len(regimes))
     return figure
 
 

@@ -52,6 +52,8 @@ STYLE: dict[str, Any] = {
     "svg.fonttype": "none",  # text stays text
     "pdf.fonttype": 42,  # TrueType, as publishers ask for
 }
+MOST_LINES = 8
+"""Of one axis that an eye can follow, where each has its own colour."""
 SMALL = 6
 """Size in points of what explains."""
 GREY = "#6b6b6b"
@@ -130,6 +132,19 @@ def entitle(axes: Axes, title: str, below: Sequence[str]) -> None:
     axes.set_title(one_line(title), loc="left", fontweight="bold", pad=4 + 7.6 * len(below))
     axes.annotate("\n".join(below), (0, 1), (0, 3), "axes fraction", textcoords="offset points", color=GREY,
                   fontsize=SMALL)  # fmt: skip
+
+
+def legend(figure: Figure, handles: Sequence[Any], columns: int, **more: Any) -> None:
+    """The legend above a figure, in at most so many columns, and as many as its longest entry leaves; an entry that is
+    longer than the figure is wide is wrapped."""
+    width = figure.get_figwidth()
+    letters = round((width - 0.7) / 0.062)
+    for handle in handles:
+        handle.set_label("\n".join(wrapped(handle.get_label(), letters)))
+    longest = max(len(line) for handle in handles for line in handle.get_label().split("\n"))
+    fitting = int((width + 0.1) / (0.062 * longest + 0.6))
+    figure.legend(handles=handles, loc="outside upper center", ncols=max(1, min(columns, fitting)), frameon=False,
+                  handlelength=3, **more)  # fmt: skip
 
 
 def ink_on(colour: Any) -> str:

@@ -24,6 +24,7 @@ from analysis.figure_style import (
     PAGE,
     STYLE,
     entitle,
+    legend,
     looks,
     one_line,
     seeds_text,
@@ -235,7 +236,7 @@ def _small_multiples(
     if beside:
         grid.flat[len(panels)].legend(handles=handles, loc="center left", frameon=False, handlelength=3.2)
     else:
-        figure.legend(handles=handles, loc="outside upper center", ncols=per_row, frameon=False, handlelength=3.2)
+        legend(figure, handles, per_row)
     return figure
 
 
@@ -262,12 +263,7 @@ def _curve(axes: Axes, curve: Curve, look: dict[str, Any], scale: float) -> None
     sigmas = sorted(curve.whole)
     values = [scale * curve.whole[sigma].value for sigma in sigmas]
     values = [math.nan if log and value <= 0 else value for value in values]
-    # With many levels, a marker on each would hide the line: leave half an octave between them.
-    marked: list[int] = []
-    for k, sigma in enumerate(sigmas):
-        if not marked or _octaves(sigma) - _octaves(sigmas[marked[-1]]) > 0.4:
-            marked.append(k)
-    axes.plot(sigmas, values, **look, markevery=marked, zorder=3, clip_on=False)
+    axes.plot(sigmas, values, **look, markevery=marked(sigmas), zorder=3, clip_on=False)
     for sigma, point in curve.partial.items():  # of other seeds, so not on the line
         if math.isnan(point.value) or (log and point.value <= 0):
             continue
@@ -275,6 +271,15 @@ def _curve(axes: Axes, curve: Curve, look: dict[str, Any], scale: float) -> None
             axes.vlines(sigma, scale * point.low, scale * point.high, color=look["color"], linewidth=0.7, zorder=3)
         axes.plot([sigma], [scale * point.value], marker=look["marker"], linestyle="", markerfacecolor="white",
                   markeredgecolor=look["color"], markeredgewidth=0.9, zorder=4)  # fmt: skip
+
+
+def marked(sigmas: Sequence[float]) -> list[int]:
+    """Places in `sigmas` that have a marker: on each of many, it would hide the line; half an octave lies between."""
+    places: list[int] = []
+    for k, sigma in enumerate(sigmas):
+        if not places or _octaves(sigma) - _octaves(sigmas[places[-1]]) > 0.4:
+            places.append(k)
+    return places
 
 
 def _octaves(sigma: float) -> float:

@@ -3,7 +3,7 @@ them, on the same axis, how blurred the images of each epoch were."""
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,20 +61,20 @@ class Learning:
 
 def learning(collection: Collection, run_ids: Iterable[str]) -> list[Learning]:
     """What was logged of these runs, done or not, as experiments, in the order of the study."""
-    wanted = set(run_ids)
     known = [name for name in collection.epochs_columns() if name in (*METRICS, "sigma", "blurs", "n")]
     rows = collection.epochs(["run_id", "epoch", "split", "blur", *known])
-    rows = rows[rows["run_id"].isin(wanted)].reindex(columns=["run_id", "epoch", "split", "blur", *METRICS, "sigma",
-                                                              "blurs", "n"])  # fmt: skip
+    rows = rows[rows["run_id"].isin([*run_ids])].reindex(columns=["run_id", "epoch", "split", "blur", *METRICS, "sigma",
+                                                                  "blurs", "n"])  # fmt: skip
     runs = collection.runs.set_index("run_id")
-    runs = runs.loc[[run_id for run_id in runs.index if run_id in set(rows["run_id"])]]
+    runs = runs[runs.index.isin(rows["run_id"].unique())]
     about = ["dataset", "model", "regime", "settings_id"]
+    experiment = runs.groupby(about, sort=False).ngroup()
+    rows = rows.assign(seed=rows["run_id"].map(runs["seed"]), experiment=rows["run_id"].map(experiment))
     found = []
-    for _, own in runs.groupby(about, sort=False):
+    for number, mine in rows.groupby("experiment", sort=True):
+        own = runs[experiment == number]
         one = own.iloc[0]
         alike = runs[(runs[about[:3]] == one[about[:3]]).all(axis="columns")]
-        mine = rows[rows["run_id"].isin(own.index)]
-        mine = mine.assign(seed=mine["run_id"].map(own["seed"]))
         called = (str(one["dataset"]), str(one["model"]), str(one["regime"]))
         found.append(_learning(called, _detail(one, alike), own, mine))
     order, regimes = study_order(DATASETS), study_order(REGIMES)
@@ -106,16 +106,14 @@ def _learning(about: tuple[str, str, str], detail: str, own: pd.DataFrame, rows:
     )
 
 
-def learning_figures(found: Sequence[Learning]) -> list[tuple[str, str, Figure]]:
+def learning_figures(found: Sequence[Learning]) -> Iterator[tuple[str, str, Figure]]:
     """For each dataset and model: the dataset, a title, and a figure: a column an experiment, with its loss, its
     accuracy and its blur one above the other. Thin lines: seeds; thick ones: their mean, as far as all were trained."""
-    figures = []
     for about in dict.fromkeys((one.dataset, one.model) for one in found):
         own = [one for one in found if (one.dataset, one.model) == about and one.curves]
         for start in range(0, len(own), MOST):
             part = f", part {start // MOST + 1}" if len(own) > MOST else ""
-            figures.append((about[0], f"{about[1]} on {about[0]}{part}", learning_figure(own[start : start + MOST])))
-    return figures
+            yield about[0], f"{about[1]} on {about[0]}{part}", learning_figure(own[start : start + MOST])
 
 
 def learning_figure(found: Sequence[Learning]) -> Figure:

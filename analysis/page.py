@@ -50,7 +50,8 @@ def report(runs: str | Path, out: str | Path) -> Path:
     collected = dataclasses.replace(collected, odd=[*collected.odd, *unreadable])
     kept = without_trials(collected, found, best=True)
     shown, frame = panels(kept.frame), kept.frame
-    at_the_end = panels(frame[frame["epoch"] == frame["epochs"]])
+    final = frame["epoch"] == frame["epochs"]
+    at_the_end = shown if final.all() else panels(frame[final])  # and so not named by the epoch
     over_sigma = [panel for panel in at_the_end if any(curve.points for curve in panel.curves)]
     accuracy = figures.accuracy_figure(over_sigma) if over_sigma else None
     more = pictures.pictures(collect(runs), kept.settings.keys(), shown)

@@ -1,5 +1,6 @@
 """The figures of a report beside accuracy and ratio: each kind that the runs have something to show of."""
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -34,7 +35,7 @@ def pictures(runs: Runs, run_ids: Iterable[str], panels: Sequence[Panel]) -> lis
     )
     found: list[Picture] = []
     for kind in kinds:
-        found += (picture for picture, _ in zip(kind, range(MOST), strict=False))
+        found += itertools.islice(kind, MOST)
     return found
 
 

@@ -17,11 +17,13 @@ from matplotlib.ticker import FixedLocator, MaxNLocator
 from analysis.figure_style import (
     GREY,
     GRID,
+    MOST_LINES,
     PAGE,
     STYLE,
     dataset_looks,
     entitle,
     grid,
+    legend,
     one_line,
     seeds_text,
     shape,
@@ -119,19 +121,21 @@ def stages_figure(one: Stages) -> Figure:
         handles: list[Artist] = [Line2D([], [], color=colour, marker=_MARKERS[j % len(_MARKERS)], label=f"sigma {s:g}")
                                  for j, (s, colour) in enumerate(zip(sigmas, colours, strict=True))]  # fmt: skip
         handles += [*bar_handles(points), Line2D([], [], color=GREY, linewidth=0.8, linestyle="--", label="chance")]
-        figure.legend(handles=handles, loc="outside upper center", ncols=2 if columns == 1 else 4, frameon=False)
+        legend(figure, handles, 2 if columns == 1 else 4)
     return figure
 
 
 def stage_ratio_figure(found: Sequence[Stages], regime: str = BLURRY_TO_CLEAR) -> Figure | None:
     """Accuracy of a regime divided by that of clear over the stage, all datasets on one axis, a panel per sigma. None
-    where there is no such ratio at two stages."""
+    where there is no such ratio at two stages, or where there are more than MOST_LINES."""
     drawn = {sigma: _ratios(found, regime, sigma) for sigma in sorted({s for one in found for s in one.sigmas()})}
     with_points = {sigma: lines for sigma, lines in drawn.items() if lines}
     if not with_points:
         return None
     sigmas = [sigma for sigma in (0.0, 4.0, 8.0) if sigma in with_points] or _few([*with_points])[:3]
     present = [one for one in found if any(one.title in with_points[sigma] for sigma in sigmas)]
+    if len(present) > MOST_LINES:
+        return None
     looks = dataset_looks(line_names(present).values())
     relative = len({one.epochs for one in present}) > 1
     width = {1: 3.4, 2: 5.2}.get(len(sigmas), PAGE)
@@ -156,8 +160,7 @@ def stage_ratio_figure(found: Sequence[Stages], regime: str = BLURRY_TO_CLEAR) -
             for one, name in zip(present, line_names(present).values(), strict=True)
         ]
         handles += bar_handles(points)
-        figure.legend(handles=handles, loc="outside upper center", ncols=min(2, len(sigmas)), frameon=False,
-                      handlelength=3, title=one_line(f"{regime} / clear"), title_fontsize=7.5)  # fmt: skip
+        legend(figure, handles, 2, title=one_line(f"{regime} / clear"), title_fontsize=7.5)
     return figure
 
 

@@ -9,13 +9,14 @@ import matplotlib
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from stage_files import add_journal, add_stage, add_weights, looked, trained
 from test_filters_figure import layer
 
 import analysis
 from analysis.collection import collect
-from analysis.figure_style import PAGE, STYLE, as_files, one_line, wrapped
+from analysis.figure_style import PAGE, STYLE, as_files, legend, one_line, wrapped
 from analysis.figures import accuracy_figure, ratio_figure
 from analysis.panels import panels
 from analysis.pictures import pictures
@@ -31,6 +32,19 @@ def all_figures(runs: Path) -> dict[str, Figure]:
     ratio = ratio_figure(final)
     assert ratio
     return {"accuracy": accuracy_figure(final), "ratio": ratio, **found}
+
+
+def test_a_long_entry_takes_lines_and_leaves_no_place_beside_it() -> None:
+    figure = Figure(figsize=(PAGE, 2), layout="constrained")
+    legend(figure, [Line2D([], [], label=label) for label in ("short", "also short")], 2)
+    legend(figure, [Line2D([], [], label=label) for label in ("short", ", ".join(["setting=value"] * 12))], 2)
+    first, second = figure.legends
+    figure.draw_without_rendering()
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    assert "\n" in second.get_texts()[1].get_text()
+    assert second.get_window_extent(renderer).width <= figure.bbox.width
+    for legends, rows in ((first, 1), (second, 2)):
+        assert len({round(text.get_window_extent(renderer).y0) for text in legends.get_texts()}) == rows
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from stage_files import add_stage
 
 import analysis
 from analysis.datasets_figure import datasets_figure
-from analysis.figure_style import dataset_looks
+from analysis.figure_style import MOST_LINES, dataset_looks
 from analysis.panels import Panel, panels
 from analysis.stage_figures import stage_ratio_figure, stages, stages_figure
 
@@ -115,6 +115,17 @@ def test_all_datasets_on_one_axis_beside_the_published_ratios(kept: Path) -> Non
     assert legend_of(figure)[-1] == "published: Jenkins et al. 2025, 224 px"
     assert axes.get_title(loc="left") == "blurry-to-clear / clear"
     assert datasets_figure(final[:1]) is None
+
+
+def test_more_lines_than_an_eye_can_follow_are_not_drawn(runs: Path, make_run: MakeRun) -> None:
+    for k in range(MOST_LINES + 1):
+        for regime in ("clear", "blurry-to-clear"):
+            run = make_run(runs, f"set-{k}", regime)
+            add_stage(runs / run, 20, {0.0: 30, 8.0: 3})
+    every = shown(runs)
+    final = [panel for panel in every if panel.conditions["epoch"] == panel.epochs]
+    assert datasets_figure(final) is None and stage_ratio_figure(stages(every)) is None
+    assert datasets_figure(final[1:]) and stage_ratio_figure(stages(every)[1:])
 
 
 def test_lines_of_datasets_are_told_apart_without_colour() -> None:
