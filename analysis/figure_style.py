@@ -138,7 +138,7 @@ def legend(figure: Figure, handles: Sequence[Any], columns: int, **more: Any) ->
     """The legend above a figure, in at most so many columns, and as many as its longest entry leaves; an entry that is
     longer than the figure is wide is wrapped."""
     width = figure.get_figwidth()
-    letters = round((width - 0.7) / 0.062)
+    letters = round((width - 0.8) / 0.064)
     for handle in handles:
         handle.set_label("\n".join(wrapped(handle.get_label(), letters)))
     longest = max(len(line) for handle in handles for line in handle.get_label().split("\n"))

@@ -48,7 +48,7 @@ def test_the_command_draws_images_of_a_prepared_dataset(
             "optimisation": {"epochs": 5, "batch_size": 8}}  # fmt: skip
     settings.write_text(json.dumps(text))
     data = str(prepared.folder.parent)
-    with pytest.raises(SystemExit, match="^0$"):
+    with pytest.raises(SystemExit, match=r"^0$"):
         main(["curriculum", str(settings), "--images", "2", "--data", data, "--out", str(out)])
     assert capsys.readouterr().out.strip() == str(out)
     drawn = out.read_text()
