@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -135,16 +136,19 @@ def entitle(axes: Axes, title: str, below: Sequence[str]) -> None:
 
 
 def legend(figure: Figure, handles: Sequence[Any], columns: int, **more: Any) -> None:
-    """The legend above a figure, in at most so many columns, and as many as its longest entry leaves; an entry that is
-    longer than the figure is wide is wrapped."""
+    """The legend above a figure, in at most so many columns, as many as there is width for; an entry that is longer than
+    the figure is wide is wrapped."""
     width = figure.get_figwidth()
     letters = round((width - 0.8) / 0.064)
     for handle in handles:
         handle.set_label("\n".join(wrapped(handle.get_label(), letters)))
-    longest = max(len(line) for handle in handles for line in handle.get_label().split("\n"))
-    fitting = int((width + 0.1) / (0.062 * longest + 0.6))
-    figure.legend(handles=handles, loc="outside upper center", ncols=max(1, min(columns, fitting)), frameon=False,
-                  handlelength=3, **more)  # fmt: skip
+    longest = [max(map(len, handle.get_label().split("\n"))) for handle in handles]
+
+    def fits(count: int) -> bool:
+        return sum(0.062 * max(part, default=0) + 0.6 for part in np.array_split(longest, count)) < width + 0.1
+
+    count = next((count for count in range(columns, 1, -1) if fits(count)), 1)
+    figure.legend(handles=handles, loc="outside upper center", ncols=count, frameon=False, handlelength=3, **more)
 
 
 def ink_on(colour: Any) -> str:

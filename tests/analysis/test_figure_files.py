@@ -35,16 +35,17 @@ def all_figures(runs: Path) -> dict[str, Figure]:
 
 
 def test_a_long_entry_takes_lines_and_leaves_no_place_beside_it() -> None:
-    figure = Figure(figsize=(PAGE, 2), layout="constrained")
-    legend(figure, [Line2D([], [], label=label) for label in ("short", "also short")], 2)
-    legend(figure, [Line2D([], [], label=label) for label in ("short", ", ".join(["setting=value"] * 12))], 2)
-    first, second = figure.legends
-    figure.draw_without_rendering()
+    long = ", ".join(["setting=value"] * 12)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(PAGE, 2), layout="constrained")
+        for labels in (["short", "also short"], ["short", long]):
+            legend(figure, [Line2D([], [], label=label) for label in labels], 2)
+        figure.draw_without_rendering()
     renderer = FigureCanvasAgg(figure).get_renderer()
-    assert "\n" in second.get_texts()[1].get_text()
-    assert second.get_window_extent(renderer).width <= figure.bbox.width
-    for legends, rows in ((first, 1), (second, 2)):
-        assert len({round(text.get_window_extent(renderer).y0) for text in legends.get_texts()}) == rows
+    assert "\n" in figure.legends[1].get_texts()[1].get_text()
+    for one, columns in zip(figure.legends, (2, 1), strict=True):
+        assert one.get_window_extent(renderer).width <= figure.bbox.width
+        assert len({round(text.get_window_extent(renderer).x0) for text in one.get_texts()}) == columns
 
 
 @pytest.fixture
