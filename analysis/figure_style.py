@@ -136,8 +136,8 @@ def entitle(axes: Axes, title: str, below: Sequence[str]) -> None:
 
 
 def legend(figure: Figure, handles: Sequence[Any], columns: int, **more: Any) -> None:
-    """The legend above a figure, in at most so many columns, as many as there is width for; an entry that is longer than
-    the figure is wide is wrapped."""
+    """The legend above a figure, in at most so many columns, as many as there is width for; an entry that is longer
+    than the figure is wide is wrapped."""
     width = figure.get_figwidth()
     letters = round((width - 0.8) / 0.064)
     for handle in handles:

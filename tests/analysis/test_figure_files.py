@@ -38,7 +38,7 @@ def test_a_long_entry_takes_lines_and_leaves_no_place_beside_it() -> None:
     long = ", ".join(["setting=value"] * 12)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(PAGE, 2), layout="constrained")
-        for labels in (["short", "also short"], ["short", long]):
+        for labels in (["short", "also short"], [long, long]):
             legend(figure, [Line2D([], [], label=label) for label in labels], 2)
         figure.draw_without_rendering()
     renderer = FigureCanvasAgg(figure).get_renderer()
