@@ -139,8 +139,7 @@ def _explained(curves: Sequence[Curve], compared: bool) -> list[Artist]:
     points = [point for curve in curves for point in curve.points.values() if not math.isnan(point.low)]
     present = {point.over for point in points}
     handles: list[Artist] = [
-        Patch(facecolor=(*to_rgb(GREY), 0.16), edgecolor=(*to_rgb(GREY), 0.5), hatch=hatch, linewidth=0,
-              label=MEANINGS[over])
+        Patch(facecolor="#e8e8e8", edgecolor="#9a9a9a", hatch=hatch, linewidth=0, label=MEANINGS[over])
         for over, hatch in HATCHES.items() if over in present
     ]  # fmt: skip
     if any(curve.partial for curve in curves):
@@ -256,8 +255,11 @@ def _curve(axes: Axes, curve: Curve, look: dict[str, Any], scale: float) -> None
         if not band:
             continue
         low, high = ([scale * getattr(point, name) for point in band.values()] for name in ("low", "high"))
-        axes.fill_between(list(band), low, high, facecolor=(*to_rgb(look["color"]), 0.16),
-                          edgecolor=(*to_rgb(look["color"]), 0.45), hatch=hatch, linewidth=0, zorder=2)  # fmt: skip
+        colour = to_rgb(look["color"])
+        axes.fill_between(list(band), low, high, facecolor=(*colour, 0.16), linewidth=0, zorder=2)
+        if hatch:  # by itself: in SVG, a face is as opaque as its hatch, which then is not seen
+            axes.fill_between(list(band), low, high, facecolor="none", edgecolor=(*colour, 0.45), hatch=hatch,
+                              linewidth=0, zorder=2)  # fmt: skip
     # A ratio of 0 lies infinitely far down a logarithmic axis: leave a gap.
     log = axes.get_yscale() == "log"
     sigmas = sorted(curve.whole)

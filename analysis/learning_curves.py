@@ -150,8 +150,10 @@ def learning_figure(found: Sequence[Learning]) -> Figure:
                 place.tick_params(labelbottom=place is own[-1])
             own[-1].set_xlabel("epoch")
             if k % columns == 0:
-                for place, label in zip(own, [*(METRICS[m] for m in metrics), _blur_label(found)], strict=True):
-                    place.set_ylabel(label)
+                for place, metric in zip(own, metrics, strict=False):
+                    place.set_ylabel(METRICS[metric])
+            if k % columns == 0 or len({*map(_blur_label, found)}) > 1:
+                own[-1].set_ylabel(_blur_label(one))
         figure.align_ylabels()
         figure.legend(handles=_legend(found), loc="outside upper center", ncols=(1, 2, 4)[columns - 1], frameon=False,
                       handlelength=3)  # fmt: skip
@@ -159,7 +161,9 @@ def learning_figure(found: Sequence[Learning]) -> Figure:
 
 
 def _below(one: Learning, letters: int) -> list[str]:
-    counts = ", ".join(f"{split} n = {one.n[split]:,}" for split in LOOKS if split in one.n)
+    at = f" at {', '.join(one.blurs)}" if len(one.blurs) < 4 else f" at {len(one.blurs)} blurs"
+    counts = ", ".join(f"{split} n = {one.n[split]:,}" + (at if split == "val" and one.blurs else "")
+                       for split in LOOKS if split in one.n)  # fmt: skip
     states = [f"{one.states.count(state)} {state}" for state in dict.fromkeys(one.states)]
     about = [seeds_text([one.seeds]) + (f" ({', '.join(states)})" if states else ""), counts]
     return [*wrapped(one.detail, letters), *wrapped(", ".join(about), letters)]
@@ -217,8 +221,8 @@ def _edges(epochs: "pd.Index[Any]") -> Any:
     return np.append(epochs.to_numpy(float) - 1, float(epochs[-1]))
 
 
-def _blur_label(found: Sequence[Learning]) -> str:
-    return "\n".join(sorted({"shares (%)" if len(one.shares.columns) else "sigma (px)" for one in found}))
+def _blur_label(one: Learning) -> str:
+    return "shares (%)" if len(one.shares.columns) else "sigma (px)"
 
 
 def _limits(found: Sequence[Learning], metric: str) -> tuple[float, float]:
@@ -234,9 +238,8 @@ def _limits(found: Sequence[Learning], metric: str) -> tuple[float, float]:
 
 def _legend(found: Sequence[Learning]) -> list[Line2D]:
     splits = {split for one in found for split, _ in one.curves}
-    blurs = list(dict.fromkeys(label for one in found for label in one.blurs))
-    looked = f"mean over {len(blurs)} blurs" if len(blurs) > 3 else ", ".join(map(one_line, blurs))
-    words = {"train": "train, as blurred as below", "val": f"val ({looked})" if blurs else "val"}
+    several = any(len(one.blurs) > 1 for one in found)
+    words = {"train": "train, as blurred as below", "val": "val, mean of its blurs" if several else "val"}
     handles = [Line2D([], [], label=words[split], **look) for split, look in LOOKS.items() if split in splits]
     if any(one.seeds > 1 for one in found):
         handles.append(Line2D([], [], color=GREY, linewidth=0.6, alpha=0.7, label="one seed"))

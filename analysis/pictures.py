@@ -22,10 +22,9 @@ MOST = 12
 BARS = "Bars: 95 % intervals, as the legend says."
 
 
-def pictures(runs: Runs, run_ids: Iterable[str], panels: Sequence[Panel]) -> list[Picture]:
-    """All there is to show of these runs. `panels`: theirs, at all stages."""
+def pictures(runs: Runs, run_ids: Iterable[str], panels: Sequence[Panel], final: Sequence[Panel]) -> list[Picture]:
+    """All there is to show of these runs. `panels`: theirs, at all stages; `final`: after their last epoch."""
     wanted = frozenset(run_ids)
-    final = [panel for panel in panels if panel.conditions["epoch"] == panel.epochs]
     kinds: tuple[Iterator[Picture], ...] = (
         _datasets(final),
         _stages(panels),

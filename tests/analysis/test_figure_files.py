@@ -22,13 +22,13 @@ from analysis.panels import panels
 from analysis.pictures import pictures
 
 MakeRun = Callable[..., str]
-NAMES = ["$x_{", "<b>&amp;", "50 % \\textbf{#}", "two\nlines", "bell\a", "日本"]
+NAMES = [r"$\no_such_symbol$", "<b>&amp;", "50 % \\textbf{#}", "two\nlines", "bell\a", "日本"]
 
 
 def all_figures(runs: Path) -> dict[str, Figure]:
     collection, shown = collect(runs), panels(analysis.load(runs))
     final = [panel for panel in shown if panel.conditions["epoch"] == panel.epochs]
-    found = {picture.name: picture.figure for picture in pictures(collection, collection.runs["run_id"], shown)}
+    found = {picture.name: picture.figure for picture in pictures(collection, collection.runs["run_id"], shown, final)}
     ratio = ratio_figure(final)
     assert ratio
     return {"accuracy": accuracy_figure(final), "ratio": ratio, **found}
@@ -105,6 +105,17 @@ def words_of(figure: Figure) -> list[Text]:
 def test_the_same_runs_give_the_same_bytes(everything: Path) -> None:
     first, second = ({name: as_files(figure) for name, figure in all_figures(everything).items()} for _ in range(2))
     assert first == second
+
+
+def test_hatches_are_seen_in_svg_too(runs: Path, make_run: MakeRun) -> None:
+    for seed in (0, 1):
+        make_run(runs, "pets", seed=seed, counts={0.0: 50 + seed, 8.0: 20})
+    root = ElementTree.fromstring(as_files(accuracy_figure(panels(analysis.load(runs))))["svg"])
+    svg = "{http://www.w3.org/2000/svg}"
+    patterns = [(next(p.iter(f"{svg}rect")).get("fill"), next(p.iter(f"{svg}path")).get("style", ""))
+                for p in root.iter(f"{svg}pattern")]  # fmt: skip
+    assert len(patterns) == 2  # of the band, and of the legend
+    assert all(f"stroke: {fill}" not in style for fill, style in patterns)
 
 
 def test_fonts_are_embedded_as_truetype_and_svg_text_is_text(everything: Path) -> None:

@@ -65,8 +65,8 @@ def test_the_blur_of_each_epoch_stands_under_it(two_seeds: Path) -> None:
 
 def test_seeds_images_and_what_is_not_done_are_said(two_seeds: Path) -> None:
     words = words_of(learning_figure(found_in(two_seeds))).replace("\n", " ")
-    assert "2 seeds (1 waiting), train n = 300, val n = 45" in words
-    assert "val (sharp)" in words and "mean of the seeds" in words and "blurry-to-clear" in words
+    assert "2 seeds (1 waiting), train n = 300, val n = 45 at sharp" in words
+    assert "mean of the seeds" in words and "blurry-to-clear" in words
 
 
 def test_of_a_mixture_the_shares_are_drawn(runs: Path, make_run: MakeRun) -> None:
