@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.figures import STYLE
+from analysis.figure_style import STYLE
 from blurtrain.errors import SettingsError
 
 if TYPE_CHECKING:

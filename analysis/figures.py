@@ -4,10 +4,7 @@ setting in which runs on it differ); beside them the study's published curves.
 Figures are made without pyplot, so there is no global state and no display. The same frame gives the same bytes.
 """
 
-import io
-import itertools
 import math
-import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -21,68 +18,22 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from analysis.literature import (
-    BLURRY,
-    BLURRY_TO_CLEAR,
-    CLEAR,
-    REGIMES,
-    STUDY_RESOLUTION,
-    STUDY_SHORT,
-    published_curves,
-    study_order,
+from analysis.figure_style import (
+    COLUMN,
+    GREY,
+    PAGE,
+    STYLE,
+    entitle,
+    legend,
+    looks,
+    one_line,
+    seeds_text,
+    shape,
+    wrapped,
 )
+from analysis.literature import BLURRY, CLEAR, STUDY_RESOLUTION, STUDY_SHORT, published_curves
 from analysis.panels import Curve, Panel, drawable
 from analysis.statistics import Over
-
-STYLE: dict[str, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib, so a figure is the same everywhere
-    "font.size": 8,
-    "axes.titlesize": 8.5,
-    "axes.labelsize": 8.5,
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
-    "legend.fontsize": 8,
-    "axes.linewidth": 0.7,
-    "xtick.major.width": 0.7,
-    "ytick.major.width": 0.7,
-    "xtick.major.size": 2.5,
-    "ytick.major.size": 2.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#444444",
-    "xtick.color": "#444444",
-    "ytick.color": "#444444",
-    "lines.linewidth": 1.5,
-    "lines.markersize": 4.5,
-    "lines.markeredgecolor": "white",
-    "lines.markeredgewidth": 0.5,
-    "svg.hashsalt": "blurtrain",
-}
-GREY = "#6b6b6b"
-
-# Okabe & Ito's colours (2008), safe for the colour-blind; line and marker tell the regimes apart in grey print too.
-LOOKS: dict[str, dict[str, Any]] = {
-    CLEAR: {"color": "#0072B2", "linestyle": (0, (5, 1.5)), "marker": "o"},
-    BLURRY: {"color": "#009E73", "linestyle": (0, (5, 1.5, 1, 1.5)), "marker": "s"},
-    BLURRY_TO_CLEAR: {"color": "#D55E00", "linestyle": "-", "marker": "^"},
-}
-_OTHER_COLOURS = ("#CC79A7", "#000000", "#56B4E9", "#E69F00")
-_OTHER_LINES = ((0, (1, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (2, 2)), (0, (6, 1, 1, 1, 1, 1, 1, 1)))
-_OTHER_MARKERS = ("D", "v", "P", "X", "p", "<", ">")
-
-
-def looks(regimes: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """How each regime is drawn: the study's always alike, the others by alphabet."""
-    ordered = sorted(set(regimes), key=study_order(REGIMES))
-    others = zip(
-        (regime for regime in ordered if regime not in LOOKS),
-        # Three cycles of different lengths: 140 regimes before a combination comes again.
-        zip(itertools.cycle(_OTHER_COLOURS), itertools.cycle(_OTHER_LINES), itertools.cycle(_OTHER_MARKERS)),
-        strict=False,
-    )
-    more = {regime: dict(zip(("color", "linestyle", "marker"), look, strict=True)) for regime, look in others}
-    return {regime: LOOKS.get(regime) or more[regime] for regime in ordered}
 
 
 def accuracy_figure(panels: Sequence[Panel]) -> Figure:
@@ -127,26 +78,18 @@ def ratio_figure(panels: Sequence[Panel]) -> Figure | None:
     if not pairs:
         return None
     curves_of = {id(panel): curves for panel, curves in pairs}
-    theirs = {panel.dataset: _published_ratios(panel.dataset) for panel, _ in pairs}
+    theirs = {panel.dataset: published_ratios(panel.dataset) for panel, _ in pairs}
     look = looks(curve.regime for panel in panels for curve in panel.curves)
     estimates = [e for _, curves in pairs for c in curves for e in c.points.values()]
-    # Intervals may reach far out where a handful of images is left; the values decide the axis.
     values = [e.value for e in estimates if e.value > 0]
     values += [ratio for panel, curves in pairs for ratio in _within(theirs[panel.dataset], curves)]
-    low, high = min(0.5, 0.8 * min(values)), max(2.0, 1.6 * max(values))
 
     def draw(axes: Axes, panel: Panel) -> None:
-        axes.set_yscale("log", base=2)
-        axes.axhline(1, color=GREY, linewidth=0.9, zorder=1)
+        ratio_axis(axes, values)
         curves = curves_of[id(panel)]
         for curve in curves:
             _published(axes, theirs[panel.dataset].get(curve.regime, {}), _reach(curves), look[curve.regime])
             _curve(axes, curve, look[curve.regime], scale=1)
-        axes.set_ylim(low, high)
-        steps = range(math.floor(math.log2(low)), math.ceil(math.log2(high)) + 1)
-        axes.yaxis.set_major_locator(FixedLocator([2.0**k for k in steps if low <= 2.0**k <= high]))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_locator(NullLocator())
 
     drawn = [curve for _, curves in pairs for curve in curves]
     with matplotlib.rc_context(STYLE):
@@ -156,6 +99,20 @@ def ratio_figure(panels: Sequence[Panel]) -> Figure | None:
         lines = _explained(drawn, compared)
         with_ratio = [panel for panel, _ in pairs]
         return _small_multiples(with_ratio, draw, "accuracy ratio to clear", shown, lines, _levels(drawn), labels)
+
+
+def ratio_axis(axes: Axes, values: Sequence[float]) -> None:
+    """A logarithmic axis, so that twice and half are as far from 1, with a line there."""
+    # Intervals may reach far out where a handful of images is left; the values decide the axis.
+    positive = [value for value in values if value > 0]
+    low, high = min(0.5, 0.8 * min(positive)), max(2.0, 1.6 * max(positive))
+    axes.set_yscale("log", base=2)
+    axes.axhline(1, color=GREY, linewidth=0.9, zorder=1)
+    axes.set_ylim(low, high)
+    steps = range(math.floor(math.log2(low)), math.ceil(math.log2(high)) + 1)
+    axes.yaxis.set_major_locator(FixedLocator([2.0**k for k in steps if low <= 2.0**k <= high]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 # --- parts ----------------------------------------------------------------------------------------------------------
@@ -182,8 +139,7 @@ def _explained(curves: Sequence[Curve], compared: bool) -> list[Artist]:
     points = [point for curve in curves for point in curve.points.values() if not math.isnan(point.low)]
     present = {point.over for point in points}
     handles: list[Artist] = [
-        Patch(facecolor=(*to_rgb(GREY), 0.16), edgecolor=(*to_rgb(GREY), 0.5), hatch=hatch, linewidth=0,
-              label=MEANINGS[over])
+        Patch(facecolor="#e8e8e8", edgecolor="#9a9a9a", hatch=hatch, linewidth=0, label=MEANINGS[over])
         for over, hatch in HATCHES.items() if over in present
     ]  # fmt: skip
     if any(curve.partial for curve in curves):
@@ -204,7 +160,7 @@ def _published(axes: Axes, curve: Mapping[float, float], reach: float, look: dic
         axes.plot(sigmas, [curve[sigma] for sigma in sigmas], color=look["color"], **THEIRS, zorder=2.5)
 
 
-def _published_ratios(dataset: str) -> dict[str, dict[float, float]]:
+def published_ratios(dataset: str) -> dict[str, dict[float, float]]:
     curves = published_curves(dataset)
     return {
         regime: {sigma: value / curves[CLEAR][sigma] for sigma, value in curve.items() if curves[CLEAR][sigma]}
@@ -247,20 +203,22 @@ def _small_multiples(
     sigmas: Sequence[float],
     labels: dict[str, str] | None = None,
 ) -> Figure:
-    columns = min(3, len(panels))
-    rows = math.ceil(len(panels) / columns)
-    width, height = {1: (4.9, 3.0), 2: (7.6, 2.7)}.get(columns, (9.8, 2.45))
-    # Lines end between settings: a no-break space stands within one.
-    whole = [panel.detail.replace(" ", "\N{NO-BREAK SPACE}").replace(",\N{NO-BREAK SPACE}", ", ") for panel in panels]
-    details = [textwrap.wrap(detail, 84 // (columns + 1) + 16, break_on_hyphens=False) for detail in whole]
-    height += 0.13 * max(len(detail) for detail in details)
-    regimes = [Line2D([], [], label=(labels or {}).get(regime, regime), **how) for regime, how in look.items()]
+    rows, columns = shape(len(panels))
+    width, height = {1: (COLUMN, 2.1), 2: (5.2, 2.1)}.get(columns, (PAGE, 1.75))
+    details = [wrapped(panel.detail, round((width - 0.4) / columns * 20)) for panel in panels]
+    below = [[*detail, *wrapped(_counts(panel), round((width - 0.4) / columns * 20))]
+             for panel, detail in zip(panels, details, strict=True)]  # fmt: skip
+    height += 0.11 * max(len(lines) for lines in below)
+    regimes = [
+        Line2D([], [], label=one_line((labels or {}).get(regime, regime)), **how) for regime, how in look.items()
+    ]
     handles: list[Artist] = [*regimes, *lines]
     spare = rows * columns - len(panels)
-    legend_rows = math.ceil(len(handles) / (2 if columns == 1 else 3))
-    beside = spare > 0 and legend_rows <= 4  # in the empty place, if it fits
-    layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06, wspace=0.02, hspace=0.04)
-    figure = Figure(figsize=(width, rows * height + (0 if beside else 0.2 * legend_rows)), layout=layout)
+    per_row = 1 if columns == 1 else 2 if columns == 2 else 3
+    beside = spare > 0 and len(handles) <= 9 and rows > 1  # in the empty place, if it fits
+    legend_rows = math.ceil(len(handles) / per_row)
+    layout = ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.04, wspace=0.02, hspace=0.03)
+    figure = Figure(figsize=(width, rows * height + (0 if beside else 0.15 * legend_rows)), layout=layout)
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True, sharex=True)
     for k, axes in enumerate(grid.flat):
         if k >= len(panels):
@@ -268,31 +226,26 @@ def _small_multiples(
             continue
         panel = panels[k]
         draw(axes, panel)
-        _sigma_axis(axes, sigmas)
+        sigma_axis(axes, sigmas)
         axes.tick_params(labelbottom=k + columns >= len(panels))
-        objects = f" of {panel.objects:g} objects" if panel.objects > 0 else ""
-        below = [*details[k], f"n = {panel.n:,} images{objects}, {panel.classes} classes{_seeds(panel)}"]
-        axes.set_title(panel.dataset, loc="left", fontweight="bold", pad=7 + 9 * len(below), parse_math=False)
-        axes.annotate("\n".join(below), (0, 1), (0, 5), "axes fraction", textcoords="offset points", color=GREY,
-                      fontsize=7, parse_math=False)  # fmt: skip
-    figure.supylabel(ylabel, fontsize=8.5)
-    figure.supxlabel("blur of the test images: sigma (pixels at 224 px)", fontsize=8.5)
+        entitle(axes, panel.dataset, below[k])
+    for axes in grid[:, 0]:
+        axes.set_ylabel(ylabel)
+    figure.supxlabel(SIGMA_LABEL, fontsize=7.5)
     if beside:
-        legend = grid.flat[len(panels)].legend(handles=handles, loc="center left", frameon=False, handlelength=3.4)
+        grid.flat[len(panels)].legend(handles=handles, loc="center left", frameon=False, handlelength=3.2)
     else:
-        per_row = math.ceil(len(handles) / legend_rows)
-        legend = figure.legend(
-            handles=handles, loc="outside upper center", ncols=per_row, frameon=False, handlelength=3.4
-        )
-    for text in legend.get_texts():
-        text.set_parse_math(False)  # a regime's name may hold dollar signs
+        legend(figure, handles, per_row)
     return figure
 
 
-def _seeds(panel: Panel) -> str:
-    counts = sorted({len(curve.seeds) for curve in panel.curves})
-    span = str(counts[0]) if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
-    return ", 1 seed" if counts == [1] else f", {span} seeds"
+SIGMA_LABEL = "blur of the test images: sigma (pixels at 224 px)"
+
+
+def _counts(panel: Panel) -> str:
+    objects = f" of {panel.objects:g} objects" if panel.objects > 0 else ""
+    seeds = seeds_text(len(curve.seeds) for curve in panel.curves)
+    return f"n = {panel.n:,} images{objects}, {panel.classes} classes, {seeds}"
 
 
 def _curve(axes: Axes, curve: Curve, look: dict[str, Any], scale: float) -> None:
@@ -302,19 +255,17 @@ def _curve(axes: Axes, curve: Curve, look: dict[str, Any], scale: float) -> None
         if not band:
             continue
         low, high = ([scale * getattr(point, name) for point in band.values()] for name in ("low", "high"))
-        axes.fill_between(list(band), low, high, facecolor=(*to_rgb(look["color"]), 0.16),
-                          edgecolor=(*to_rgb(look["color"]), 0.45), hatch=hatch, linewidth=0, zorder=2)  # fmt: skip
+        colour = to_rgb(look["color"])
+        axes.fill_between(list(band), low, high, facecolor=(*colour, 0.16), linewidth=0, zorder=2)
+        if hatch:  # by itself: in SVG, a face is as opaque as its hatch, which then is not seen
+            axes.fill_between(list(band), low, high, facecolor="none", edgecolor=(*colour, 0.45), hatch=hatch,
+                              linewidth=0, zorder=2)  # fmt: skip
     # A ratio of 0 lies infinitely far down a logarithmic axis: leave a gap.
     log = axes.get_yscale() == "log"
     sigmas = sorted(curve.whole)
     values = [scale * curve.whole[sigma].value for sigma in sigmas]
     values = [math.nan if log and value <= 0 else value for value in values]
-    # With many levels, a marker on each would hide the line: leave half an octave between them.
-    marked: list[int] = []
-    for k, sigma in enumerate(sigmas):
-        if not marked or _octaves(sigma) - _octaves(sigmas[marked[-1]]) > 0.4:
-            marked.append(k)
-    axes.plot(sigmas, values, **look, markevery=marked, zorder=3, clip_on=False)
+    axes.plot(sigmas, values, **look, markevery=marked(sigmas), zorder=3, clip_on=False)
     for sigma, point in curve.partial.items():  # of other seeds, so not on the line
         if math.isnan(point.value) or (log and point.value <= 0):
             continue
@@ -324,18 +275,27 @@ def _curve(axes: Axes, curve: Curve, look: dict[str, Any], scale: float) -> None
                   markeredgecolor=look["color"], markeredgewidth=0.9, zorder=4)  # fmt: skip
 
 
+def marked(sigmas: Sequence[float]) -> list[int]:
+    """Places in `sigmas` that have a marker: on each of many, it would hide the line; half an octave lies between."""
+    places: list[int] = []
+    for k, sigma in enumerate(sigmas):
+        if not places or _octaves(sigma) - _octaves(sigmas[places[-1]]) > 0.4:
+            places.append(k)
+    return places
+
+
 def _octaves(sigma: float) -> float:
-    """Where sigma lies on the axis of `_sigma_axis`."""
+    """Where sigma lies on the axis of `sigma_axis`."""
     return sigma if sigma < 1 else 1 + math.log2(sigma)
 
 
 def _level(axes: Axes, at: float, linestyle: str, label: str, top: float) -> None:
     axes.axhline(at, color=GREY, linewidth=0.9, linestyle=linestyle, zorder=1)
     axes.annotate(label, (1, max(at, 0.03 * top)), (3, 0), ("axes fraction", "data"), textcoords="offset points",
-                  va="center", fontsize=6, color=GREY, linespacing=1.0, annotation_clip=False)  # fmt: skip
+                  va="center", fontsize=5.5, color=GREY, linespacing=1.0, annotation_clip=False)  # fmt: skip
 
 
-def _sigma_axis(axes: Axes, sigmas: Sequence[float]) -> None:
+def sigma_axis(axes: Axes, sigmas: Sequence[float]) -> None:
     """Octaves above 1, linear below, as blur levels are spaced; marks sigma 8, the blur of the study's training."""
     most = max(sigmas)
     if most > 4:
@@ -352,16 +312,4 @@ def _sigma_axis(axes: Axes, sigmas: Sequence[float]) -> None:
     if most >= 8:
         axes.axvline(8, color="#b5b5b5", linewidth=0.8, zorder=0)
         axes.annotate("sigma 8", (8, 1), (2, -1), ("data", "axes fraction"), textcoords="offset points", va="top",
-                      fontsize=6, color=GREY)  # fmt: skip
-
-
-def as_files(figure: Figure) -> dict[str, bytes]:
-    """The figure as {"png": ..., "svg": ...}, without dates."""
-    files = {}
-    with matplotlib.rc_context(STYLE):
-        for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-            buffer = io.BytesIO()
-            # A picture may have 65,535 pixels a side.
-            figure.savefig(buffer, format=kind, dpi=min(300, 60000 / figure.get_figheight()), metadata=metadata)
-            files[kind] = buffer.getvalue()
-    return files
+                      fontsize=5.5, color=GREY)  # fmt: skip

@@ -6,13 +6,15 @@ import datetime
 import importlib.metadata
 import math
 import platform
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import blurtrain
+from analysis.collection import collect
 from analysis.literature import BLURRY_TO_CLEAR, CLEAR, DATASETS, REGIMES, STUDY, STUDY_RESOLUTION, published
 from analysis.panels import Panel, panels
 from analysis.runs import Collected, results_csv, scan
@@ -23,6 +25,9 @@ from analysis.table_specs import table_specs
 from analysis.tables import PERCENT, Cell, Table, tables, tables_csv
 from blurtrain.errors import RunError
 from blurtrain.files import publish
+
+if TYPE_CHECKING:
+    from analysis.figure_style import Picture
 
 COMPARED = (0.0, 4.0, 8.0)
 """Sigmas at which the study's summary is given."""
@@ -36,31 +41,37 @@ def report(runs: str | Path, out: str | Path) -> Path:
 
     Every file is replaced whole. Raises RunError if no run is done, if a run is damaged, or if `out` cannot be written.
     """
-    from analysis import figures  # matplotlib takes a second to import
+    from analysis import figures, pictures  # matplotlib takes a second to import
+    from analysis.figure_style import KINDS, as_files
 
     out = Path(out)
     collected = scan(runs)
     found, unreadable = searches(runs)
     collected = dataclasses.replace(collected, odd=[*collected.odd, *unreadable])
-    shown = panels(without_trials(collected, found, best=True).frame)
-    over_sigma = [panel for panel in shown if any(curve.points for curve in panel.curves)]
+    kept = without_trials(collected, found, best=True)
+    shown, frame = panels(kept.frame), kept.frame
+    final = frame["epoch"] == frame["epochs"]
+    at_the_end = shown if final.all() else panels(frame[final])  # and so not named by the epoch
+    over_sigma = [panel for panel in at_the_end if any(curve.points for curve in panel.curves)]
     accuracy = figures.accuracy_figure(over_sigma) if over_sigma else None
-    drawn = {"accuracy": accuracy, "ratio": figures.ratio_figure(over_sigma)}
+    more = pictures.pictures(collect(runs), kept.settings.keys(), shown, at_the_end)
+    drawn = {"accuracy": accuracy, "ratio": figures.ratio_figure(over_sigma),
+             **{picture.name: picture.figure for picture in more}}  # fmt: skip
     files: dict[str, bytes | str] = {"results.csv": results_csv(collected.frame)}
     by_spec = tables(table_specs(), without_trials(collected, found, best=False))
     for name in dict.fromkeys(table.spec.name for table in by_spec):
         files[f"tables/{name}.csv"] = tables_csv([table for table in by_spec if table.spec.name == name])
-    pictures = {}
+    urls = {}
     for name, figure in drawn.items():
-        for kind, content in (figures.as_files(figure) if figure else {}).items():
+        for kind, content in (as_files(figure) if figure else {}).items():
             files[f"figures/{name}.{kind}"] = content
             if kind == "svg":
-                pictures[name] = "data:image/svg+xml;base64," + base64.b64encode(content).decode()
+                urls[name] = "data:image/svg+xml;base64," + base64.b64encode(content).decode()
     sections = [section(search, collected.frame, Path(runs)) for search in found]
     for part in sections:
         files |= part.files
-    files["index.html"] = page(shown, collected, pictures, by_spec, sections)
-    former = [*former_files(out), *(f"figures/{figure}.{kind}" for figure in drawn for kind in ("png", "svg")),
+    files["index.html"] = page(shown, collected, urls, by_spec, sections, more)
+    former = [*former_files(out), *_former_figures(out, ("accuracy", "ratio", *pictures.KINDS), KINDS),
               *(f"tables/{spec.name}.csv" for spec in table_specs())]  # fmt: skip
     try:
         for folder in {(out / name).parent for name in (*files, "figures/any")}:
@@ -75,15 +86,23 @@ def report(runs: str | Path, out: str | Path) -> Path:
     return out / "index.html"
 
 
+def _former_figures(out: Path, names: Sequence[str], kinds: Sequence[str]) -> list[str]:
+    """What an earlier report has left of figures, by path below `out`."""
+    own = re.compile(rf"({'|'.join(map(re.escape, names))})(-[a-z0-9.-]+)?\.({'|'.join(kinds)})")
+    return [f"figures/{path.name}" for path in out.glob("figures/*") if own.fullmatch(path.name)]
+
+
 def page(
     shown: Sequence[Panel],
     collected: Collected,
     pictures: dict[str, str],
     by_spec: Sequence[Table] = (),
     sections: Sequence[Section] = (),
+    more: Sequence["Picture"] = (),
 ) -> str:
-    """`index.html` as text: `shown` are the panels of what was `collected`, `pictures` maps `accuracy` and `ratio` to
-    URLs of images, `by_spec` are the tables by their specs, `sections` the searches."""
+    """`index.html` as text: `shown` are the panels of what was `collected`, `pictures` maps `accuracy`, `ratio` and the
+    names of `more` to URLs of images, `by_spec` are the tables by their specs, `sections` the searches, `more` all
+    other figures."""
     frame, missing = collected.frame, collected.missing
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -108,6 +127,7 @@ def page(
         pruned=collected.pruned,
         total=done + len(missing) + len(collected.pruned),
         pictures=pictures,
+        more=more,
         tables=by_spec,
         searches=sections,
         searches_first=set(frame["run_id"]) <= {run_id for part in sections for run_id in part.search.runs()},

@@ -88,6 +88,9 @@ class Panel:
     empty if it is alone."""
     conditions: dict[str, Any]
     """CONDITIONS, under which all was measured."""
+    alike: dict[str, Any]
+    """All that its runs and levels have in common and others need not have: dataset, model, settings, data_id,
+    CONDITIONS."""
     epochs: int
     objects: float
     """How many objects the test images show; 0: none is shown twice, NaN: not recorded."""
@@ -136,14 +139,14 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
     settings = [name for name in swept(frame) if not name.startswith("curriculum.")]
     key = ["dataset", "model", *settings, "data_id", *CONDITIONS]
     groups = [(dict(zip(key, values, strict=True)), rows) for values, rows in _by(key, frame).items()]
-    details = _details([alike for alike, _ in groups])
+    details = distinctions([alike for alike, _ in groups])
     made = [_panel(alike, detail, rows) for (alike, rows), detail in zip(groups, details, strict=True)]
     order = study_order(DATASETS)
     return sorted(made, key=lambda panel: order(panel.dataset))
 
 
-def _details(keys: list[dict[str, Any]]) -> list[str]:
-    """For each panel, what distinguishes it from the others on its dataset."""
+def distinctions(keys: list[dict[str, Any]]) -> list[str]:
+    """For each of `Panel.alike`, what distinguishes it from the others on its dataset, in words."""
     details = []
     for key in keys:
         others = [other for other in keys if other["dataset"] == key["dataset"]]
@@ -182,6 +185,7 @@ def _panel(alike: dict[str, Any], detail: str, rows: pd.DataFrame) -> Panel:
         model=alike["model"],
         detail=detail,
         conditions={name: alike[name] for name in CONDITIONS},
+        alike=alike,
         epochs=int(rows["epochs"].iloc[0]),
         objects=float(rows["objects"].max()),
         curves=tuple(curves),

@@ -18,7 +18,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures import GREY, STYLE
+from analysis.figure_style import GREY, STYLE
 from analysis.searches import Dimension, Search, TrialFound
 from blurtrain.settings.labels import shown
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FIGURES = ("parallel", "importance", "learning", "progress")
-FILES = ("trials.csv", *(f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")))
+FILES = ("trials.csv", *(f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg", "pdf")))
 """All that may lie in the folder of one search."""
 
 
@@ -68,7 +68,7 @@ class Section:
 def section(search: Search, frame: pd.DataFrame, runs: Path) -> Section:
     """Draw and compare all that one search shows; `frame` is that of `analysis.load`."""
     from analysis import search_figures as draw
-    from analysis.figures import as_files
+    from analysis.figure_style import as_files
 
     weights = importance(search)
     figures: dict[str, Figure | None] = {

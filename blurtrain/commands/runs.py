@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from blurtrain.commands.options import command, data_option, runs_option
+from blurtrain.errors import SettingsError
 
 
 def _settings(options: argparse.Namespace) -> Any:
@@ -34,14 +35,31 @@ def _curriculum(options: argparse.Namespace) -> int:
     from blurtrain.settings import compose
 
     if Path(options.settings).suffix or Path(options.settings).is_file():
-        options.data = None
         settings = _settings(options)
+    elif options.images:
+        raise SettingsError(f"--images: {options.settings!r} names no dataset; give a settings file (YAML)")
     else:
         named = {"dataset": "any", "regime": options.settings}
         settings = compose(merge(named, parse_overrides(options.overrides)), "curriculum")
+    if options.images:
+        return _views(settings, options)
     from analysis.curriculum_figure import save
 
     save(settings, options.out)
+    print(options.out)
+    return 0
+
+
+def _views(settings: Any, options: argparse.Namespace) -> int:
+    from analysis.views_figure import epochs_shown, save
+    from blurtrain.data.dataset import open_dataset
+    from blurtrain.data.training_views import training_views
+    from blurtrain.models.normalisation import as_published
+
+    epochs = epochs_shown(settings.optimisation.epochs)
+    dataset = open_dataset(Path(settings.data.root), settings.dataset)
+    views = training_views(as_published(settings), dataset, options.images, epochs)
+    save(views, f"{settings.dataset}, {settings.regime}, {settings.optimisation.epochs} epochs", options.out)
     print(options.out)
     return 0
 
@@ -73,6 +91,9 @@ def add(commands: Any) -> None:
     p.add_argument("settings", metavar="SETTINGS", help="settings file (YAML), or a regime, e.g. blurry-to-clear")
     p.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. optimisation.epochs=60 curriculum.sigma=2")
     p.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="picture to write (png, pdf or svg)")
+    shown = "draw instead so many training images as the network sees them; needs a settings file"
+    p.add_argument("--images", type=int, default=0, metavar="N", help=shown)
+    data_option(p, None)
 
     p = command(commands, "report", _report, "turn run directories into tables, figures and a page")
     p.add_argument("runs_folder", type=Path, metavar="RUNS", help="folder of run directories")

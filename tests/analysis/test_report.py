@@ -16,6 +16,7 @@ from matplotlib.image import imread
 
 import analysis
 from analysis import figures
+from analysis.figure_style import as_files, looks
 from analysis.page import page, percent, percent_interval, ratio, ratio_interval
 from analysis.panels import panels
 from analysis.runs import Collected, scan
@@ -100,7 +101,9 @@ def test_headline_counts_the_runs_and_names_the_missing(read: Text) -> None:
 def test_the_page_stands_alone(out: Path, read: Text) -> None:
     assert "link" not in read.tags
     outside = [a for a in read.addresses if not a.startswith(("#", "data:image/svg+xml;base64,"))]
-    assert set(outside) == {"results.csv"} | {f"figures/{f}.{k}" for f in ("accuracy", "ratio") for k in ("svg", "png")}
+    figures = {f"figures/{name}.{kind}" for name in ("accuracy", "ratio", "matrix-faces")
+               for kind in ("svg", "png", "pdf")}  # fmt: skip
+    assert set(outside) == {"results.csv"} | figures
     assert all((out / address).is_file() for address in outside)
     assert not re.search(r"url\(|@import", (out / "index.html").read_text())
 
@@ -211,14 +214,14 @@ def test_figures_are_there_and_show_something(out: Path) -> None:
         assert pixels.shape[1] > 1200
         assert len({tuple(p) for p in (pixels[::3, ::3, :3] * 255).astype(int).reshape(-1, 3)}) > 30
         svg = (out / "figures" / f"{name}.svg").read_text()
-        assert svg.startswith("<?xml") and svg.count("<path") > 50
+        assert svg.startswith("<?xml") and svg.count("<path") > 20 and ">faces</text>" in svg
 
 
 def test_colours_lines_and_markers_tell_regimes_apart() -> None:
     names = ["clear", "blurry", "blurry-to-clear", *(f"other-{k}" for k in range(9))]
-    look = figures.looks(names)
+    look = looks(names)
     assert list(look) == names
-    assert look["clear"] == figures.looks(["clear", "zzz"])["clear"]
+    assert look["clear"] == looks(["clear", "zzz"])["clear"]
     assert len({(str(v["linestyle"]), v["marker"], v["color"]) for v in look.values()}) == len(names)
     study = [look[name] for name in names[:3]]
     for key in ("color", "linestyle", "marker"):
@@ -280,7 +283,7 @@ def test_the_page_counts_what_a_search_has_stopped_apart(runs: Path, make_run: M
 def test_same_runs_give_the_same_figures(runs: Path, make_run: MakeRun) -> None:
     make_run(runs)
     shown = panels(analysis.load(runs))
-    first, second = (figures.as_files(figures.accuracy_figure(shown)) for _ in range(2))
+    first, second = (as_files(figures.accuracy_figure(shown)) for _ in range(2))
     assert first == second
 
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from search_folder import SearchFolder
 
 from analysis import search_figures
-from analysis.figures import as_files
+from analysis.figure_style import as_files
 from analysis.searches import Search, searches
 
 MakeRun = Callable[..., str]
