@@ -3,6 +3,7 @@
 import analysis
 frame = analysis.load("runs")  # one row per (done run, conditions, level of blur)
 runs = analysis.load("runs", table="runs")  # one row per run directory, with all settings; docs/tables-from-runs.md
+table = analysis.table({"rows": "regime", "columns": "blur"}, "runs")
 trials = analysis.trials("runs")  # one row per trial of a search
 analysis.report("runs", "report")  # results.csv, index.html, figures/
 """
@@ -15,6 +16,7 @@ from analysis.page import report
 from analysis.runs import load, metrics, results, unfinished
 from analysis.searches import trials
 from analysis.statistics import accuracy, accuracy_difference, accuracy_ratio, paired, ratio, summary
+from analysis.tables import table, tables
 
 __all__ = [
     "accuracy",
@@ -35,6 +37,8 @@ __all__ = [
     "report",
     "results",
     "summary",
+    "table",
+    "tables",
     "trials",
     "unfinished",
     "wilson",

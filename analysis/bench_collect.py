@@ -35,10 +35,15 @@ if sys.argv[2] != "collect":
     if sys.argv[2] == "columns":
         columns = ["run_id", "dataset", "regime", "seed", "optimisation.learning_rate", "blur", "value", "n"]
         frame = collection.measures(columns, measure="accuracy", metric="top1")
+    elif sys.argv[2] == "table":
+        from analysis.tables import table
+        options = {"rows": "dataset,regime", "columns": "sigma", "where": "optimisation.learning_rate=0.0001"}
+        made = table(options, collection)
+        frame = [cell for cells in made.cells for cell in cells if cell.estimate]
     else:
         from analysis.levels import levels_frame
         frame = levels_frame(collection)
-    found = f"{len(frame)} rows, {len(frame.columns)} columns"
+    found = f"{len(frame)} cells" if sys.argv[2] == "table" else f"{len(frame)} rows, {len(frame.columns)} columns"
 seconds = time.perf_counter() - began
 used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
 peak = sum(one.ru_maxrss for one in used) / 2**20
@@ -64,6 +69,7 @@ def bench_collect(count: int, place: Path | None, report: Callable[[str], object
         publish(path, _accuracy(random.Random(count)))
         yield {"what": "one run has changed", "n": count, **_look(runs, "collect")}
         yield {"what": "columns of a table", "n": count, **_look(runs, "columns")}
+        yield {"what": "a table", "n": count, **_look(runs, "table")}
         yield {"what": "the frame of analysis.load", "n": count, **_look(runs, "levels")}
 
 

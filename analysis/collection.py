@@ -298,6 +298,11 @@ class Collection:
             return pa.array([row[name] for row in self.rows])
         return pa.array(self._settings_columns[name].series(), from_pandas=True)
 
+    @property
+    def sections(self) -> Mapping[str, tuple[Sequence[str], Any]]:
+        """The sections of settings by name: the texts (JSON) that there are of each, and which of them each run has."""
+        return self._sections
+
     @cached_property
     def _settings_columns(self) -> dict[str, Column]:
         return settings_columns(self._sections)

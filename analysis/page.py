@@ -12,17 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 import blurtrain
 from analysis.collection import collect
 from analysis.literature import BLURRY_TO_CLEAR, CLEAR, DATASETS, REGIMES, STUDY, STUDY_RESOLUTION, published
 from analysis.panels import Panel, panels
+from analysis.rendering import as_csv
+from analysis.rendering.html import as_html_notes, as_html_table
 from analysis.runs import Collected, results_csv, scan
 from analysis.search_section import FILTERS, Section, former_files, section, without_trials
 from analysis.searches import searches
 from analysis.statistics import Estimate
 from analysis.table_specs import table_specs
-from analysis.tables import PERCENT, Cell, Table, tables, tables_csv
+from analysis.tables import Table, tables
 from blurtrain.errors import RunError
 from blurtrain.files import publish
 
@@ -58,9 +61,11 @@ def report(runs: str | Path, out: str | Path) -> Path:
     drawn = {"accuracy": accuracy, "ratio": figures.ratio_figure(over_sigma),
              **{picture.name: picture.figure for picture in more}}  # fmt: skip
     files: dict[str, bytes | str] = {"results.csv": results_csv(collected.frame)}
-    by_spec = tables(table_specs(), without_trials(collected, found, best=False))
+    # Searches have a section of their own.
+    specs = [spec for spec in table_specs() if "trial" not in spec.names]
+    by_spec = tables(specs, without_trials(collected, found, best=False))
     for name in dict.fromkeys(table.spec.name for table in by_spec):
-        files[f"tables/{name}.csv"] = tables_csv([table for table in by_spec if table.spec.name == name])
+        files[f"tables/{name}.csv"] = as_csv([table for table in by_spec if table.spec.name == name])
     urls = {}
     for name, figure in drawn.items():
         for kind, content in (as_files(figure) if figure else {}).items():
@@ -112,8 +117,8 @@ def page(
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "percent_interval": percent_interval, "ratio": ratio,
-                            "ratio_interval": ratio_interval, "number": number, "number_interval": number_interval,
-                            "g": lambda x: f"{x:g}", **FILTERS}  # fmt: skip
+                            "ratio_interval": ratio_interval,
+                            "in_html": in_html, "g": lambda x: f"{x:g}", **FILTERS}  # fmt: skip
     done = frame["run_id"].nunique()
     curves = [curve for panel in shown for curve in panel.curves]
     sigmas = sorted({sigma for curve in curves for run in curve.runs for sigma in run.points})
@@ -160,18 +165,9 @@ def percent_interval(estimate: Estimate | None) -> str:
     return "" if estimate is None or math.isnan(estimate.low) else f"{100 * estimate.low:.1f}–{100 * estimate.high:.1f}"
 
 
-def number(cell: Cell) -> str:
-    """A cell of a table: an accuracy in percent, a mean in nats to three decimals; a dash where there is none."""
-    if cell.value in PERCENT or cell.estimate is None:
-        return percent(cell.estimate)
-    spread = f" ± {cell.estimate.sd:.3f}" if cell.estimate.seeds > 1 else ""
-    return f"{cell.estimate.value:.3f}{spread}"
-
-
-def number_interval(cell: Cell) -> str:
-    if cell.value in PERCENT or cell.estimate is None or math.isnan(cell.estimate.low):
-        return percent_interval(cell.estimate)
-    return f"{cell.estimate.low:.3f}–{cell.estimate.high:.3f}"
+def in_html(table: Table) -> Markup:
+    """A table and its notes, without the caption, which is a heading of the page."""
+    return Markup(as_html_table(table, caption=False)) + Markup(as_html_notes(table))
 
 
 def ratio(estimate: Estimate | None) -> str:

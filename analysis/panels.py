@@ -16,7 +16,7 @@ from analysis.runs import level_order, swept
 from analysis.statistics import Estimate, accuracy, accuracy_ratio
 from blurtrain.settings.labels import shown
 
-_SAID_BY = {
+SAID_BY = {
     "resolution": ("data.resolution",),
     "truncate": ("blur.truncate",),
     "light": ("blur.linear_light",),
@@ -151,7 +151,7 @@ def distinctions(keys: list[dict[str, Any]]) -> list[str]:
     for key in keys:
         others = [other for other in keys if other["dataset"] == key["dataset"]]
         varies = [name for name in key if len({_word(other[name]) for other in others}) > 1]
-        brief = [name for name in varies if not set(_SAID_BY.get(name, ())) & set(varies)]
+        brief = [name for name in varies if not set(SAID_BY.get(name, ())) & set(varies)]
         # Seldom, but then nothing may be left out: two panels that what is named does not tell apart.
         alike = Counter(tuple(_word(other[name]) for name in brief) for other in others)
         names = varies if max(alike.values()) > 1 else brief

@@ -39,6 +39,8 @@ class Collected:
     """Runs that were measured as one; these are not in the frame."""
     not_read: list[str] = field(default_factory=list)
     """What lies among the runs and is none, or is damaged, with the reason: a line each."""
+    collection: Collection | None = None
+    """All that is known of them."""
 
 
 def swept(frame: pd.DataFrame) -> list[str]:
@@ -59,6 +61,7 @@ def scan(runs: str | Path) -> Collected:
         [run_id for run_id, state in states.items() if state == "pruned"],
         collection.ensembles,
         [_line(path, why) for path, why in collection.not_read],
+        collection,
     )
 
 

@@ -5,7 +5,16 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from blurtrain.documents import parse_yaml
 from blurtrain.errors import SettingsError, nearest
@@ -107,6 +116,8 @@ def _walk(model: type[BaseModel], loc: tuple[int | str, ...], document: Any) -> 
     for part in loc:
         here = _without_annotations(here)
         if get_origin(here) in (Union, types.UnionType) and isinstance(part, str):
+            tagged = [a for a in get_args(here) if Tag(part) in getattr(a, "__metadata__", ())]
+            here = tagged[0] if tagged else here
             continue  # which alternative pydantic tried
         if isinstance(here, type) and issubclass(here, Section) and not isinstance(document, here):
             here = here.kind_of(document)

@@ -103,7 +103,8 @@ def measure_each(
     found = []
     for name in measures:
         kind, source = together(group, lambda name=name: measure_named(name, averaged))  # type: ignore[misc]
-        outcomes = Outcomes(folder, {"measure": kind.name, **source, **depends}, more)
+        of_metrics = {"metrics": kind.metrics} if kind.metrics else {}
+        outcomes = Outcomes(folder, {"measure": kind.name, **source, **depends}, {**more, **of_metrics})
         document = measured(
             of(kind),
             outcomes,

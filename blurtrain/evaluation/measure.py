@@ -10,8 +10,8 @@ Most measures look at the logits alone. They derive from `LogitsMeasure` and say
             return {"margin": best[:, 0] - best[:, 1]}
 """
 
-from collections.abc import Sequence
-from typing import ClassVar, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
@@ -26,6 +26,9 @@ class Measure:
 
     name: ClassVar[str]
     """Begins the names of its files: lower case, no spaces."""
+    metrics: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """What tables are to know of its metrics, by name: {"margin": {"better": "higher", "digits": 2}}; also label, unit,
+    and times (by how much a value is multiplied). Kept with what was measured."""
 
     @classmethod
     def of_run(cls, settings: Settings) -> Self:

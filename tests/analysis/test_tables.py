@@ -12,15 +12,15 @@ import pytest
 import yaml
 
 import analysis
+from analysis.cells import Cell
 from analysis.intervals import wilson
+from analysis.rendering import as_csv
 from analysis.runs import scan
 from analysis.statistics import accuracy
-from analysis.table_specs import read_table_spec, table_specs
-from analysis.tables import Cell, Table, tables, tables_csv
+from analysis.table_specs import read_table_spec
+from analysis.tables import Table, tables
 from blurtrain.errors import SettingsError
 from blurtrain.run import Run
-from blurtrain.settings import PRESETS
-from jobs.grid import read_grid
 
 MakeRun = Callable[..., str]
 KEPT = {"file": "w.pt", "sha256": "a" * 64, "head": "kept"}
@@ -88,8 +88,8 @@ def filled(runs: Path, tmp_path: Path, **changes: Any) -> list[Table]:
 
 
 def cell(table: Table, row: str, column: str) -> Cell:
-    rows = [line.label for line in table.spec.rows]
-    columns = [line.label for line in table.spec.columns]
+    rows = [head.label for head in table.rows]
+    columns = [head.label for head in table.columns]
     return table.cells[rows.index(row)][columns.index(column)]
 
 
@@ -97,7 +97,7 @@ def test_a_cell_is_the_mean_over_the_seeds_of_one_setting(runs: Path, make_run: 
     original = fine_tuned(runs, make_run, "original")
     mixed = [fine_tuned(runs, make_run, "sharp-d8", seed, {"sharp": 80 + seed, "disk-8@384": 60}) for seed in (2, 0, 1)]
     (table,) = filled(runs, tmp_path)
-    assert (table.dataset, table.model) == ("pets", "alexnet-sup")
+    assert table.of == (("pets", "alexnet-sup"),) and table.title == "Top-5: alexnet-sup on pets"
     one = cell(table, "sharp", "original")
     assert one.estimate and (one.estimate.value, one.estimate.low, one.estimate.high) == (0.9, *wilson(90, 100))
     assert (one.n, one.seeds, one.runs, one.published) == (100, (0,), (original,), 90.88)
@@ -118,11 +118,14 @@ def test_an_empty_cell_says_why(runs: Path, make_run: MakeRun, tmp_path: Path) -
     (table,) = filled(runs, tmp_path)
     assert cell(table, "D8", "original").missing == "not measured, protocol all-256@384, blur disk-8@384"
     assert cell(table, "D8", "original").published == 60.97
-    assert (cell(table, "sharp", "mix").missing, cell(table, "sharp", "mix").runs) == ("not done yet: 1", (waiting,))
+    assert (cell(table, "sharp", "mix").missing, cell(table, "sharp", "mix").runs) == (
+        "1 waiting (no process works on it)",
+        (waiting,),
+    )
     Run(runs / waiting).mark_pruned("a-search", 7, 3, "others promise more")
     (table,) = filled(runs, tmp_path)
     pruned = cell(table, "sharp", "mix")
-    assert (pruned.missing, pruned.runs) == ("pruned by a search: 1", (waiting,))
+    assert (pruned.missing, pruned.runs) == ("1 pruned by a search (others promise more)", (waiting,))
     none = [*SPEC["columns"], {"label": "theirs", "none": "an ensemble"}]  # type: ignore[misc]
     (table,) = filled(runs, tmp_path, columns=none)
     assert cell(table, "sharp", "theirs").missing == "an ensemble"
@@ -146,8 +149,10 @@ def test_runs_that_differ_in_more_than_their_seed_are_never_averaged(
     fine_tuned(runs, make_run, "sharp-d8", 0)
     fine_tuned(runs, make_run, "sharp-d8", **({"seed": 1} | other))
     found = filled(runs, tmp_path)
-    if differs is None:  # other images: a table of their own
-        assert [cell(table, "sharp", "mix").seeds for table in found] == [(0,), (0,)]
+    if differs is None:  # other images: rows of their own
+        (table,) = found
+        mix = [(head.groups, cells[1].seeds) for head, cells in zip(table.rows, table.cells, strict=True)]
+        assert mix[0][1] == mix[3][1] == (0,) and mix[0][0] != mix[3][0] == ("data another",)
         return
     missing = cell(found[0], "sharp", "mix").missing
     assert missing == f"several runs match, which differ in {differs}: say which, in `where` or `match`"
@@ -173,8 +178,8 @@ def test_as_csv_every_cell_is_a_line(runs: Path, make_run: MakeRun, tmp_path: Pa
     for seed in (0, 1):
         fine_tuned(runs, make_run, "sharp-d8", seed)
     made = filled(runs, tmp_path)
-    lines = list(csv.DictReader(io.StringIO(tables_csv(made))))
-    assert len(lines) == 9 and tables_csv(made) == tables_csv(filled(runs, tmp_path))
+    lines = list(csv.DictReader(io.StringIO(as_csv(made))))
+    assert len(lines) == 9 and as_csv(made) == as_csv(filled(runs, tmp_path))
     mix = next(line for line in lines if (line["row"], line["column"]) == ("D8", "mix"))
     assert (mix["estimate"], mix["seeds"], mix["n"], mix["over"]) == ("60.0000", "0 1", "100", "seeds and images")
     assert (mix["published"], mix["published_network"], mix["missing"]) == ("87.88", "VGG-16", "")
@@ -204,7 +209,8 @@ def test_the_report_has_the_tables_of_which_there_is_a_run(runs: Path, make_run:
     page = _Text()
     page.feed((out / "index.html").read_text())
     text = " ".join(page.words)
-    assert "81.0 ± 1.0 72.0–87.6 n 100, 3 seeds 91.03" in text
+    found = accuracy([80, 81, 82], [100] * 3)
+    assert f"81.0 ± 1.0 {100 * found.low:.1f}–{100 * found.high:.1f} n 100, 3 seeds 91.03" in text
     assert "VGG-16 on ImageNet at scale 256" in text and "no such run" in text
     for run in runs.glob("[!.]*"):  # as another protocol, none of the tables is of these runs
         file = run / "evaluations" / "accuracy-0123abcd.json"
@@ -257,7 +263,7 @@ def test_runs_that_were_measured_as_one_fill_a_cell(runs: Path, make_run: MakeRu
     assert (filled_now().missing, filled_now().published) == ("no such run", 91.03)
     low = [of_scale(runs, make_run, 0.2, seed) for seed in (0, 1)]
     waiting = of_scale(runs, make_run, 0.5, 7, done=False)
-    assert (filled_now().missing, filled_now().runs) == ("not done yet: 1", (waiting,))
+    assert (filled_now().missing, filled_now().runs) == ("1 waiting (no process works on it)", (waiting,))
     high = [of_scale(runs, make_run, 0.5, seed) for seed in (0, 1)]
     assert filled_now().missing.startswith("not measured as one, by `blurtrain evaluate --ensemble")
     for path in (
@@ -276,7 +282,7 @@ def test_runs_that_were_measured_as_one_fill_a_cell(runs: Path, make_run: MakeRu
     assert (found.n, found.seeds, found.runs) == (100, (0, 1), (f"{low[0]}+{high[0]}", f"{low[1]}+{high[1]}"))
     (table,) = filled(runs, tmp_path, where={}, columns=COLUMNS)
     assert cell(table, "D8", "a network a scale").missing == "not measured, blur disk-8@384"
-    lines = csv.DictReader(io.StringIO(tables_csv([table])))
+    lines = csv.DictReader(io.StringIO(as_csv([table])))
     line = next(line for line in lines if (line["row"], line["column"]) == ("sharp", "a network a scale"))
     assert (line["estimate"], line["runs"].split()) == ("51.0000", list(found.runs))
     assert not any("+" in run_id for run_id in analysis.load(runs)["run_id"]), "runs alone"
@@ -322,67 +328,13 @@ def test_a_damaged_ensemble_is_named(runs: Path, make_run: MakeRun, tmp_path: Pa
     assert not collected.ensembles and len(collected.frame)
 
 
-# --- specs ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"vlaue": "top1"}, ": vlaue: unknown setting; did you mean 'value'?"),
-        ({"value": "top3"}, ": value: input should be 'top1', 'top5'"),
-        ({"where": {"protocl": "x"}}, "nothing is called 'protocl'; did you mean 'protocol'?"),
-        ({"rows": [{"label": "a", "match": {"blur": "disc-8"}}]}, "'disc-8' is unknown; did you mean 'disk'?"),
-        ({"rows": [{"label": "a"}, {"label": "a"}]}, "'a' stands there twice"),
-        ({"rows": [{"label": "a", "published": {"test_blr": "x"}}]}, "no column 'test_blr'; did you mean 'test_blur'?"),
-        ({"rows": [{"label": "a", "published": {"test_blur": "x"}}]}, "0 rows are {'test_blur': 'x'}"),
-        ({"rows": [{"label": "a", "published": "x"}]}, "row 'a': published must say which row is meant"),
-        (
-            {"columns": [{"label": "a", "ensemble": [{"regim": "x"}]}]},
-            "nothing is called 'regim'; did you mean 'regime'?",
-        ),
-        ({"columns": [{"label": "a", "ensemble": [{"blur": "sharp"}]}]}, "'blur' is the same for all members"),
-        ({"published": SPEC["published"] | {"table": "x"}}, "published table 'x' is unknown"),  # type: ignore[operator]
-    ],
-)
-def test_a_mistake_in_a_spec_is_reported_in_one_line(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(SettingsError) as caught:
-        read_table_spec(written(tmp_path, **changes))
-    assert str(caught.value).startswith(str(tmp_path / "mine.yaml")) and "\n" not in str(caught.value)
-    assert message in str(caught.value)
-
-
 def test_a_setting_that_there_is_none_of_is_reported(runs: Path, make_run: MakeRun, tmp_path: Path) -> None:
     fine_tuned(runs, make_run, "original")
     with pytest.raises(SettingsError, match=r"table mine: no setting 'optimisation.learning_rat'; did you mean"):
         filled(runs, tmp_path, where={"optimisation.learning_rat": 1})
 
 
-OF = {"vasiljevic-1": "table1", "vasiljevic-2": "table2", "vasiljevic-3": "table3", "vasiljevic-4": "table4",
-      "vasiljevic-a": "tableA_resnet"}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", OF)
-def test_a_spec_shows_every_published_number_of_its_table_once(name: str) -> None:
-    spec = read_table_spec(PRESETS / "tables" / f"{name}.yaml")
-    shown = [spec.published_value(row, column) for row in spec.rows for column in spec.columns]
-    table = analysis.published(f"vasiljevic_{OF[name]}")
-    keys = ["scale", "network"] if name == "vasiljevic-4" else ["test_blur"]
-    assert sorted(x for x in shown if x is not None) == sorted(table.drop(columns=keys).to_numpy().ravel().tolist())
-    assert None not in shown
-
-
-@pytest.mark.parametrize("spec", table_specs(), ids=lambda spec: spec.name)
-def test_specs_name_what_the_grids_of_the_baselines_have(spec: Any) -> None:
-    (grid,) = read_grid(
-        PRESETS / "grids" / ("baselines-small.yaml" if "small" in spec.name else "baselines.yaml")
-    ).grids
-    cells = [(row, column) for row in spec.rows for column in spec.columns if not row.none]
-    matches = [{**spec.match(row, column), **member} for row, column in cells for member in row.ensemble or [{}]]
-    for match in matches:
-        assert match.get("blur") in grid.settings["evaluation"]["blurs"]
-        assert match["regime"] in grid.axes["regime"]
-        assert match.get("model") in grid.axes.get("model", [None])
-        axis = "augmentation.scaled.network_scales"
-        assert axis not in match or match[axis] in grid.axes[axis]
-    several = [[spec.match(row, column), row.ensemble, spec.value_of(row, column)] for row, column in cells]
-    assert len({json.dumps(match) for match in several}) == len(cells)
+def test_a_metric_that_no_run_has_is_reported(runs: Path, make_run: MakeRun, tmp_path: Path) -> None:
+    fine_tuned(runs, make_run, "original")
+    with pytest.raises(SettingsError, match=r"table mine: no run has a metric 'top3'; did you mean 'top[15]'"):
+        filled(runs, tmp_path, value="top3")

@@ -251,6 +251,7 @@ class Margin(LogitsMeasure):
     """How far the best logit is above the second."""
 
     name = "margin"
+    metrics = {"margin": {"better": "higher", "digits": 2}}
 
     def values(self, logits, labels):
         best = logits.topk(2, dim=1).values
@@ -272,6 +273,8 @@ def test_a_measure_of_ones_own_is_measured_and_read(
     assert table[["metric", "blur", "sigma", "n"]].to_numpy().tolist() == [
         ["sure", "gaussian-8", 8, 9], ["margin", "gaussian-8", 8, 9],
     ]  # fmt: skip
+    shown = analysis.table({"rows": "regime", "metric": "margin"}, run.parent)
+    assert (shown.facts["margin"].better, shown.facts["margin"].digits) == ("higher", 2)
     (tmp_path / "margins.py").write_text(OWN + "\n# changed\n")
     assert outcome(run, *words, capsys=capsys)["file"] != found["file"], "changed source: measured anew"
 

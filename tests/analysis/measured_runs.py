@@ -1,0 +1,84 @@
+"""Run directories of which anything was measured, made without training."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+MakeRun = Callable[..., str]
+Right = Mapping[str, Sequence[int]]
+"""By blur, for each test image 1 where it is right and 0 else."""
+
+
+def measured(
+    runs: Path,
+    make_run: MakeRun,
+    right: Right,
+    regime: str = "clear",
+    seed: int = 0,
+    records: bool = False,
+    **more: Any,
+) -> str:
+    """A run whose test images are right or wrong as said; `records`: also of each image. `more` as `make_run` has it,
+    and `entropy`, `split` and `objects` as `evaluated`."""
+    own = {name: more.pop(name) for name in ("entropy", "split", "objects") if name in more}
+    run_id = make_run(runs, more.pop("dataset", "faces"), regime, seed, **more)
+    evaluated(runs / run_id / "evaluations" / "accuracy-0123abcd.json", right, records, **own)
+    return run_id
+
+
+def evaluated(
+    path: Path,
+    right: Right,
+    records: bool = False,
+    entropy: float = 1.0,
+    split: str = "test",
+    epoch: int | None = None,
+    objects: Sequence[int] | None = None,
+    protocol: str = "whole",
+) -> None:
+    """One file of a run; `entropy` is the mean of every level, as is cross-entropy; `objects` says which object each
+    image shows."""
+    n = len(next(iter(right.values())))
+    shown = None if objects is None else [objects.count(one) for one in sorted(set(objects))]
+    rows = []
+    for blur, of_blur in right.items():
+        about = {"blur": blur, "sigma": sigma_of(blur), "n": n}
+        top1 = {"metric": "top1", "count": sum(of_blur), **about}
+        if objects is not None:
+            top1["by_object"] = [
+                sum(x for x, o in zip(of_blur, objects, strict=True) if o == k) for k in sorted(set(objects))
+            ]
+        rows += [top1, {"metric": "top5", "count": n, **about}]
+        rows += [{"metric": name, "value": entropy, **about} for name in ("entropy", "cross_entropy")]
+    document = {
+        "measure": "accuracy", "split": split, "n": n, "classes": 10, "largest_class": max(1, n // 10),
+        "resolution": 64, "reference_resolution": 224, "truncate": 4.0, "objects": shown,
+        "protocol": protocol, "rows": rows,
+        **({} if epoch is None else {"epoch": epoch}),
+    }  # fmt: skip
+    path.write_text(json.dumps(document))
+    if records:
+        parts = [pd.DataFrame({"blur": blur, "index": range(n), "top1": [bool(x) for x in of_blur], "entropy": entropy})
+                 for blur, of_blur in right.items()]  # fmt: skip
+        pd.concat(parts).to_parquet(path.with_suffix(".parquet"))
+
+
+def own_measure(runs: Path, run_id: str, values: Mapping[str, float], metric: str = "margin") -> None:
+    """What a measure of one's own found of a run, by blur."""
+    (path,) = (runs / run_id / "evaluations").glob("accuracy-0123abcd.json")
+    document = json.loads(path.read_text()) | {"measure": metric}
+    document["rows"] = [{"metric": metric, "value": value, "blur": blur, "sigma": sigma_of(blur), "n": document["n"]}
+                        for blur, value in values.items()]  # fmt: skip
+    path.with_name(f"{metric}-0123abcd.json").write_text(json.dumps(document))
+
+
+def sigma_of(blur: str) -> float | None:
+    return 0.0 if blur == "sharp" else float(blur.removeprefix("gaussian-")) if blur.startswith("gaussian-") else None
+
+
+def images(right: int, n: int = 50, first: int = 0) -> list[int]:
+    """So many are right, from `first` on."""
+    return [int(first <= k < first + right) for k in range(n)]

@@ -1,0 +1,194 @@
+"""Cells beside others: differences to a baseline, ratios, corrections, and which are marked."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from measured_runs import evaluated, images, measured, own_measure
+
+import analysis
+from analysis.cells import Cell, Comparison
+from analysis.comparisons import benjamini_hochberg, holm
+from analysis.statistics import accuracy_difference, accuracy_ratio, paired, ratio
+from analysis.tables import Table
+
+MakeRun = Callable[..., str]
+
+
+def cells(table: Table) -> dict[tuple[str, str], Cell]:
+    return {(row.label, column.label): cell for row, of_row in zip(table.rows, table.cells, strict=True)
+            for column, cell in zip(table.columns, of_row, strict=True)}  # fmt: skip
+
+
+def comparison(cell: Cell) -> Comparison:
+    assert cell.comparison
+    return cell.comparison
+
+
+def three_regimes(runs: Path, make_run: MakeRun, records: bool = True, seeds: int = 2) -> dict[str, list[list[int]]]:
+    """What is right of each regime at sharp, by seed."""
+    right = {"clear": [images(30, first=seed) for seed in range(seeds)],
+             "blurry": [images(40, first=2 * seed) for seed in range(seeds)],
+             "d8": [images(41, first=3 * seed) for seed in range(seeds)]}  # fmt: skip
+    for regime, of_regime in right.items():
+        for seed, of_seed in enumerate(of_regime):
+            measured(runs, make_run, {"sharp": of_seed, "disk-4": images(10 + seed)}, regime, seed, records=records)
+    return right
+
+
+OPTIONS: dict[str, Any] = {"rows": "regime", "columns": "blur", "baseline": "regime=clear"}
+
+
+def test_a_difference_is_paired_by_seed_and_image(runs: Path, make_run: MakeRun) -> None:
+    right = three_regimes(runs, make_run)
+    found = cells(analysis.table(OPTIONS, runs))
+    made = comparison(found["blurry", "sharp"])
+    expected = paired(right["blurry"], right["clear"])
+    assert (made.difference, made.p, made.test) == (expected.difference, expected.p, expected.test)
+    assert found["clear", "sharp"].comparison is None
+    assert len(made.runs) == 2 and all("clear" in run for run in made.runs)
+
+
+def test_of_one_seed_it_is_mcnemars(runs: Path, make_run: MakeRun) -> None:
+    right = three_regimes(runs, make_run, seeds=1)
+    made = comparison(cells(analysis.table(OPTIONS, runs))["blurry", "sharp"])
+    assert made.test == "McNemar, mid-p" and made.p == paired(right["blurry"], right["clear"]).p
+
+
+def test_without_records_it_is_what_counts_say(runs: Path, make_run: MakeRun) -> None:
+    three_regimes(runs, make_run, records=False)
+    made = comparison(cells(analysis.table(OPTIONS, runs))["blurry", "sharp"])
+    expected = accuracy_difference([40, 40], [50, 50], [30, 30], [50, 50])
+    assert (made.difference, made.p) == (expected.difference, expected.p)
+
+
+def test_images_of_one_object_are_not_independent(runs: Path, make_run: MakeRun) -> None:
+    objects = [k // 10 for k in range(50)]
+    for regime, right in (("clear", images(25)), ("blurry", images(38))):
+        measured(runs, make_run, {"sharp": right}, regime, objects=objects, records=True)
+    found = cells(analysis.table({**OPTIONS, "columns": "blur"}, runs))["blurry", "sharp"]
+    expected = paired([images(38)], [images(25)], objects)
+    assert (comparison(found).difference, comparison(found).p) == (expected.difference, expected.p)
+    assert found.objects == 5 and found.estimate and found.estimate.over == "objects"
+
+
+@pytest.mark.parametrize(("how", "rule"), [("holm", holm), ("bh", benjamini_hochberg), ("none", list)])
+def test_p_values_are_corrected_over_the_table(runs: Path, make_run: MakeRun, how: str, rule: Any) -> None:
+    three_regimes(runs, make_run)
+    made = [cell.comparison for cell in cells(analysis.table({**OPTIONS, "correction": how}, runs)).values()]
+    compared = [one for one in made if one]
+    assert len(compared) == 4 and [one.corrected for one in compared] == pytest.approx(
+        rule([one.p for one in compared])
+    )
+
+
+def test_only_what_differs_in_nothing_else_is_compared(runs: Path, make_run: MakeRun) -> None:
+    for regime, rate in (("clear", 0.5), ("blurry", 0.5), ("clear", 0.1), ("d8", 0.01)):
+        settings = {"optimisation": {"learning_rate": rate}}
+        measured(runs, make_run, {"sharp": images(30)}, regime, settings=settings)
+    found = cells(analysis.table(OPTIONS, runs))
+    assert comparison(found["blurry", "sharp"]).difference, "that of the same rate, of two"
+    assert "none differs in regime alone" in comparison(found["d8", "sharp"]).why_not
+    rates = cells(analysis.table({"rows": "optimisation.learning_rate", "columns": "regime",
+                                  "baseline": "optimisation.learning_rate=0.1"}, runs))  # fmt: skip
+    assert comparison(rates["learning_rate 0.5", "clear"]).difference
+    assert comparison(rates["learning_rate 0.5", "blurry"]).why_not == "no baseline: no such run"
+
+
+def test_a_regime_speaks_for_all_that_its_preset_says(runs: Path, make_run: MakeRun) -> None:
+    kept = {"file": "w.pt", "sha256": "a" * 64, "head": "kept"}
+    for regime in ("original", "clear"):
+        epochs = 0 if regime == "original" else 3
+        optimisation = {"epochs": epochs, "warmup_epochs": 0}
+        settings = {"network": {"pretrained": kept}, "optimisation": optimisation}
+        measured(runs, make_run, {"sharp": images(30)}, regime, settings=settings, epoch=epochs)
+    assert comparison(cells(analysis.table(OPTIONS, runs))["original", "sharp"]).difference
+
+
+def test_other_test_images_are_not_compared(runs: Path, make_run: MakeRun) -> None:
+    measured(runs, make_run, {"sharp": images(30)})
+    measured(runs, make_run, {"sharp": images(30, n=40)}, "blurry")
+    assert (
+        "differs from the baseline in n" in comparison(cells(analysis.table(OPTIONS, runs))["blurry", "sharp"]).why_not
+    )
+
+
+def test_seeds_that_only_one_has_are_left_to_it(runs: Path, make_run: MakeRun) -> None:
+    for seed in (0, 1, 2):
+        measured(runs, make_run, {"sharp": images(30)}, seed=seed)
+    for seed in (1, 2, 3):
+        measured(runs, make_run, {"sharp": images(40 - seed)}, "blurry", seed)
+    measured(runs, make_run, {"sharp": images(30)}, "d8", 9)
+    found = cells(analysis.table(OPTIONS, runs))
+    difference = comparison(found["blurry", "sharp"]).difference
+    assert difference and difference.seeds == 2 and difference.value == pytest.approx((38.5 - 30) / 50)
+    assert comparison(found["d8", "sharp"]).why_not == "no seed in common with the baseline"
+
+
+def test_a_ratio_takes_the_place_of_the_value(runs: Path, make_run: MakeRun) -> None:
+    right = three_regimes(runs, make_run)
+    table = analysis.table({**OPTIONS, "show": "ratio"}, runs)
+    assert cells(table)["blurry", "sharp"].estimate == ratio(right["blurry"], right["clear"])
+    assert cells(table)["clear", "sharp"].missing == "the baseline itself"
+    for run in runs.iterdir():
+        for path in run.rglob("*.parquet"):
+            path.unlink()
+    found = cells(analysis.table({**OPTIONS, "show": "ratio"}, runs))["blurry", "sharp"]
+    assert found.estimate == accuracy_ratio([40, 40], [50, 50], [30, 30], [50, 50])
+    shown = cells(analysis.table({**OPTIONS, "show": "difference"}, runs))["blurry", "sharp"]
+    assert shown.estimate and shown.estimate.value == pytest.approx(0.2)
+
+
+def test_a_baseline_may_be_a_level_or_a_stage(runs: Path, make_run: MakeRun) -> None:
+    run_id = measured(runs, make_run, {"sharp": images(40), "disk-4": images(25)}, records=True)
+    found = cells(analysis.table({"rows": "regime", "columns": "blur", "baseline": "blur=sharp"}, runs))
+    made = comparison(found["clear", "disk-4"])
+    assert made.difference == paired([images(25)], [images(40)]).difference
+    evaluated(runs / run_id / "evaluations" / "accuracy-00000020.json", {"sharp": images(10)}, True, epoch=20)
+    found = cells(
+        analysis.table({"rows": "regime", "where": "blur=sharp", "columns": "epoch", "baseline": "epoch=60"}, runs)
+    )
+    assert comparison(found["clear", "epoch 20"]).difference == paired([images(10)], [images(40)]).difference
+
+
+# --- marks ----------------------------------------------------------------------------------------------------------
+
+
+def marks(table: Table) -> dict[tuple[str, str], str]:
+    return {at: cell.mark for at, cell in cells(table).items() if cell.mark}
+
+
+def test_the_best_and_what_cannot_be_distinguished_from_it_are_marked(runs: Path, make_run: MakeRun) -> None:
+    for regime, right in (("clear", 10), ("blurry", 40), ("d8", 41)):
+        for seed in (0, 1):
+            measured(runs, make_run, {"sharp": images(right)}, regime, seed, records=True)
+    found = marks(analysis.table({"rows": "regime", "columns": "blur", "mark": "best"}, runs))
+    assert found == {("d8", "sharp"): "best", ("blurry", "sharp"): "tied"}
+    turned = marks(analysis.table({"rows": "blur", "columns": "regime", "mark": "best"}, runs))
+    assert turned == {("sharp", "d8"): "best", ("sharp", "blurry"): "tied"}, "whichever way networks are compared"
+
+
+def test_of_some_metrics_less_is_better_and_of_some_neither(runs: Path, make_run: MakeRun) -> None:
+    for regime, loss in (("clear", 2.0), ("blurry", 1.0)):
+        run = measured(runs, make_run, {"sharp": images(30)}, regime, entropy=loss)
+        own_measure(runs, run, {"sharp": loss}, "brier")
+        own_measure(runs, run, {"sharp": loss}, "margin")
+    options: dict[str, Any] = {"rows": "regime", "columns": "blur", "mark": "best"}
+    assert marks(analysis.table({**options, "metric": "brier"}, runs))["blurry", "sharp"] == "best"
+    for metric in ("entropy", "margin"):
+        assert not marks(analysis.table({**options, "metric": metric}, runs))
+    own = {"title": "x", "value": "margin", "rows": {"by": "regime"}, "columns": {"by": "blur"}, "mark": "best",
+           "metrics": {"margin": {"better": "higher", "digits": 1}}}  # fmt: skip
+    assert marks(analysis.table(own, runs))["clear", "sharp"] == "best"
+
+
+def test_only_what_can_be_compared_is_ranked(runs: Path, make_run: MakeRun) -> None:
+    for dataset, right in (("faces", 20), ("toybox-category", 40)):
+        for regime, more in (("clear", 0), ("blurry", 5)):
+            measured(runs, make_run, {"sharp": images(right + more)}, regime, dataset=dataset)
+    table = analysis.table({"rows": "dataset,regime", "columns": "blur", "mark": "best"}, runs)
+    best = [
+        (row.groups, row.label) for row, (cell,) in zip(table.rows, table.cells, strict=True) if cell.mark == "best"
+    ]
+    assert best == [(("faces",), "blurry"), (("toybox-category",), "blurry")]
