@@ -102,6 +102,8 @@ def test_a_kept_epoch_is_measured_by_its_own_weights(run: Path, capsys: pytest.C
     assert [row["value"] for row in first["rows"][2:5]] != [row["value"] for row in last["rows"][2:5]]
     kept = run / "checkpoints" / "epoch-0001.safetensors"
     (run / "weights.safetensors").write_bytes(kept.read_bytes())
+    result = json.loads((run / "result.json").read_text())
+    (run / "result.json").write_text(json.dumps({**result, "sha256": {}}))  # or they are said to be damaged
     shutil.rmtree(run / "evaluations")
     assert [row["value"] for row in outcome(run, capsys=capsys)["rows"][2:5]] == [
         row["value"] for row in first["rows"][2:5]
