@@ -17,6 +17,7 @@ from analysis.runs import load, metrics, results, unfinished
 from analysis.searches import trials
 from analysis.statistics import accuracy, accuracy_difference, accuracy_ratio, paired, ratio, summary
 from analysis.tables import table, tables
+from analysis.verdicts import verdict_frame, verdicts
 
 __all__ = [
     "accuracy",
@@ -41,5 +42,7 @@ __all__ = [
     "tables",
     "trials",
     "unfinished",
+    "verdict_frame",
+    "verdicts",
     "wilson",
 ]

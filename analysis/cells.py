@@ -13,6 +13,7 @@ from analysis.panels import SAID_BY
 from analysis.selection import SERIES, Selection
 from analysis.statistics import Estimate
 from analysis.table_specs import OF_A_LEVEL
+from analysis.two_levels import Error
 from blurtrain.settings.labels import shown
 
 MOST_WORDS = 90
@@ -31,6 +32,9 @@ class Comparison:
     runs: tuple[str, ...] = ()
     """Of the other one."""
     why_not: str = ""
+    centre: float = math.nan
+    errors: tuple[Error, ...] = ()
+    """See `statistics.Comparison`."""
 
 
 @dataclass(frozen=True)

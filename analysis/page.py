@@ -15,8 +15,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 import blurtrain
+from analysis.claims import Claim
 from analysis.collection import collect
 from analysis.literature import BLURRY_TO_CLEAR, CLEAR, DATASETS, REGIMES, STUDY, STUDY_RESOLUTION, published
+from analysis.metric_facts import facts
 from analysis.panels import Panel, panels
 from analysis.rendering import as_csv
 from analysis.rendering.html import as_html_notes, as_html_table
@@ -26,12 +28,14 @@ from analysis.searches import searches
 from analysis.statistics import Estimate
 from analysis.table_specs import table_specs
 from analysis.tables import Table, tables
+from analysis.verdicts import SEEDS, Finding, Verdict, verdicts, verdicts_csv
 from blurtrain.errors import RunError
 from blurtrain.files import publish
 
 if TYPE_CHECKING:
     from analysis.figure_style import Picture
 
+VERDICTS = "tables/verdicts.csv"
 COMPARED = (0.0, 4.0, 8.0)
 """Sigmas at which the study's summary is given."""
 _COLUMNS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
@@ -64,6 +68,10 @@ def report(runs: str | Path, out: str | Path) -> Path:
     # Searches have a section of their own.
     specs = [spec for spec in table_specs() if "trial" not in spec.names]
     by_spec = tables(specs, without_trials(collected, found, best=False))
+    judged = verdicts(without_trials(collected, found, best=False))
+    judged = judged if any(verdict.findings for verdict in judged) else []
+    if judged:
+        files[VERDICTS] = verdicts_csv(judged)
     for name in dict.fromkeys(table.spec.name for table in by_spec):
         files[f"tables/{name}.csv"] = as_csv([table for table in by_spec if table.spec.name == name])
     urls = {}
@@ -75,8 +83,8 @@ def report(runs: str | Path, out: str | Path) -> Path:
     sections = [section(search, collected.frame, Path(runs)) for search in found]
     for part in sections:
         files |= part.files
-    files["index.html"] = page(shown, collected, urls, by_spec, sections, more)
-    former = [*former_files(out), *_former_figures(out, ("accuracy", "ratio", *pictures.KINDS), KINDS),
+    files["index.html"] = page(shown, collected, urls, by_spec, sections, more, judged)
+    former = [*former_files(out), VERDICTS, *_former_figures(out, ("accuracy", "ratio", *pictures.KINDS), KINDS),
               *(f"tables/{spec.name}.csv" for spec in table_specs())]  # fmt: skip
     try:
         for folder in {(out / name).parent for name in (*files, "figures/any")}:
@@ -104,10 +112,11 @@ def page(
     by_spec: Sequence[Table] = (),
     sections: Sequence[Section] = (),
     more: Sequence["Picture"] = (),
+    judged: Sequence[Verdict] = (),
 ) -> str:
     """`index.html` as text: `shown` are the panels of what was `collected`, `pictures` maps `accuracy`, `ratio` and the
     names of `more` to URLs of images, `by_spec` are the tables by their specs, `sections` the searches, `more` all
-    other figures."""
+    other figures, `judged` what comes of the studies' claims."""
     frame, missing = collected.frame, collected.missing
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -117,7 +126,7 @@ def page(
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "percent_interval": percent_interval, "ratio": ratio,
-                            "ratio_interval": ratio_interval,
+                            "ratio_interval": ratio_interval, "effect": effect,
                             "in_html": in_html, "g": lambda x: f"{x:g}", **FILTERS}  # fmt: skip
     done = frame["run_id"].nunique()
     curves = [curve for panel in shown for curve in panel.curves]
@@ -134,6 +143,8 @@ def page(
         pictures=pictures,
         more=more,
         tables=by_spec,
+        verdicts=judged,
+        least_seeds=SEEDS,
         searches=sections,
         searches_first=set(frame["run_id"]) <= {run_id for part in sections for run_id in part.search.runs()},
         comparison=_comparison(shown),
@@ -168,6 +179,19 @@ def percent_interval(estimate: Estimate | None) -> str:
 def in_html(table: Table) -> Markup:
     """A table and its notes, without the caption, which is a heading of the page."""
     return Markup(as_html_table(table, caption=False)) + Markup(as_html_notes(table))
+
+
+def effect(finding: Finding, claim: Claim) -> str:
+    """`+2.3 [-3.7, +8.4]`: points or whatever the metric has, of ratios a factor; with the corrected interval."""
+    if math.isnan(finding.effect):
+        return "–"
+    known = facts(claim.table.value, is_count=False)
+    is_ratio = claim.table.show == "ratio"
+    value, *limits = (
+        f"{x:.2f}" if is_ratio else known.shown(x, signed=True) if not math.isnan(x) else ""
+        for x in (finding.effect, finding.low, finding.high)
+    )
+    return value if math.isnan(finding.low) else f"{value} [{', '.join(limits)}]"
 
 
 def ratio(estimate: Estimate | None) -> str:

@@ -44,7 +44,8 @@ def compare(own: Rows, base: Rows, images: Images, show: str) -> tuple[Compariso
         return Comparison(why_not="measured on other test images than the baseline", runs=base.runs), None
     own, base = own.of_seeds(seeds), base.of_seeds(seeds)
     found = _compared(own, base, images)
-    made = Comparison(found.difference, found.p, found.p, "" if math.isnan(found.p) else found.test, base.runs)
+    test = "" if math.isnan(found.p) else found.test
+    made = Comparison(found.difference, found.p, found.p, test, base.runs, "", found.centre, found.errors)
     return made, _ratio(own, base, images) if show == "ratio" else None
 
 

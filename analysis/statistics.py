@@ -7,7 +7,7 @@ Of records of each image: `summary`, `paired`, `ratio`. Of counts, where there a
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,8 @@ class Estimate:
     wide: bool = False
     """Whether what images contribute was taken to be the most that it can be, for want of records of each image: the
     interval is then too wide rather than too narrow."""
+    errors: tuple[Error, ...] = field(default=(), compare=False, repr=False)
+    """Of ratios over several seeds: of the mean logarithm (see `two_levels.half_width`)."""
 
 
 @dataclass(frozen=True)
@@ -215,10 +217,11 @@ def ratio_over_units(own: Units, base: Units) -> Estimate:
 
 def _of_logs(logs: NDArray[np.float64], errors: Sequence[Error], over: Over, wide: bool = False) -> Estimate:
     """The geometric mean; its interval by the errors of the mean logarithm."""
-    mean, half = float(logs.mean()), half_width([error for error in errors if error.variance > 1e-15])
+    errors = tuple(error for error in errors if error.variance > 1e-15)
+    mean, half = float(logs.mean()), half_width(errors)
     value, low, high = (math.exp(x) for x in (mean, mean - half, mean + half))
     sd = math.exp(_sd(logs)) if len(logs) > 1 else math.nan
-    return Estimate(value, low, high, sd, len(logs), over, wide)
+    return Estimate(value, low, high, sd, len(logs), over, wide, errors)
 
 
 # --- counts alone ---------------------------------------------------------------------------------------------------

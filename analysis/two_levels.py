@@ -32,6 +32,15 @@ def half_width(errors: Sequence[Error], alpha: float = 0.05) -> float:
     )
 
 
+def apart(first: Sequence[Error], second: Sequence[Error]) -> tuple[Error, ...]:
+    """The error of the difference of two independent estimates: the sum of the variances of the wider error of either,
+    with the degrees of freedom of such a sum (Satterthwaite 1946). Empty where one has none."""
+    widest = [max(errors, key=lambda e: half_width([e]), default=None) for errors in (first, second)]
+    if widest[0] is None or widest[1] is None:
+        return ()
+    return (Error(widest[0].variance + widest[1].variance, _freedom(widest[0], widest[1])),)
+
+
 @dataclass(frozen=True)
 class Spread:
     """Variance of a mean over seeds, in parts.

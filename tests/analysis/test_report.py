@@ -103,7 +103,8 @@ def test_the_page_stands_alone(out: Path, read: Text) -> None:
     outside = [a for a in read.addresses if not a.startswith(("#", "data:image/svg+xml;base64,"))]
     figures = {f"figures/{name}.{kind}" for name in ("accuracy", "ratio", "matrix-faces")
                for kind in ("svg", "png", "pdf")}  # fmt: skip
-    assert set(outside) == {"results.csv", "tables/study-accuracy.csv", "tables/study-ratio.csv"} | figures
+    tables = {f"tables/{name}.csv" for name in ("study-accuracy", "study-ratio", "verdicts")}
+    assert set(outside) == {"results.csv"} | tables | figures
     assert all((out / address).is_file() for address in outside)
     assert not re.search(r"url\(|@import", (out / "index.html").read_text())
 
