@@ -48,7 +48,7 @@ class Estimate:
     over: Over
     wide: bool = False
     """Whether what images contribute was taken to be the most that it can be, for want of records of each image: the
-    interval is then too wide rather than too narrow."""
+    interval is then mostly too wide."""
     errors: tuple[Error, ...] = field(default=(), compare=False, repr=False)
     """Of ratios over several seeds: of the mean logarithm (see `two_levels.half_width`)."""
 
@@ -100,7 +100,8 @@ def paired(own: ArrayLike, base: ArrayLike, clusters: ArrayLike | None = None) -
     As `summary`, of the differences of each seed on each image; what both find easy cancels out. Of shares on
     independent images the interval has two images more (`intervals.two_images_more`), of shares on objects one object
     more (`intervals.dependence`). The test belongs to the interval (`comparisons.p_value`), but for one seed of shares
-    on independent images, where it is McNemar's mid-p. No interval where the two never differ.
+    on independent images, where it is McNemar's mid-p. No interval where the two never
+    differ, but for shares on independent images.
     """
     return _compared(Units.of(own, clusters), Units.of(base, clusters))
 
