@@ -216,7 +216,7 @@ def _intervals(table: Table, cells: Sequence[Cell]) -> str:
     several = any(len(cell.seeds) > 1 for cells_of_row in table.cells for cell in cells_of_row)
     mean = ("geometric means" if table.spec.show == "ratio" else "means") + " over seeds; " if several else ""
     wide = any(cell.estimate and cell.estimate.wide for cell in cells)
-    bounded = " (without records of each image too wide rather than too narrow)" if wide else ""
+    bounded = " (mostly too wide, without records of each image)" if wide else ""
     over = "; or ".join(_OVER[kind] for kind in kinds)
     return _sentence(f"{mean}in brackets 95 % intervals: where it may lie with {over}{bounded}")
 
