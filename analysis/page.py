@@ -16,7 +16,6 @@ from markupsafe import Markup
 
 import blurtrain
 from analysis.claims import Claim
-from analysis.collection import collect
 from analysis.literature import BLURRY_TO_CLEAR, CLEAR, DATASETS, REGIMES, STUDY, STUDY_RESOLUTION, published
 from analysis.metric_facts import facts
 from analysis.panels import Panel, panels
@@ -61,7 +60,8 @@ def report(runs: str | Path, out: str | Path) -> Path:
     at_the_end = shown if final.all() else panels(frame[final])  # and so not named by the epoch
     over_sigma = [panel for panel in at_the_end if any(curve.points for curve in panel.curves)]
     accuracy = figures.accuracy_figure(over_sigma) if over_sigma else None
-    more = pictures.pictures(collect(runs), kept.settings.keys(), shown, at_the_end)
+    assert collected.collection is not None
+    more = pictures.pictures(collected.collection, kept.settings.keys(), shown, at_the_end)
     drawn = {"accuracy": accuracy, "ratio": figures.ratio_figure(over_sigma),
              **{picture.name: picture.figure for picture in more}}  # fmt: skip
     files: dict[str, bytes | str] = {"results.csv": results_csv(collected.frame)}
