@@ -11,6 +11,7 @@ A lock is released by the kernel when its holder dies, however it dies, so nothi
 import contextlib
 import os
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -163,7 +164,8 @@ def _start_workers(queue: Path, runs: Path, count: int, code: Path | None) -> No
     executor.update_parameters(timeout_min=A_YEAR, tasks_per_node=1)
     cores, gpus = sorted(os.sched_getaffinity(0)), gpus_here()
     # Inherited: workers outlive this terminal and its Ctrl-C, and no jobs.py in this folder takes the place of ours.
-    with _signals_ignored(signal.SIGHUP, signal.SIGINT), _without_working_folder():
+    ignored = _signals_ignored(signal.SIGHUP, signal.SIGINT)
+    with ignored, _without_working_folder(), _output_to(queue / "submitit" / "processes.log"):
         for k in range(count):
             own = cores[k::count] or [cores[k % len(cores)]]
             # None: as torch finds them, since submitit would hide them.
@@ -183,6 +185,21 @@ def gpus_here() -> list[str]:
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         return [gpu for gpu in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if gpu]
     return [str(n) for n in range(len(list(Path("/dev").glob("nvidia[0-9]*"))))]
+
+
+@contextlib.contextmanager
+def _output_to(log: Path) -> Iterator[None]:
+    """What is started meanwhile prints there, and keeps no pipe of ours open: `grid submit | tee` would wait for it."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with contextlib.ExitStack() as restored, log.open("ab") as file:
+        for number in (1, 2):
+            kept = os.dup(number)
+            restored.callback(os.close, kept)
+            restored.callback(os.dup2, kept, number)
+            os.dup2(file.fileno(), number)
+        yield
 
 
 @contextlib.contextmanager

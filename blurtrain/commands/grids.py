@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from blurtrain.commands.options import command, data_option, group, json_option, runs_option
-from blurtrain.errors import SettingsError
+from blurtrain.errors import JobError, SettingsError
 
 
 def _members(options: argparse.Namespace) -> Any:
@@ -64,6 +64,8 @@ def _status(options: argparse.Namespace) -> int:
         print(f"\x1b[H\x1b[2J{table(rows)}", flush=True)
         pause(options.runs)
     print(json.dumps(rows, indent=1) if options.json else table(rows))
+    if not options.runs.is_dir():
+        _to_stderr(f"{options.runs}: no such folder yet: nothing has been submitted with it")
     return 0
 
 
@@ -95,6 +97,9 @@ def _retry(options: argparse.Namespace) -> int:
     for run_id in submitted:
         print(run_id)
     _to_stderr(f"{len(submitted)} runs submitted again")
+    if left := [row for row in jobs.status(options.grid, runs=options.runs, data=options.data)
+                if row["state"] == "cancelled"]:  # fmt: skip
+        _to_stderr(f"{len(left)} are cancelled: `blurtrain grid submit` starts these")
     return 0
 
 
@@ -138,8 +143,12 @@ def _logs(options: argparse.Namespace) -> int:
 def _cancel(options: argparse.Namespace) -> int:
     import jobs
 
-    for item in jobs.cancel(options.grid, runs=options.runs, data=options.data):
+    if not options.runs.is_dir():
+        raise JobError(f"{options.runs}: no such folder; --runs names the folder that holds the run directories")
+    cancelled = jobs.cancel(options.grid, runs=options.runs, data=options.data)
+    for item in cancelled:
         print(item)
+    _to_stderr(f"{len(cancelled)} cancelled" if cancelled else "nothing of it waits or runs")
     return 0
 
 
