@@ -146,7 +146,7 @@ def test_what_is_known_is_not_measured_again_whatever_the_order(
     assert sigmas == [8, 4, 0]
     assert [row for row in again["rows"] if row["sigma"] == 0] == [row for row in first["rows"] if row["sigma"] == 0]
     assert called("evaluate", *runs, "--ensemble", "evaluation.sigmas=[2]", "--out", tmp_path / "out") == 2
-    assert "weights.safetensors: cannot be read" in capsys.readouterr().err
+    assert "weights.safetensors: is damaged" in capsys.readouterr().err
 
 
 def test_several_processes_share_it(pair: list[Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -96,7 +96,7 @@ def test_damaged_weights_are_named(trained: Path, tmp_path: Path, capsys: pytest
         assert evaluated(weights.parent, "evaluation.sigmas=[1]") == 2
     finally:
         weights.write_bytes(whole)
-    assert f"blurtrain: {weights}: cannot be read: " in capsys.readouterr().err
+    assert f"blurtrain: {weights}: is damaged, or another file" in capsys.readouterr().err
 
 
 def test_a_run_that_was_begun_under_the_defaults_name_goes_on_there(tiny: Tiny, tmp_path: Path) -> None:
