@@ -192,7 +192,7 @@ def test_a_rehearsal_is_green(tmp_path: Path) -> None:
     assert isinstance(bits["killed after step"], int)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_is_not_installed_is_skipped_by_name(tmp_path: Path) -> None:
     """As on a machine where FFCV, ray and kornia are missing."""
     (tmp_path / "sitecustomize.py").write_text(

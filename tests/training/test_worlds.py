@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
     [
         ("alexnet-sup", 64, 17, {}),
         # Adam's first steps are all but the signs of the gradients; under batch norm some of those are rounding.
-        ("resnet-18", 32, 5, {"optimiser": "sgd", "learning_rate": 1e-4}),
+        pytest.param("resnet-18", 32, 5, {"optimiser": "sgd", "learning_rate": 1e-4}, marks=pytest.mark.long),
         (
             "resnet-18",
             32,

@@ -102,6 +102,7 @@ def test_killed_in_the_middle_it_ends_as_if_undisturbed(searched: Searched) -> N
     killed.leaves_nothing()
 
 
+@pytest.mark.long
 def test_stopped_and_cancelled_all_is_saved_and_what_others_train_is_waited_for(searched: Searched) -> None:
     tune = searched(
         "a",

@@ -136,7 +136,7 @@ def test_looking_needs_neither_torch_nor_ray(search: Path, runs: Path) -> None:
     assert done.stdout == "False 3 set()\n", done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_from_python_a_search_is_one_line(search: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray.tune")  # which is imported here with other settings than a search has
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
