@@ -69,7 +69,7 @@ def report(runs: str | Path, out: str | Path) -> Path:
     specs = [spec for spec in table_specs() if "trial" not in spec.names]
     by_spec = tables(specs, without_trials(collected, found, best=False))
     judged = verdicts(without_trials(collected, found, best=False))
-    judged = judged if any(verdict.findings for verdict in judged) else []
+    judged = judged if any(not math.isnan(f.effect) for verdict in judged for f in verdict.findings) else []
     if judged:
         files[VERDICTS] = verdicts_csv(judged)
     for name in dict.fromkeys(table.spec.name for table in by_spec):

@@ -77,9 +77,14 @@ def _processes_of_ray(folder: Path) -> list[int]:
         with contextlib.suppress(OSError):  # it has ended, or is another user's
             words = (process / "cmdline").read_bytes().split(b"\0")
             of_ray = any(b"/ray/" in word or word.startswith(b"ray::") for word in words)
-            if of_ray and mark in (process / "environ").read_bytes().split(b"\0"):
+            if of_ray and (mark in (process / "environ").read_bytes().split(b"\0") or _has_open(process, folder)):
                 found.append(int(process.name))
     return found
+
+
+def _has_open(process: Path, folder: Path) -> bool:
+    """Whether a process has a file in the folder open, as its log: agents write their title over their environment."""
+    return any(str(descriptor.readlink()).startswith(f"{folder}/") for descriptor in (process / "fd").iterdir())
 
 
 def environment(folder: Path, token: str) -> dict[str, str]:

@@ -104,7 +104,10 @@ def test_a_process_of_ray_that_had_only_begun_is_ended(tmp_path: Path, monkeypat
         with node_folder() as folder:
             agent, training = start("ray/agent.py", folder), start("training.py", folder)
             of_another = start("ray/agent.py", another)
-        assert agent.wait(10) == -signal.SIGKILL
+            # Whose title has taken the place of its environment: it still has its log.
+            with (folder / "agent.log").open("w") as log:
+                titled = subprocess.Popen([sys.executable, tmp_path / "ray" / "agent.py"], stdout=log, env={})
+        assert agent.wait(10) == -signal.SIGKILL and titled.wait(10) == -signal.SIGKILL
         assert (training.poll(), of_another.poll()) == (None, None)
         for process in (training, of_another):
             process.kill()
