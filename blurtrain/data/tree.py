@@ -45,6 +45,8 @@ class Tree:
 
     images: list[Image]
     """By path."""
+    paths: list[Path]
+    """Of all images below the folder, those of no split too."""
     left_alone: Counter[str] = field(default_factory=Counter)
     """See `blurtrain.data.image_files.Listing`."""
     empty: list[str] = field(default_factory=list)
@@ -91,7 +93,7 @@ def look(
     if level is None:
         _check_leaves(root, images)
         images = _unambiguous(images)
-    return Tree(images, left_alone, found.empty)
+    return Tree(images, found.paths, left_alone, found.empty)
 
 
 def _splits(

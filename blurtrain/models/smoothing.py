@@ -39,9 +39,9 @@ class Smoothing:
             return None
         reach, radius = self.radius / self.sigma, self.radius
         if not self.zero_border:
-            return gaussian_blur(features, self.sigma, truncate=reach)
+            return gaussian_blur(features, self.sigma, truncate=reach, finite=True)
         # Of the padded map only what the kernel reaches without leaving it is kept.
-        padded = gaussian_blur(pad(features, [radius] * 4), self.sigma, truncate=reach)
+        padded = gaussian_blur(pad(features, [radius] * 4), self.sigma, truncate=reach, finite=True)
         return padded[..., radius:-radius, radius:-radius]
 
 

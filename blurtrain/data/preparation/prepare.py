@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from blurtrain.data import tree
 from blurtrain.data.dataset import SCHEMA, SPLITS, Dataset, data_id_of, same_sources
-from blurtrain.data.image_files import listed
 from blurtrain.data.preparation.recipe import Recipe
 from blurtrain.data.preparation.standins import KINDS, draw
 from blurtrain.data.preparation.writer import write_store
@@ -75,7 +74,7 @@ def prepare(
         images = tree.draw_splits(images, recipe.val, recipe.test, recipe.split_seed, recipe.hold_out == "leaves")
     tree.check_trained(images)
     # All images of the tree go into the store, so that views with other labels find the same one.
-    every = [path.as_posix() for path in listed(source, recipe.exclude).paths]
+    every = [path.as_posix() for path in found.paths]
     store, unreadable = write_store(
         root, source, every, recipe.size, recipe.jpeg_quality, recipe.longest_aspect, recipe.megapixels
     )
