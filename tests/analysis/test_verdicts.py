@@ -150,6 +150,7 @@ def test_the_report_shows_them(runs: Path, made: Any, tmp_path: Path) -> None:
     page = analysis.report(runs, tmp_path / "out").read_text()
     assert "Do the studies&#39; claims hold here?" in page or "Do the studies' claims hold here?" in page
     assert "Without runs that they could be judged by" in page and "2.00 [" in page
+    assert "&lt;/" not in page, "a tag of the page itself is no text"
     lines = (tmp_path / "out" / "tables" / "verdicts.csv").read_text().splitlines()
     assert lines[0].startswith("claim,source,verdict,of,effect,low,high,n,seeds,says,why,runs")
 
