@@ -8,16 +8,16 @@ trials = analysis.trials("runs")  # one row per trial of a search
 analysis.report("runs", "report")  # results.csv, index.html, figures/
 """
 
-from analysis.collection import collect
-from analysis.comparisons import benjamini_hochberg, corrected_intervals, holm, mcnemar
-from analysis.intervals import katz, wilson
+from analysis.collecting.collection import collect
+from analysis.collecting.runs import load, metrics, results, unfinished
 from analysis.literature import published, published_names
-from analysis.page import report
-from analysis.runs import load, metrics, results, unfinished
-from analysis.searches import trials
-from analysis.statistics import accuracy, accuracy_difference, accuracy_ratio, paired, ratio, summary
-from analysis.tables import table, tables
-from analysis.verdicts import verdict_frame, verdicts
+from analysis.reporting.page import report
+from analysis.searches.trials import trials
+from analysis.statistics.comparisons import benjamini_hochberg, corrected_intervals, holm, mcnemar
+from analysis.statistics.estimates import accuracy, accuracy_difference, accuracy_ratio, paired, ratio, summary
+from analysis.statistics.intervals import katz, wilson
+from analysis.tabulation.tables import table, tables
+from analysis.verdicts.verdicts import verdict_frame, verdicts
 
 __all__ = [
     "accuracy",

@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.collecting.runs import level_order, swept
 from analysis.documents import CONDITIONS
 from analysis.literature import CLEAR, DATASETS, study_order
-from analysis.runs import level_order, swept
-from analysis.statistics import Estimate, accuracy, accuracy_ratio
+from analysis.statistics.estimates import Estimate, accuracy, accuracy_ratio
 from blurtrain.settings.labels import shown
 
 SAID_BY = {

@@ -125,7 +125,7 @@ def _grid(options: argparse.Namespace) -> int:
 
 
 def _statistics(options: argparse.Namespace) -> int:
-    from analysis.bench_statistics import bench_statistics, table
+    from analysis.bench.statistics import bench_statistics, table
 
     _at_least_one(options, "rows")
     if options.resamples < 100:
@@ -156,7 +156,7 @@ def _tune(options: argparse.Namespace) -> int:
 
 
 def _collect(options: argparse.Namespace) -> int:
-    from analysis.bench_collect import bench_collect, table
+    from analysis.bench.collect import bench_collect, table
 
     _at_least_one(options, "count")
     rows = []

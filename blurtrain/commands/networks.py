@@ -237,7 +237,7 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _examples(options: argparse.Namespace) -> int:
-    from analysis.examples_figure import check_name, save
+    from analysis.figures.examples import check_name, save
     from blurtrain.blur.blurs import Blur
 
     check_name(options.out)

@@ -43,7 +43,7 @@ def _curriculum(options: argparse.Namespace) -> int:
         settings = compose(merge(named, parse_overrides(options.overrides)), "curriculum")
     if options.images:
         return _views(settings, options)
-    from analysis.curriculum_figure import save
+    from analysis.figures.curriculum import save
 
     save(settings, options.out)
     print(options.out)
@@ -51,7 +51,7 @@ def _curriculum(options: argparse.Namespace) -> int:
 
 
 def _views(settings: Any, options: argparse.Namespace) -> int:
-    from analysis.views_figure import epochs_shown, save
+    from analysis.figures.views import epochs_shown, save
     from blurtrain.data.dataset import open_dataset
     from blurtrain.data.training_views import training_views
     from blurtrain.models.normalisation import as_published

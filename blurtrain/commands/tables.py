@@ -24,13 +24,13 @@ def _table(options: argparse.Namespace) -> int:
         raise SettingsError("table: --json prints a document of its own; leave out --format and --out")
     if options.spec is not None and given:
         raise SettingsError(f"table: {options.spec} says it all; leave out --{next(iter(given))}, or the file")
-    from analysis.table_options import spec_of
+    from analysis.tabulation.options import spec_of
 
     spec = spec_of(options.spec if options.spec is not None else given)  # a mistake is answered before runs are read
     import analysis
-    from analysis.rendering import FORMATS as RENDERERS
-    from analysis.rendering import as_json, as_text
-    from analysis.rendering.words import clean
+    from analysis.tabulation.rendering import FORMATS as RENDERERS
+    from analysis.tabulation.rendering import as_json, as_text
+    from analysis.tabulation.rendering.words import clean
 
     collection = analysis.collect(options.runs)
     table = analysis.table(spec, collection)
@@ -48,7 +48,7 @@ def _table(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from analysis.table_specs import table_specs
+    from analysis.tabulation.specs import table_specs
 
     specs = table_specs()
     if options.json:

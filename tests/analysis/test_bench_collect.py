@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import analysis
-from analysis.bench_collect import generate
+from analysis.bench.collect import generate
 from blurtrain.cli import main
 from blurtrain.run import find
 

@@ -7,8 +7,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from analysis import bootstrap, statistics
-from analysis.bootstrap import Resampling
+from analysis.statistics import bootstrap
+from analysis.statistics import estimates as statistics
+from analysis.statistics.bootstrap import Resampling
 
 RNG = np.random.default_rng(5)
 SKEWED = np.exp(1.5 * RNG.normal(size=80))

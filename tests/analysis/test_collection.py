@@ -16,7 +16,7 @@ import pytest
 from accuracy_file import evaluation
 
 import analysis
-from analysis.collection import collect
+from analysis.collecting.collection import collect
 from blurtrain.files import publish
 from blurtrain.run import Run
 from blurtrain.settings import settings_id
@@ -30,7 +30,7 @@ OLD = (HERE / "old_runs", HERE.parent / "fixtures" / "old" / "runs")
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Lets stamps be trusted at once; to be called after a change, so that the clock of the file system has moved."""
-    monkeypatch.setattr("analysis.run_folders.TICK_NS", 0)
+    monkeypatch.setattr("analysis.collecting.run_folders.TICK_NS", 0)
     return lambda: time.sleep(0.03)
 
 
@@ -193,8 +193,8 @@ def test_a_result_is_read_as_soon_as_it_is_there(runs: Path, make_run: MakeRun, 
 def test_what_is_kept_stays_small_however_often_runs_change(
     runs: Path, make_run: MakeRun, known: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("analysis.store.GRACE", -1.0)
-    monkeypatch.setattr("analysis.store.MOST_SMALL", 3)
+    monkeypatch.setattr("analysis.collecting.store.GRACE", -1.0)
+    monkeypatch.setattr("analysis.collecting.store.MOST_SMALL", 3)
     ids = [make_run(runs, seed=seed) for seed in range(6)]
     for turn in range(24):
         evaluate(runs / ids[turn % 6], {0.0: turn})
@@ -215,9 +215,9 @@ def test_many_are_read_by_several_processes(
     shutil.copytree(runs, alone)
     with pytest.warns(UserWarning, match="not valid YAML"):
         expected = analysis.load(alone)
-    monkeypatch.setattr("analysis.reading.WORTH_A_PROCESS", 2)
-    monkeypatch.setattr("analysis.reading.IN_A_SEGMENT", 2)
-    monkeypatch.setattr("analysis.reading._cores", lambda: 3)
+    monkeypatch.setattr("analysis.collecting.reading.WORTH_A_PROCESS", 2)
+    monkeypatch.setattr("analysis.collecting.reading.IN_A_SEGMENT", 2)
+    monkeypatch.setattr("analysis.collecting.reading._cores", lambda: 3)
     begun = []
     popen = subprocess.Popen
     monkeypatch.setattr("subprocess.Popen", lambda *args, **kw: begun.append(args) or popen(*args, **kw))
@@ -225,7 +225,7 @@ def test_many_are_read_by_several_processes(
         pd.testing.assert_frame_equal(analysis.load(runs), expected)
     assert len(begun) == 2 and len(expected) == 8
     shutil.rmtree(runs / ".collected")
-    monkeypatch.setattr("analysis.reading._SERVE", "raise SystemExit(1)")
+    monkeypatch.setattr("analysis.collecting.reading._SERVE", "raise SystemExit(1)")
     with pytest.warns(UserWarning, match="not valid YAML"):
         pd.testing.assert_frame_equal(analysis.load(runs), expected)  # what a process leaves undone, another does
 
@@ -269,7 +269,7 @@ def test_what_other_code_has_kept_is_read_again(
     make_run(runs)
     known()
     collect(runs)
-    monkeypatch.setattr("analysis.store.made_by", lambda: "another version")
+    monkeypatch.setattr("analysis.collecting.store.made_by", lambda: "another version")
     assert [collect(runs).read for _ in range(2)] == [1, 0]
 
 
@@ -293,7 +293,7 @@ def test_a_look_stays_what_it_was_while_others_go_on(
         known()
         collect(runs)
     assert before.measures(["count"], metric="top1")["count"].tolist() == [1]
-    monkeypatch.setattr("analysis.store.GRACE", -1.0)
+    monkeypatch.setattr("analysis.collecting.store.GRACE", -1.0)
     for turn in (6, 7):
         evaluate(runs / run_id, {0.0: turn})
         known()
@@ -303,7 +303,7 @@ def test_a_look_stays_what_it_was_while_others_go_on(
 
 _READER = """
 import sys, analysis
-from analysis.collection import collect
+from analysis.collecting.collection import collect
 for _ in range(12):
     collection = collect(sys.argv[1])
     table = collection.measures(["run_id", "sigma", "count"], metric="top1")

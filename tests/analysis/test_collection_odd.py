@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 import analysis
-from analysis.collection import collect
-from analysis.runs import scan
+from analysis.collecting.collection import collect
+from analysis.collecting.runs import scan
 from blurtrain.errors import RunError
 from blurtrain.run import find
 

@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 
 from analysis import benjamini_hochberg, corrected_intervals, holm, mcnemar, paired
-from analysis.comparisons import p_value
-from analysis.two_levels import Error
+from analysis.statistics.comparisons import p_value
+from analysis.statistics.two_levels import Error
 
 PS = [0.012, 0.6, 0.001, 0.039, 0.0391, 0.2, 0.0005]
 

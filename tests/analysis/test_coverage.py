@@ -11,8 +11,16 @@ import numpy as np
 import pytest
 from tested_networks import Scenario
 
-from analysis import bootstrap
-from analysis.statistics import Estimate, accuracy, accuracy_difference, accuracy_ratio, paired, ratio, summary
+from analysis.statistics import bootstrap
+from analysis.statistics.estimates import (
+    Estimate,
+    accuracy,
+    accuracy_difference,
+    accuracy_ratio,
+    paired,
+    ratio,
+    summary,
+)
 
 PAIRS = ((0.05, 0.03), (0.2, 0.15), (0.57, 0.5), (0.8, 0.8), (0.95, 0.9), (0.99, 0.98))
 SEEDS = (1, 2, 3, 5)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from logistic_networks import Effects, Network, draw_samples
 
-from analysis.statistics import (
+from analysis.statistics.estimates import (
     Estimate,
     accuracy,
     accuracy_difference,

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 
-from analysis.curriculum_figure import curriculum_figure
+from analysis.figures.curriculum import curriculum_figure
 from blurtrain.cli import main
 from blurtrain.errors import BlurtrainError
 from blurtrain.settings import PRESETS, compose

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.intervals import difference
-from analysis.statistics import accuracy_difference, paired
+from analysis.statistics.estimates import accuracy_difference, paired
+from analysis.statistics.intervals import difference
 
 Found = tuple[float, float, float]
 

@@ -15,11 +15,11 @@ from stage_files import add_journal, add_stage, add_weights, looked, trained
 from test_filters_figure import layer
 
 import analysis
-from analysis.collection import collect
-from analysis.figure_style import PAGE, STYLE, as_files, legend, one_line, wrapped
-from analysis.figures import accuracy_figure, ratio_figure
+from analysis.collecting.collection import collect
+from analysis.figures.accuracy import accuracy_figure, ratio_figure
+from analysis.figures.style import PAGE, STYLE, as_files, legend, one_line, wrapped
 from analysis.panels import panels
-from analysis.pictures import pictures
+from analysis.reporting.pictures import pictures
 
 MakeRun = Callable[..., str]
 NAMES = [r"$\no_such_symbol$", "<b>&amp;", "50 % \\textbf{#}", "two\nlines", "bell\a", "日本"]

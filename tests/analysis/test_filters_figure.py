@@ -8,7 +8,7 @@ from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 from stage_files import add_weights
 
-from analysis.filters_figure import filters_figure, first_layer, mosaic, stages_of
+from analysis.figures.filters import filters_figure, first_layer, mosaic, stages_of
 from blurtrain.errors import RunError
 from blurtrain.run import Run
 

@@ -10,9 +10,9 @@ from measured_runs import evaluated, images, measured, own_measure
 from search_folder import SearchFolder
 
 import analysis
-from analysis.cells import Cell
-from analysis.statistics import summary
-from analysis.tables import Table
+from analysis.statistics.estimates import summary
+from analysis.tabulation.cells import Cell
+from analysis.tabulation.tables import Table
 from blurtrain.errors import SettingsError
 from blurtrain.run import Run
 

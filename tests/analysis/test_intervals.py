@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from analysis.intervals import katz, over_seeds, student, wilson
-from analysis.statistics import accuracy, accuracy_ratio
+from analysis.statistics.estimates import accuracy, accuracy_ratio
+from analysis.statistics.intervals import katz, over_seeds, student, wilson
 
 Interval = tuple[float, float]
 Drawn = tuple[NDArray[np.int64], NDArray[np.int64]]

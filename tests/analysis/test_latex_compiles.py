@@ -11,10 +11,10 @@ from measured_runs import evaluated, images, measured
 from search_folder import SearchFolder
 
 import analysis
-from analysis.rendering import as_latex
-from analysis.table_source import selection
-from analysis.table_specs import table_specs
-from analysis.tables import Table, fill
+from analysis.tabulation.rendering import as_latex
+from analysis.tabulation.source import selection
+from analysis.tabulation.specs import table_specs
+from analysis.tabulation.tables import Table, fill
 
 MakeRun = Callable[..., str]
 NASTY = r'<b> & 50% _x_ ^{y} ~ #1 $z$ \input{a} | *b* `c` [d](e) "q" é ř ß 中 σ ± ≥ \\ % {'
@@ -77,7 +77,7 @@ def compiled(table: Table, folder: Path) -> str:
 
 @pytest.mark.parametrize("spec", table_specs(), ids=lambda spec: spec.name)
 def test_every_table_that_comes_with_the_project(
-    spec: "analysis.table_specs.TableSpec", folder: Path, tmp_path: Path
+    spec: "analysis.tabulation.specs.TableSpec", folder: Path, tmp_path: Path
 ) -> None:
     table = fill(spec, selection(folder, spec.values))
     assert table.has_numbers

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 from stage_files import add_journal, looked, trained
 
-from analysis.collection import collect
-from analysis.learning_curves import MOST, Learning, learning, learning_figure, learning_figures
+from analysis.collecting.collection import collect
+from analysis.figures.learning_curves import MOST, Learning, learning, learning_figure, learning_figures
 
 MakeRun = Callable[..., str]
 

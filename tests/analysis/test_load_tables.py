@@ -11,7 +11,7 @@ import pytest
 from accuracy_file import evaluation
 
 import analysis
-from analysis.collection import collect
+from analysis.collecting.collection import collect
 from blurtrain.errors import RunError
 
 MakeRun = Callable[..., str]

@@ -8,8 +8,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import AxesImage
 
 import analysis
-from analysis.figure_style import ink_on
-from analysis.matrix_figure import matrices, matrix_figure
+from analysis.figures.matrix import matrices, matrix_figure
+from analysis.figures.style import ink_on
 from analysis.panels import panels
 
 MakeRun = Callable[..., str]

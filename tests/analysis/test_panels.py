@@ -8,7 +8,7 @@ import pytest
 
 import analysis
 from analysis.panels import panels
-from analysis.statistics import accuracy, accuracy_ratio
+from analysis.statistics.estimates import accuracy, accuracy_ratio
 
 MakeRun = Callable[..., str]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.read_settings import SettingsReader
+from analysis.collecting.read_settings import SettingsReader
 from blurtrain.documents import parse_yaml
 from blurtrain.errors import SettingsError
 from blurtrain.settings import PRESETS, compose, dump, load_resolved, settings_id
@@ -96,7 +96,8 @@ def test_mistakes_are_named_as_ever(tmp_path: Path, mistake: Callable[[str], str
 def test_equal_sections_are_parsed_once_and_are_one_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[str] = []
     monkeypatch.setattr(
-        "analysis.read_settings.parse_yaml", lambda text, where: parsed.append(text) or parse_yaml(text, where)
+        "analysis.collecting.read_settings.parse_yaml",
+        lambda text, where: parsed.append(text) or parse_yaml(text, where),
     )
     reader = SettingsReader()
     paths = [tmp_path / f"{k}.yaml" for k in range(3)]

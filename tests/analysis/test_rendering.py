@@ -14,8 +14,8 @@ import pytest
 from measured_runs import images, measured
 
 import analysis
-from analysis.rendering import FORMATS, as_csv, as_html, as_json, as_latex, as_markdown, as_parquet, as_text
-from analysis.tables import Table
+from analysis.tabulation.rendering import FORMATS, as_csv, as_html, as_json, as_latex, as_markdown, as_parquet, as_text
+from analysis.tabulation.tables import Table
 
 MakeRun = Callable[..., str]
 NASTY = r'<script>alert(1)</script> & 50% _x_ ^{y} ~ #1 $z$ \input{a} | *b* `c` [d](e) "q" é 中 <!-- '

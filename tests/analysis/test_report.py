@@ -15,12 +15,12 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 import analysis
-from analysis import figures
-from analysis.figure_style import as_files, looks
-from analysis.page import page, percent, percent_interval, ratio, ratio_interval
+from analysis.collecting.runs import Collected, scan
+from analysis.figures import accuracy as figures
+from analysis.figures.style import as_files, looks
 from analysis.panels import panels
-from analysis.runs import Collected, scan
-from analysis.statistics import accuracy, accuracy_ratio
+from analysis.reporting.page import page, percent, percent_interval, ratio, ratio_interval
+from analysis.statistics.estimates import accuracy, accuracy_ratio
 from blurtrain.errors import RunError
 
 MakeRun = Callable[..., str]
@@ -76,7 +76,7 @@ def out(folder: Path, run_ids: list[str]) -> Path:
         return dataclasses.replace(collected, frame=named)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("analysis.page.scan", nasty)
+        patch.setattr("analysis.reporting.page.scan", nasty)
         index = analysis.report(folder / "runs", folder / "out")
     assert index == folder / "out" / "index.html"
     return index.parent

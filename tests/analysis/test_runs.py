@@ -12,7 +12,7 @@ import pytest
 from accuracy_file import evaluation
 
 import analysis
-from analysis.runs import results_csv, scan
+from analysis.collecting.runs import results_csv, scan
 from blurtrain.errors import RunError
 from blurtrain.run import Run
 

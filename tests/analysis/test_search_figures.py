@@ -8,9 +8,9 @@ import pytest
 from matplotlib.axes import Axes
 from search_folder import SearchFolder
 
-from analysis import search_figures
-from analysis.figure_style import as_files
-from analysis.searches import Search, searches
+from analysis.figures.style import as_files
+from analysis.searches import figures as search_figures
+from analysis.searches.trials import Search, searches
 
 MakeRun = Callable[..., str]
 RATE, OPTIMISER, MOMENTUM = "optimisation.learning_rate", "optimisation.optimiser", "optimisation.momentum"

@@ -10,11 +10,11 @@ from search_folder import SearchFolder
 from test_report import Text
 
 import analysis
-from analysis.runs import scan
-from analysis.search_section import without_trials
-from analysis.searches import searches
-from analysis.table_specs import read_table_spec
-from analysis.tables import tables
+from analysis.collecting.runs import scan
+from analysis.searches.section import without_trials
+from analysis.searches.trials import searches
+from analysis.tabulation.specs import read_table_spec
+from analysis.tabulation.tables import tables
 
 MakeRun = Callable[..., str]
 RATE, OPTIMISER = "optimisation.learning_rate", "optimisation.optimiser"

@@ -14,11 +14,11 @@ import pytest
 from search_folder import SearchFolder
 
 import analysis
-from analysis.chosen import Chosen, chosen
-from analysis.importance import importance
-from analysis.intervals import difference
-from analysis.searches import Search, searches
-from analysis.statistics import accuracy_difference, paired
+from analysis.searches.chosen import Chosen, chosen
+from analysis.searches.importance import importance
+from analysis.searches.trials import Search, searches
+from analysis.statistics.estimates import accuracy_difference, paired
+from analysis.statistics.intervals import difference
 from blurtrain.trials import Trial
 
 MakeRun = Callable[..., str]

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from stage_files import add_stage
 
 import analysis
-from analysis.datasets_figure import datasets_figure
-from analysis.figure_style import MOST_LINES, dataset_looks
+from analysis.figures.datasets import datasets_figure
+from analysis.figures.stages import stage_ratio_figure, stages, stages_figure
+from analysis.figures.style import MOST_LINES, dataset_looks
 from analysis.panels import Panel, panels
-from analysis.stage_figures import stage_ratio_figure, stages, stages_figure
 
 MakeRun = Callable[..., str]
 

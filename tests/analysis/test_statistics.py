@@ -7,8 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from analysis.intervals import katz, wilson
-from analysis.statistics import (
+from analysis.statistics.estimates import (
     accuracy,
     accuracy_difference,
     accuracy_ratio,
@@ -17,6 +16,7 @@ from analysis.statistics import (
     ratio,
     summary,
 )
+from analysis.statistics.intervals import katz, wilson
 
 RNG = np.random.default_rng(7)
 HARD = RNG.normal(size=(1, 60))

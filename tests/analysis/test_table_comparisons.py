@@ -8,10 +8,10 @@ import pytest
 from measured_runs import evaluated, images, measured, own_measure
 
 import analysis
-from analysis.cells import Cell, Comparison
-from analysis.comparisons import benjamini_hochberg, holm
-from analysis.statistics import accuracy_difference, accuracy_ratio, paired, ratio
-from analysis.tables import Table
+from analysis.statistics.comparisons import benjamini_hochberg, holm
+from analysis.statistics.estimates import accuracy_difference, accuracy_ratio, paired, ratio
+from analysis.tabulation.cells import Cell, Comparison
+from analysis.tabulation.tables import Table
 
 MakeRun = Callable[..., str]
 

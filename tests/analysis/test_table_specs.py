@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import analysis
-from analysis.table_specs import read_table_spec, table_specs
+from analysis.tabulation.specs import read_table_spec, table_specs
 from blurtrain.errors import SettingsError
 from blurtrain.settings import PRESETS
 from jobs.grid import read_grid

@@ -12,13 +12,13 @@ import pytest
 import yaml
 
 import analysis
-from analysis.cells import Cell
-from analysis.intervals import wilson
-from analysis.rendering import as_csv
-from analysis.runs import scan
-from analysis.statistics import accuracy
-from analysis.table_specs import read_table_spec
-from analysis.tables import Table, tables
+from analysis.collecting.runs import scan
+from analysis.statistics.estimates import accuracy
+from analysis.statistics.intervals import wilson
+from analysis.tabulation.cells import Cell
+from analysis.tabulation.rendering import as_csv
+from analysis.tabulation.specs import read_table_spec
+from analysis.tabulation.tables import Table, tables
 from blurtrain.errors import SettingsError
 from blurtrain.run import Run
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 import analysis
-from analysis.claims import Claim, claims
-from analysis.statistics import accuracy_difference, accuracy_ratio
-from analysis.verdicts import Finding, verdict_frame, verdicts
+from analysis.statistics.estimates import accuracy_difference, accuracy_ratio
+from analysis.verdicts.claims import Claim, claims
+from analysis.verdicts.verdicts import Finding, verdict_frame, verdicts
 from blurtrain.errors import SettingsError
 from blurtrain.settings import PRESETS
 

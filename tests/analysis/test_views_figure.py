@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.image import AxesImage
 
-from analysis.views_figure import epochs_shown, save, views_figure
+from analysis.figures.views import epochs_shown, save, views_figure
 from blurtrain.cli import main
 from blurtrain.data.dataset import Dataset
 from blurtrain.data.training_views import TrainingView

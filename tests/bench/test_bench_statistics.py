@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from analysis.bench_statistics import bench_statistics, table
+from analysis.bench.statistics import bench_statistics, table
 from blurtrain.cli import main
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.examples_figure import examples_figure, save
+from analysis.figures.examples import examples_figure, save
 from blurtrain.blur import convolve, kernels
 from blurtrain.blur.blurs import Blur
 from blurtrain.cli import main
@@ -119,7 +119,7 @@ def test_any_network_is_shown_the_same_images_and_says_all_its_classes(
         assert (blur, title, path) == ("disk-8", "torchvision/resnet18 of w.pth", tmp_path / "panel.png")
         drawn.append(shown)
 
-    monkeypatch.setattr("analysis.examples_figure.save", kept)
+    monkeypatch.setattr("analysis.figures.examples.save", kept)
     with pytest.raises(SystemExit) as ended:
         main(["examples", *network, "--blur", "disk-8", "--images", "3", "--out", str(tmp_path / "panel.png")])
     assert not ended.value.code

@@ -1,0 +1,1 @@
+"""Benches of collection and statistics; `blurtrain bench` runs them."""

@@ -1,0 +1,160 @@
+"""The figures of a report beside accuracy and ratio: each kind that the runs have something to show of."""
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from analysis.collecting.collection import Collection as Runs
+from analysis.figures.datasets import datasets_figure
+from analysis.figures.filters import filters_figure, stages_of
+from analysis.figures.learning_curves import learning, learning_figures
+from analysis.figures.matrix import matrices, matrix_figure
+from analysis.figures.stages import stage_ratio_figure, stages, stages_figure
+from analysis.figures.style import Picture
+from analysis.literature import REGIMES, study_order
+from analysis.panels import Panel
+from blurtrain.run import Run
+
+KINDS = ("datasets", "stages", "stage-ratio", "matrix", "learning", "filters")
+"""What the names of the files begin with."""
+MOST = 12
+"""Pictures of one kind; from Python, all can be drawn."""
+BARS = "Bars: 95 % intervals, as the legend says."
+
+
+def pictures(runs: Runs, run_ids: Iterable[str], panels: Sequence[Panel], final: Sequence[Panel]) -> list[Picture]:
+    """All there is to show of these runs. `panels`: theirs, at all stages; `final`: after their last epoch."""
+    wanted = frozenset(run_ids)
+    kinds: tuple[Iterator[Picture], ...] = (
+        _datasets(final),
+        _stages(panels),
+        _matrices(final, runs, wanted),
+        _learning(runs, wanted),
+        _filters(runs, wanted),
+    )
+    found: list[Picture] = []
+    for kind in kinds:
+        found += itertools.islice(kind, MOST)
+    return found
+
+
+def _datasets(panels: Sequence[Panel]) -> Iterator[Picture]:
+    if figure := datasets_figure(panels):
+        yield Picture(
+            "datasets",
+            "All datasets on one axis",
+            "Line chart: accuracy divided by that of clear against the blur of the test images, a line a dataset.",
+            f"Above 1, more blurred images are recognised than after training on clear ones. {BARS}",
+            figure,
+        )
+
+
+def _stages(panels: Sequence[Panel]) -> Iterator[Picture]:
+    found = stages(panels)
+    names = _Names("stages")
+    if figure := stage_ratio_figure(found):
+        yield Picture(
+            "stage-ratio",
+            "Ratio over the stages of training",
+            "Line charts, one a blur: accuracy of blurry-to-clear divided by that of clear against the epochs trained, "
+            "a line a dataset.",
+            f"By the weights that were kept after some epochs. {BARS}",
+            figure,
+        )
+    for one in found:
+        yield Picture(
+            names(one.dataset),
+            f"Stages of training: {one.title}",
+            "Line charts, one a regime: top-1 accuracy against the epochs trained, a line a blur of the test images.",
+            f"Top-1 by the weights that were kept after some epochs; {one.model}. {BARS}",
+            stages_figure(one),
+        )
+
+
+def _matrices(panels: Sequence[Panel], runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
+    names = _Names("matrix")
+    for matrix in matrices(panels, _waiting(runs, run_ids)):
+        yield Picture(
+            names(matrix.panel.dataset),
+            f"Train blur and test blur: {matrix.panel.title}",
+            "Heat map with numbers: top-1 accuracy of networks trained on different blurs, a row each, at each blur of "
+            "the test images, a column each.",
+            "Top-1 accuracy in percent, means over seeds; of many levels, some. Numbers at the columns are sigmas "
+            "(pixels at 224 px), labels other kernels. Intervals are in the tables.",
+            matrix_figure(matrix),
+        )
+
+
+def _waiting(runs: Runs, run_ids: frozenset[str]) -> dict[tuple[str, str], dict[str, str]]:
+    """By dataset and model, the regimes that have no done run, with the states of those they have."""
+    found: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for row in runs.rows:
+        if row["run_id"] in run_ids:
+            found.setdefault((row["dataset"], row["model"]), {}).setdefault(row["regime"], []).append(row["state"])
+    return {
+        about: {regime: _states(states) for regime, states in regimes.items() if "done" not in states}
+        for about, regimes in found.items()
+    }
+
+
+def _states(states: Sequence[str]) -> str:
+    counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
+    return f"no run is done yet: {', '.join(counts)}"
+
+
+def _learning(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
+    names = _Names("learning")
+    for dataset, title, figure in learning_figures(learning(runs, run_ids)):
+        yield Picture(
+            names(dataset),
+            f"Learning curves: {title}",
+            "Line charts, one a regime: loss and top-1 accuracy over the epochs, on training and validation images; "
+            "under them the blur of the training images.",
+            "As logged while training, also of runs that are not done: thin lines single seeds, thick ones their mean, "
+            "as far as all of them were trained. Below: sigma (the mean over the images of an epoch, in pixels at "
+            "224 px), or the shares of the blurs. Training images are augmented and blurred, those of the val split "
+            "are not: the two are not to be compared in height.",
+            figure,
+        )
+
+
+def _filters(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
+    """Of each regime the run with the lowest seed, where stages were kept."""
+    names = _Names("filters")
+    chosen: dict[tuple[str, str], dict[str, tuple[int, int, Run]]] = {}
+    for row in sorted(runs.rows, key=lambda row: row["seed"]):
+        run = Run(runs.folder / row["run_id"])
+        if row["run_id"] in run_ids and len(stages_of(run)) > 1:
+            own = chosen.setdefault((row["dataset"], row["model"]), {})
+            own.setdefault(row["regime"], (row["seed"], row["epochs"], run))
+    for (dataset, model), own in chosen.items():
+        rows = sorted(own.items(), key=lambda item: study_order(REGIMES)(item[0]))
+        figure = filters_figure([(f"{regime}, seed {seed}", epochs, run) for regime, (seed, epochs, run) in rows])
+        if figure:
+            yield Picture(
+                names(dataset),
+                f"Filters of the first layer: {model} on {dataset}",
+                "Images of the filters of the first layer: a row a regime, a column a stage of training.",
+                "One seed of each regime. Each filter is scaled by itself, in the same way: grey is 0, and its largest "
+                "absolute weight lies at the end of the scale.",
+                figure,
+            )
+
+
+class _Names:
+    """Names of files: of letters that are safe anywhere, and none twice."""
+
+    def __init__(self, kind: str):
+        self._kind, self._used = kind, set[str]()
+
+    def __call__(self, about: str) -> str:
+        base = f"{self._kind}-{re.sub('[^a-z0-9.]+', '-', about.lower()).strip('-.')[:60]}"
+        name = next(name for name in _numbered(base) if name not in self._used)
+        self._used.add(name)
+        return name
+
+
+def _numbered(base: str) -> Iterable[str]:
+    yield base
+    for k in range(2, 10**6):
+        yield f"{base}-{k}"

@@ -1,0 +1,1 @@
+"""Intervals, tests and corrections over seeds and test images; they know nothing of runs."""

@@ -1,0 +1,1 @@
+"""Claims of the studies, and whether the runs bear them out."""
