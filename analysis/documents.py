@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
+from blurtrain.documents import shown
 from blurtrain.errors import RunError, SettingsError
 from blurtrain.files import read_json
 from blurtrain.schema import validate
@@ -69,6 +70,8 @@ class Outcome(Document):
     """What both forms have in common."""
 
     measure: str = Field(pattern=r"^\S+$")
+    options: Mapping[str, Any] = {}
+    """Of the measure, where they are not its defaults."""
     split: str
     epoch: int | None = None
     """None: as many as the run has."""
@@ -87,6 +90,12 @@ class Outcome(Document):
     """Images of each object; None: none is known to be shown twice, or, where it is missing, not recorded yet."""
 
     _levels: list[Level] | None = PrivateAttr(None)
+
+    @property
+    def called(self) -> str:
+        """The measure as tables name it: `minimal-blur`, or `minimal-blur[largest=16]`."""
+        options = ",".join(f"{name}={shown(value)}".replace(" ", "") for name, value in self.options.items())
+        return f"{self.measure}[{options}]" if options else self.measure
 
     @model_validator(mode="after")
     def _possible_images(self) -> "Outcome":
@@ -187,10 +196,24 @@ class RowsForm(Outcome):
 
     @model_validator(mode="after")
     def _possible(self) -> "RowsForm":
-        if other := [row for row in self.rows if row.n != self.n]:
+        if self.measure == "accuracy" and (other := [row for row in self.rows if row.n != self.n]):
             raise ValueError(f"{other[0].metric} at {other[0].blur} is of n={other[0].n} images, not n={self.n}")
-        self.levels_measured()
+        for part in self.by_n():
+            part.levels_measured()
         return self
+
+    def by_n(self) -> list["RowsForm"]:
+        """The same, one for each n: some metrics may be of other things than all the images, such as filters."""
+        ns = list(dict.fromkeys(row.n for row in self.rows))
+        if ns == [self.n]:
+            return [self]
+        return [self._of_n(n) for n in ns]
+
+    def _of_n(self, n: int) -> "RowsForm":
+        own = {"n": n, "rows": tuple(row for row in self.rows if row.n == n)}
+        part = self.model_copy(update=own if n == self.n else {**own, "objects": None})
+        part._levels = None
+        return part
 
     def _measured(self) -> list[Level]:
         found: dict[str, tuple[float | None, dict[str, int], dict[str, float], dict[str, tuple[int, ...]]]] = {}

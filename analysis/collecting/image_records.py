@@ -36,9 +36,9 @@ def image_records(
     tables = [_EMPTY]
     for run_id, of_run in epochs.items():
         for path in files_of(Run(runs / run_id)):
-            if path.name.startswith(f"{measure}-") and path.with_suffix(".parquet").exists():
+            if path.name.startswith(f"{measure.partition('[')[0]}-") and path.with_suffix(".parquet").exists():
                 try:
-                    tables += _records(path, run_id, of_run, wanted, names)
+                    tables += _records(path, run_id, measure, of_run, wanted, names)
                 except RunError as error:
                     warnings.warn(str(error), stacklevel=3)
     # Columns without a type would make text of those that others have.
@@ -46,10 +46,12 @@ def image_records(
     return frame_of(table if names is None else table.select([name for name in names if name in table.column_names]))
 
 
-def _records(path: Path, run_id: str, epochs: int, wanted: set[str] | None, names: Sequence[str] | None) -> list[Any]:
+def _records(
+    path: Path, run_id: str, measure: str, epochs: int, wanted: set[str] | None, names: Sequence[str] | None
+) -> list[Any]:
     """Those that belong to one outcome, with what they were measured under."""
     outcome = outcome_at(path)
-    if not isinstance(outcome, RowsForm):
+    if not isinstance(outcome, RowsForm) or outcome.called != measure:
         return []
     labels = list(dict.fromkeys(row.blur for row in outcome.rows))
     levels = dict(zip(labels, (level.blur for level in outcome.levels_measured()), strict=True))

@@ -8,7 +8,7 @@ from typing import Any
 
 from analysis.collecting.evaluations import accuracies, others
 from analysis.collecting.read_settings import SettingsReader
-from analysis.documents import CONDITIONS, Level
+from analysis.documents import CONDITIONS, Level, RowsForm
 from blurtrain.errors import RunError
 from blurtrain.files import read_json
 from blurtrain.run import STALE_SECONDS, Run
@@ -78,7 +78,11 @@ def read_run(path: Path, reader: SettingsReader) -> RunRead:
     measures = [Found("accuracy", dict(zip(CONDITIONS, key, strict=True)), [*levels.values()])
                 for key, levels in found.items()]  # fmt: skip
     outcomes, damaged = others(run)
-    measures += [Found(o.measure, o.conditions(settings.optimisation.epochs), o.levels_measured()) for o in outcomes]
+    measures += [
+        Found(part.called, part.conditions(settings.optimisation.epochs), part.levels_measured())
+        for outcome in outcomes
+        for part in (outcome.by_n() if isinstance(outcome, RowsForm) else [outcome])
+    ]
     row |= {"state": "done", "message": "", "epoch": _number(result.get("epochs"), settings.optimisation.epochs),
             "notes": notes, "damaged": [str(error) for error in damaged]}  # fmt: skip
     return RunRead(row, reader.texts(settings), measures, list(_epochs(events)))

@@ -83,12 +83,17 @@ def _trials(runs: Path) -> dict[str, tuple[str, str]]:
 
 def _said(run: Run, measure: str) -> Mapping[str, Any]:
     """What a measure's file says of its metrics."""
-    for path in sorted(run.evaluations.glob(f"{measure}-*.json")):
+    for path in sorted(run.evaluations.glob(f"{_base(measure)}-*.json")):
         document = read_json(path)
         if isinstance(document, dict) and isinstance(document.get("metrics"), dict):
             found: dict[str, Any] = document["metrics"]
             return found
     return {}
+
+
+def _base(measure: str) -> str:
+    """What the files of a measure are called, without its options."""
+    return measure.partition("[")[0]
 
 
 class _Settings(Sequence[Mapping[str, Any]]):
@@ -191,7 +196,7 @@ class ImageRecords:
         key = (run, measure, metric)
         if key not in self._known:
             self._known[key] = {}
-            if not any(Run(self._folder / run).evaluations.glob(f"{measure}-*.parquet")):
+            if not any(Run(self._folder / run).evaluations.glob(f"{_base(measure)}-*.parquet")):
                 return {}
             wanted = [*SERIES, "index", metric]
             records = image_records(self._folder, {run: self._epochs[run]}, measure, columns=wanted)

@@ -11,8 +11,8 @@ from blurtrain.data.augment import Transform
 from blurtrain.data.loader import open_loader
 from blurtrain.device import ask_for_determinism, cores
 from blurtrain.distributed import Group
-from blurtrain.evaluation.accuracy import Accuracy
 from blurtrain.evaluation.images import Images
+from blurtrain.evaluation.measures.accuracy import Accuracy
 from blurtrain.evaluation.subject import Subject
 from blurtrain.models import build
 from blurtrain.models.trained import trained

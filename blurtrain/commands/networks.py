@@ -132,7 +132,7 @@ def _shown(
 
 
 def _print(name: str, documents: Sequence[dict[str, Any]]) -> None:
-    from blurtrain.evaluation.accuracy import called
+    from blurtrain.evaluation.measures.accuracy import called
 
     for document in documents:
         at = "" if document["epoch"] is None else f"epoch {document['epoch']}, "

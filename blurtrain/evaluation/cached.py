@@ -1,6 +1,8 @@
 """Measure what is not known yet: each level of blur once, whatever is asked for in which order."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,44 +11,21 @@ import numpy as np
 from blurtrain.blur.blurs import Blur
 from blurtrain.data.augment import Transform
 from blurtrain.distributed import Group
-from blurtrain.errors import BlurtrainError, SettingsError, nearest
-from blurtrain.evaluation.accuracy import Accuracy
+from blurtrain.errors import BlurtrainError
 from blurtrain.evaluation.images import Images
 from blurtrain.evaluation.measure import LogitsMeasure, Measure
+from blurtrain.evaluation.measures import measure_named
+from blurtrain.evaluation.measures.accuracy import Accuracy
 from blurtrain.evaluation.outcomes import Outcomes
 from blurtrain.evaluation.subject import Found, Row, Subject
+from blurtrain.evaluation.sweep import sweep
 from blurtrain.models.trained import Preprocessing
-from blurtrain.parts import import_part, is_part_name, source_hash
+from blurtrain.parts import is_part_name, source_hash
 from blurtrain.settings import Protocol
 
 BY_PROTOCOL = "evaluation.protocol"
 """What averages outputs, where images are shown by a protocol."""
-MEASURES: dict[str, type[Measure]] = {Accuracy.name: Accuracy}
 T = TypeVar("T")
-
-
-def measure_named(name: str, averaged: str = "") -> tuple[type[Measure], dict[str, str]]:
-    """A measure of ours, or a user's own as package.module:Name; and, of one's own, where it is from.
-
-    averaged: what makes averages of outputs, if anything does. Raises SettingsError, one line, for an unknown one, and
-    for one that cannot be taken of averages.
-    """
-    kind, source = _measure(name)
-    if averaged and not issubclass(kind, LogitsMeasure):
-        raise SettingsError(
-            f"measure {name}: does not go with {averaged}, which gives averaged outputs: only measures that "
-            "look at the outputs alone (LogitsMeasure) do"
-        )
-    return kind, source
-
-
-def _measure(name: str) -> tuple[type[Measure], dict[str, str]]:
-    if is_part_name(name):
-        own: type[Measure] = import_part(name, "measure", Measure)
-        return own, {"part": name, "source": source_hash(name)[:16]}
-    if name not in MEASURES:
-        raise SettingsError(f"measure {name!r} is unknown; {nearest(name, MEASURES)}, or package.module:Name")
-    return MEASURES[name], {}
 
 
 def conditions(
@@ -91,68 +70,92 @@ def measure_each(
     group: Group,
     opened: Callable[[str], Subject],
     averaged: str = "",
-    of: Callable[[type[Measure]], Measure] = lambda kind: kind(),
+    of: Callable[[type[Measure], Mapping[str, Any]], Measure] = lambda kind, options: kind.model_validate(options),
     former: Callable[[], Sequence[Row]] = list,
 ) -> list[dict[str, Any]]:
-    """The outcome of each of `measures` at `blurs`, a file each in `folder`, which its document names.
+    """The outcome of each of `measures` at `blurs`, a file each in `folder`, which its document names. What is not
+    known yet is measured, and added to the file; all that follows from logits alone in one pass over the images.
 
     depends: all that outcomes depend on beside measure and blur; more: what else a reader wants to know. opened: what
-    is measured, by the name of the measure that it is for. averaged: see `measure_named`. of: the measure itself.
-    former: rows of accuracy in files of an older form.
-    """
-    found = []
-    for name in measures:
-        kind, source = together(group, lambda name=name: measure_named(name, averaged))  # type: ignore[misc]
-        of_metrics = {"metrics": kind.metrics} if kind.metrics else {}
-        outcomes = Outcomes(folder, {"measure": kind.name, **source, **depends}, {**more, **of_metrics})
-        document = measured(
-            of(kind),
-            outcomes,
-            blurs,
-            per_image,
-            group,
-            lambda name=name: opened(name),  # type: ignore[misc]
-            former if kind is Accuracy else list,
-        )
-        found.append(document | {"file": str(outcomes.path)})
-    return found
+    is measured, by the names of the measures that it is for; called only where something is missing. averaged: see
+    `measure_named`. of: the measure itself. former: rows of accuracy in files of an older form, which are added before
+    anything is measured.
 
-
-def measured(
-    measure: Measure,
-    outcomes: Outcomes,
-    blurs: Sequence[Blur],
-    per_image: bool,
-    group: Group,
-    opened: Callable[[], Subject],
-    former: Callable[[], Sequence[Row]] = list,
-) -> dict[str, Any]:
-    """Conditions and rows of all `blurs`, of which those that are not known yet are measured, and added to `outcomes`.
-
-    opened: gives what is measured; called only where something is missing. former: rows of files of an older form,
-    which are added before anything is measured. Every process of the group calls this, and gets the same document.
-    What goes wrong on one before the first image is raised on all.
+    Every process of the group calls this, and gets the same documents. What goes wrong on one before the first image
+    is raised on all.
     """
 
-    # A label says all of our own blurs; one of the user's own is as its source has it now.
-    sources = {blur.label: source_hash(blur.kernel)[:16] for blur in blurs if is_part_name(blur.kernel)}
+    def wanted(words: str) -> "_Wanted":
+        named = measure_named(words, averaged)
+        metrics = {"metrics": named.kind.metrics} if named.kind.metrics else {}
+        outcomes = Outcomes(folder, {**named.identity, **depends}, {**more, **metrics})
+        measure = of(named.kind, named.options)
+        older = former if isinstance(measure, Accuracy) else list
+        return _Wanted(measure, outcomes, list(measure.levels(blurs)), older)
 
-    def missing() -> list[Blur]:
-        known = {row["blur"] for row in outcomes.rows() if row.get("source") == sources.get(row["blur"])}
-        if not known >= {blur.label for blur in blurs} and (rows := former()):
-            outcomes.add(Found(list(rows)))
+    each = [together(group, lambda words=words: wanted(words)) for words in dict.fromkeys(measures)]  # type: ignore[misc]
+    missing = [group.broadcast(together(group, lambda one=one: one.missing(per_image, group))) for one in each]  # type: ignore[misc]
+    of_logits = [(one, levels) for one, levels in zip(each, missing, strict=True) if levels and one.is_of_logits]
+    if of_logits:
+        subject = together(group, lambda: opened(", ".join(one.measure.name for one, _ in of_logits)))
+        found = sweep([(one.measure, levels) for one, levels in of_logits], subject, per_image)
+        for (one, _), of_one in zip(of_logits, found, strict=True):
+            one.add(of_one, group)
+    for one, levels in zip(each, missing, strict=True):
+        if levels and not one.is_of_logits:
+            subject = together(group, lambda one=one: opened(one.measure.name))  # type: ignore[misc]
+            one.add(one.measure.measure(subject, levels, per_image), group)
+    return [one.document(group) for one in each]
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A measure, its file, and the levels that are asked for."""
+
+    measure: Measure
+    outcomes: Outcomes
+    levels: Sequence[Blur | str]
+    former: Callable[[], Sequence[Row]]
+
+    @property
+    def is_of_logits(self) -> bool:
+        """Whether it can share a pass over the images with others."""
+        return type(self.measure).measure is LogitsMeasure.measure
+
+    @cached_property
+    def sources(self) -> dict[str, str]:
+        """A label says all of our own blurs; one of the user's own is as its source has it now."""
+        blurs = [level for level in self.levels if isinstance(level, Blur)]
+        return {blur.label: source_hash(blur.kernel)[:16] for blur in blurs if is_part_name(blur.kernel)}
+
+    def missing(self, per_image: bool, group: Group) -> list[Blur | str]:
+        """The levels that are not known yet, as the leading process finds."""
+        if not group.is_main:
+            return []
+        known = {row["blur"] for row in self.outcomes.rows() if row.get("source") == self.sources.get(row["blur"])}
+        if not known >= {label_of(level) for level in self.levels} and (rows := self.former()):
+            self.outcomes.add(Found(list(rows)))
             known |= {row["blur"] for row in rows}
-        known &= outcomes.recorded() if per_image else known
-        return [blur for blur in blurs if blur.label not in known]
+        known &= self.outcomes.recorded() if per_image else known
+        return [level for level in self.levels if label_of(level) not in known]
 
-    if wanted := group.broadcast(together(group, missing if group.is_main else list)):
-        found = measure.measure(together(group, opened), wanted, per_image)
-        of = {name: outcomes.header[name] for name in ("split", "epoch")}
+    def add(self, found: Found, group: Group) -> None:
+        of = {name: self.outcomes.header[name] for name in ("split", "epoch")}
         rows = [{**{k: row[k] for k in ("metric", "blur", "sigma")}, **of, **row} for row in found.rows]
-        rows = [row | ({"source": sources[row["blur"]]} if row["blur"] in sources else {}) for row in rows]
-        together(group, lambda: outcomes.add(Found(rows, found.records)) if group.is_main else None)
-    labels = [blur.label for blur in blurs]
-    return group.broadcast(together(group, lambda: outcomes.document(labels) if group.is_main else {}))
+        rows = [row | ({"source": self.sources[row["blur"]]} if row["blur"] in self.sources else {}) for row in rows]
+        whole = replace(found, rows=rows)
+        together(group, lambda: self.outcomes.add(whole) if group.is_main else None)
+
+    def document(self, group: Group) -> dict[str, Any]:
+        """Conditions and rows of all levels."""
+        labels = [label_of(level) for level in self.levels]
+        document = together(group, lambda: self.outcomes.document(labels) if group.is_main else {})
+        return group.broadcast(document | {"file": str(self.outcomes.path)})
+
+
+def label_of(level: Blur | str) -> str:
+    """What a level is called in files."""
+    return level if isinstance(level, str) else level.label
 
 
 def together(group: Group, action: Callable[[], T]) -> T:

@@ -13,43 +13,60 @@ Most measures look at the logits alone. They derive from `LogitsMeasure` and say
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
+from numpy.typing import NDArray
 from torch import Tensor
 
 from blurtrain.blur.blurs import Blur
 from blurtrain.evaluation.subject import Found, Subject
 from blurtrain.evaluation.sweep import sweep
+from blurtrain.schema import Section
 from blurtrain.settings import Settings
 
 
-class Measure:
-    """Base of all measures. A user's own is named `package.module:Name`, or `file.py:Name`, and takes no arguments."""
+class Measure(Section):
+    """Base of all measures. Its fields are options, which are given behind its name: `minimal-blur largest=16`. A
+    user's own is named `package.module:Name`, or `file.py:Name`."""
 
     name: ClassVar[str]
     """Begins the names of its files: lower case, no spaces."""
     metrics: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """What tables are to know of its metrics, by name: {"margin": {"better": "higher", "digits": 2}}; also label, unit,
     and times (by how much a value is multiplied). Kept with what was measured."""
+    of_classes: ClassVar[bool] = True
+    """Whether the network has to know the classes of the dataset."""
 
     @classmethod
-    def of_run(cls, settings: Settings) -> Self:
+    def of_run(cls, settings: Settings, options: Mapping[str, Any]) -> Self:
         """The measure as it is taken of a run with these settings."""
-        return cls()
+        return cls.model_validate(options)
 
-    def measure(self, subject: Subject, blurs: Sequence[Blur], per_image: bool) -> Found:
-        """Rows for each of `blurs`, and with `per_image` records; every process of the group calls it, and the leading
-        one gets all."""
+    def levels(self, blurs: Sequence[Blur]) -> Sequence[Blur | str]:
+        """What it is taken at, where blurs are asked for: those; or levels of its own, by their names."""
+        return blurs
+
+    def measure(self, subject: Subject, levels: Sequence[Any], per_image: bool) -> Found:
+        """Rows for each of `levels`, which are some of those above, and with `per_image` records; every process of the
+        group calls it, and the leading one gets all."""
         raise NotImplementedError
 
 
 class LogitsMeasure(Measure):
-    """A measure that is a mean (or a count) over images of what follows from each image's logits and label."""
+    """A measure of what follows from each image's logits and label: means and counts over images, and what else can be
+    said of all images at once. Several of them are taken in one pass over the images."""
 
     by_object: ClassVar[frozenset[str]] = frozenset()
     """The counts that are also taken of each object, where several images show one."""
 
     def values(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Named values [N] from logits [N, classes] and labels [N]: booleans are counted, numbers averaged."""
+        """Named values [N] from logits [N, classes] and labels [N]: booleans are counted, numbers averaged. Those whose
+        names begin with _ are for `pooled` alone."""
         raise NotImplementedError
 
-    def measure(self, subject: Subject, blurs: Sequence[Blur], per_image: bool) -> Found:
-        return sweep(self.values, self.by_object, subject, blurs, per_image)
+    def pooled(self, values: Mapping[str, NDArray[Any]]) -> Mapping[str, float | NDArray[Any]]:
+        """What else is to be said of a level, from the `values` of all its images, in order of their index: numbers are
+        more metrics, arrays are kept beside them. Where an image has logits that are NaN or infinite there are none:
+        called with the values of one image alone, for the names."""
+        return {}
+
+    def measure(self, subject: Subject, levels: Sequence[Blur], per_image: bool) -> Found:
+        return sweep([(self, levels)], subject, per_image)[0]

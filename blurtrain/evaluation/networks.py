@@ -11,6 +11,7 @@ from blurtrain.distributed import Group
 from blurtrain.errors import DataError
 from blurtrain.evaluation.cached import BY_PROTOCOL, about, conditions, measure_each, together
 from blurtrain.evaluation.images import Images
+from blurtrain.evaluation.measures import measure_named
 from blurtrain.evaluation.plan import Plan
 from blurtrain.evaluation.progress import ticking
 from blurtrain.models.outputs import places_of
@@ -45,11 +46,14 @@ def evaluate_network(
 
 
 def network_plan(network: TrainedNetwork, dataset: Dataset, evaluation: Evaluation, all_outputs: bool = False) -> Plan:
-    """`network` as `evaluate_network` measures it, on its outputs for the classes of `dataset` alone, or on all.
+    """`network` as `evaluate_network` measures it, on its outputs for the classes of `dataset` alone, or on all; where
+    no measure is of classes, it need not know them.
 
     Raises as that does.
     """
-    if all_outputs:
+    if not any(measure_named(words).kind.of_classes for words in evaluation.measures):
+        targets = None
+    elif all_outputs:
         found = places_of(dataset.classes, network.classes, network.synonyms, f"{network.origin}:")
         targets = np.array(found, np.int64)
     else:

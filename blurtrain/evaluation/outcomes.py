@@ -2,6 +2,7 @@
 
     accuracy-<hash>.json      conditions, then one row a level and metric
     accuracy-<hash>.parquet   where asked for: one row a level and image
+    accuracy-<hash>.npz       where a measure gives them: maps and curves, as LEVEL/NAME
 
 The hash is of the conditions, so that a file is also the cache. Several processes may add levels at the same time.
 """
@@ -9,9 +10,13 @@ The hash is of the conditions, so that a file is also the cache. Several process
 import hashlib
 import io
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from blurtrain.errors import RunError
 from blurtrain.evaluation.subject import Found, Row
@@ -35,6 +40,10 @@ class Outcomes:
     @property
     def records(self) -> Path:
         return self.path.with_suffix(".parquet")
+
+    @property
+    def arrays(self) -> Path:
+        return self.path.with_suffix(".npz")
 
     def rows(self) -> list[Row]:
         """The rows that are there. Raises RunError where the file is damaged."""
@@ -61,6 +70,8 @@ class Outcomes:
                 raise RunError(f"{self.path}: another process has been adding to it for {PATIENCE:g} s; try again")
             if found.records:
                 publish(self.records, self._with(found))
+            if found.arrays:
+                publish(self.arrays, self._arrays_with(found))
             sources = {row["blur"]: row.get("source") for row in found.rows}
             rows = [row for row in self.rows() if row.get("source") == sources.get(row["blur"], row.get("source"))]
             known = {(row["blur"], row["metric"]) for row in rows}
@@ -90,6 +101,27 @@ class Outcomes:
         whole = pyarrow.concat_tables(tables, promote_options="permissive").unify_dictionaries()
         pyarrow.parquet.write_table(whole, content, compression="zstd")
         return content.getvalue()
+
+    def _arrays_with(self, found: Found) -> bytes:
+        arrays = read_arrays(self.arrays) if self.arrays.exists() else {}
+        content = io.BytesIO()
+        together = arrays | found.arrays
+        flat = {f"{level}/{name}": values for level, of in together.items() for name, values in of.items()}
+        np.savez_compressed(content, **flat)  # type: ignore[arg-type]
+        return content.getvalue()
+
+
+def read_arrays(path: Path) -> dict[str, dict[str, NDArray[Any]]]:
+    """What lies beside an outcome, by level and name. Raises RunError where the file is damaged."""
+    found: dict[str, dict[str, NDArray[Any]]] = {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            for key in file.files:
+                level, _, name = key.partition("/")
+                found.setdefault(level, {})[name] = file[key]
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise RunError(f"{path}: cannot be read: {error}; the file is damaged: remove it and measure again") from None
+    return found
 
 
 def _compact(values: Any) -> Any:

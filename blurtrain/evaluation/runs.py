@@ -112,7 +112,7 @@ def measure_run(
         group,
         opened,
         BY_PROTOCOL if protocol else "",
-        lambda kind: kind.of_run(settings),
+        lambda kind, options: kind.of_run(settings, options),
         former,
     )
     return [document | {"file": Path(document["file"]).name} for document in documents]

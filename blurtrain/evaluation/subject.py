@@ -68,8 +68,12 @@ class Found:
     """What a measure found."""
 
     rows: list[Row]
-    """{metric, blur, sigma, n, value or count}: `blur` is a label; `value` is a mean over n images, None where it is
-    undefined, `count` a number of them. `by_object`: the count of each object; `not_finite`: how many of the images
-    have logits that are NaN or infinite (they count as wrong)."""
+    """{metric, blur, sigma, n, value or count}: `blur` is the label of a level; `value` is a mean over n images, None
+    where it is undefined, `count` a number of them. n may differ from metric to metric (of filters, say), where it is
+    given. `by_object`: the count of each object; `not_finite`: how many of the images have logits that are NaN or
+    infinite (they count as wrong)."""
     records: dict[str, Records] = field(default_factory=dict)
-    """By the label of a blur, arrays of one entry an image, the same names for each."""
+    """By the label of a level, arrays of one entry an image, the same names for each; `index`: the image's place in the
+    store."""
+    arrays: dict[str, dict[str, NDArray[Any]]] = field(default_factory=dict)
+    """By the label of a level, anything else that figures are drawn from: maps, curves, histograms."""

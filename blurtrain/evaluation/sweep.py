@@ -1,11 +1,13 @@
 """All levels of blur in one pass over the images: each is read, decoded and resized once, then blurred and looked at
 once a level."""
 
-from collections.abc import Callable, Sequence, Set
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence, Set
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from blurtrain.blur.blurs import Blur, Gaussian, Sharp
@@ -13,23 +15,28 @@ from blurtrain.data.batches import Batch
 from blurtrain.device import tf32
 from blurtrain.evaluation.subject import Found, Records, Row, Subject
 
-Values = Callable[[Tensor, Tensor], dict[str, Tensor]]
+
+class OfLogits(Protocol):
+    """What `blurtrain.evaluation.measure.LogitsMeasure` says."""
+
+    by_object: ClassVar[frozenset[str]]
+
+    def values(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]: ...
+    def pooled(self, values: Mapping[str, NDArray[Any]]) -> Mapping[str, float | NDArray[Any]]: ...
 
 
 @tf32(False)
 @torch.inference_mode()
-def sweep(values_of: Values, by_object: Set[str], subject: Subject, blurs: Sequence[Blur], per_image: bool) -> Found:
-    """What `values_of` says of logits and labels at each of `blurs`, in float32 whatever the training was in.
-
-    values_of, by_object: see `blurtrain.evaluation.measure.LogitsMeasure`.
+def sweep(wanted: Sequence[tuple[OfLogits, Sequence[Blur]]], subject: Subject, per_image: bool) -> list[Found]:
+    """What measures say of logits and labels, each at its own levels, in float32 whatever the training was in.
 
     The batches are the same for any number of processes, so that the counts are too. Raises RuntimeError if not every
     image was counted exactly once.
     """
     images, group = subject.images, subject.group
-    sums = _Sums(values_of, by_object, subject, len(blurs))
+    tallies = [_Tally(measure, subject, blurs, per_image) for measure, blurs in wanted]
+    levels = {blur.label: blur for _, blurs in wanted for blur in blurs}
     seen = torch.zeros(2, dtype=torch.int64, device=group.device)  # how many, and a sum that identifies them
-    records: list[list[Records]] = [[] for _ in blurs]
     modes = [(network.module, network.module.training) for network in subject.networks]
     for module, _ in modes:
         module.eval()
@@ -38,16 +45,10 @@ def sweep(values_of: Values, by_object: Set[str], subject: Subject, blurs: Seque
         if batch is not None:
             shown = views.of(batch)
             objects = _on(images.object_of(batch.indices), group.device)
-            for level, blur in enumerate(blurs):
+            for label, blur in levels.items():
                 logits = shown(blur)
-                finite = torch.isfinite(logits).all(1)
-                values = {
-                    name: value & finite if value.dtype == torch.bool else value
-                    for name, value in values_of(logits, batch.labels).items()
-                }
-                sums.add(level, values, finite, objects)
-                if per_image:
-                    records[level].append(_records(batch, logits, finite, values))
+                for tally in tallies:
+                    tally.add(label, batch, logits, objects)
             seen += torch.tensor([len(batch.indices), int(batch.indices.sum())], device=group.device)
         subject.tick()
     for module, training in modes:
@@ -55,21 +56,76 @@ def sweep(values_of: Values, by_object: Set[str], subject: Subject, blurs: Seque
     total = group.sum(seen).tolist()
     if total != [images.n, int(images.indices.sum())]:
         raise RuntimeError(f"evaluation counted {total[0]} images, which are not the {images.n} of the split")
-    sums.total()
-    rows = [row for level, blur in enumerate(blurs) for row in sums.rows(level, blur)]
-    merged = {blur.label: _merged(group.gather(own)) for blur, own in zip(blurs, records, strict=True)}
-    return Found(rows, merged if per_image else {})
+    return [tally.found() for tally in tallies]
+
+
+class _Tally:
+    """What one measure finds: sums over the images of each of its levels, and values of each image where they count."""
+
+    def __init__(self, measure: OfLogits, subject: Subject, blurs: Sequence[Blur], per_image: bool):
+        self.measure, self.group, self.per_image = measure, subject.group, per_image
+        self.blurs, self.level = blurs, {blur.label: level for level, blur in enumerate(blurs)}
+        # Also a process without an image knows what is measured.
+        classes = len(subject.network.classes)
+        like = measure.values(torch.zeros(1, classes), torch.zeros(1, dtype=torch.int64))
+        self.names = list(like)
+        self.pools = bool(measure.pooled({name: value.numpy() for name, value in like.items()}))
+        self.sums = _Sums(
+            {name: value for name, value in like.items() if name[0] != "_"}, measure.by_object, subject, len(blurs)
+        )
+        self.records: list[list[Records]] = [[] for _ in blurs]
+
+    def add(self, label: str, batch: Batch, logits: Tensor, objects: Tensor | None) -> None:
+        if (level := self.level.get(label)) is None:
+            return
+        finite = torch.isfinite(logits).all(1)
+        values = {
+            name: value & finite if value.dtype == torch.bool else value
+            for name, value in self.measure.values(logits, batch.labels).items()
+        }
+        self.sums.add(level, values, finite, objects)
+        if self.per_image:
+            self.records[level].append(_records(batch, logits, finite, values))
+        elif self.pools:
+            self.records[level].append(_on_processor(batch, values))
+
+    def found(self) -> Found:
+        """Of all processes, on the leading one; every process calls it."""
+        self.sums.total()
+        records = {
+            blur.label: _merged(self.group.gather(own)) for blur, own in zip(self.blurs, self.records, strict=True)
+        }
+        arrays: dict[str, dict[str, NDArray[Any]]] = {}
+        rows: list[Row] = []
+        for level, blur in enumerate(self.blurs):
+            rows += self.sums.rows(level, blur)
+            more, arrays[blur.label] = self._pooled(level, records[blur.label], rows[-1])
+            rows += more
+        kept = {label: {name: v for name, v in of.items() if name[0] != "_"} for label, of in records.items()}
+        return Found(rows, kept if self.per_image else {}, {label: of for label, of in arrays.items() if of})
+
+    def _pooled(self, level: int, records: Records, like: Row) -> tuple[list[Row], dict[str, NDArray[Any]]]:
+        """Rows, at the level of the row `like`, and arrays."""
+        if not self.pools:
+            return [], {}
+        bad = int(self.sums.bad[level])
+        about = {name: like[name] for name in ("blur", "sigma", "n")} | ({"not_finite": bad} if bad else {})
+        found = self.measure.pooled({name: records[name][: 1 if bad else None] for name in self.names})
+        numbers = {name: float(value) for name, value in found.items() if np.ndim(value) == 0}
+        rows = [
+            {"metric": name, **about, "value": value if math.isfinite(value) and not bad else None}
+            for name, value in numbers.items()
+        ]
+        arrays = {name: np.asarray(value) for name, value in found.items() if name not in numbers}
+        return rows, {} if bad else arrays
 
 
 class _Sums:
     """What is summed over the images of each level: counts, numbers, and counts of each object."""
 
-    def __init__(self, values_of: Values, by_object: Set[str], subject: Subject, levels: int):
+    def __init__(self, like: Mapping[str, Tensor], by_object: Set[str], subject: Subject, levels: int):
         self.n, self.group = subject.images.n, subject.group
-        reference = subject.transform.blur.reference_resolution
-        self.reference = reference
-        # Also a process without an image knows what is measured.
-        like = values_of(torch.zeros(1, len(subject.network.classes)), torch.zeros(1, dtype=torch.int64))
+        self.reference = subject.transform.blur.reference_resolution
         self.counted = [name for name, value in like.items() if value.dtype == torch.bool]
         self.averaged = [name for name in like if name not in self.counted]
         self.names = list(like)
@@ -133,7 +189,11 @@ def _records(batch: Batch, logits: Tensor, finite: Tensor, values: dict[str, Ten
         "confidence": logits.double().softmax(1).amax(1),
         "correct": prediction == batch.labels,
     }
-    return {"index": batch.indices} | {name: value.cpu().numpy() for name, value in {**own, **values}.items()}
+    return _on_processor(batch, {**own, **values})
+
+
+def _on_processor(batch: Batch, values: Mapping[str, Tensor]) -> Records:
+    return {"index": batch.indices} | {name: value.cpu().numpy() for name, value in values.items()}
 
 
 def _merged(processes: Sequence[Sequence[Records]]) -> Records:

@@ -19,7 +19,7 @@ from blurtrain.blur.assignment import in_words
 from blurtrain.blur.blur import Blur
 from blurtrain.data.augment import Transform
 from blurtrain.errors import BlurtrainError
-from blurtrain.evaluation.accuracy import called
+from blurtrain.evaluation.measures.accuracy import called
 from blurtrain.run import Attempt
 
 log = logging.getLogger(__name__)

@@ -2,8 +2,8 @@
 
 import logging
 
-from blurtrain.evaluation.accuracy import Accuracy, headline
 from blurtrain.evaluation.images import Images
+from blurtrain.evaluation.measures.accuracy import Accuracy, headline
 from blurtrain.evaluation.runs import measure_run
 from blurtrain.evaluation.subject import Subject
 from blurtrain.files import publish

@@ -17,9 +17,9 @@ from blurtrain.data.dataset import Dataset
 from blurtrain.data.loader import Loader, ResidentLoader
 from blurtrain.distributed import Group
 from blurtrain.errors import DataError
-from blurtrain.evaluation.accuracy import Accuracy, headline
 from blurtrain.evaluation.images import Images
 from blurtrain.evaluation.measure import LogitsMeasure
+from blurtrain.evaluation.measures.accuracy import Accuracy, headline
 from blurtrain.evaluation.subject import Found, Subject
 from blurtrain.models.trained import trained
 from blurtrain.settings import Settings
@@ -76,7 +76,7 @@ def one_by_one(dataset: Dataset, settings: Settings, blur: Blur) -> tuple[Tensor
 @pytest.mark.parametrize("batch_size", [1, 4, 1000])
 def test_every_test_image_is_counted_once_whatever_the_batch(prepared: Dataset, tiny: Tiny, batch_size: int) -> None:
     settings = tiny(evaluation={"sigmas": [0, 2, 8], "blurs": ["disk-4", "shake"], "batch_size": batch_size})
-    outcome = found(prepared, settings, Accuracy(label_smoothing=0.1))
+    outcome = found(prepared, settings, Accuracy.smoothed(0.1))
     blurs = settings.levels
     assert [row["blur"] for row in outcome.rows[::5]] == ["sharp", "gaussian-2", "gaussian-8", "disk-4", "shake"]
     assert [row["sigma"] for row in outcome.rows[::5]] == [0.0, 2.0, 8.0, None, None]

@@ -9,7 +9,7 @@ import torch
 from test_search_file import BASE, SPACE, pretend
 
 from blurtrain.errors import SettingsError
-from blurtrain.evaluation.accuracy import Accuracy
+from blurtrain.evaluation.measures.accuracy import Accuracy
 from blurtrain.objective import Objective
 from blurtrain.settings import compose
 from jobs.search.driver import place_here
