@@ -39,7 +39,10 @@ def is_part_name(text: str) -> bool:
 
 def parts_named(document: Any) -> tuple[str, ...]:
     """All names of parts in a document of mappings, lists and texts, anywhere in it, in order of the alphabet."""
-    return tuple(sorted({text for text in _texts(document) if is_part_name(text)}))
+    words = {
+        word for text in _texts(document) for word in (text, text.split(" ")[0])
+    }  # behind a measure are its options
+    return tuple(sorted({word for word in words if is_part_name(word)}))
 
 
 def _texts(document: Any) -> Iterator[str]:

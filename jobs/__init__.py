@@ -126,6 +126,7 @@ def evaluate(
     overrides: Sequence[str] = (),
     *,
     measures: Sequence[str] = (),
+    stages: bool = False,
     runs: AnyPath = "runs",
     data: AnyPath | None = None,
     cluster: str | None = None,
@@ -133,7 +134,7 @@ def evaluate(
     wait: bool = False,
 ) -> list[str]:
     """Start jobs that run `blurtrain evaluate` for every done run of a grid, many runs a job; returns the ids of these
-    jobs. `overrides` are `key=value` of the evaluation.
+    jobs. `overrides` are `key=value` of the evaluation. stages: after each epoch that was kept, and at the end.
 
     Safe to repeat: runs that such a job waits for or works on are left to it, and what was measured is not measured
     again. `wait`: stay until all have ended; raises JobError that names a run that could not be evaluated.
@@ -141,7 +142,7 @@ def evaluate(
     from jobs import evaluation
 
     members, (backend, profile) = _members(grid, runs, data), _backend(runs, cluster, at_a_time)
-    items = evaluation.submit(members, backend, profile, overrides, measures, Path(data) if data else None)
+    items = evaluation.submit(members, backend, profile, overrides, measures, Path(data) if data else None, stages)
     if wait and (failed := evaluation.wait(items, Path(runs), _to_stderr)):
         from blurtrain.errors import JobError
 

@@ -34,6 +34,7 @@ def submit(
     overrides: Sequence[str] = (),
     measures: Sequence[str] = (),
     data: Path | None = None,
+    stages: bool = False,
 ) -> list[str]:
     """Start what evaluates those members that are done; returns the ids of all jobs that do, also of those that were on
     their way before. Raises JobError where no run is done, SettingsError for what is no override."""
@@ -43,6 +44,7 @@ def submit(
         raise JobError(f"{runs}: none of these {len(members)} runs is done, so none can be evaluated")
     options = [] if data is None else [f"data.root={json.dumps(str(data.resolve()))}"]
     options = [*options, *overrides, *(word for name in measures for word in ("--measure", name))]
+    options += ["--stages"] if stages else []
     before = {item: found["runs"] for item, found in under_way(runs).items() if found["options"] == options}
     taken = {run_id for ids in before.values() for run_id in ids}
     parts = set(parts_named([*measures, parse_overrides(overrides)]))

@@ -111,6 +111,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         options.grid,
         options.overrides,
         measures=options.measure,
+        stages=options.stages,
         runs=options.runs,
         data=options.data,
         cluster=options.cluster,
@@ -202,6 +203,7 @@ def add(commands: Any) -> None:
         if name == "evaluate":
             p.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. evaluation.sigmas=[0,8]")
             p.add_argument("--measure", action="append", default=[], metavar="NAME", help="as `blurtrain evaluate` has")
+            p.add_argument("--stages", action="store_true", help="after each epoch that was kept, and at the end")
         if name == "retry":
             p.add_argument("--failed", action="store_true", help="those that failed only")
             p.add_argument("--stale", action="store_true", help="those without a heartbeat, or on hold, only")

@@ -54,12 +54,16 @@ def _evaluate(options: argparse.Namespace) -> int:
     single = len(named) == 1 and folders == [Path(named[0])]
 
     def found(group: "Group") -> Iterator[tuple[str, Any]]:
-        from blurtrain.evaluation.runs import evaluate_each, evaluate_run
+        from blurtrain.evaluation.runs import evaluate_each, evaluate_run, evaluate_stages
 
+        if single and options.stages:
+            yield str(folders[0]), evaluate_stages(folders[0], overrides, group=group)
+            return
         if single:
             yield str(folders[0]), evaluate_run(folders[0], overrides, epoch=options.epoch, group=group)
             return
-        for folder, documents in evaluate_each(folders, overrides, epoch=options.epoch, group=group):
+        found = evaluate_each(folders, overrides, epoch=options.epoch, stages=options.stages, group=group)
+        for folder, documents in found:
             yield str(folder), documents
 
     return _shown(options, list(map(str, folders)), found, folders[0].parent, single)
@@ -273,9 +277,16 @@ def add(commands: Any) -> None:
         "overrides", nargs="*", metavar="key=value",
         help="e.g. evaluation.sigmas=[0,8] evaluation.blurs=[disk-4] evaluation.split=val",
     )  # fmt: skip
-    measure = "accuracy, or package.module:Name of your own; may be repeated (default: as the settings say)"
+    from blurtrain.evaluation.measures import MEASURES
+
+    measure = (
+        f"{', '.join(MEASURES)}, or package.module:Name of your own; options behind it, 'calibration bins=20'; may be "
+        "repeated (default: as the settings say)"
+    )
     p.add_argument("--measure", action="append", metavar="NAME", help=measure)
-    p.add_argument("--epoch", type=_epoch, help="of runs: after so many epochs, where their weights were kept")
+    when = p.add_mutually_exclusive_group()
+    when.add_argument("--epoch", type=_epoch, help="of runs: after so many epochs, where their weights were kept")
+    when.add_argument("--stages", action="store_true", help="of runs: after each epoch that was kept, and at the end")
     _data(p)
     p.add_argument("--dataset", help=f"measure networks that are no runs on this one: RUN is then {NETWORK}")
     p.add_argument(

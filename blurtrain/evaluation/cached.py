@@ -14,8 +14,8 @@ from blurtrain.distributed import Group
 from blurtrain.errors import BlurtrainError
 from blurtrain.evaluation.images import Images
 from blurtrain.evaluation.measure import LogitsMeasure, Measure
-from blurtrain.evaluation.measures import measure_named
 from blurtrain.evaluation.measures.accuracy import Accuracy
+from blurtrain.evaluation.named import measure_named
 from blurtrain.evaluation.outcomes import Outcomes
 from blurtrain.evaluation.subject import Found, Row, Subject
 from blurtrain.evaluation.sweep import sweep

@@ -11,7 +11,7 @@ from blurtrain.distributed import Group
 from blurtrain.errors import DataError
 from blurtrain.evaluation.cached import BY_PROTOCOL, about, conditions, measure_each, together
 from blurtrain.evaluation.images import Images
-from blurtrain.evaluation.measures import measure_named
+from blurtrain.evaluation.named import measure_named
 from blurtrain.evaluation.plan import Plan
 from blurtrain.evaluation.progress import ticking
 from blurtrain.models.outputs import places_of

@@ -54,6 +54,19 @@ def evaluate_run(
     return measure_run(run, settings, dataset, plan.images, at, measures, group, opened)
 
 
+def evaluate_stages(folder: Path, overrides: Sequence[str] = (), *, group: Group | None = None) -> list[Document]:
+    """`evaluate_run` after each epoch of which the weights were kept, and at the end if the run has been trained to it.
+
+    Raises RunError where there are no weights at all.
+    """
+    run = Run(folder.resolve())
+    at: list[int | None] = [*kept_epochs(run)]
+    if run.weights.exists() or not at:
+        last = last_epoch(run, run.settings)
+        at = [*(epoch for epoch in at if epoch != last), None]
+    return [document for epoch in at for document in evaluate_run(folder, overrides, epoch=epoch, group=group)]
+
+
 def run_plan(folder: Path, overrides: Sequence[str] = (), *, epoch: int | None = None) -> Plan:
     """The network of the run in `folder` as `evaluate_run` measures it; raises as that does."""
     return _plan(*open_run(folder, overrides, epoch), epoch)
@@ -139,13 +152,21 @@ def open_run(folder: Path, overrides: Sequence[str], epoch: int | None) -> tuple
 
 
 def evaluate_each(
-    folders: Sequence[Path], overrides: Sequence[str] = (), *, epoch: int | None = None, group: Group
+    folders: Sequence[Path],
+    overrides: Sequence[str] = (),
+    *,
+    epoch: int | None = None,
+    stages: bool = False,
+    group: Group,
 ) -> Iterator[tuple[Path, list[Document] | str]]:
-    """`evaluate_run` for one run after the other: each with its documents, or with what is wrong with it; one that
-    cannot be evaluated keeps none of the others."""
+    """`evaluate_run`, or `evaluate_stages`, for one run after the other: each with its documents, or with what is wrong
+    with it; one that cannot be evaluated keeps none of the others."""
     for folder in folders:
         try:
-            yield folder, evaluate_run(folder, overrides, epoch=epoch, group=group)
+            if stages:
+                yield folder, evaluate_stages(folder, overrides, group=group)
+            else:
+                yield folder, evaluate_run(folder, overrides, epoch=epoch, group=group)
         except BlurtrainError as error:
             yield folder, str(error)
 

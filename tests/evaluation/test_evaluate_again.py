@@ -110,6 +110,19 @@ def test_a_kept_epoch_is_measured_by_its_own_weights(run: Path, capsys: pytest.C
     ]
 
 
+def test_stages_are_all_that_was_kept_and_the_end(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["evaluate", str(run), "--stages", "--measure", "accuracy", "--measure", "calibration", "--json"])
+    printed = json.loads(capsys.readouterr().out)
+    assert caught.value.code == 0
+    each = [(document["measure"], document["epoch"]) for document in printed]
+    assert each == [("accuracy", 1), ("calibration", 1), ("accuracy", 2), ("calibration", 2)]
+    (run / "weights.safetensors").unlink()
+    with pytest.raises(SystemExit):
+        main(["evaluate", str(run), "--stages", "--json"])
+    assert json.loads(capsys.readouterr().out)["epoch"] == 1, "a run that is still training: at what was kept"
+
+
 def test_a_run_that_is_still_training_is_measured_where_it_was_kept(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,69 +1,7 @@
-"""Every measure that there is, a file each, and how one is named.
-
-A measure is named in words: its name, then its options, `minimal-blur largest=16`. A user's own is
-`package.module:Name`, or `file.py:Name`.
-"""
-
-import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-
-from blurtrain.documents import parse_overrides
-from blurtrain.errors import SettingsError, nearest
-from blurtrain.evaluation.measure import LogitsMeasure, Measure
-from blurtrain.parts import import_part, is_part_name, source_hash
-from blurtrain.schema import validate
+"""Every measure that there is, a file each. Torch is imported by these files only."""
 
 MEASURES = {
     "accuracy": "accuracy:Accuracy",
     "calibration": "calibration:Calibration",
 }
 """Where each of ours is, so that only what is asked for is imported."""
-
-
-@dataclass(frozen=True)
-class Named:
-    """A measure as it was asked for."""
-
-    kind: type[Measure]
-    options: Mapping[str, Any]
-    """As they were given; those left out are at their defaults."""
-    part: Mapping[str, str]
-    """Of one's own, where it is from."""
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What an outcome depends on of it."""
-        # What is at its default is left out, so that a measure may come to have more options.
-        document = self.kind.model_validate(self.options).model_dump(mode="json", exclude_defaults=True)
-        given = {name: document[name] for name in self.options if name in document}
-        return {"measure": self.kind.name, **self.part, **({"options": given} if given else {})}
-
-
-def measure_named(words: str, averaged: str = "") -> Named:
-    """The measure of these words.
-
-    averaged: what makes averages of outputs, if anything does. Raises SettingsError, one line, for an unknown one, for
-    options that do not fit, and for one that cannot be taken of averages.
-    """
-    name, *given = words.split()
-    part: dict[str, str] = {}
-    if is_part_name(name):
-        kind: type[Measure] = import_part(name, "measure", Measure)
-        part = {"part": name, "source": source_hash(name)[:16]}
-    elif name in MEASURES:
-        file, _, of = MEASURES[name].partition(":")
-        kind = getattr(importlib.import_module(f"{__name__}.{file}"), of)
-    else:
-        raise SettingsError(f"measure {name!r} is unknown; {nearest(name, MEASURES)}, or package.module:Name")
-    if averaged and not issubclass(kind, LogitsMeasure):
-        raise SettingsError(
-            f"measure {name}: does not go with {averaged}, which gives averaged outputs: only measures that "
-            "look at the outputs alone (LogitsMeasure) do"
-        )
-    if words_without := [word for word in given if "=" not in word]:
-        raise SettingsError(f"measure {name}: {words_without[0]!r} is no option; they are given as name=value")
-    options = parse_overrides(given)
-    validate(options, f"measure {name}", kind)
-    return Named(kind, options, part)
