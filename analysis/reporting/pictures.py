@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from analysis.collecting.collection import Collection as Runs
+from analysis.figures.calibration import calibrated, calibration_figure
 from analysis.figures.datasets import datasets_figure
 from analysis.figures.filters import filters_figure, stages_of
 from analysis.figures.learning_curves import learning, learning_figures
@@ -15,7 +16,7 @@ from analysis.literature import REGIMES, study_order
 from analysis.panels import Panel
 from blurtrain.run import Run
 
-KINDS = ("datasets", "stages", "stage-ratio", "matrix", "learning", "filters")
+KINDS = ("datasets", "stages", "stage-ratio", "matrix", "learning", "filters", "calibration")
 """What the names of the files begin with."""
 MOST = 12
 """Pictures of one kind; from Python, all can be drawn."""
@@ -31,6 +32,7 @@ def pictures(runs: Runs, run_ids: Iterable[str], panels: Sequence[Panel], final:
         _matrices(final, runs, wanted),
         _learning(runs, wanted),
         _filters(runs, wanted),
+        _calibration(final, runs),
     )
     found: list[Picture] = []
     for kind in kinds:
@@ -139,6 +141,21 @@ def _filters(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
                 "absolute weight lies at the end of the scale.",
                 figure,
             )
+
+
+def _calibration(panels: Sequence[Panel], runs: Runs) -> Iterator[Picture]:
+    names = _Names("calibration")
+    for one in calibrated(panels, runs):
+        yield Picture(
+            names(one.panel.dataset),
+            f"Calibration: {one.panel.title}",
+            "Three line charts, a line a regime: calibration error against the blur of the test images; share of right "
+            "answers against confidence; accuracy against the share of images that are answered.",
+            "Means over seeds. Calibration error: the gap between confidence and share of right answers, averaged over "
+            "bins of equal width; where test images are few, it is too high. Coverage: the network leaves out the "
+            "images that it is least sure of.",
+            calibration_figure(one),
+        )
 
 
 class _Names:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from analysis.tabulation.codes import Ints, combined, natural, split
-from analysis.tabulation.metric_facts import KNOWN
 from analysis.tabulation.selection import Selection
 from analysis.tabulation.specs import OF_A_LEVEL, Found, Line, TableSpec
 from blurtrain.settings.labels import short_names, shown
@@ -111,7 +110,7 @@ def found(
         labels = [*([outer] if outer else []), *words[len(several) :]]
         for metric in metrics:
             known = spec.metrics.get(metric or "")
-            called = metric and ((known and known.label) or (KNOWN[metric].heading if metric in KNOWN else metric))
+            called = metric and ((known and known.label) or selection.heading(metric))
             own = [*labels, called] if called else labels
             head = Head(
                 own[-1] if own else "all", tuple(own[:-1]), Line(label="found", value=metric), match, tuple(names)

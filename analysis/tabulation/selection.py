@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from analysis.collecting.ensembles import Ensemble
 from analysis.documents import CONDITIONS
 from analysis.tabulation.codes import Bools, Codes, Ints, combined, is_wanted
-from analysis.tabulation.metric_facts import KNOWN, OwnFacts
+from analysis.tabulation.metric_facts import KNOWN, OwnFacts, facts
 from analysis.tabulation.specs import OF_A_LEVEL, OF_A_RUN, OF_TRIALS, canonical_blur
 from blurtrain.documents import KIND_KEYS
 from blurtrain.errors import SettingsError, nearest
@@ -190,6 +190,17 @@ class Selection:
             return None if said is None else OwnFacts.model_validate(said)
         except ValidationError:  # written by hand: what cannot be used is not
             return None
+
+    def heading(self, value: str) -> str:
+        """Of a column of METRIC or MEASURE.METRIC: as what measured it calls it, with its unit."""
+        if value in KNOWN:
+            return KNOWN[value].heading
+        of = {key: k for key, k in self._measured_metrics.items() if value in (key[1], f"{key[0]}.{key[1]}")}
+        if len(of) != 1:
+            return value
+        ((_, metric), number), *_ = of.items()
+        own = self.own_facts(number)
+        return facts(metric, number in self.counted, own).heading if own and own.label else value
 
     def metric(self, name: str, where: str, known: Iterable[str]) -> tuple[int, str]:
         """The number of METRIC or MEASURE.METRIC, -1 where it was measured nowhere, and what the metric is called.

@@ -10,15 +10,12 @@ The hash is of the conditions, so that a file is also the cache. Several process
 import hashlib
 import io
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from blurtrain.errors import RunError
+from blurtrain.evaluation.arrays import with_arrays
 from blurtrain.evaluation.subject import Found, Row
 from blurtrain.files import held, publish, read_json
 
@@ -71,7 +68,7 @@ class Outcomes:
             if found.records:
                 publish(self.records, self._with(found))
             if found.arrays:
-                publish(self.arrays, self._arrays_with(found))
+                publish(self.arrays, with_arrays(self.arrays, found.arrays))
             sources = {row["blur"]: row.get("source") for row in found.rows}
             rows = [row for row in self.rows() if row.get("source") == sources.get(row["blur"], row.get("source"))]
             known = {(row["blur"], row["metric"]) for row in rows}
@@ -101,27 +98,6 @@ class Outcomes:
         whole = pyarrow.concat_tables(tables, promote_options="permissive").unify_dictionaries()
         pyarrow.parquet.write_table(whole, content, compression="zstd")
         return content.getvalue()
-
-    def _arrays_with(self, found: Found) -> bytes:
-        arrays = read_arrays(self.arrays) if self.arrays.exists() else {}
-        content = io.BytesIO()
-        together = arrays | found.arrays
-        flat = {f"{level}/{name}": values for level, of in together.items() for name, values in of.items()}
-        np.savez_compressed(content, **flat)  # type: ignore[arg-type]
-        return content.getvalue()
-
-
-def read_arrays(path: Path) -> dict[str, dict[str, NDArray[Any]]]:
-    """What lies beside an outcome, by level and name. Raises RunError where the file is damaged."""
-    found: dict[str, dict[str, NDArray[Any]]] = {}
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            for key in file.files:
-                level, _, name = key.partition("/")
-                found.setdefault(level, {})[name] = file[key]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise RunError(f"{path}: cannot be read: {error}; the file is damaged: remove it and measure again") from None
-    return found
 
 
 def _compact(values: Any) -> Any:

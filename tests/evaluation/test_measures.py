@@ -13,9 +13,9 @@ from blurtrain.cli import main
 from blurtrain.data.augment import Transform
 from blurtrain.data.dataset import Dataset
 from blurtrain.errors import SettingsError
+from blurtrain.evaluation.arrays import read_arrays
 from blurtrain.evaluation.measure import Measure
 from blurtrain.evaluation.named import measure_named
-from blurtrain.evaluation.outcomes import read_arrays
 from blurtrain.evaluation.subject import Found, Subject
 from blurtrain.parts import parts_named
 from blurtrain.settings import Settings
