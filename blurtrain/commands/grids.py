@@ -45,7 +45,7 @@ def _plan(options: argparse.Namespace) -> int:
     chosen = [m for m, row in zip(members, rows, strict=True) if intent(row) in INTENTS.values()]
     print(f"\nsubmitting would take up {len(chosen)} of {len(rows)} runs")
     if chosen:
-        print(f"{cost(chosen, options.runs, options.images_per_second)}")
+        print(f"{cost(chosen, options.runs, options.images_per_second, options.measured)}")
     if others := undeclared(members, options.runs):
         print(f"{len(others)} runs of this folder are not (or no longer) declared by this grid: {', '.join(others[:3])}"
               f"{', ...' * (len(others) > 3)}")  # fmt: skip
@@ -210,7 +210,14 @@ def add(commands: Any) -> None:
         if name in ("plan", "status"):
             json_option(p)
         if name == "plan":
-            p.add_argument("--images-per-second", type=float, help="of one GPU, for the estimate of costs")
+            speed = p.add_mutually_exclusive_group()
+            speed.add_argument("--images-per-second", type=float, help="of one GPU, for the estimate of costs")
+            speed.add_argument(
+                "--measured",
+                type=Path,
+                metavar="GPU.JSON",
+                help="what `make gpu` measured of a card (default: past runs)",
+            )
         if name == "status":
             p.add_argument("--watch", action="store_true", help="show it again every few seconds, until Ctrl-C")
 
