@@ -33,8 +33,8 @@ class Cost:
     def __str__(self) -> str:
         if not self.known:
             return (
-                "GPU hours unknown: no past run of these datasets and models here; say --images-per-second, or "
-                "--measured gpu.json of `make gpu`"
+                f"GPU hours unknown: nothing of these models at these resolutions in {self.source}; say "
+                "--images-per-second, or --measured gpu.json of `make gpu`"
             )
         rest = f", and {self.unknown} runs of unknown cost" if self.unknown else ""
         return f"about {self.gpu_hours:.3g} GPU hours for {self.known} runs{rest} (estimate from {self.source})"
