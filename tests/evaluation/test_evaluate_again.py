@@ -207,16 +207,19 @@ def test_a_damaged_outcome_is_named(run: Path, capsys: pytest.CaptureFixture[str
 @pytest.mark.slow
 def test_two_processes_give_the_counts_of_one(run: Path, tmp_path: Path) -> None:
     words = [run, "evaluation.sigmas=[0,2,8]", "evaluation.blurs=[shake]", "evaluation.per_image=true", "--json"]
+    words += ["--measure", "accuracy", "--measure", "calibration"]
     found = []
     for ranks in (1, 2):
         shutil.rmtree(run / "evaluations")
         ended = evaluators.run(words, tmp_path / f"log-{ranks}", ranks)
         assert [code for code, _ in ended] == [0] * ranks, ended
         assert all(text == "" for _, text in ended[1:]), "the leading process alone speaks"
-        (path,) = (run / "evaluations").glob("*.parquet")
-        found.append((json.loads(ended[0][1]), pd.read_parquet(path)))
+        (path,) = (run / "evaluations").glob("accuracy-*.parquet")
+        printed = json.loads(ended[0][1])
+        found.append(([row for document in printed for row in document["rows"]], pd.read_parquet(path)))
     (one, records), (two, records_of_two) = found
-    for a, b in zip(one["rows"], two["rows"], strict=True):
+    assert {"top1", "ece", "aurc"} <= {row["metric"] for row in one}
+    for a, b in zip(one, two, strict=True):
         assert {**a, "value": None} == {**b, "value": None}
         assert a.get("value", 0) == pytest.approx(b.get("value", 0), rel=1e-6)
     exact = ["blur", "index", "label", "prediction", "correct"]
