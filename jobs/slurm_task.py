@@ -197,7 +197,7 @@ def _wait(task: Task, processes: Mapping[str, subprocess.Popen[bytes]]) -> tuple
     `task.warning` seconds before it they are asked to stop. SLURM does so too, but a signal that comes before the
     training has begun is lost. Of several, those that are cancelled meanwhile are asked to, and the others go on.
     """
-    end, look, going, shared = math.inf, 0.0, dict(processes), len(processes) > 1
+    end, look, going, cancelled, shared = math.inf, 0.0, dict(processes), set[str](), len(processes) > 1
     while going:
         now = time.time()
         if now >= look:
@@ -205,7 +205,10 @@ def _wait(task: Task, processes: Mapping[str, subprocess.Popen[bytes]]) -> tuple
             end, look = known or end, now + (LOOK_AGAIN_SECONDS if known else ASK_AGAIN_SECONDS)
         late = now >= end - task.warning
         for item, process in going.items():
-            if late or (shared and _is_cancelled(task, item)):
+            if shared and item not in cancelled and _is_cancelled(task, item):
+                print(f"{item} is cancelled, and asked to stop", flush=True)
+                cancelled.add(item)
+            if late or item in cancelled:
                 process.send_signal(signal.SIGUSR2)  # srun passes it on; to one that has ended nothing is sent
         if late:
             break
