@@ -64,7 +64,7 @@ def is_ours() -> bool:
     return _ours(facts) or _forgotten(facts)
 
 
-def can_go_elsewhere(without: Sequence[str]) -> bool:
+def other_nodes_left(without: Sequence[str]) -> bool:
     """Whether enough nodes would be left to this job that are up, without these and what it excludes already."""
 
     def ask() -> bool:

@@ -259,7 +259,7 @@ def _requeue_elsewhere(task: Task, items: list[str], unfit: dict[str, str]) -> s
     why = "; ".join(f"{name}: {problem}" for name, problem in unfit.items())
     if max([_count(task, item, "moves") for item in items]) > MOVES:
         _give_up(task, items, f"no node is fit for it: {why}")
-    if not requeue.can_go_elsewhere(list(unfit)):
+    if not requeue.other_nodes_left(list(unfit)):
         _give_up(task, items, f"{why}; too few other nodes are left to try")
     return requeue.requeue_job(why, without=list(unfit))
 
