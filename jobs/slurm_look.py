@@ -14,9 +14,10 @@ from jobs.submissions import Array, Submission
 WORKING = ("RUNNING", "COMPLETING", "SIGNALING")
 SUSPENDED = ("SUSPENDED", "STOPPED")
 FAILED = ("FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
-HELD = re.compile(r"held|JobHold|BadConstraints", re.IGNORECASE)
-"""Reasons of jobs that wait until they are released by hand (JobHeldUser, launch failed requeued held, ...), or for
-ever (BadConstraints: there is no node that they could start on)."""
+HELD = re.compile(r"held|JobHold", re.IGNORECASE)
+"""Reasons of jobs that wait until they are released by hand: JobHeldUser, launch failed requeued held, ..."""
+NO_NODE = "BadConstraints"
+"""The reason of a job that would wait for ever: it may start on no node that there is."""
 START_SECONDS = 900.0
 """A job whose run has no heartbeat for so long from its start does not begin any more."""
 FINISHING_SECONDS = 120.0
@@ -142,6 +143,11 @@ class SlurmLook:
             anew = f"`scontrol release {job.id}` releases it, `grid retry` starts it anew"
             cure = anew if task.submission.released else "submit again"
             return {"state": "held", "message": f"held in the queue: {job.reason}; {cure}"}
+        if job.reason == NO_NODE:
+            return {
+                "state": "held",
+                "message": "SLURM has no node left that it may start on; `grid retry` starts it anew",
+            }
         reason = f"waits in the queue: {job.reason}"
         if record.job and record.job == task.job:
             return {"state": "preempted", "message": f"{reason}; it goes on from its checkpoint"}
