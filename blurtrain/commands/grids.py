@@ -219,8 +219,13 @@ def add(commands: Any) -> None:
     p.add_argument("-f", "--follow", action="store_true", help="go on as more comes, until the run ends or Ctrl-C")
     runs_option(p)
 
-    p = command(grid, "cancel", _cancel, "stop what runs or waits of a grid, other grids' runs left alone; submit continues it")
-    p.add_argument("grid", nargs="?", type=Path, help="grid file (default: all in this folder of runs)")
+    p = command(grid, "cancel", _cancel, "stop what runs or waits; it can be continued")
+    p.add_argument(
+        "grid",
+        nargs="?",
+        type=Path,
+        help="grid file: the runs that it declares, also those of other grids as well, and no others (default: all in this folder of runs)",
+    )
     runs_option(p)
     data_option(p, None)
 
