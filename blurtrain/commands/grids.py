@@ -224,7 +224,7 @@ def add(commands: Any) -> None:
         "grid",
         nargs="?",
         type=Path,
-        help="grid file: the runs that it declares, also those of other grids as well, and no others (default: all in this folder of runs)",
+        help="grid file: stops what it declares, whatever others declare (default: all in this folder of runs)",
     )
     runs_option(p)
     data_option(p, None)
