@@ -22,7 +22,7 @@ enough_without() {
         awk '$2 !~ /^(down|drain|drng|fail|maint|inval|unk)|\*$/ { print $1 }' | sort -u)
     left=$(comm -23 <(echo "$up") <(scontrol show hostnames "$1" | sort -u) | grep -c .)
     wanted=$(fact NumNodes)
-    [ "$left" -ge "${wanted:-1}" ]
+    [ "$left" -ge "${wanted%%-*}" ]
 }
 
 # Go on elsewhere where that is possible, else end with the cause. (jobs.node could not even begin here.)

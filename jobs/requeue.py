@@ -70,7 +70,8 @@ def other_nodes_left(without: Sequence[str]) -> bool:
     def ask() -> bool:
         facts = scheduler.show(slurm_job())
         before = [n for n in [facts.get("ExcNodeList", "(null)")] if n != "(null)"]
-        return scheduler.enough_without([*without, *before], int(facts.get("NumNodes", 1)), facts.get("Partition"))
+        wanted = int(facts.get("NumNodes", "1").split("-")[0])
+        return scheduler.enough_without([*without, *before], wanted, facts.get("Partition"))
 
     return _patiently(ask)
 
