@@ -104,7 +104,11 @@ def retry(
 
 
 def cancel(grid: "Grid | None" = None, *, runs: AnyPath = "runs", data: AnyPath | None = None) -> list[str]:
-    """Stop what runs or waits of a grid, or of everything in this folder of runs; returns what that was."""
+    """Stop what runs or waits of a grid, or of everything in this folder of runs; returns what that was.
+
+    A run that another grid declares as well is stopped, and submitting either grid continues it; what only others
+    declare goes on, even where it shares a GPU with a run that is stopped.
+    """
     from jobs.backend import backends
     from jobs.evaluation import under_way
 

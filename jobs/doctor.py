@@ -74,9 +74,10 @@ def _how_many_nodes(cluster: Cluster) -> int:
 def _submit(folder: Path, wanted: Resources, runs: Path, data: Path, cluster: Cluster) -> str:
     from submitit import SlurmExecutor
 
-    executor = SlurmExecutor(folder / "job")
+    files = folder / "job"
+    executor = SlurmExecutor(files)
     code = snapshot(runs / ".slurm" / "code", own_packages())
-    executor.update_parameters(**parameters(f"blurtrain{folder.name}", wanted, 1, runs, cluster, code))
+    executor.update_parameters(**parameters(f"blurtrain{folder.name}", files, wanted, 1, runs, cluster, code))
     with refusals_in_one_line(cluster):
         return str(executor.submit(probe.job, folder, wanted.nodes, wanted.gpus, runs, data).job_id)
 

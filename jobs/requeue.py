@@ -44,17 +44,36 @@ def requeue_job(why: str, without: Sequence[str] = ()) -> str:
 
 
 def _requeue() -> tuple[dict[str, str], bool]:
-    """What SLURM says of this job, and whether it was put back into the queue.
-
-    It is not where SLURM has done so already (a preemption), or has given the job to other nodes while we were cut off
-    from it: then its count of restarts is not ours any more.
-    """
+    """What SLURM says of this job, and whether it was put back into the queue: where it is still ours."""
     facts = scheduler.show(slurm_job())
-    going = facts.get("JobState") == "RUNNING" or facts.get("Reason") == "TimeLimit"
-    ours = going and facts.get("Restarts") == os.environ.get("SLURM_RESTART_COUNT", "0")
-    if ours:
+    if ours := _ours(facts):
         scheduler.ask("scontrol", "requeue", slurm_job())
     return facts, ours
+
+
+def _ours(facts: Mapping[str, str]) -> bool:
+    """Not where SLURM has put it back already (a preemption), or has given it to other nodes while we were cut off from
+    it: then its count of restarts is not ours any more."""
+    going = facts.get("JobState") == "RUNNING" or facts.get("Reason") == "TimeLimit"
+    return going and facts.get("Restarts") == os.environ.get("SLURM_RESTART_COUNT", "0")
+
+
+def is_ours() -> bool:
+    """Whether SLURM still takes this job for running here, or has forgotten that it started it."""
+    facts = _patiently(lambda: scheduler.show(slurm_job()))
+    return _ours(facts) or _forgotten(facts)
+
+
+def other_nodes_left(without: Sequence[str]) -> bool:
+    """Whether enough nodes would be left to this job that are up, without these and what it excludes already."""
+
+    def ask() -> bool:
+        facts = scheduler.show(slurm_job())
+        before = [n for n in [facts.get("ExcNodeList", "(null)")] if n != "(null)"]
+        wanted = int(facts.get("NumNodes", "1").split("-")[0])
+        return scheduler.enough_without([*without, *before], wanted, facts.get("Partition"))
+
+    return _patiently(ask)
 
 
 def is_forgotten() -> bool:

@@ -13,8 +13,11 @@ from blurtrain.errors import JobError
 from jobs import node, scheduler
 from jobs.cluster import Cluster, Resources
 
-RESTARTS = 64
-"""A job that was requeued so often, for whatever reason, does not look for yet another node with the shared folders."""
+AROUND = Path(__file__).with_name("around.sh")
+MOVES = 3
+"""A job excludes so many nodes at most for want of the shared folders: then it is not the nodes."""
+PATIENCE_SECONDS = 60
+"""So long the shared folders may be away before that, or as long as a job may take to start."""
 
 
 @contextlib.contextmanager
@@ -42,8 +45,14 @@ def warning_seconds(wanted: Resources, cluster: Cluster) -> int:
     return min(cluster.signal_seconds, 30 * (wanted.minutes or cluster.minutes))
 
 
-def parameters(name: str, wanted: Resources, tasks: int, runs: Path, cluster: Cluster, code: Path) -> dict[str, Any]:
-    """What submitit takes for an array of so many tasks: what to ask for, and how its jobs begin."""
+def parameters(
+    name: str, folder: Path, wanted: Resources, tasks: int, runs: Path, cluster: Cluster, code: Path
+) -> dict[str, Any]:
+    """What submitit takes for an array of so many tasks, whose files go into `folder`: what to ask for, and how its
+    jobs begin."""
+    unfit = _avoided(runs, wanted)
+    around = {"python": sys.executable, "code": code, "array": folder,
+              "patience": min(PATIENCE_SECONDS, cluster.start_seconds), "limit": len(unfit) + MOVES}  # fmt: skip
     given = {
         "job_name": name,
         "partition": wanted.partition,
@@ -55,27 +64,18 @@ def parameters(name: str, wanted: Resources, tasks: int, runs: Path, cluster: Cl
         "mem_per_gpu": cluster.memory_per_gpu,
         "signal_delay_s": warning_seconds(wanted, cluster),
         "array_parallelism": cluster.at_a_time or tasks,
-        "exclude": ",".join(sorted(node.unfit(runs))) or None,
+        "exclude": ",".join(unfit) or None,
         "wckey": None,
-        # The shell ignores what SLURM signals to it, and waits on for the work to end.
-        "setup": [*cluster.setup, "trap : TERM USR1 USR2",
+        "setup": [*cluster.setup, *(f"{name}={shlex.quote(str(value))}" for name, value in around.items()),
                   f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}", "export PYTHONSAFEPATH=1",
-                  shared_folders_or_requeue(sys.executable, code)],
+                  AROUND.read_text()],
         "use_srun": False,
         "additional_parameters": {"requeue": True, **cluster.sbatch},
     }  # fmt: skip
     return {key: value for key, value in given.items() if value is not None or key == "wckey"}
 
 
-def shared_folders_or_requeue(python: str, code: Path) -> str:
-    """A line of shell: on a node without the shared folders, the job goes back to the queue and excludes it. (jobs.node
-    could not even begin there.)"""
-    wanted = f"[ -x {shlex.quote(python)} ] && [ -d {shlex.quote(str(code))} ]"
-    # One task of each array has the array's own id as its job id: by that all tasks would be requeued.
-    again = (
-        "job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}; job=${job:-$SLURM_JOB_ID}; "
-        "old=$(scontrol --oneliner show job $job | sed -n 's/.* ExcNodeList=\\([^ (]*\\).*/\\1/p'); "
-        f'if [ "${{SLURM_RESTART_COUNT:-0}}" -lt {RESTARTS} ] && scontrol requeue $job; then '
-        'scontrol update JobId=$job ExcNodeList="$SLURMD_NODENAME${old:+,$old}"; sleep 60; fi'
-    )
-    return f"{wanted} || {{ echo {shlex.quote(f'no {python} or no {code} on this node')} >&2; {again}; exit 1; }}"
+def _avoided(runs: Path, wanted: Resources) -> list[str]:
+    """Nodes that were found unfit, unless too few were left without them: then they are looked at again."""
+    unfit = sorted(node.unfit(runs))
+    return unfit if unfit and scheduler.enough_without(unfit, wanted.nodes, wanted.partition) else []

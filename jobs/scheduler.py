@@ -171,6 +171,21 @@ def max_array() -> int:
     return max(1, int(found[1])) if found else 1001
 
 
+OUT_OF_ORDER = re.compile(r"down|drain|drng|fail|maint|inval|unk|.*\*$")
+"""States of nodes on which no job starts for now, as sinfo shortens them; * means that they do not answer."""
+
+
+def enough_without(excluded: Iterable[str], nodes: int, partition: str | None) -> bool:
+    """Whether as many nodes are up in a partition (None: the default one) without those that are excluded, which may
+    stand as SLURM lists them, e.g. node[1-3]. Raises JobError where SLURM does not say."""
+    where = [f"--partition={partition}"] if partition else []
+    lines = ask("sinfo", "--noheader", "--Node", "--format=%N|%t|%P", *where, seconds=20).splitlines()
+    shown = [line.split("|") for line in lines]
+    up = {name for name, state, where in shown if (partition or where.endswith("*")) and not OUT_OF_ORDER.match(state)}
+    lists = ",".join(excluded)
+    return len(up - set(ask("scontrol", "show", "hostnames", lists, seconds=20).split() if lists else ())) >= nodes
+
+
 def check_partitions(wanted: Iterable[str | None]) -> None:
     """Raise JobError for a partition that the cluster does not have."""
     known = {line.strip() for line in ask("sinfo", "--all", "--noheader", "--format=%R").splitlines()}

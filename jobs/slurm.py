@@ -8,11 +8,12 @@ from pathlib import Path
 
 from blurtrain.errors import JobError
 from blurtrain.files import read_json
+from blurtrain.run import Run
 from jobs import scheduler
 from jobs.cluster import Cluster, Resources, check_resources
 from jobs.item import Item
 from jobs.sbatch import parameters, refusals_in_one_line, warning_seconds
-from jobs.slurm_look import ArrayTask, SlurmLook, array_tasks, in_queue
+from jobs.slurm_look import ArrayTask, SlurmLook, array_tasks, cancelled, in_queue
 from jobs.slurm_task import Task, work
 from jobs.snapshot import own_packages, snapshot, source_of
 from jobs.submissions import Array, Submission, submissions
@@ -63,6 +64,7 @@ class Slurm:
     def start(self, items: Sequence[Item], cluster: Cluster) -> None:
         """Submit on hold, and release once SLURM has taken the last one. Whatever comes in between, none stays."""
         self.folder.mkdir(exist_ok=True)
+        self._let_cancelled_end([item.id for item in items])
         by_id = {item.id: item for item in items}
         code = snapshot(
             self.folder.resolve() / "code", {**own_packages(), **source_of({p for i in items for p in i.parts})}
@@ -88,8 +90,9 @@ class Slurm:
         from submitit import SlurmExecutor
 
         wanted = array.resources
-        executor = SlurmExecutor(submission.folder / array.name, python=self.python)
-        named = parameters(array.name, wanted, len(array.tasks), self.runs, cluster, code)
+        folder = submission.folder / array.name
+        executor = SlurmExecutor(folder, python=self.python)
+        named = parameters(array.name, folder, wanted, len(array.tasks), self.runs, cluster, code)
         named["additional_parameters"]["hold"] = True
         executor.update_parameters(**named)
         tasks = [
@@ -115,35 +118,60 @@ class Slurm:
         records = submissions(self.runs)
         tasks = {item: found for item, found in array_tasks(records, items).items() if found}
         try:
-            return SlurmLook(self.folder, tasks, in_queue(tasks))
+            return SlurmLook(self.folder, tasks, {item: job for item, (_, job) in in_queue(tasks).items()})
         except JobError as error:
             return SlurmLook(self.folder, tasks, trouble=str(error))
 
     def cancel(self, items: Collection[str] | None, wait: bool = False) -> list[str]:
-        """A task that several items share is cancelled with all of them."""
+        """A job that several items share goes on with the others: it sees for itself which are cancelled."""
         records = submissions(self.runs)
         if not records:
             return []
         known = self.submitted_items()
-        found = array_tasks(records, sorted(known if items is None else known & set(items)))
-        queued = in_queue(found)
-        for item in queued:
-            (found[item][-1].submission.folder / "cancelled" / item).touch()
+        wanted = sorted(known if items is None else known & set(items))
+        queued = in_queue(array_tasks(records, wanted))
+        for item, (task, _) in queued.items():
+            (task.submission.folder / "cancelled" / item).touch()
+        self._end_cancelled(wanted)
+        if strays := scheduler.queue([a.name for s in records if s.abandoned for a in s.arrays]):
+            scheduler.cancel_arrays(strays)
+        if wait and (left := self._await_cancelled(list(queued))):
+            raise JobError(f"job {left[0].id} does not end; try again later")
+        return sorted(queued)
+
+    def _end_cancelled(self, items: Sequence[str]) -> None:
+        """Cancel those jobs of these items that have nothing else to do."""
         by_array: dict[str, set[str]] = {}
-        for job in queued.values():
-            by_array.setdefault(job.name, set()).add(job.id)
-        sizes = {a.name: len(a.tasks) for s in records for a in s.arrays}
+        for _, job, alone in self._cancelled(items):
+            if alone:
+                by_array.setdefault(job.name, set()).add(job.id)
+        sizes = {a.name: len(a.tasks) for s in submissions(self.runs) for a in s.arrays} if by_array else {}
         for name, ids in by_array.items():
             whole = len(ids) == sizes[name]
             scheduler.cancel(sorted({i.split("_")[0] for i in ids}) if whole else sorted(ids))
-        if strays := scheduler.queue([a.name for s in records if s.abandoned for a in s.arrays]):
-            scheduler.cancel_arrays(strays)
+
+    def _await_cancelled(self, items: Sequence[str]) -> list[scheduler.Job]:
+        """Wait until nothing works any more on those of these items that were cancelled; the jobs that still do after
+        STRAY_SECONDS."""
         deadline = time.monotonic() + STRAY_SECONDS
-        while wait and (left := in_queue({item: found[item] for item in queued})):
-            if time.monotonic() > deadline:
-                raise JobError(f"job {next(iter(left.values())).id} does not end; try again later")
+        while True:
+            # In a job that others share, a run has ended when it says so.
+            found = self._cancelled(items)
+            left = [job for item, job, alone in found if alone or Run(self.runs / item).beats()]
+            if not left or time.monotonic() > deadline:
+                return left
             time.sleep(0.5)
-        return sorted(queued)
+
+    def _let_cancelled_end(self, items: Sequence[str]) -> None:
+        """What was cancelled a moment ago is given time to save: a later attempt would keep it from that. Where its job
+        does not end at all, since its node is away, say, it does no harm."""
+        marked = {item for s in submissions(self.runs) for item in s.cancelled}
+        if again := sorted(marked.intersection(items)):
+            self._end_cancelled(again)
+            self._await_cancelled(again)
+
+    def _cancelled(self, items: Sequence[str]) -> Iterator[tuple[str, scheduler.Job, bool]]:
+        return cancelled(array_tasks(submissions(self.runs), items), self.runs)
 
     def submitted_items(self) -> set[str]:
         return {item for s in submissions(self.runs) for a in s.arrays for task in a.tasks for item in task}

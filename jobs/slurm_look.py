@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,8 @@ SUSPENDED = ("SUSPENDED", "STOPPED")
 FAILED = ("FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
 HELD = re.compile(r"held|JobHold", re.IGNORECASE)
 """Reasons of jobs that wait until they are released by hand: JobHeldUser, launch failed requeued held, ..."""
+NO_NODE = "BadConstraints"
+"""The reason of a job that would wait for ever: it may start on no node that there is."""
 START_SECONDS = 900.0
 """A job whose run has no heartbeat for so long from its start does not begin any more."""
 FINISHING_SECONDS = 120.0
@@ -37,6 +39,16 @@ class ArrayTask:
         base = self.submission.jobs.get(self.array.name, "")
         return base if not base or len(self.array.tasks) == 1 else f"{base}_{self.task}"
 
+    @property
+    def items(self) -> tuple[str, ...]:
+        """All that share the job."""
+        return self.array.tasks[self.task]
+
+    @property
+    def away(self) -> str:
+        """Which of its folders was not there where the job was started last; empty where all were."""
+        return last_line(self.submission.folder / "away" / self.job).removeprefix("blurtrain: ")
+
     def outputs(self, item: str) -> list[Path]:
         """Where an item and its job print to, as far as it is there: the item's own output first."""
         folder = self.submission.folder
@@ -56,13 +68,34 @@ def array_tasks(records: Iterable[Submission], wanted: Iterable[str]) -> dict[st
     return found
 
 
-def in_queue(found: Mapping[str, Sequence[ArrayTask]]) -> dict[str, scheduler.Job]:
-    """The job of each item that has one in SLURM's queue, waiting or running. Raises JobError."""
+def in_queue(found: Mapping[str, Sequence[ArrayTask]]) -> dict[str, tuple[ArrayTask, scheduler.Job]]:
+    """The job of each item that has one in SLURM's queue, waiting or running. Raises JobError.
+
+    An item that was cancelled has none, though its job may take a while to end, or go on with others.
+    """
+    queued = ((item, task, job) for item, task, job in _queued(found) if item not in task.submission.cancelled)
+    return {item: (task, job) for item, task, job in queued}
+
+
+def cancelled(found: Mapping[str, Sequence[ArrayTask]], runs: Path) -> Iterator[tuple[str, scheduler.Job, bool]]:
+    """The items that were cancelled though their jobs are in the queue yet, and whether such a job has nothing else to
+    do. Raises JobError."""
+
+    def over(task: ArrayTask, item: str) -> bool:
+        return item in task.submission.cancelled or (runs / item / "result.json").exists()
+
+    for item, task, job in _queued(found):
+        if item in task.submission.cancelled:
+            yield item, job, all(over(task, other) for other in task.items)
+
+
+def _queued(found: Mapping[str, Sequence[ArrayTask]]) -> Iterator[tuple[str, ArrayTask, scheduler.Job]]:
     names = {task.array.name for tasks in found.values() for task in tasks}
     jobs = {(job.name, job.task): job for job in scheduler.queue(sorted(names))}
-    return {
-        item: job for item, tasks in found.items() for task in tasks if (job := jobs.get((task.array.name, task.task)))
-    }
+    for item, tasks in found.items():
+        for task in tasks:
+            if job := jobs.get((task.array.name, task.task)):
+                yield item, task, job
 
 
 @dataclass(frozen=True)
@@ -110,6 +143,11 @@ class SlurmLook:
             anew = f"`scontrol release {job.id}` releases it, `grid retry` starts it anew"
             cure = anew if task.submission.released else "submit again"
             return {"state": "held", "message": f"held in the queue: {job.reason}; {cure}"}
+        if job.reason == NO_NODE:
+            return {
+                "state": "held",
+                "message": "SLURM has no node left that it may start on; `grid retry` starts it anew",
+            }
         reason = f"waits in the queue: {job.reason}"
         if record.job and record.job == task.job:
             return {"state": "preempted", "message": f"{reason}; it goes on from its checkpoint"}
@@ -147,6 +185,6 @@ class SlurmLook:
             return {**row, "state": "preempted", "message": message}
         if ended in FAILED or record.error:
             printed = (line for path in task.outputs(record.run.id) if (line := last_line(path)))
-            message = record.error or next(printed, "") or f"its job ended as {ended}"
+            message = task.away or record.error or next(printed, "") or f"its job ended as {ended}"
             return {**row, "state": "failed", "message": message}
         return {**row, "state": "stale", "message": "its job is gone; submit again to continue it"}

@@ -37,6 +37,8 @@ NONE = {"failures": 0, "moves": 0, "timeouts": 0, "saved_step": 0}
 """What is counted of an item, before anything has happened."""
 LOOK_AGAIN_SECONDS, ASK_AGAIN_SECONDS = 6 * 3600.0, 60.0
 """So often a job looks at its time limit, and where SLURM did not say it."""
+CANCELLED_SECONDS = 5.0
+"""So often a job that several items share looks whether one of them is cancelled."""
 SLURM_LOOKS_SECONDS = 60.0
 """SLURM may warn of the time limit so much too early: it looks every 30 s."""
 
@@ -65,11 +67,7 @@ def work(task: Task) -> str:
     with _warnings_survived():
         if (task.submission / "abandoned").exists():
             return "abandoned: its submission was interrupted"
-        left = [item for item in task.items if not _over(task, item.id)]
-        spent = [item.id for item in left if _counts(task, item.id)["failures"] > task.failures]
-        open_ = [item for item in left if item.id not in spent]
-        if not open_ and spent:
-            raise JobError(f"{', '.join(spent)}: failed before; see {task.submission / 'logs'}")
+        open_, spent = _open(task)
         if not open_:
             return "nothing left to do"
         try:
@@ -79,7 +77,7 @@ def work(task: Task) -> str:
         if problems:
             return _after(task, {item.id: 1 for item in open_}, spent, "; ".join(problems))
         if unfit:
-            return _requeue_elsewhere(task, open_[0].id, unfit)
+            return _requeue_elsewhere(task, [item.id for item in open_], unfit)
         codes, late = _run(task, open_)
         stopped = [item for item, code in codes.items() if code in STOPPED]
         print(f"exit codes: {codes}{', by the time limit' if stopped and late else ''}", flush=True)
@@ -88,6 +86,28 @@ def work(task: Task) -> str:
             _give_up(task, stopped, f"no progress within {TIMEOUTS} time limits of {task.resources.minutes} minutes: "
                      "give it more resources.minutes")  # fmt: skip
         return _after(task, codes, spent)
+
+
+def after_kill(task: Task, number: int) -> str:
+    """What to do once the process that was to call `work` here was killed by a signal: the items' own processes may
+    still be there, and end with the job."""
+    open_, spent = _open(task)
+    if not open_:
+        return "nothing left to do"
+    if not requeue.is_ours():
+        return "SLURM has taken the job back: left alone"
+    return _after(task, {item.id: 128 + number for item in open_}, spent, f"the job was killed by signal {number}")
+
+
+def _open(task: Task) -> tuple[list[Item], list[str]]:
+    """The items that are to be trained, and those that have failed too often for that. Raises JobError where there are
+    only such."""
+    left = [item for item in task.items if not _over(task, item.id)]
+    spent = [item.id for item in left if _counts(task, item.id)["failures"] > task.failures]
+    open_ = [item for item in left if item.id not in spent]
+    if spent and not open_:
+        raise JobError(f"{', '.join(spent)}: failed before; see {task.submission / 'logs'}")
+    return open_, spent
 
 
 def _after(task: Task, codes: Mapping[str, int], spent: Sequence[str], why: str = "") -> str:
@@ -108,7 +128,11 @@ def _after(task: Task, codes: Mapping[str, int], spent: Sequence[str], why: str 
 
 
 def _over(task: Task, item: str) -> bool:
-    return (task.runs / item / "result.json").exists() or (task.submission / "cancelled" / item).exists()
+    return (task.runs / item / "result.json").exists() or _is_cancelled(task, item)
+
+
+def _is_cancelled(task: Task, item: str) -> bool:
+    return (task.submission / "cancelled" / item).exists()
 
 
 @contextlib.contextmanager
@@ -156,7 +180,7 @@ def _run(task: Task, items: Sequence[Item]) -> tuple[dict[str, int], bool]:
             stdin=subprocess.DEVNULL,
             env={**os.environ, RENDEZVOUS: uuid.uuid4().hex},
         )
-    codes, late = _wait(processes, task.warning)
+    codes, late = _wait(task, processes)
     for item_id, code in codes.items():
         if code and (_over(task, item_id) or _taken_over(Run(task.runs / item_id), attempts[item_id])):
             codes[item_id] = 0  # this job has been cut off, and another one has it, or had it
@@ -167,29 +191,36 @@ def _run(task: Task, items: Sequence[Item]) -> tuple[dict[str, int], bool]:
     return codes, late
 
 
-def _wait(processes: Mapping[str, subprocess.Popen[bytes]], warning: float) -> tuple[dict[str, int], bool]:
+def _wait(task: Task, processes: Mapping[str, subprocess.Popen[bytes]]) -> tuple[dict[str, int], bool]:
     """The exit code of each, once all have ended; and whether that was because of the time limit.
 
-    `warning` seconds before it they are asked to stop. SLURM does so too, but a signal that comes before the training
-    has begun is lost.
+    `task.warning` seconds before it they are asked to stop. SLURM does so too, but a signal that comes before the
+    training has begun is lost. Of several, those that are cancelled meanwhile are asked to, and the others go on.
     """
-    end = math.inf
-    while True:
-        known = requeue.time_limit()  # it may be moved meanwhile
-        end = known or end
-        if time.time() >= end - warning:
-            for process in processes.values():
+    end, look, going, cancelled, shared = math.inf, 0.0, dict(processes), set[str](), len(processes) > 1
+    while going:
+        now = time.time()
+        if now >= look:
+            known = requeue.time_limit()  # it may be moved meanwhile
+            end, look = known or end, now + (LOOK_AGAIN_SECONDS if known else ASK_AGAIN_SECONDS)
+        late = now >= end - task.warning
+        for item, process in going.items():
+            if shared and item not in cancelled and _is_cancelled(task, item):
+                print(f"{item} is cancelled, and asked to stop", flush=True)
+                cancelled.add(item)
+            if late or item in cancelled:
                 process.send_signal(signal.SIGUSR2)  # srun passes it on; to one that has ended nothing is sent
+        if late:
             break
-        until = min(end - warning, time.time() + (LOOK_AGAIN_SECONDS if known else ASK_AGAIN_SECONDS))
+        until = min(end - task.warning, look, now + CANCELLED_SECONDS if shared else math.inf)
         try:
-            for process in processes.values():
-                process.wait(max(0.0, until - time.time()))
-            break
+            for item in list(going):
+                going[item].wait(max(0.0, until - time.time()))
+                going.pop(item)
         except subprocess.TimeoutExpired:
             continue
     codes = {item: process.wait() for item, process in processes.items()}
-    return codes, time.time() > end - warning - SLURM_LOOKS_SECONDS
+    return codes, time.time() > end - task.warning - SLURM_LOOKS_SECONDS
 
 
 def _taken_over(run: Run, before: int) -> bool:
@@ -220,21 +251,23 @@ def _check_nodes(task: Task) -> tuple[dict[str, str], list[str]]:
     return unfit, problems
 
 
-def _requeue_elsewhere(task: Task, item: str, unfit: dict[str, str]) -> str:
+def _requeue_elsewhere(task: Task, items: list[str], unfit: dict[str, str]) -> str:
     for name, problem in unfit.items():
         print(f"{name}: {problem}", flush=True)
         with contextlib.suppress(Exception):  # it may be the very disk that is full
             node.report(task.runs, name, problem, slurm_job())
     why = "; ".join(f"{name}: {problem}" for name, problem in unfit.items())
-    if _count(task, item, "moves") > MOVES:
-        _give_up(task, [item], f"no node is fit for it: {why}")
+    if max([_count(task, item, "moves") for item in items]) > MOVES:
+        _give_up(task, items, f"no node is fit for it: {why}")
+    if not requeue.other_nodes_left(list(unfit)):
+        _give_up(task, items, f"{why}; too few other nodes are left to try")
     return requeue.requeue_job(why, without=list(unfit))
 
 
 def _give_up(task: Task, items: list[str], why: str) -> NoReturn:
     """Log it where the items' own output is, and fail."""
     for item in items:
-        with (task.submission / "logs" / f"{item}.log").open("a") as log:
+        with contextlib.suppress(OSError), (task.submission / "logs" / f"{item}.log").open("a") as log:
             log.write(f"blurtrain: {why}\n")
     raise JobError(f"{', '.join(items)}: {why}")
 

@@ -10,6 +10,7 @@ happened to whoever submitted it.
         abandoned                           instead of the last two: interrupted, or refused; none of its jobs may begin
         cancelled/<item>                    by `grid cancel`
         failures/<item>.json                how often it failed, moved, reached its time limit since its last progress
+        away/<job>                          why a job found no Python or snapshot where it was started last
         settings/, logs/<item>.log          what the jobs write, submitit's files in <array name>/
 """
 
@@ -56,7 +57,7 @@ class Submission:
         folder = Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-", time.gmtime()), dir=slurm))
         folder.chmod(0o755)
         named = tuple(Array(f"blurtrain-{folder.name}-{k}", r, tuple(t)) for k, (r, t) in enumerate(arrays))
-        for name in ("cancelled", "failures", "settings", "logs"):
+        for name in ("cancelled", "failures", "settings", "logs", "away"):
             (folder / name).mkdir()
         plan = [{"name": a.name, "resources": a.resources.model_dump(), "tasks": a.tasks} for a in named]
         publish(folder / "plan.json", json.dumps({**origin, "arrays": plan}))

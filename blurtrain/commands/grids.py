@@ -227,7 +227,12 @@ def add(commands: Any) -> None:
     runs_option(p)
 
     p = command(grid, "cancel", _cancel, "stop what runs or waits; it can be continued")
-    p.add_argument("grid", nargs="?", type=Path, help="grid file (default: all in this folder of runs)")
+    p.add_argument(
+        "grid",
+        nargs="?",
+        type=Path,
+        help="grid file: stops what it declares, whatever others declare (default: all in this folder of runs)",
+    )
     runs_option(p)
     data_option(p, None)
 

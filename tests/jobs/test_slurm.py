@@ -1,8 +1,6 @@
 """Grids on SLURM without SLURM: what is submitted, found again, and started anew."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 import pytest
 from pretend import Answer, squeue, submitted
 
+import jobs
 from blurtrain.cli import main
 from blurtrain.data.dataset import Dataset
 from blurtrain.errors import JobError
@@ -18,8 +17,10 @@ from jobs.backend import missing, submit
 from jobs.cluster import Cluster, Resources
 from jobs.grid import Member, expand, read_grid
 from jobs.item import training
-from jobs.sbatch import parameters, shared_folders_or_requeue
+from jobs.node import report
+from jobs.sbatch import parameters
 from jobs.slurm import Slurm
+from jobs.states import states
 from jobs.submissions import Submission, submissions
 
 
@@ -47,7 +48,7 @@ def test_arrays_hold_what_asks_for_the_same(answer: Answer, member: Callable[...
 def test_options_reach_sbatch_as_values(tmp_path: Path) -> None:
     cluster = Cluster(sbatch={"account": "a; rm -rf /"}, minutes=1, at_a_time=3)
     wanted = cluster.complete(Resources(nodes=2, gpus=4))
-    given = parameters("name", wanted, 9, tmp_path, cluster, tmp_path / "my code")
+    given = parameters("name", tmp_path / "a", wanted, 9, tmp_path, cluster, tmp_path / "my code")
     assert given["additional_parameters"] == {"requeue": True, "account": "a; rm -rf /"}
     assert (given["nodes"], given["ntasks_per_node"], given["gpus_per_node"], given["array_parallelism"]) == (
         2,
@@ -138,28 +139,44 @@ def test_what_cannot_be_released_is_reported_and_tried_again(
     assert not submissions(tmp_path)[0].released
 
 
-@pytest.mark.parametrize(
-    ("given", "job"),
-    [({}, "12"), ({"SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "3"}, "12_3")],  # 12 is the whole array
-)
-def test_a_node_without_the_shared_folders_is_excluded(
-    answer: Answer, tmp_path: Path, given: dict[str, str], job: str
+def test_unfit_nodes_are_excluded_unless_too_few_are_left(answer: Answer, tmp_path: Path) -> None:
+    def excluded(nodes: int) -> str | None:
+        wanted = Cluster().complete(Resources(nodes=nodes))
+        return parameters("name", tmp_path / "a", wanted, 1, tmp_path, Cluster(), tmp_path).get("exclude")
+
+    (tmp_path / ".slurm").mkdir()
+    report(tmp_path, "node3", "0 of 8 GPUs answer", "12")
+    answer("sinfo", "node1|idle|gpu*\nnode2|mix|gpu*\nnode3|idle|gpu*\nnode4|down*|gpu*\nnode5|idle|other\n")
+    answer("scontrol", "node3\n")  # what `show hostnames` makes of it
+    assert [excluded(nodes) for nodes in (1, 2, 3)] == ["node3", "node3", None]
+
+
+def test_what_was_cancelled_is_missing_though_its_job_has_not_ended(
+    answer: Answer, member: Callable[..., Member], tmp_path: Path
 ) -> None:
-    here, nowhere, called = tmp_path, tmp_path / "none of this", tmp_path / "bin" / "scontrol.called"
-    env = {**os.environ, "SLURM_JOB_ID": "12", "SLURMD_NODENAME": "node3", **given}
-    for code, restarts, before, status, asked in (
-        (here, "0", "(null)", 0, []),
-        (nowhere, "64", "(null)", 1, []),
-        (nowhere, "0", "(null)", 1, [f"requeue {job}", f"update JobId={job} ExcNodeList=node3"]),
-        (nowhere, "9", "node[1-2]", 1, [f"requeue {job}", f"update JobId={job} ExcNodeList=node3,node[1-2]"]),
-    ):
-        answer("scontrol", f"JobId=12 NodeList=node3 ExcNodeList={before} Restarts=0\n")
-        line = shared_folders_or_requeue(sys.executable, code).replace("sleep 60", "true")
-        done = subprocess.run(["bash", "-c", line], env={**env, "SLURM_RESTART_COUNT": restarts}, text=True)
-        assert done.returncode == status
-        lines = called.read_text().splitlines() if called.exists() else []
-        assert [words for words in lines if "show" not in words] == asked
-        called.unlink(missing_ok=True)
+    one, other = member(0), member(1)
+    submission = submitted(tmp_path, one, other)
+    squeue(answer, submission, *(f"12|{k}|COMPLETING|0:10|node1|NAME|None" for k in range(2)))
+    (submission.folder / "cancelled" / one.run_id).touch()
+    assert absent([one, other], tmp_path) == [one.run_id]
+    (row,) = states([one], tmp_path)
+    assert (row["state"], row["submitted"]) == ("cancelled", False)
+
+
+def test_of_runs_that_share_a_job_one_is_cancelled(
+    answer: Answer, member: Callable[..., Member], tmp_path: Path
+) -> None:
+    one, other = member(0), member(1)
+    (tmp_path / ".slurm").mkdir()
+    submission = Submission.begin(tmp_path / ".slurm", [(Resources(pack=2), [(one.run_id, other.run_id)])])
+    submission.record({submission.arrays[0].name: "12"}).mark_released()
+    squeue(answer, submission, "12||RUNNING|0:10|node1|NAME|None")
+    assert jobs.cancel([one], runs=tmp_path) == [one.run_id]
+    assert not (tmp_path / "bin" / "scancel.called").exists()
+    assert jobs.cancel([one], runs=tmp_path) == []
+    assert absent([one, other], tmp_path) == [one.run_id]
+    assert jobs.cancel([other], runs=tmp_path) == [other.run_id]
+    assert (tmp_path / "bin" / "scancel.called").read_text() == "--quiet 12\n"
 
 
 def test_what_shares_a_gpu_with_a_hung_run_goes_on_with_it(

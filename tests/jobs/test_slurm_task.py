@@ -16,7 +16,7 @@ from blurtrain.run import Run
 from jobs import requeue, slurm_task
 from jobs.cluster import Resources
 from jobs.item import SETTINGS, Item
-from jobs.slurm_task import Task, work
+from jobs.slurm_task import Task, after_kill, work
 
 Answer = Callable[..., None]
 R = Item("r", ("train", SETTINGS, "--runs", "runs"), settings="{}")
@@ -98,6 +98,7 @@ def test_failures_before_the_last_progress_do_not_count(
 
 def test_an_unfit_node_is_reported_and_excluded(answer: Answer, task: Task, tmp_path: Path) -> None:
     answer("srun", "unfit node\tnode3\t0 of 8 GPUs answer\n")
+    answer("sinfo", "node3|mix|gpu*\nnode4|idle|gpu*\n")
     assert "node3: 0 of 8 GPUs answer" in work(task)
     assert json.loads((task.runs / ".slurm" / "nodes" / "node3.json").read_text())["job"] == "12"
     assert asked(tmp_path, "scontrol")[-2:] == ["requeue 12", "update JobId=12 ExcNodeList=node3"]
@@ -105,6 +106,52 @@ def test_an_unfit_node_is_reported_and_excluded(answer: Answer, task: Task, tmp_
         work(task)
     with pytest.raises(JobError, match="no node is fit"):
         work(task)
+
+
+def test_the_last_node_is_not_excluded(answer: Answer, task: Task, tmp_path: Path) -> None:
+    answer("srun", "unfit node\tnode3\t0 of 8 GPUs answer\n")
+    answer("sinfo", "node3|mix|gpu*\nnode4|drain|gpu*\n")
+    answer("scontrol", f"{RUNNING.strip()} node3\n")  # `show hostnames` gets this answer, too
+    why = "node3: 0 of 8 GPUs answer; too few other nodes are left to try"
+    with pytest.raises(JobError, match=why):
+        work(task)
+    assert (task.submission / "logs" / "r.log").read_text() == f"blurtrain: {why}\n"
+    assert not [words for words in asked(tmp_path, "scontrol") if "requeue" in words or "update" in words]
+
+
+def test_a_job_whose_python_was_killed_goes_back_until_that_is_too_often(
+    answer: Answer, task: Task, tmp_path: Path
+) -> None:
+    assert after_kill(task, 9) == "the job was killed by signal 9; back in the queue"
+    assert asked(tmp_path, "scontrol")[-1] == "requeue 12"
+    with pytest.raises(JobError, match="r: the job was killed by signal 9"):
+        after_kill(task, 9)
+    assert (task.submission / "logs" / "r.log").read_text() == "blurtrain: the job was killed by signal 9\n"
+
+
+def test_a_job_that_slurm_has_taken_back_was_not_killed(answer: Answer, task: Task, tmp_path: Path) -> None:
+    answer("scontrol", "JobState=CANCELLED Restarts=0")
+    assert after_kill(task, 9).endswith("left alone")
+    (task.submission / "cancelled" / "r").touch()
+    assert after_kill(task, 9) == "nothing left to do"
+    assert not list((task.submission / "failures").iterdir())
+    assert "requeue 12" not in asked(tmp_path, "scontrol")
+
+
+def test_what_is_cancelled_beside_others_stops_alone(
+    answer: Answer, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm_task, "CANCELLED_SECONDS", 0.1)
+    cancelled, stopped = task.submission / "cancelled" / "s", tmp_path / "stopped"
+    wait = "for k in {1..300}; do sleep .1; done; exit 1"
+    training(
+        tmp_path,
+        f"trap 'touch {stopped}; exit 75' USR2\n[[ $* = */s.yaml* ]] && {{ touch {cancelled}; {wait}; }}\n"
+        f"for k in {{1..100}}; do [ -e {stopped} ] && break; sleep .1; done\nsleep .3; exit 0",
+    )
+    both = replace(task, items=(*task.items, replace(R, id="s")))
+    assert work(both) == "done"
+    assert "requeue 12" not in asked(tmp_path, "scontrol")
 
 
 def test_a_full_folder_of_runs_is_no_nodes_fault(answer: Answer, task: Task, tmp_path: Path) -> None:

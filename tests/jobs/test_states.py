@@ -68,23 +68,44 @@ def test_a_silent_job_is_stale(answer: Answer, member: Callable[..., Member], tm
 def test_what_slurm_holds_back_is_shown_with_what_to_do(
     answer: Answer, member: Callable[..., Member], tmp_path: Path
 ) -> None:
-    members = [member(k) for k in range(4)]
-    whole = submitted(tmp_path, *members[:3])
+    members = [member(k) for k in range(5)]
+    whole = submitted(tmp_path, *members[:4])
     lines = [
         "12|0|PENDING|0:00||NAME|JobHeldAdmin",
         "12|1|PENDING|0:00||NAME|launch failed requeued held",
         "12|2|SUSPENDED|9:00|node1|NAME|None",
+        "12|3|PENDING|0:00||NAME|BadConstraints",
     ]
     squeue(answer, whole, *lines)
-    rows = states(members[:3], tmp_path)
-    assert [row["state"] for row in rows] == ["held", "held", "preempted"]
+    rows = states(members[:4], tmp_path)
+    assert [row["state"] for row in rows] == ["held", "held", "preempted", "held"]
     assert rows[0]["message"].startswith("held in the queue: JobHeldAdmin; `scontrol release 12_0` releases it")
-    assert [intent(row) for row in rows] == ["leave alone"] * 3
-    assert [on_its_way(row) for row in rows] == [False, False, True]  # who waits for the grid does not wait for those
-    cut = submitted(tmp_path, members[3], released=False)
+    assert rows[3]["message"] == "SLURM has no node left that it may start on; `grid retry` starts it anew"
+    assert [intent(row) for row in rows] == ["leave alone"] * 4
+    assert [on_its_way(row) for row in rows] == [
+        False,
+        False,
+        True,
+        False,
+    ]  # who waits for the grid does not wait for those
+    cut = submitted(tmp_path, members[4], released=False)
     squeue(answer, cut, "12|N/A|PENDING|0:00||NAME|JobHeldUser")
-    (row,) = states(members[3:], tmp_path)
+    (row,) = states(members[4:], tmp_path)
     assert row["message"] == "held in the queue: JobHeldUser; submit again"
+
+
+def test_what_was_not_there_counts_for_more_than_what_a_run_printed_before(
+    answer: Answer, member: Callable[..., Member], tmp_path: Path
+) -> None:
+    one = member()
+    submission = submitted(tmp_path, one)
+    answer("sacct", "12|FAILED\n")
+    (submission.folder / "logs" / f"{one.run_id}.log").write_text("epoch 3/9\n")
+    assert states([one], tmp_path)[0]["message"] == "epoch 3/9"
+    (submission.folder / "away" / "12").write_text("blurtrain: /python is not there on node1\n")
+    (row,) = states([one], tmp_path)
+    assert (row["state"], row["message"]) == ("failed", "/python is not there on node1")
+    assert intent(row) == "try again"
 
 
 def test_a_run_that_failed_beside_others_on_its_gpu(

@@ -108,12 +108,17 @@ class SmallGrid:
         journals = self.runs.glob(f"*/attempts/{attempt:04d}/journal.jsonl")
         return sum('"event": "epoch"' in journal.read_text() for journal in journals)
 
-    def send(self, number: signal.Signals) -> None:
-        """To all processes that train runs of this grid, wherever: SIGSTOP makes the speed of a test no matter."""
+    def send(self, number: signal.Signals, some: str = "") -> None:
+        """To all processes that train runs of this grid (those with `some` in their ids), wherever: SIGSTOP makes the
+        speed of a test no matter."""
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 command = (process / "cmdline").read_text().split("\0")
-                if Path(command[0]).name.startswith("python") and {"train", str(self.runs)} <= {*command}:
+                if (
+                    Path(command[0]).name.startswith("python")
+                    and {"train", str(self.runs)} <= {*command}
+                    and some in " ".join(command)
+                ):
                     os.kill(int(process.name), number)
 
     def attempts(self) -> list[int]:

@@ -1,12 +1,16 @@
 """Grids on a cluster that misbehaves while they train: each run is done once, with the bits of one left in peace."""
 
+import contextlib
+import os
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from grids import SmallGrid, explain
 from outcomes import Undisturbed, check_end, events
 from simulated import Cluster, wait
@@ -28,9 +32,14 @@ SETTINGS = {
 
 
 def four_runs(
-    cluster: Cluster, folder: Path, dataset: Dataset, epochs: int = EPOCHS, profile: dict[str, Any] | None = None
+    cluster: Cluster,
+    folder: Path,
+    dataset: Dataset,
+    epochs: int = EPOCHS,
+    profile: dict[str, Any] | None = None,
+    pack: int = 1,
 ) -> SmallGrid:
-    """Two runs of one process, of so many epochs, two of two processes on two nodes."""
+    """Two runs of one process, of so many epochs, `pack` a job; two of two processes on two nodes."""
     return SmallGrid.write(
         cluster,
         folder,
@@ -41,7 +50,11 @@ def four_runs(
         profile=profile,
         where=[
             {"match": {}, "settings": SETTINGS},
-            {"match": {"regime": "clear"}, "settings": {"optimisation": {"epochs": epochs}}},
+            {
+                "match": {"regime": "clear"},
+                "settings": {"optimisation": {"epochs": epochs}},
+                "resources": {"pack": pack},
+            },
             {"match": {"regime": TWO_NODES}, "resources": {"nodes": 2}},
         ],
     )
@@ -169,6 +182,60 @@ def test_the_time_limit_is_reached(quiet: Cluster, prepared: Dataset, tmp_path: 
     wait("all to be stopped", stopped, 150)
     check_end(grid, undisturbed)
     assert {events(attempt)[-1]["event"] for run in runs for attempt in run.attempts()[:-1]} == {"stopped"}
+
+
+def kill_python_of(job: Mapping[str, str]) -> None:
+    """What submitit has started for a job, by -9: the shell around it and the training live on."""
+    wanted = {f"SLURM_ARRAY_JOB_ID={job['ArrayJobId']}", f"SLURM_ARRAY_TASK_ID={job['ArrayTaskId']}"}
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            environment = set((process / "environ").read_text(errors="replace").split("\0"))
+            if wanted <= environment and "submitit.core._submit" in (process / "cmdline").read_text().split("\0"):
+                found.append(int(process.name))
+    (pid,) = found
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_killed_and_cancelled_and_submitted_again(
+    quiet: Cluster, prepared: Dataset, tmp_path: Path, undisturbed: Undisturbed
+) -> None:
+    grid = four_runs(quiet, tmp_path, prepared, pack=2)
+    assert grid.submit() == 4
+    await_training(grid)
+    grid.send(signal.SIGSTOP)
+    rows = {(row["regime"], row["seed"]): row for row in grid.rows()}
+    runs = {key: Run(grid.runs / row["run_id"]) for key, row in rows.items()}
+
+    # The Python of a job is killed while its training goes on: the job goes on by itself.
+    killed = rows[TWO_NODES, 0]["job_id"]
+    kill_python_of(quiet.job(killed))
+    wait("it to be put back", lambda: quiet.job(killed)["Restarts"] == "1", 30)
+    again = runs[TWO_NODES, 0].path / "attempts" / "0002"
+    wait("it to train again", lambda: len(events(again)) > 1, 60)
+    grid.send(signal.SIGSTOP)
+
+    # Another grid is cancelled: of two runs that share a job it declares one, and the other goes on.
+    declared = yaml.safe_load((tmp_path / "grid.yaml").read_text())
+    declared["axes"] |= {"regime": ["clear"], "seed": [1, 2]}
+    declared["where"].pop()  # it is for the others
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(declared))
+    cancel = (sys.executable, "-m", "blurtrain", "grid", "cancel", tmp_path / "other.yaml", "--runs", grid.runs)
+    assert quiet.run(*cancel) == runs["clear", 1].id
+    logs = list(grid.runs.glob(".slurm/*/*/*_log.out"))
+    wait("its job to notice", lambda: any("cancelled" in log.read_text() for log in logs), 30)
+    grid.send(signal.SIGCONT, "-clear-")
+    wait("it to stop", lambda: events(runs["clear", 1].attempts()[0])[-1]["event"] == "stopped", 30)
+    reached = len(events(runs["clear", 0].attempts()[0]))
+    wait("the other one to go on", lambda: len(events(runs["clear", 0].attempts()[0])) > reached)
+    grid.send(signal.SIGSTOP)
+    assert [row["state"] for row in grid.rows()] == ["running", "cancelled", "running", "running"]
+
+    # All are cancelled, and submitted again while their jobs are still ending.
+    assert len(grid.call("cancel").stdout.split()) == 3
+    assert grid.submit() == 4
+    check_end(grid, undisturbed)
+    assert grid.attempts() == [2, 2, 3, 2]
 
 
 # --- no fault -------------------------------------------------------------------------------------------------------
