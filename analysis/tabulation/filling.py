@@ -15,7 +15,7 @@ from analysis.tabulation.codes import Bools, Ints, natural, split
 from analysis.tabulation.measured_as_one import measured_as_one
 from analysis.tabulation.metric_facts import KNOWN, MetricFacts, OwnFacts, facts
 from analysis.tabulation.pairs import estimate
-from analysis.tabulation.selection import SERIES, Selection
+from analysis.tabulation.selection import SERIES, ImageValues, Selection
 from analysis.tabulation.specs import OF_A_LEVEL, OF_TRIALS, Found, Line, TableSpec, sigma_of
 from blurtrain.settings.labels import shown
 
@@ -78,8 +78,8 @@ class Filling:
             return self.spec.metrics.get(value)
         return self.source.own_facts(number)
 
-    def images(self, rows: Rows) -> Any:
-        """Values of each image, [seeds, images]; None where some seed has no records."""
+    def images(self, rows: Rows) -> ImageValues | None:
+        """None where some seed has no records."""
         return self.source.images(rows.runs, rows.about)
 
     @cached_property

@@ -28,7 +28,19 @@ SERIES = ("blur", *CONDITIONS)
 """What measurements have to agree in to be averaged, beside the settings of their runs."""
 
 
-Images = Callable[[Sequence[str], Mapping[str, Any]], NDArray[np.float64] | None]
+@dataclass(frozen=True)
+class ImageValues:
+    """What records say of the same images under several seeds."""
+
+    values: NDArray[np.float64]
+    """[seeds, images]: finite."""
+    index: NDArray[np.int64]
+    """[images]: which they are, of their dataset."""
+    objects: NDArray[np.int64] | None
+    """[images]: the object that each shows; None: records do not say, or no object is shown by several."""
+
+
+Images = Callable[[Sequence[str], Mapping[str, Any]], ImageValues | None]
 
 
 def no_images(runs: Sequence[str], about: Mapping[str, Any]) -> None:
@@ -70,7 +82,7 @@ class Selection:
     """The place of its run, by measurement."""
     ensembles: Sequence[Ensemble] = ()
     images: Images = no_images
-    """Values of each image by the ids of runs and what a measurement is of: [runs, images]; None: there are none."""
+    """What records say of each image, by the ids of runs and what a measurement is of; None: not all have them."""
     all_metrics: Callable[[], Iterable[str]] = tuple
     """Those that any run has, also of which nothing is here."""
     trials: Callable[[], Mapping[str, tuple[str, str]]] = dict
