@@ -56,7 +56,7 @@ def contrast(first: Comparison, second: Comparison, images: Images) -> Compariso
     if first.pair is None or second.pair is None:
         return Comparison(why_not=why_not or "nothing is compared", runs=second.runs)
     four = (*first.pair, *second.pair)
-    runs = tuple(dict.fromkeys(run for rows in four[1:] for run in rows.runs))
+    runs = tuple(dict.fromkeys(run for rows in four[1:] for run in rows.runs if run not in four[0].runs))
     seeds = [seed for seed in first.pair[0].seeds if seed in second.pair[0].seeds]
     if not seeds:
         return Comparison(why_not="no seed in common", runs=runs)
@@ -107,9 +107,11 @@ def _by_object(rows: Rows) -> bool:
 
 def _alike(one: ImageValues, other: ImageValues) -> bool:
     """Whether they are of the same images, and objects."""
-    if (one.objects is None) != (other.objects is None) or not np.array_equal(one.index, other.index):
+    if not np.array_equal(one.index, other.index):
         return False
-    return one.objects is None or np.array_equal(one.objects, other.objects)
+    if one.objects is None or other.objects is None:
+        return one.objects is other.objects
+    return np.array_equal(one.objects, other.objects)
 
 
 def _of_no_images(own: Rows, base: Rows) -> of_runs.Comparison:
