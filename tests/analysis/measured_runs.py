@@ -86,3 +86,26 @@ def sigma_of(blur: str) -> float | None:
 def images(right: int, n: int = 50, first: int = 0) -> list[int]:
     """So many are right, from `first` on."""
     return [int(first <= k < first + right) for k in range(n)]
+
+
+def of_ready_tables(runs: Path, make_run: MakeRun) -> None:
+    """Runs of which every table that comes with the project has a number, but for that of trials."""
+    sigmas = {"sharp" if s == 0 else f"gaussian-{s}": images(40 - s) for s in (0, 1, 2, 4, 8, 16, 32)}
+    for dataset in ("faces", "toybox-category"):
+        for regime in ("clear", "blurry", "blurry-to-clear"):
+            for seed in (0, 1):
+                measured(runs, make_run, sigmas, regime, seed, dataset=dataset)
+    blurs = {blur: images(20) for blur in ("sharp", "disk-4@384", "disk-8@384", "shake@384")}
+    kept = {"file": "w.pt", "sha256": "a" * 64, "head": "kept"}
+    for model, protocols in (("vgg-16", ("all-128@384", "all-256@384", "all-512@384", "all-256+512@384")),
+                             ("resnet-50", ("five-256@384",)), ("mobilenet-v2", ("all-146@384",))):  # fmt: skip
+        settings: dict[str, Any] = {
+            "model": model,
+            "network": {"pretrained": kept},
+            "optimisation": {"epochs": 0, "warmup_epochs": 0},
+        }
+        settings["augmentation"] = {"colour": 0, "scaled": {"network_scales": [256]}}
+        run = measured(runs, make_run, blurs, "original", dataset="pets", settings=settings, epoch=0)
+        for protocol in protocols:
+            path = runs / run / "evaluations" / f"accuracy-{protocol.replace('@', '-')}.json"
+            evaluated(path, blurs, protocol=protocol)
