@@ -274,12 +274,10 @@ class Filling:
 
     def _pending(self, places: Ints, fits: Bools) -> str:
         """How runs stand that will be of this cell, too."""
-        if not len(self.source.awaited):
-            return ""
         first, dataset = int(self.source.run[places[0]]), self.source.of_runs("dataset").codes
-        alike = [run for run in self.source.awaited
-                 if fits[run] and dataset[run] == dataset[first] and self.source.alike(int(run), first)]  # fmt: skip
-        return standing(self.source, alike)
+        awaited = self.source.awaited
+        awaited = awaited[fits[awaited] & (dataset[awaited] == dataset[first])]
+        return standing(self.source, [run for run in awaited if self.source.alike(int(run), first)])
 
     def _about(self, match: Mapping[str, Any], places: Ints) -> dict[str, Any]:
         """What a cell is of, as single values."""

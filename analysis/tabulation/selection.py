@@ -90,6 +90,7 @@ class Selection:
     said_of: Callable[[str, str], Mapping[str, Any]] = lambda run, measure: {}
     """What the file of a measure says of its metrics, by name, for a run."""
     _known: dict[str, Codes] = field(default_factory=dict)
+    _known_of_measured: dict[str, Codes] = field(default_factory=dict)
     _columns: dict[str, NDArray[Any]] = field(default_factory=dict)
     _trained: dict[int, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -110,11 +111,12 @@ class Selection:
 
     def of_measured(self, name: str) -> Codes:
         """Any name, by measurement."""
-        key = f"measured {name}"
-        if key not in self._known:
+        if name not in self._known_of_measured:
             level = name in OF_A_LEVEL or name in ("measure", "metric")
-            self._known[key] = Codes.of(self.measured[name]) if level else self.of_runs(name).take(self.run)
-        return self._known[key]
+            self._known_of_measured[name] = (
+                Codes.of(self.measured[name]) if level else self.of_runs(name).take(self.run)
+            )
+        return self._known_of_measured[name]
 
     def place_of(self, run_id: str) -> int | None:
         """Of a run; None: there is none of this name."""
