@@ -85,6 +85,10 @@ class Picture:
     caption: str
     figure: Figure
 
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows."""
+        return _saved(self.figure, "png", 110)
+
 
 def looks(regimes: Iterable[str]) -> dict[str, dict[str, Any]]:
     """How each regime is drawn: the study's always alike, the others by alphabet."""
@@ -180,16 +184,18 @@ KINDS = tuple(_METADATA)
 
 def as_files(figure: Figure) -> dict[str, bytes]:
     """The figure as {"png": ..., "svg": ..., "pdf": ...}, without dates."""
-    files = {}
-    with matplotlib.rc_context(STYLE), _quiet("fontTools.subset"):
-        for kind, metadata in _METADATA.items():
-            buffer = io.BytesIO()
-            # A picture may have 65,535 pixels a side.
-            figure.savefig(buffer, format=kind, dpi=min(300, 60000 / figure.get_figheight()), metadata=metadata)
-            files[kind] = buffer.getvalue()
+    # A picture may have 65,535 pixels a side.
+    files = {kind: _saved(figure, kind, min(300, 60000 / figure.get_figheight())) for kind in KINDS}
     # Where a browser has no DejaVu Sans, Verdana has letters of the same widths.
     files["svg"] = files["svg"].replace(b"'DejaVu Sans', sans-serif", b"'DejaVu Sans', Verdana, sans-serif")
     return files
+
+
+def _saved(figure: Figure, kind: str, dpi: float) -> bytes:
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(STYLE), _quiet("fontTools.subset"):
+        figure.savefig(buffer, format=kind, dpi=dpi, metadata=_METADATA[kind])
+    return buffer.getvalue()
 
 
 @contextmanager

@@ -95,7 +95,7 @@ def paired(own: ArrayLike, base: ArrayLike, clusters: ArrayLike | None = None) -
     on independent images, where it is McNemar's mid-p. No interval where the two never
     differ, but for shares on independent images.
     """
-    return _compared(Units.of(own, clusters), Units.of(base, clusters))
+    return difference_over_units(Units.of(own, clusters), Units.of(base, clusters))
 
 
 def ratio(own: ArrayLike, base: ArrayLike, clusters: ArrayLike | None = None) -> Estimate:
@@ -151,7 +151,8 @@ def _score(p: float, images: float, parts: Spread) -> tuple[float, float]:
     return min(low for low, _ in limits), max(high for _, high in limits)
 
 
-def _compared(own: Units, base: Units) -> Comparison:
+def difference_over_units(own: Units, base: Units) -> Comparison:
+    """`paired`, of sums."""
     both = own - base
     means, seeds, n = both.means, len(both.sums), both.n
     parts = spread(both.influences, means)
@@ -303,7 +304,7 @@ def accuracy_difference(
     """
     seeds, n = len(counts), min(*ns, *base_ns)
     if all(_all_known(side, seeds) for side in by_object) and images_by_object is not None:
-        return _compared(*(Units.counted(side, images_by_object) for side in by_object))
+        return difference_over_units(*(Units.counted(side, images_by_object) for side in by_object))
     means = np.array([c / n - b / m for c, n, b, m in zip(counts, ns, base_counts, base_ns, strict=True)])
     mean = float(means.mean())
     if dependent or seeds == 1:
@@ -317,6 +318,26 @@ def accuracy_difference(
     images = sum(p * (1 - p) for p in shares) / n
     errors = at_most(float(np.var(means, ddof=1)), seeds, images, n).errors()
     found = Estimate(mean, *_within(mean, half_width(errors), 1.0), _sd(means), seeds, "seeds and images", True)
+    return Comparison(found, p_value(mean, errors), "t over seeds and images", n, seeds, mean, errors)
+
+
+def accuracy_contrast(counts: Sequence[Sequence[int]], n: int, dependent: bool = False) -> Comparison:
+    """(a - b) - (c - d) of the accuracies a, b, c, d whose counts are given, of the same n images, seed by seed.
+
+    Nothing being known of single images, they are taken to be others for each of the four (`wide`): over several seeds
+    V = MS / S + the sum of the four p (1 - p) / n. That is the most they can amount to where what has a network or a
+    blur in common is right on the same images more often than what has neither. No interval of one seed, nor of
+    `dependent` images, as in `accuracy`.
+    """
+    a, b, c, d = (np.array(of, np.float64) / n for of in counts)
+    means = a - b - (c - d)
+    seeds, mean = len(means), float(means.mean())
+    if dependent or seeds == 1:
+        found = _over_seeds(means, 2 / n, (-2.0, 2.0), "objects" if dependent else "images")
+        return Comparison(found, math.nan, "none", n, seeds, mean, ())
+    images = sum(float(of.mean() * (1 - of.mean())) for of in (a, b, c, d)) / n
+    errors = at_most(float(np.var(means, ddof=1)), seeds, images, n).errors()
+    found = Estimate(mean, *_within(mean, half_width(errors), 2.0), _sd(means), seeds, "seeds and images", True)
     return Comparison(found, p_value(mean, errors), "t over seeds and images", n, seeds, mean, errors)
 
 

@@ -35,6 +35,8 @@ class Comparison:
     centre: float = math.nan
     errors: tuple[Error, ...] = ()
     """See `statistics.Comparison`."""
+    pair: "tuple[Rows, Rows] | None" = field(default=None, compare=False, repr=False)
+    """What is behind both, of the seeds that both have."""
 
 
 @dataclass(frozen=True)

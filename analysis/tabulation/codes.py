@@ -43,7 +43,10 @@ class Codes:
             whole = values.combine_chunks()
             if pa.types.is_dictionary(whole.type):
                 return cls(whole.dictionary.to_pylist(), whole.indices.to_numpy())
-            codes, distinct = pd.factorize(whole.to_numpy(zero_copy_only=False), use_na_sentinel=False)
+            items = whole.to_numpy(zero_copy_only=False)
+            if len(items) and (items == items[0]).all():  # so are most conditions, and this is far faster
+                return cls(items[:1].tolist(), np.zeros(len(items), np.int64))
+            codes, distinct = pd.factorize(items, use_na_sentinel=False)
             return cls(distinct.tolist(), codes)
         known: dict[Any, int] = {}
         distinct_values: list[Any] = []

@@ -15,7 +15,7 @@ from analysis.tabulation.codes import Bools, Ints, natural, split
 from analysis.tabulation.measured_as_one import measured_as_one
 from analysis.tabulation.metric_facts import KNOWN, MetricFacts, OwnFacts, facts
 from analysis.tabulation.pairs import estimate
-from analysis.tabulation.selection import SERIES, Selection
+from analysis.tabulation.selection import SERIES, ImageValues, Selection
 from analysis.tabulation.specs import OF_A_LEVEL, OF_TRIALS, Found, Line, TableSpec, sigma_of
 from blurtrain.settings.labels import shown
 
@@ -78,8 +78,8 @@ class Filling:
             return self.spec.metrics.get(value)
         return self.source.own_facts(number)
 
-    def images(self, rows: Rows) -> Any:
-        """Values of each image, [seeds, images]; None where some seed has no records."""
+    def images(self, rows: Rows) -> ImageValues | None:
+        """None where some seed has no records."""
         return self.source.images(rows.runs, rows.about)
 
     @cached_property
@@ -274,12 +274,10 @@ class Filling:
 
     def _pending(self, places: Ints, fits: Bools) -> str:
         """How runs stand that will be of this cell, too."""
-        if not len(self.source.awaited):
-            return ""
         first, dataset = int(self.source.run[places[0]]), self.source.of_runs("dataset").codes
-        alike = [run for run in self.source.awaited
-                 if fits[run] and dataset[run] == dataset[first] and self.source.alike(int(run), first)]  # fmt: skip
-        return standing(self.source, alike)
+        awaited = self.source.awaited
+        awaited = awaited[fits[awaited] & (dataset[awaited] == dataset[first])]
+        return standing(self.source, [run for run in awaited if self.source.alike(int(run), first)])
 
     def _about(self, match: Mapping[str, Any], places: Ints) -> dict[str, Any]:
         """What a cell is of, as single values."""

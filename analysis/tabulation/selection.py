@@ -28,7 +28,19 @@ SERIES = ("blur", *CONDITIONS)
 """What measurements have to agree in to be averaged, beside the settings of their runs."""
 
 
-Images = Callable[[Sequence[str], Mapping[str, Any]], NDArray[np.float64] | None]
+@dataclass(frozen=True)
+class ImageValues:
+    """What records say of the same images under several seeds."""
+
+    values: NDArray[np.float64]
+    """[seeds, images]: finite."""
+    index: NDArray[np.int64]
+    """[images]: which they are, of their dataset."""
+    objects: NDArray[np.int64] | None
+    """[images]: the object that each shows; None: records do not say, or no object is shown by several."""
+
+
+Images = Callable[[Sequence[str], Mapping[str, Any]], ImageValues | None]
 
 
 def no_images(runs: Sequence[str], about: Mapping[str, Any]) -> None:
@@ -70,7 +82,7 @@ class Selection:
     """The place of its run, by measurement."""
     ensembles: Sequence[Ensemble] = ()
     images: Images = no_images
-    """Values of each image by the ids of runs and what a measurement is of: [runs, images]; None: there are none."""
+    """What records say of each image, by the ids of runs and what a measurement is of; None: not all have them."""
     all_metrics: Callable[[], Iterable[str]] = tuple
     """Those that any run has, also of which nothing is here."""
     trials: Callable[[], Mapping[str, tuple[str, str]]] = dict
@@ -78,6 +90,7 @@ class Selection:
     said_of: Callable[[str, str], Mapping[str, Any]] = lambda run, measure: {}
     """What the file of a measure says of its metrics, by name, for a run."""
     _known: dict[str, Codes] = field(default_factory=dict)
+    _known_of_measured: dict[str, Codes] = field(default_factory=dict)
     _columns: dict[str, NDArray[Any]] = field(default_factory=dict)
     _trained: dict[int, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -98,11 +111,12 @@ class Selection:
 
     def of_measured(self, name: str) -> Codes:
         """Any name, by measurement."""
-        key = f"measured {name}"
-        if key not in self._known:
+        if name not in self._known_of_measured:
             level = name in OF_A_LEVEL or name in ("measure", "metric")
-            self._known[key] = Codes.of(self.measured[name]) if level else self.of_runs(name).take(self.run)
-        return self._known[key]
+            self._known_of_measured[name] = (
+                Codes.of(self.measured[name]) if level else self.of_runs(name).take(self.run)
+            )
+        return self._known_of_measured[name]
 
     def place_of(self, run_id: str) -> int | None:
         """Of a run; None: there is none of this name."""

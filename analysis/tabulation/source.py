@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from analysis.collecting.collection import Collection, collect
 from analysis.collecting.evaluations import VALUES
@@ -17,7 +16,7 @@ from analysis.collecting.read_settings import SettingsReader
 from analysis.collecting.runs import Collected
 from analysis.documents import CONDITIONS
 from analysis.tabulation.codes import Codes, Ints, combined
-from analysis.tabulation.selection import SERIES, Selection
+from analysis.tabulation.selection import SERIES, ImageValues, Selection
 from blurtrain.errors import BlurtrainError
 from blurtrain.files import read_json
 from blurtrain.run import Run
@@ -177,8 +176,8 @@ class ImageRecords:
         self._epochs = {row["run_id"]: int(row["epochs"]) for row in collection.rows}
         self._known: dict[tuple[str, ...], dict[Any, pd.DataFrame]] = {}
 
-    def __call__(self, runs: Sequence[str], about: Mapping[str, Any]) -> NDArray[np.float64] | None:
-        """See `Selection.images`. The images of all runs have to be the same."""
+    def __call__(self, runs: Sequence[str], about: Mapping[str, Any]) -> ImageValues | None:
+        """See `Selection.images`. The images of all runs have to be the same, and the objects that they show."""
         key = tuple(about[name] for name in SERIES)
         found = []
         for run in runs:
@@ -186,11 +185,14 @@ class ImageRecords:
             if (one := of_run.get(key)) is None or len(one) != about["n"]:
                 return None
             found.append(one)
-        index = [one["index"].to_numpy() for one in found]
-        if any((one != index[0]).any() for one in index):
+        index, objects = (np.array([one[name].to_numpy() for one in found]) for name in ("index", "object"))
+        if (index != index[0]).any():
             return None
         values = np.array([one[about["metric"]].to_numpy(np.float64) for one in found])
-        return values if np.isfinite(values).all() else None
+        if not np.isfinite(values).all():
+            return None
+        known = not pd.isna(objects).any() and (objects == objects[0]).all()
+        return ImageValues(values, index[0], objects[0].astype(np.int64) if known else None)
 
     def _of_run(self, run: str, measure: str, metric: str) -> dict[Any, pd.DataFrame]:
         key = (run, measure, metric)
@@ -198,8 +200,10 @@ class ImageRecords:
             self._known[key] = {}
             if not any(Run(self._folder / run).evaluations.glob(f"{_base(measure)}-*.parquet")):
                 return {}
-            wanted = [*SERIES, "index", metric]
+            wanted = [*SERIES, "index", "object", metric]
             records = image_records(self._folder, {run: self._epochs[run]}, measure, columns=wanted)
+            if "object" not in records:  # none is shown twice, or measured by an older version
+                records["object"] = np.nan
             groups = records.groupby(list(SERIES), observed=True, dropna=False) if metric in records else ()
             self._known[key] = dict(iter(groups))
         return self._known[key]

@@ -7,13 +7,15 @@ expected: higher or lower than the baseline ...
 margin:   ... by more than this (0; in points of accuracy or other units of the metric; of ratios not allowed). Below 0:
           not worse than by so much
 contrast: {name: dataset, of: faces, against: [toybox-instance, ...]}
-          instead of each cell by itself: ratios of rows that are `of`, beside those that are `against`, all else equal
+          instead of each cell by itself: cells that are `of`, beside those that are `against`, all else equal. With
+          show: ratio, of other test images, one ratio divided by the other; with show: difference, of the same test
+          images, one difference minus the other
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from analysis.tabulation.specs import TableSpec
 from blurtrain.documents import read_yaml
@@ -25,12 +27,21 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+Labels = Annotated[
+    tuple[str | float, ...], BeforeValidator(lambda given: [given] if isinstance(given, str | float) else given)
+]
+
+
 class Contrast(_Strict):
-    """Of rows of independent images: what they have of `name`."""
+    """What cells have of `name`."""
 
     name: str
-    of: str
-    against: tuple[str, ...]
+    of: Labels
+    against: Labels
+
+    @property
+    def of_other_images(self) -> bool:
+        return self.name == "dataset"
 
 
 class Claim(_Strict):
@@ -57,8 +68,8 @@ class Claim(_Strict):
             raise ValueError("table needs a baseline, and show: difference or ratio")
         if self.table.show == "ratio" and self.margin:
             raise ValueError("margin goes with show: difference")
-        if self.contrast and self.table.show != "ratio":
-            raise ValueError("contrast compares ratios: say show: ratio")
+        if self.contrast and self.contrast.of_other_images != (self.table.show == "ratio"):
+            raise ValueError("a contrast of datasets goes with show: ratio, any other with show: difference")
         return self
 
 

@@ -19,10 +19,14 @@ from analysis.collecting.runs import Collected
 from analysis.statistics.comparisons import corrected_intervals
 from analysis.statistics.two_levels import Error, apart
 from analysis.tabulation.axes import Head
-from analysis.tabulation.cells import Cell
-from analysis.tabulation.tables import Table, table
-from analysis.verdicts.claims import Claim, claims
+from analysis.tabulation.cells import Cell, Comparison
+from analysis.tabulation.pairs import contrast
+from analysis.tabulation.selection import Selection
+from analysis.tabulation.source import selection
+from analysis.tabulation.tables import Table, fill
+from analysis.verdicts.claims import Claim, Contrast, claims
 from blurtrain.errors import SettingsError
+from blurtrain.settings.labels import shown
 
 SEEDS = 3
 """Fewer say nothing of how seeds differ."""
@@ -70,7 +74,9 @@ class Verdict:
 
 def verdicts(runs: Collected | Collection | str | Path, of: Sequence[Claim] | None = None) -> list[Verdict]:
     """A verdict for each claim (by default those that come with the project) on these runs."""
-    found = [_findings(claim, runs) for claim in (claims() if of is None else of)]
+    wanted = claims() if of is None else of
+    source = selection(runs, [value for claim in wanted for value in claim.table.values])
+    found = [_findings(claim, source) for claim in wanted]
     every = [finding for verdict in found for finding in verdict.findings]
     enough = [finding.seeds >= SEEDS and not finding.why for finding in every]
     zero = [verdict.claim.margin for verdict in found for _ in verdict.findings]
@@ -124,12 +130,12 @@ def _said(finding: Finding) -> Finding:
     return replace(finding, why=f"{finding.seeds} seed{'s' * (finding.seeds != 1)}; it takes {SEEDS}")
 
 
-def _findings(claim: Claim, runs: Collected | Collection | str | Path) -> Verdict:
+def _findings(claim: Claim, source: Selection) -> Verdict:
     try:
-        made = table(claim.table, runs)
+        made = fill(claim.table, source)
     except SettingsError:  # no run that it could be about
         return Verdict(claim, why="no such runs")
-    found = _contrasts(claim, made) if claim.contrast else _each(made)
+    found = _contrasts(claim.contrast, made, source) if claim.contrast else _each(made)
     return Verdict(claim, tuple(found), "" if found else "no such runs")
 
 
@@ -150,41 +156,60 @@ def _each(made: Table) -> list[Finding]:
 def _finding(cell: Cell, of: str, ratio: bool) -> Finding:
     if cell.estimate is None:
         return Finding(of, why=cell.missing or "no value", runs=cell.runs)
-    runs = (*cell.runs, *(cell.comparison.runs if cell.comparison else ()))
-    made = Finding(of, cell.n, len(cell.seeds), effect=cell.estimate.value, runs=runs)
     if ratio:
+        runs = (*cell.runs, *(cell.comparison.runs if cell.comparison else ()))
         value, errors = cell.estimate.value, cell.estimate.errors
-        return replace(made, centre=math.log(value) if value > 0 else math.nan, errors=errors)
+        centre = math.log(value) if value > 0 else math.nan
+        return Finding(of, cell.n, len(cell.seeds), centre, errors, value, runs=runs)
     assert cell.comparison is not None
-    return replace(made, centre=cell.comparison.centre, errors=cell.comparison.errors)
+    return _difference(of, cell, cell.comparison, len(cell.seeds))
 
 
-def _contrasts(claim: Claim, made: Table) -> list[Finding]:
-    contrast = claim.contrast
-    assert contrast is not None
+def _difference(of: str, cell: Cell, found: Comparison, seeds: int) -> Finding:
+    runs = tuple(dict.fromkeys((*cell.runs, *found.runs)))
+    if found.difference is None:
+        return Finding(of, cell.n, seeds, why=found.why_not, runs=runs)
+    return Finding(of, cell.n, seeds, found.centre, found.errors, found.difference.value, runs=runs)
+
+
+def _contrasts(of_what: Contrast, made: Table, source: Selection) -> list[Finding]:
     cells = [
-        (cell, _words(row, column, contrast.of), _finding(cell, "", True))
+        (cell, row, column)
         for row, line in zip(made.rows, made.cells, strict=True)
         for column, cell in zip(made.columns, line, strict=True)
     ]
     found = []
-    for own, words, first in cells:
-        if own.about.get(contrast.name) != contrast.of or not (own.runs or own.estimate):
+    for own, row, column in cells:
+        mine = own.about.get(of_what.name)
+        if mine not in of_what.of or not (own.runs or own.estimate):
             continue
-        for other, _, second in cells:
-            if other.about.get(contrast.name) in contrast.against and _alike(own, other, contrast.name):
-                of = f"{contrast.of} beside {other.about[contrast.name]}, {words}"
-                found.append(_apart(of, first, second))
+        for other, *_ in cells:
+            theirs = other.about.get(of_what.name)
+            if theirs in of_what.against and _alike(own, other, of_what.name):
+                of = f"{shown(mine)} beside {shown(theirs)}, {_words(row, column, shown(mine))}"
+                apart_from = _divided if of_what.of_other_images else _subtracted
+                found.append(apart_from(of, own, other, source))
     return found
 
 
 def _alike(own: Cell, other: Cell, but: str) -> bool:
     names = {*own.about, *other.about} - {but, "n", "classes", "largest_class", "data_id"}
+    names -= {"sigma"} if but == "blur" else {"blur"} if but == "sigma" else set()
     return all(own.about.get(name) == other.about.get(name) for name in names)
 
 
-def _apart(of: str, first: Finding, second: Finding) -> Finding:
+def _subtracted(of: str, own: Cell, other: Cell, source: Selection) -> Finding:
+    """One difference minus another, of the same images."""
+    if why := own.missing or other.missing:
+        return Finding(of, why=why, runs=own.runs)
+    assert own.comparison is not None and other.comparison is not None
+    found = contrast(own.comparison, other.comparison, lambda rows: source.images(rows.runs, rows.about))
+    return _difference(of, own, found, found.difference.seeds if found.difference else 0)
+
+
+def _divided(of: str, own: Cell, other: Cell, source: Selection) -> Finding:
     """One ratio divided by another, of other images."""
+    first, second = _finding(own, "", True), _finding(other, "", True)
     runs, n, seeds = (*first.runs, *second.runs), min(first.n, second.n), min(first.seeds, second.seeds)
     if why := first.why or second.why:
         return Finding(of, n, seeds, why=why, runs=runs)

@@ -85,7 +85,7 @@ class _Tally:
         }
         self.sums.add(level, values, finite, objects)
         if self.per_image:
-            self.records[level].append(_records(batch, logits, finite, values))
+            self.records[level].append(_records(batch, logits, finite, values, objects))
         elif self.pools:
             self.records[level].append(_on_processor(batch, values))
 
@@ -181,7 +181,9 @@ def _on(values: Any, device: torch.device) -> Tensor | None:
     return None if values is None else torch.from_numpy(values).to(device)
 
 
-def _records(batch: Batch, logits: Tensor, finite: Tensor, values: dict[str, Tensor]) -> Records:
+def _records(
+    batch: Batch, logits: Tensor, finite: Tensor, values: dict[str, Tensor], objects: Tensor | None
+) -> Records:
     prediction = logits.topk(min(5, logits.shape[1]), dim=1).indices[:, 0].where(finite, -1)  # of ties as top-1 has it
     own = {
         "label": batch.labels,
@@ -189,7 +191,8 @@ def _records(batch: Batch, logits: Tensor, finite: Tensor, values: dict[str, Ten
         "confidence": logits.double().softmax(1).amax(1),
         "correct": prediction == batch.labels,
     }
-    return _on_processor(batch, {**own, **values})
+    shown = {} if objects is None else {"object": objects}
+    return _on_processor(batch, {**shown, **own, **values})
 
 
 def _on_processor(batch: Batch, values: Mapping[str, Tensor]) -> Records:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 MakeRun = Callable[..., str]
@@ -22,8 +23,8 @@ def measured(
     **more: Any,
 ) -> str:
     """A run whose test images are right or wrong as said; `records`: also of each image. `more` as `make_run` has it,
-    and `entropy`, `split` and `objects` as `evaluated`."""
-    own = {name: more.pop(name) for name in ("entropy", "split", "objects") if name in more}
+    and `entropy`, `split`, `objects` and `old_records` as `evaluated`."""
+    own = {name: more.pop(name) for name in ("entropy", "split", "objects", "old_records") if name in more}
     run_id = make_run(runs, more.pop("dataset", "faces"), regime, seed, **more)
     evaluated(runs / run_id / "evaluations" / "accuracy-0123abcd.json", right, records, **own)
     return run_id
@@ -33,14 +34,15 @@ def evaluated(
     path: Path,
     right: Right,
     records: bool = False,
-    entropy: float = 1.0,
+    entropy: float | Sequence[float] = 1.0,
     split: str = "test",
     epoch: int | None = None,
     objects: Sequence[int] | None = None,
     protocol: str = "whole",
+    old_records: bool = False,
 ) -> None:
-    """One file of a run; `entropy` is the mean of every level, as is cross-entropy; `objects` says which object each
-    image shows."""
+    """One file of a run; `entropy` is that of each image, or of all, at every level, as is cross-entropy; `objects`
+    says which object each image shows; `old_records` do not."""
     n = len(next(iter(right.values())))
     shown = None if objects is None else [objects.count(one) for one in sorted(set(objects))]
     rows = []
@@ -52,7 +54,8 @@ def evaluated(
                 sum(x for x, o in zip(of_blur, objects, strict=True) if o == k) for k in sorted(set(objects))
             ]
         rows += [top1, {"metric": "top5", "count": n, **about}]
-        rows += [{"metric": name, "value": entropy, **about} for name in ("entropy", "cross_entropy")]
+        mean = float(np.mean(entropy))
+        rows += [{"metric": name, "value": mean, **about} for name in ("entropy", "cross_entropy")]
     document = {
         "measure": "accuracy", "split": split, "n": n, "classes": 10, "largest_class": max(1, n // 10),
         "resolution": 64, "reference_resolution": 224, "truncate": 4.0, "objects": shown,
@@ -61,7 +64,8 @@ def evaluated(
     }  # fmt: skip
     path.write_text(json.dumps(document))
     if records:
-        parts = [pd.DataFrame({"blur": blur, "index": range(n), "top1": [bool(x) for x in of_blur], "entropy": entropy})
+        known = {"index": range(n)} | ({} if objects is None or old_records else {"object": objects})
+        parts = [pd.DataFrame({"blur": blur, **known, "top1": [bool(x) for x in of_blur], "entropy": entropy})
                  for blur, of_blur in right.items()]  # fmt: skip
         pd.concat(parts).to_parquet(path.with_suffix(".parquet"))
 
@@ -82,3 +86,26 @@ def sigma_of(blur: str) -> float | None:
 def images(right: int, n: int = 50, first: int = 0) -> list[int]:
     """So many are right, from `first` on."""
     return [int(first <= k < first + right) for k in range(n)]
+
+
+def of_ready_tables(runs: Path, make_run: MakeRun) -> None:
+    """Runs of which every table that comes with the project has a number, but for that of trials."""
+    sigmas = {"sharp" if s == 0 else f"gaussian-{s}": images(40 - s) for s in (0, 1, 2, 4, 8, 16, 32)}
+    for dataset in ("faces", "toybox-category"):
+        for regime in ("clear", "blurry", "blurry-to-clear"):
+            for seed in (0, 1):
+                measured(runs, make_run, sigmas, regime, seed, dataset=dataset)
+    blurs = {blur: images(20) for blur in ("sharp", "disk-4@384", "disk-8@384", "shake@384")}
+    kept = {"file": "w.pt", "sha256": "a" * 64, "head": "kept"}
+    for model, protocols in (("vgg-16", ("all-128@384", "all-256@384", "all-512@384", "all-256+512@384")),
+                             ("resnet-50", ("five-256@384",)), ("mobilenet-v2", ("all-146@384",))):  # fmt: skip
+        settings: dict[str, Any] = {
+            "model": model,
+            "network": {"pretrained": kept},
+            "optimisation": {"epochs": 0, "warmup_epochs": 0},
+        }
+        settings["augmentation"] = {"colour": 0, "scaled": {"network_scales": [256]}}
+        run = measured(runs, make_run, blurs, "original", dataset="pets", settings=settings, epoch=0)
+        for protocol in protocols:
+            path = runs / run / "evaluations" / f"accuracy-{protocol.replace('@', '-')}.json"
+            evaluated(path, blurs, protocol=protocol)

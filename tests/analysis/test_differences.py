@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.statistics.estimates import accuracy_difference, paired
+from analysis.statistics.estimates import accuracy_contrast, accuracy_difference, paired
 from analysis.statistics.intervals import difference
 
 Found = tuple[float, float, float]
@@ -102,3 +102,29 @@ def test_what_is_known_decides_what_the_interval_is_over() -> None:
     assert [e.value for e in (alone, by_image, by_object)] == pytest.approx([0.25] * 3)
     assert [e.sd for e in (alone, by_image, by_object)] == pytest.approx([math.sqrt(0.045)] * 3)
     assert (one.value, one.low, one.high) == difference(6, 10, 5, 10)
+
+
+def test_a_difference_of_differences_of_counts_has_the_images_of_all_four() -> None:
+    """Beside networks that are never right it is the difference itself, and its variance over images adds up."""
+    own, base, n, never = (400, 420, 390), (300, 290, 310), 1000, (0, 0, 0)
+    alone = accuracy_difference(own, [n] * 3, base, [n] * 3)
+    for four, sign in (
+        ((own, base, never, never), 1),
+        ((never, never, own, base), -1),
+        ((base, never, own, never), -1),
+    ):
+        found = accuracy_contrast(four, n)
+        limits = sorted((sign * found.difference.low, sign * found.difference.high))
+        assert limits == pytest.approx([alone.difference.low, alone.difference.high])
+        assert (sign * found.centre, found.p, found.seeds) == pytest.approx((alone.centre, alone.p, 3))
+        assert found.difference.wide and found.test == "t over seeds and images"
+
+
+def test_a_difference_of_differences_of_counts_is_over_seeds_alone_where_images_depend() -> None:
+    four = ((400, 420, 390), (300, 290, 310), (350, 352, 349), (330, 333, 329))
+    found = accuracy_contrast(four, 1000, dependent=True)
+    assert found.difference.over == "seeds" and not found.errors and math.isnan(found.p)
+    each = [(a - b - (c - d)) / 1000 for a, b, c, d in zip(*four, strict=True)]
+    assert found.difference.value == pytest.approx(sum(each) / 3)
+    one = accuracy_contrast([of[:1] for of in four], 1000)
+    assert math.isnan(one.difference.low) and one.difference.value == pytest.approx(each[0])

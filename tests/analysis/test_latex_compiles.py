@@ -4,10 +4,9 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from measured_runs import evaluated, images, measured
+from measured_runs import images, measured, of_ready_tables
 from search_folder import SearchFolder
 
 import analysis
@@ -37,25 +36,7 @@ pytestmark = [
 def folder(tmp_path_factory: pytest.TempPathFactory, make_run: MakeRun) -> Path:
     """Runs of which every table that comes with the project has a number."""
     runs = tmp_path_factory.mktemp("runs")
-    sigmas = {"sharp" if s == 0 else f"gaussian-{s}": images(40 - s) for s in (0, 1, 2, 4, 8, 16, 32)}
-    for dataset in ("faces", "toybox-category"):
-        for regime in ("clear", "blurry", "blurry-to-clear"):
-            for seed in (0, 1):
-                measured(runs, make_run, sigmas, regime, seed, dataset=dataset)
-    blurs = {blur: images(20) for blur in ("sharp", "disk-4@384", "disk-8@384", "shake@384")}
-    kept = {"file": "w.pt", "sha256": "a" * 64, "head": "kept"}
-    for model, protocols in (("vgg-16", ("all-128@384", "all-256@384", "all-512@384", "all-256+512@384")),
-                             ("resnet-50", ("five-256@384",)), ("mobilenet-v2", ("all-146@384",))):  # fmt: skip
-        settings: dict[str, Any] = {
-            "model": model,
-            "network": {"pretrained": kept},
-            "optimisation": {"epochs": 0, "warmup_epochs": 0},
-        }
-        settings["augmentation"] = {"colour": 0, "scaled": {"network_scales": [256]}}
-        run = measured(runs, make_run, blurs, "original", dataset="pets", settings=settings, epoch=0)
-        for protocol in protocols:
-            path = runs / run / "evaluations" / f"accuracy-{protocol.replace('@', '-')}.json"
-            evaluated(path, blurs, protocol=protocol)
+    of_ready_tables(runs, make_run)
     search = SearchFolder(runs, make_run)
     for rate, right in ((0.01, 40), (0.002, 60)):
         search.trial([[0.5]], {"optimisation.learning_rate": rate}, counts=[{0.0: right}])

@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from measured_runs import measured
 
 import analysis
-from analysis.statistics.estimates import accuracy_difference, accuracy_ratio
+from analysis.statistics.estimates import accuracy_contrast, accuracy_difference, accuracy_ratio, paired
 from analysis.verdicts.claims import Claim, claims
 from analysis.verdicts.verdicts import Finding, verdict_frame, verdicts
 from blurtrain.errors import SettingsError
@@ -120,6 +122,70 @@ def test_a_contrast_divides_one_ratio_by_another(runs: Path, made: Any) -> None:
     assert other.says == "does not hold" and other.effect == pytest.approx(1 / found.effect)
 
 
+MOTION: dict[str, Any] = {
+    "table": {"where": {"regime": "sharp-d8", "blur": ["box-8", "disk-8"]}, "columns": {"by": "blur"}},
+    "contrast": {"name": "blur", "of": ["box-8"], "against": "disk-8"},
+    "expected": "lower",
+}
+
+
+def fine_tuned(runs: Path, make_run: MakeRun, seeds: int = 3, records: bool = True, **more: Any) -> list[np.ndarray]:
+    """Runs of two regimes at two blurs; which images are right [seeds, images] of: fine-tuned at box-8, clear at box-8,
+    fine-tuned at disk-8, clear at disk-8."""
+    rng = np.random.default_rng(0)
+    hard, sides = rng.normal(size=200), {}
+    for regime, gains in (("sharp-d8", {"box-8": 0.1, "disk-8": 0.9}), ("clear", {"box-8": 0.0, "disk-8": -0.5})):
+        for seed in range(seeds):
+            right = {blur: (hard + 0.5 * rng.normal(size=200) + gain > 0).astype(int) for blur, gain in gains.items()}
+            for blur, of in right.items():
+                sides.setdefault((blur, regime), []).append(of)
+            as_lists = {blur: of.tolist() for blur, of in right.items()}
+            measured(runs, make_run, as_lists, regime, seed, records=records, dataset="imagenette", **more)
+    order = [(blur, regime) for blur in ("box-8", "disk-8") for regime in ("sharp-d8", "clear")]
+    return [np.array(sides[key]) for key in order]
+
+
+def test_a_contrast_of_the_same_images_is_a_difference_of_differences(runs: Path, make_run: MakeRun) -> None:
+    a, b, c, d = fine_tuned(runs, make_run)
+    found = the_finding(runs, claim(**MOTION))
+    known = paired(a - b, c - d).difference
+    assert (found.effect, found.low, found.high) == pytest.approx((known.value, known.low, known.high))
+    assert (found.n, found.seeds, found.says, len(found.runs)) == (200, 3, "holds", 6)
+    assert found.of.startswith("box-8 beside disk-8, imagenette")
+    turned = {**MOTION, "contrast": {"name": "blur", "of": "disk-8", "against": "box-8"}}
+    other = the_finding(runs, claim(**turned))
+    assert other.says == "does not hold" and other.effect == pytest.approx(-found.effect)
+
+
+def test_without_records_its_images_are_taken_for_others_of_each_network_and_blur(
+    runs: Path, make_run: MakeRun
+) -> None:
+    sides = fine_tuned(runs, make_run, records=False)
+    found = the_finding(runs, claim(**MOTION))
+    known = accuracy_contrast([side.sum(axis=1).tolist() for side in sides], 200)
+    assert (found.effect, found.low, found.high) == pytest.approx(
+        (known.difference.value, known.difference.low, known.difference.high)
+    )
+    of_records = paired(sides[0] - sides[1], sides[2] - sides[3]).difference
+    assert found.effect == pytest.approx(of_records.value) and found.low < of_records.low
+
+
+def test_of_objects_it_is_over_objects(runs: Path, make_run: MakeRun) -> None:
+    objects = np.repeat(np.arange(20), 10)
+    a, b, c, d = fine_tuned(runs, make_run, objects=objects.tolist(), records=False)
+    found, known = the_finding(runs, claim(**MOTION)), paired(a - b, c - d, objects).difference
+    assert (found.low, found.high) == pytest.approx((known.low, known.high))
+
+
+def test_a_difference_of_differences_needs_three_seeds_and_all_four_sides(runs: Path, make_run: MakeRun) -> None:
+    fine_tuned(runs, make_run, seeds=2)
+    found = the_finding(runs, claim(**MOTION))
+    assert (found.says, found.why) == ("not enough data", "2 seeds; it takes 3")
+    alone = claim(**{**MOTION, "table": {**MOTION["table"], "baseline": {"regime": "blurry"}}})
+    without = the_finding(runs, alone)
+    assert without.says == "not enough data" and without.why.startswith("no baseline")
+
+
 def test_what_cannot_be_judged_says_why(runs: Path, made: Any) -> None:
     made("faces", "blurry-to-clear", B2C)
     (verdict,) = verdicts(runs, [claim()])
@@ -136,7 +202,8 @@ def test_claims_that_come_with_the_project(runs: Path, made: Any) -> None:
     regimes = {path.stem for path in (PRESETS / "regimes").glob("*.yaml")}
     for one in named:
         wanted = one.table.where["regime"]
-        assert {*([wanted] if isinstance(wanted, str) else wanted), one.table.baseline["regime"]} <= regimes
+        wanted = [wanted] if isinstance(wanted, str) else wanted
+        assert {*wanted, one.table.baseline.get("regime", wanted[0])} <= regimes
     for regime, counts in (("clear", CLEAR), ("blurry-to-clear", B2C), ("blurry", (50, 51, 49))):
         made("faces", regime, counts)
     says = {verdict.claim.name: verdict.says for verdict in analysis.verdicts(runs) if verdict.findings}
@@ -161,7 +228,11 @@ def test_the_report_shows_them(runs: Path, made: Any, tmp_path: Path) -> None:
         ({"table": {"baseline": {}}}, "needs a baseline"),
         ({"table": {"show": "value"}}, "needs a baseline"),
         ({"table": {"show": "ratio"}, "margin": 0.1}, "margin goes with show: difference"),
-        ({"contrast": {"name": "dataset", "of": "a", "against": ["b"]}}, "contrast compares ratios"),
+        (
+            {"contrast": {"name": "dataset", "of": "a", "against": ["b"]}},
+            "a contrast of datasets goes with show: ratio",
+        ),
+        ({"contrast": {"name": "blur", "of": "a", "against": "b"}, "table": {"show": "ratio"}}, "any other with show"),
         ({"expect": "higher"}, "expect"),
     ],
 )

@@ -225,7 +225,10 @@ def test_right_images_are_counted_by_object(prepared: Dataset, tiny: Tiny) -> No
         correct = outcome.records[label]["correct"]
         assert counts == np.bincount(toys.objects("test"), weights=correct, minlength=4).tolist()
         assert sum(counts) == right
-    assert all("by_object" not in row for row in found(prepared, settings).rows)
+        assert outcome.records[label]["object"].tolist() == toys.objects("test").tolist()
+    without = found(prepared, settings, per_image=True)
+    assert all("by_object" not in row for row in without.rows)
+    assert all("object" not in records for records in without.records.values())
 
 
 def test_a_loader_of_other_images_is_refused(prepared: Dataset, tiny: Tiny) -> None:
