@@ -69,6 +69,9 @@ class Group:
     device: torch.device
     cores: int = 1
     """Processor cores for this process: those it may use, shared among the peers that may use the same ones."""
+    host_rank: int = 0
+    host_peers: int = 1
+    """Its place among the processes on its host, and how many these are."""
 
     @property
     def is_main(self) -> bool:
@@ -116,8 +119,15 @@ def process_group(runs: Path, threads: int = 0) -> Iterator[Group]:
     try:
         group = Group(own.rank, own.world, device)
         mine = (socket.gethostname(), cores())
-        sharing = sum(host == mine[0] and not mine[1].isdisjoint(theirs) for host, theirs in group.gather(mine))
-        group = replace(group, cores=max(1, len(mine[1]) // sharing))
+        everywhere = group.gather(mine)
+        hosts = [host for host, _ in everywhere]
+        sharing = sum(host == mine[0] and not mine[1].isdisjoint(theirs) for host, theirs in everywhere)
+        group = replace(
+            group,
+            cores=max(1, len(mine[1]) // sharing),
+            host_rank=hosts[: own.rank].count(mine[0]),
+            host_peers=hosts.count(mine[0]),
+        )
         torch.set_num_threads(threads or group.cores)
         yield group
     except RuntimeError as error:

@@ -114,7 +114,7 @@ _SEAL = re.compile(rb',\n "content_sha256": "([\da-f]{64})"\n}\n\Z')
 
 
 def sealed(text: str) -> str:
-    """The text of a JSON mapping, which ends in a line "}", with the SHA-256 of all before that line as a last entry."""
+    """The text of a JSON mapping, which ends in a line "}", with the SHA-256 of all before it as a last entry."""
     body = text.removesuffix("\n}\n")
     return f'{body},\n "content_sha256": "{hashlib.sha256(body.encode()).hexdigest()}"\n}}\n'
 

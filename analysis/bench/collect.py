@@ -173,7 +173,9 @@ def _evaluation(measure: str, rows: list[dict[str, Any]]) -> str:
         "largest_class": LARGEST, "objects": None,
     }  # fmt: skip
     lines = [f" {json.dumps(name)}: {json.dumps(value)}," for name, value in header.items()]
-    return sealed("\n".join(["{", *lines, ' "rows": [', ",\n".join(f"  {json.dumps(row)}" for row in rows), " ]", "}\n"]))
+    return sealed(
+        "\n".join(["{", *lines, ' "rows": [', ",\n".join(f"  {json.dumps(row)}" for row in rows), " ]", "}\n"])
+    )
 
 
 def _write(run: Path, files: Mapping[str, str]) -> None:

@@ -176,7 +176,9 @@ def add(commands: Any) -> None:
     )
     p.add_argument("--megapixels", type=float, metavar="M", help="largest image to decode, in millions of pixels (89)")
     p.add_argument(
-        "--replace", action="store_true", help="put it in the place of a dataset that was prepared otherwise"
+        "--replace",
+        action="store_true",
+        help="put it in the place of one that was prepared otherwise, or has been damaged",
     )
     data_option(p, Path("data"))
     p = command(data, "check", _check, "verify prepared datasets down to every stored pixel")

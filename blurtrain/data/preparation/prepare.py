@@ -28,8 +28,9 @@ def prepare(
 ) -> tuple[Dataset, bool]:
     """Prepare dataset `name` below `root`; returns it, and whether anything had to be done.
 
-    replace: whether a dataset of this name may go that was prepared from other images, or otherwise. Raises DataError
-    where it may not, and where the images or the recipe cannot be used; what was prepared before then still stands.
+    replace: whether a dataset of this name may go that was prepared from other images, or otherwise, or whose pixels
+    have been damaged since. Raises DataError where it may not, and where the images or the recipe cannot be used; what
+    was prepared before then still stands.
     """
     if not re.fullmatch(NAME, name):
         raise DataError(f"{name!r} is no name for a dataset: letters, digits, '.', '_' and '-', beginning with no sign")
@@ -44,7 +45,8 @@ def prepare(
     }
     dataset, stores = Dataset(root / name), root / ".stores"
     old = read_json(dataset.folder / "manifest.json")
-    if old and old["request"] == request and (stores / old["store"]).is_dir():
+    there = old and old["request"] == request and (stores / old["store"]).is_dir()
+    if old and there and not (replace and _is_damaged(dataset)):
         test = old.get("test_store", "not yet")  # as before there were any
         if test is None or (stores / test).is_dir():
             return dataset, False
@@ -131,6 +133,14 @@ def prepare(
     publish(dataset.folder / "view.npz", buffer.getvalue())
     publish(dataset.folder / "manifest.json", json.dumps(manifest, indent=1))
     return Dataset(dataset.folder), True
+
+
+def _is_damaged(dataset: Dataset) -> bool:
+    try:
+        dataset.check()
+    except DataError:
+        return True
+    return False
 
 
 def _of_aspect(recipe: Recipe, store: PixelStore, indices: NDArray[np.int64]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Writing a pixel store: decode, write, and check what was written."""
 
+import contextlib
 import csv
 import hashlib
 import json
@@ -52,6 +53,12 @@ class Form(NamedTuple):
         return self.size, self.longest or self.size
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """Of images.csv."""
+        columns = COLUMNS if self.longest is None else KEPT_COLUMNS
+        return columns if self.jpeg_quality is None else (*columns, "encoded")
+
+    @property
     def name(self) -> str:
         """Part of the store's id."""
         pixels = FORMAT if self.longest is None else KEPT_FORMAT.format(self.longest)
@@ -77,7 +84,7 @@ def write_store(
     longest_aspect: float | None = None,
     megapixels: float | None = None,
 ) -> tuple[PixelStore, dict[str, str]]:
-    """Decode `source`/path for all paths into a store below `root`, unless that store is there already.
+    """Decode `source`/path for all paths into a store below `root`, unless that store is there already, and intact.
 
     Images are squared to `size`, or keep their aspect up to `longest_aspect`, with a smaller side of `size`. Pixels are
     stored raw, or with `jpeg_quality` (1..95) as JPEG; images of more than `megapixels` are not decoded. Returns the
@@ -97,16 +104,28 @@ def write_store(
             raise DataError(f"{source}: none of {len(paths)} images can be decoded; the first, {path}: {reason}")
         key = hashlib.sha256(json.dumps([form.name, size, [r[:2] for r in rows]]).encode()).hexdigest()[:16]
         store = PixelStore(stores / key)
-        if not store.folder.exists():
+        if not _is_intact(store):
             with (building.folder / "images.csv").open("w", newline="") as file:
-                csv.writer(file).writerows([COLUMNS if form.longest is None else KEPT_COLUMNS, *rows])
+                csv.writer(file).writerows([form.columns, *rows])
+                file.flush()
+                os.fsync(file.fileno())
             _check(building)
+            with contextlib.suppress(FileNotFoundError):
+                store.folder.rename(Path(temporary) / "damaged")
             try:
                 building.folder.rename(store.folder)  # whole or not at all; a second writer of it loses nothing
             except OSError:
                 if not store.folder.exists():
                     raise
-    return store, unreadable
+    return PixelStore(store.folder), unreadable
+
+
+def _is_intact(store: PixelStore) -> bool:
+    """Whether it is there, and all that it holds is as it was written."""
+    try:
+        return store.folder.exists() and all(True for _ in store.checked_images())
+    except DataError:
+        return False
 
 
 def _check(store: PixelStore) -> None:
@@ -199,5 +218,6 @@ def _encode(path: Path, form: Form) -> Encoded:
     canvas = np.pad(lying, ((0, 0), (0, form.canvas[1] - lying.shape[1]), (0, 0)), "edge")
     content = canvas.tobytes() if form.jpeg_quality is None else jpeg.encode(canvas, form.jpeg_quality)
     stored = canvas if form.jpeg_quality is None else jpeg.decode(content)
-    row = (digest, checksum(as_seen(stored, np.array([height, width]))))
-    return Encoded(row if form.longest is None else (*row, height, width, int(cropped)), content)
+    row: tuple[str | int, ...] = (digest, checksum(as_seen(stored, np.array([height, width]))))
+    row = row if form.longest is None else (*row, height, width, int(cropped))
+    return Encoded(row if form.jpeg_quality is None else (*row, checksum(np.frombuffer(content, np.uint8))), content)
