@@ -21,6 +21,7 @@ import json
 import logging
 import math
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Container, Iterator, Sequence
@@ -94,7 +95,7 @@ class Run:
 
     def finish(self, result: dict[str, Any]) -> bool:
         """Declare the run done, and note the SHA-256 of its weights. Only the first to do so counts."""
-        files = [self.weights, self.best, *sorted(self.checkpoints.glob("epoch-*.safetensors"))]
+        files = [self.weights, self.best, *map(self.stage, self.kept_epochs())]
         hashes = {str(path.relative_to(self.path)): sha256_of(path) for path in files if path.exists()}
         return publish_once(
             self.path / "result.json", json.dumps(result | ({"sha256": hashes} if hashes else {}), indent=1)
@@ -117,7 +118,7 @@ class Run:
         kept = self.epoch_checkpoint(epoch)
         if not kept.exists():
             paused = {e["at"] for e in self.journal() if e["event"] == "paused" and e["epoch"] == epoch}
-            newest = [p for p in self.checkpoints.glob(CHECKPOINTS) if saved_step(p) == self.saved_step()]
+            newest = [p for p in saved_checkpoints(self.checkpoints) if saved_step(p) == self.saved_step()]
             if len(newest) != 1 or saved_step(newest[0]) not in paused:
                 raise RunError(f"{self.path}: is not paused after epoch {epoch}: train it with --until-epoch {epoch}")
             link(kept, newest[0])
@@ -130,7 +131,11 @@ class Run:
 
     def saved_step(self) -> int:
         """The step of the newest checkpoint, by its name; 0 if there is none."""
-        return max((saved_step(p) for p in self.checkpoints.glob(CHECKPOINTS)), default=0)
+        return next(map(saved_step, saved_checkpoints(self.checkpoints)), 0)
+
+    def kept_epochs(self) -> list[int]:
+        """The epochs whose weights were kept for good (see `stage`), in ascending order."""
+        return sorted(int(found[1]) for path in self.checkpoints.glob("*") if (found := _STAGE.fullmatch(path.name)))
 
     def beats(self) -> bool:
         """Whether the newest attempt has a fresh heartbeat, and its process is there (if it is one of this machine)."""
@@ -206,7 +211,14 @@ class Run:
 
 
 PRUNED = "pruned.json"
-CHECKPOINTS = "step-*-*.pt"
+_CHECKPOINT = re.compile(r"step-\d{8,}-[\da-f]{16}\.pt")
+_STAGE = re.compile(r"epoch-(\d{4,})\.safetensors")
+
+
+def saved_checkpoints(folder: Path) -> list[Path]:
+    """What trainings have saved there, by its names, newest first; whatever else lies there is left alone."""
+    found = [path for path in folder.glob("step-*.pt") if _CHECKPOINT.fullmatch(path.name) and path.is_file()]
+    return sorted(found, key=saved_step, reverse=True)
 
 
 def saved_step(checkpoint: Path) -> int:
