@@ -57,7 +57,7 @@ def newest(folder: Path, run_id: str) -> Path | None:
     if strays := sorted(
         path.name for path in folder.glob("*.pt") if path not in known and not _KEPT.fullmatch(path.name)
     ):
-        log.warning("%s: is no name of a checkpoint, and left alone: %s", folder, ", ".join(strays))
+        log.warning("%s: left alone, as checkpoints are not called so: %s", folder, ", ".join(strays))
     for path in known:
         try:
             content = path.read_bytes()

@@ -106,7 +106,10 @@ def _attempt(
     )
     settings = as_published(settings)
     try:
-        with Progress(settings.optimisation.epochs, attempt, settings.logging.tensorboard) as progress:
+        o, start = settings.optimisation, settings.start
+        steps = len(dataset.split("train")[0]) // o.batch_size
+        stands = run.saved_step() / steps or (float(start.epoch) if start else 0.0)
+        with Progress(o.epochs, attempt, settings.logging.tensorboard, stands) as progress:
             if attempt:
                 checkpoint.clean(run.checkpoints)
             newest = group.broadcast(checkpoint.newest(run.checkpoints, run.id) if group.is_main else None)
