@@ -2,9 +2,11 @@
 submitit)."""
 
 import contextlib
+import ctypes
 import gc
 import os
 import re
+import signal
 import socket
 import sys
 import time
@@ -58,6 +60,19 @@ class RankInfo:
             raise TrainingError(f"the launcher's environment is incomplete: {error}; unset RANK and WORLD_SIZE "
                                 "to run alone") from None  # fmt: skip
         return cls()
+
+
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+
+
+def end_with_torchrun() -> None:
+    """Where torchrun has started this process, let it get a SIGTERM once that has ended, however it did: of a signal
+    that it does not handle (SIGUSR1, SIGKILL), its processes would train on. For a program's main thread."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        launcher = os.getppid()
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGTERM))
+        if os.getppid() != launcher:  # it ended before the kernel was asked
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import torch
 from processes import SERVER
 
 from blurtrain import distributed
-from blurtrain.distributed import Group, RankInfo, SharedFlags, process_group
+from blurtrain.distributed import Group, RankInfo, SharedFlags, end_with_torchrun, process_group
 from blurtrain.errors import TrainingError
 from blurtrain.run import RENDEZVOUS
 from blurtrain.settings import Settings
@@ -296,3 +297,29 @@ def test_peers_that_never_come_are_an_error_and_no_hang(tmp_path: Path) -> None:
         assert f"rank {rank} of 2 cannot join its peers" in said[k]
     assert "71-4-0.json: did not come within 0:00:01" in said[3]
     assert "MASTER_ADDR" in said[4]
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGKILL])
+def test_a_process_of_torchrun_is_asked_to_stop_when_that_is_gone(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torchrun handles neither of them, and leaves its processes behind."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    said, saying = os.pipe()
+    if not (launcher := os.fork()):
+        if not os.fork():
+            signal.signal(signal.SIGTERM, lambda *_: os._exit(os.write(saying, b"asked") * 0))
+            end_with_torchrun()
+            os.write(saying, b"ready ")
+            signal.alarm(60)
+            while True:
+                signal.pause()
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+        signal.pause()
+        os._exit(1)
+    os.close(saying)
+    assert os.read(said, 6) == b"ready "
+    os.kill(launcher, number)
+    assert os.WTERMSIG(os.waitpid(launcher, 0)[1]) == number
+    assert os.read(said, 5) == b"asked"
+    os.close(said)
