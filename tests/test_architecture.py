@@ -17,7 +17,7 @@ LAYERS = [  # from the ground up: each may import from those above it in this li
     ["errors", "files", "documents", "parts", "schema", "kinds", "device", "log_file", "journal"],
     ["blur", "tasks"],
     ["settings"],
-    ["run", "distributed"],
+    ["run", "rendezvous", "distributed"],
     ["objective", "trials"],
     ["data"],
     ["models"],

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,7 +15,7 @@ import pytest
 import torch
 from processes import SERVER
 
-from blurtrain import distributed
+from blurtrain import distributed, rendezvous
 from blurtrain.distributed import Group, RankInfo, SharedFlags, end_with_torchrun, process_group
 from blurtrain.errors import TrainingError
 from blurtrain.run import RENDEZVOUS
@@ -260,14 +261,14 @@ def test_on_one_host_the_rendezvous_listens_on_the_loopback_alone(
     for name, value in {**two_tasks()[0], "SLURM_STEP_NUM_NODES": "1"}.items():
         monkeypatch.setenv(name, value)
     found = list[list[str]]()
-    publish = distributed.publish
+    publish = rendezvous.publish
 
     def published(file: Path, content: str) -> None:
         publish(file, content)
         found.append(listening(tmp_path, 0))
         raise RuntimeError("seen enough")
 
-    monkeypatch.setattr(distributed, "publish", published)
+    monkeypatch.setattr(rendezvous, "publish", published)
     with pytest.raises(TrainingError, match="seen enough"), process_group(tmp_path):
         pass
     assert found == [["0100007F"]]
@@ -295,8 +296,30 @@ def test_peers_that_never_come_are_an_error_and_no_hang(tmp_path: Path) -> None:
     assert all(words.startswith("TrainingError: ") and "\n" not in words for words in said)
     for k, rank in ((0, 0), (1, 1), (2, 0), (4, 0)):
         assert f"rank {rank} of 2 cannot join its peers" in said[k]
-    assert "71-4-0.json: did not come within 0:00:01" in said[3]
-    assert "MASTER_ADDR" in said[4]
+    assert "rank 1 did not come within 0:00:01; that there are 2 processes is what RANK and WORLD_SIZE" in said[0]
+    assert "rank 0 at 127.0.0.1:" in said[1] and "is what the SLURM_* variables of the step say" in said[2]
+    assert "rank 1 of 2" in said[3] and "71-4-0.json) did not come within 0:00:01" in said[3]
+    assert "MASTER_ADDR is not set" in said[4]
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+@pytest.mark.parametrize("by", ["address", "file"])
+def test_who_waits_for_peers_says_so_and_hears_ctrl_c(
+    rank: str, by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ranks = two_ranks()[int(rank)] if by == "address" else {"RANK": rank, "WORLD_SIZE": "2", RENDEZVOUS: "a-word"}
+    for name in LAUNCHER:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in ranks.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(rendezvous, "_SAY_AFTER", 0.0)
+    monkeypatch.setattr(distributed, "PATIENCE", timedelta(seconds=20))
+    threading.Timer(1, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt), process_group(tmp_path):
+        pass
+    (line,) = caplog.messages
+    assert line.startswith(f"rank {rank} of 2 waits for rank {1 - int(rank)}")
+    assert line.endswith("that there are 2 processes is what RANK and WORLD_SIZE in the environment say")
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGKILL])
