@@ -78,7 +78,7 @@ def prepare(
     # All images of the tree go into the store, so that views with other labels find the same one.
     every = [path.as_posix() for path in found.paths]
     store, unreadable = write_store(
-        root, source, every, recipe.size, recipe.jpeg_quality, recipe.longest_aspect, recipe.megapixels
+        root, source, every, recipe.size, recipe.jpeg_quality, recipe.longest_aspect, recipe.megapixels, recipe.bits
     )
     if unreadable and not recipe.skip_unreadable:
         shown = "; ".join(f"{path}: {reason}" for path, reason in list(unreadable.items())[:3])
@@ -159,7 +159,14 @@ def _write_test_store(
     # They are decoded once more. That costs their share of the time, and keeps a store one size and one list of images.
     paths = [row["path"] for row in rows]
     test, unreadable = write_store(
-        dataset.folder.parent, source, paths, recipe.tested_size, longest_aspect=recipe.longest_aspect
+        dataset.folder.parent,
+        source,
+        paths,
+        recipe.tested_size,
+        longest_aspect=recipe.longest_aspect,
+        megapixels=recipe.megapixels,
+        bits=recipe.bits,
+        whole=False,
     )
     if unreadable or not same_sources(test, rows):
         raise DataError(
