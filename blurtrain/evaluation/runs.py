@@ -60,7 +60,7 @@ def evaluate_stages(folder: Path, overrides: Sequence[str] = (), *, group: Group
     Raises RunError where there are no weights at all.
     """
     run = Run(folder.resolve())
-    at: list[int | None] = [*kept_epochs(run)]
+    at: list[int | None] = [*run.kept_epochs()]
     if run.weights.exists() or not at:
         last = last_epoch(run, run.settings)
         at = [*(epoch for epoch in at if epoch != last), None]

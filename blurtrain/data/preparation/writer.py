@@ -96,11 +96,13 @@ def write_store(
     """Decode `source`/path for all paths into a store below `root`, unless that store is there already, and intact.
 
     Images are squared to `size`, or keep their aspect up to `longest_aspect`, with a smaller side of `size`. Pixels are
-    stored raw, or with `jpeg_quality` (1..95) as JPEG; images of more than `megapixels` are not decoded. Of 16 bits an
-    image, `bits` are used (see `eight_bits`). whole: these are all of the tree; then raises DataError where all would be
-    nearly black. Returns the store, and the images that could not be decoded, with the reasons. The store's id is a
-    hash of the paths, the source bytes of the readable ones, the size, the longest side, the quality and the bits: not
-    of times or encoded bytes.
+    stored raw, or with `jpeg_quality` (1..95) as JPEG; images of more than `megapixels` are not decoded. `bits`: used
+    of 16 (see `eight_bits`). whole: these are all images of the tree; then raises DataError where those of 16 bits
+    would be nearly black.
+
+    Returns the store, and the images that could not be decoded, with the reasons. The store's id is a hash of the
+    paths, the source bytes of the readable ones, the size, the longest side, the quality and the bits: not of times or
+    encoded bytes.
     """
     longest = None if longest_aspect is None else _longest(source, paths, size, longest_aspect)
     form = Form(size, longest, jpeg_quality, megapixels, bits)
