@@ -296,6 +296,15 @@ def test_a_dataset_that_is_not_prepared_is_told_with_the_nearest(prepared: Datas
 # --- damage ---------------------------------------------------------------------------------------------------------
 
 
+def test_a_link_that_leads_nowhere_is_an_image_that_cannot_be_decoded(toys: Path, tmp_path: Path) -> None:
+    (toys / "cup" / "cup_0" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(DataError, match=r"1 of 41 images cannot be decoded \(cup/cup_0/gone.png: No such file"):
+        prepare(tmp_path / "data", "toys", recipe(toys))
+    left_out, _ = prepare(tmp_path / "data", "toys", recipe(toys, skip_unreadable=True))
+    assert left_out.manifest["unreadable"] == {"cup/cup_0/gone.png": "No such file or directory"}
+    assert prepare(tmp_path / "data", "toys", recipe(toys, skip_unreadable=True))[1] is False
+
+
 def deep_tree(root: Path, largest: int) -> Path:
     """Two classes of 16-bit grey images of values up to `largest`."""
     for k in range(16):

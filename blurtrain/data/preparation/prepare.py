@@ -16,6 +16,7 @@ from blurtrain.data import tree
 from blurtrain.data.dataset import SCHEMA, SPLITS, Dataset, data_id_of, same_sources
 from blurtrain.data.preparation.recipe import Recipe
 from blurtrain.data.preparation.standins import KINDS, draw
+from blurtrain.data.preparation.workspace import sweep
 from blurtrain.data.preparation.writer import write_store
 from blurtrain.data.store import PixelStore, as_seen
 from blurtrain.errors import DataError
@@ -44,6 +45,7 @@ def prepare(
         "files": _fingerprint(source, images),
     }
     dataset, stores = Dataset(root / name), root / ".stores"
+    sweep(stores)
     old = read_json(dataset.folder / "manifest.json")
     there = old and old["request"] == request and (stores / old["store"]).is_dir()
     if old and there and not (replace and _is_damaged(dataset)):
@@ -195,8 +197,11 @@ def _fingerprint(source: Path, images: Iterable[tree.Image]) -> str:
     """Changes when files come, go or change: a quick look that saves decoding everything again. Not part of any id."""
     listing = hashlib.sha256()
     for image in images:
-        stat = (source / image.path).stat()
-        listing.update(f"{image.path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        try:
+            stat = (source / image.path).stat()
+            listing.update(f"{image.path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        except OSError as error:  # a link that leads nowhere, say, is listed with what cannot be decoded
+            listing.update(f"{image.path}\0{error.strerror}\n".encode())
     return listing.hexdigest()
 
 

@@ -8,7 +8,6 @@ import math
 import multiprocessing
 import os
 import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -25,7 +24,8 @@ from blurtrain.data import jpeg
 from blurtrain.data.beton import BetonWriter, Encoding
 from blurtrain.data.decode import longer_side, read
 from blurtrain.data.depth import FULL, check_depths
-from blurtrain.data.preparation.pool import without_script
+from blurtrain.data.preparation.pool import end_with_parent, without_script
+from blurtrain.data.preparation.workspace import workspace
 from blurtrain.data.store import PixelStore, as_seen, checksum
 from blurtrain.errors import DataError
 
@@ -107,9 +107,8 @@ def write_store(
     longest = None if longest_aspect is None else _longest(source, paths, size, longest_aspect)
     form = Form(size, longest, jpeg_quality, megapixels, bits)
     stores = root / ".stores"
-    stores.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=stores, prefix=".writing-") as temporary:
-        building = PixelStore(Path(temporary) / "store")
+    with workspace(stores) as temporary:
+        building = PixelStore(temporary / "store")
         building.folder.mkdir()
         rows, unreadable, needed, stated = _write(building, source, paths, form)
         if whole:
@@ -127,7 +126,7 @@ def write_store(
                 os.fsync(file.fileno())
             _check(building)
             with contextlib.suppress(FileNotFoundError):
-                store.folder.rename(Path(temporary) / "damaged")
+                store.folder.rename(temporary / "damaged")
             try:
                 building.folder.rename(store.folder)  # whole or not at all; a second writer of it loses nothing
             except OSError:
@@ -215,7 +214,8 @@ def _longest(source: Path, paths: list[str], size: int, aspect: float) -> int:
 def _encoded(source: Path, paths: list[str], form: Form) -> Iterator[Encoded]:
     workers = len(os.sched_getaffinity(0))
     done = 0
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("forkserver")) as pool:
+    context = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(workers, context, initializer=end_with_parent) as pool:
         with without_script():
             work = pool.map(partial(_encode, form=form), [source / p for p in paths], chunksize=16)
         try:
