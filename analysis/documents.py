@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 
 from blurtrain.documents import shown
 from blurtrain.errors import RunError, SettingsError
-from blurtrain.files import read_json
+from blurtrain.files import read_json, read_sealed
 from blurtrain.schema import validate
 
 REFERENCE = 224  # sigma is in pixels at this resolution, in every table and figure
@@ -255,7 +255,7 @@ def read_outcome(document: Mapping[str, Any] | None, path: Path) -> Outcome:
 def outcome_at(path: Path) -> Outcome:
     """The content of an evaluation's file, as `read_outcome`; raises RunError where it is damaged or missing."""
     try:
-        return RowsForm.model_validate_json(path.read_bytes())  # without a detour over Python's objects
+        return RowsForm.model_validate_json(read_sealed(path))  # without a detour over Python's objects
     except (OSError, ValidationError):
         return read_outcome(read_json(path), path)  # of the older form; or what is wrong, in words
 

@@ -2,15 +2,17 @@
 submitit)."""
 
 import contextlib
+import ctypes
 import gc
 import os
 import re
+import signal
 import socket
 import sys
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from torch import Tensor
 
 from blurtrain.device import claim_device, cores
 from blurtrain.errors import TrainingError
-from blurtrain.files import publish, read_json
+from blurtrain.rendezvous import Waiting, met_at, met_by
 from blurtrain.run import RENDEZVOUS
 
 PATIENCE = timedelta(minutes=10)
@@ -38,6 +40,8 @@ class RankInfo:
     rendezvous: str = ""
     """What the peers alone have in common where no launcher gives them an address: the word of `run.RENDEZVOUS`, or the
     SLURM step and its job's count of restarts."""
+    launcher: str = field(default="RANK and WORLD_SIZE in the environment", compare=False)
+    """What says so, in words."""
 
     @classmethod
     def from_environment(cls) -> "RankInfo":
@@ -53,11 +57,24 @@ class RankInfo:
                 # each a word of its own.
                 step = f"{e['SLURM_JOB_ID']}-{e['SLURM_STEP_ID']}-{e.get('SLURM_RESTART_COUNT', '0')}"
                 rank, world, local = (int(e[k]) for k in ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"))
-                return cls(rank, world, local, e.get(RENDEZVOUS, step))
+                return cls(rank, world, local, e.get(RENDEZVOUS, step), "the SLURM_* variables of the step")
         except (KeyError, ValueError) as error:
             raise TrainingError(f"the launcher's environment is incomplete: {error}; unset RANK and WORLD_SIZE "
                                 "to run alone") from None  # fmt: skip
         return cls()
+
+
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+
+
+def end_with_torchrun() -> None:
+    """Where torchrun has started this process, let it get a SIGTERM once that has ended, however it did: of a signal
+    that it does not handle (SIGUSR1, SIGKILL), its processes would train on. For a program's main thread."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        launcher = os.getppid()
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGTERM))
+        if os.getppid() != launcher:  # it ended before the kernel was asked
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -69,6 +86,9 @@ class Group:
     device: torch.device
     cores: int = 1
     """Processor cores for this process: those it may use, shared among the peers that may use the same ones."""
+    host_rank: int = 0
+    host_peers: int = 1
+    """Its place among the processes on its host, and how many these are."""
 
     @property
     def is_main(self) -> bool:
@@ -116,8 +136,15 @@ def process_group(runs: Path, threads: int = 0) -> Iterator[Group]:
     try:
         group = Group(own.rank, own.world, device)
         mine = (socket.gethostname(), cores())
-        sharing = sum(host == mine[0] and not mine[1].isdisjoint(theirs) for host, theirs in group.gather(mine))
-        group = replace(group, cores=max(1, len(mine[1]) // sharing))
+        everywhere = group.gather(mine)
+        hosts = [host for host, _ in everywhere]
+        sharing = sum(host == mine[0] and not mine[1].isdisjoint(theirs) for host, theirs in everywhere)
+        group = replace(
+            group,
+            cores=max(1, len(mine[1]) // sharing),
+            host_rank=hosts[: own.rank].count(mine[0]),
+            host_peers=hosts.count(mine[0]),
+        )
         torch.set_num_threads(threads or group.cores)
         yield group
     except RuntimeError as error:
@@ -132,63 +159,28 @@ def process_group(runs: Path, threads: int = 0) -> Iterator[Group]:
 
 def _join(own: RankInfo, device: torch.device, runs: Path) -> None:
     backend = "nccl" if device.type == "cuda" else "gloo"
+    waiting = Waiting(own.rank, own.world, PATIENCE, own.launcher)
+    file = runs / ".rendezvous" / f"{own.rendezvous}.json"
     try:
-        if not own.rendezvous:
+        if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun has a store of its own, and ends its processes itself
             dist.init_process_group(backend, timeout=PATIENCE)
             return
-        file = runs / ".rendezvous" / f"{own.rendezvous}.json"
-        if own.rank == 0:
-            host = "127.0.0.1" if _on_one_host() else _reachable_name()
-            listening = _listening(host)
-            store = dist.TCPStore(
-                host, listening.getsockname()[1], own.world, is_master=True, timeout=PATIENCE, wait_for_workers=False,
-                master_listen_fd=listening.detach(),
-            )  # fmt: skip
-            file.parent.mkdir(parents=True, exist_ok=True)
-            publish(file, f'{{"host": "{host}", "port": {store.port}}}')
+        if own.rendezvous:
+            store = met_by(file, waiting)
         else:
-            address = _read_address(file)
-            store = dist.TCPStore(address["host"], address["port"], own.world, is_master=False, timeout=PATIENCE)
+            store = met_at(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), waiting)
         dist.init_process_group(backend, store=store, rank=own.rank, world_size=own.world, timeout=PATIENCE)
         dist.barrier()
-        if own.rank == 0:
+        if own.rank == 0 and own.rendezvous:
             file.unlink()
-    except (RuntimeError, ValueError) as error:
+    except KeyError as error:
+        raise TrainingError(
+            f"rank {own.rank} of {own.world} cannot join its peers: {error.args[0]} is not set beside RANK and "
+            "WORLD_SIZE; unset these to run alone"
+        ) from None
+    except (RuntimeError, ValueError, OSError) as error:
         words = str(error).strip().splitlines()[0]
         raise TrainingError(f"rank {own.rank} of {own.world} cannot join its peers: {words}") from error
-
-
-def _on_one_host() -> bool:
-    """Whether all peers are on this host: those of jobs.processes, and the tasks of a step on one node."""
-    return "RANK" in os.environ or os.environ.get("SLURM_STEP_NUM_NODES") == "1"
-
-
-def _listening(host: str) -> socket.socket:
-    """A socket where peers that know `host` find it, and nobody else. Port 0: the system gives one that is free, and
-    it is ours at once; no other job can take it in between."""
-    family, *_, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
-    # Some hosts call their own name a loopback, by which no other host comes to them.
-    other_hosts_come = not _on_one_host() and str(address[0]).startswith(("127.", "::1"))
-    return socket.create_server(("", 0) if other_hosts_come else address[:2], family=family)
-
-
-def _reachable_name() -> str:
-    name = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
-    try:
-        socket.getaddrinfo(name, None)
-        return name
-    except OSError:
-        return "127.0.0.1"  # a machine without a name in the network has no peers elsewhere
-
-
-def _read_address(file: Path) -> dict[str, Any]:
-    deadline = time.monotonic() + PATIENCE.total_seconds()
-    while time.monotonic() < deadline:
-        # By a listing, as NFS goes on denying a file that it has once been asked for in vain.
-        if file in file.parent.glob("*.json") and (address := read_json(file)):
-            return address
-        time.sleep(0.1)
-    raise TrainingError(f"{file}: did not come within {PATIENCE}: has the leading process started?")
 
 
 def _leave() -> None:

@@ -103,11 +103,30 @@ def _sync_folder(folder: Path) -> None:
 def read_json(path: Path) -> Any | None:
     """The content of a JSON file, None if there is no such file; raises RunError where it is damaged."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(read_sealed(path))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: cannot be read: {error}") from None
+
+
+_SEAL = re.compile(rb',\n "content_sha256": "([\da-f]{64})"\n}\n\Z')
+
+
+def sealed(text: str) -> str:
+    """The text of a JSON mapping, which ends in a line "}", with the SHA-256 of all before it as a last entry."""
+    body = text.removesuffix("\n}\n")
+    return f'{body},\n "content_sha256": "{hashlib.sha256(body.encode()).hexdigest()}"\n}}\n'
+
+
+def read_sealed(path: Path) -> bytes:
+    """The content of a file, whole; raises RunError where it is `sealed` and has been changed since, OSError where it
+    cannot be read."""
+    content = path.read_bytes()
+    seal = _SEAL.search(content, max(0, len(content) - 100))
+    if seal and hashlib.sha256(memoryview(content)[: seal.start()]).hexdigest().encode() != seal[1]:
+        raise RunError(f"{path}: is damaged: it does not fit its SHA-256; remove it, and evaluate again")
+    return content
 
 
 @contextlib.contextmanager

@@ -19,11 +19,11 @@ is claimed by mkdir, the settings and the result are published by an exclusive l
 import contextlib
 import json
 import logging
-import math
 import os
+import re
 import sys
 import tempfile
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from typing import Any
 from blurtrain import __version__
 from blurtrain.errors import BlurtrainError, RunError, Stopped, Superseded
 from blurtrain.files import link, publish, publish_once, read_json, sha256_of, unwritable, write_json
+from blurtrain.journal import events, history
 from blurtrain.log_file import LogFile
 from blurtrain.parts import source_hash
 from blurtrain.settings import DEFAULT_MODEL, Settings, dump, load_resolved, part_names
@@ -94,7 +95,7 @@ class Run:
 
     def finish(self, result: dict[str, Any]) -> bool:
         """Declare the run done, and note the SHA-256 of its weights. Only the first to do so counts."""
-        files = [self.weights, self.best, *sorted(self.checkpoints.glob("epoch-*.safetensors"))]
+        files = [self.weights, self.best, *map(self.stage, self.kept_epochs())]
         hashes = {str(path.relative_to(self.path)): sha256_of(path) for path in files if path.exists()}
         return publish_once(
             self.path / "result.json", json.dumps(result | ({"sha256": hashes} if hashes else {}), indent=1)
@@ -117,7 +118,7 @@ class Run:
         kept = self.epoch_checkpoint(epoch)
         if not kept.exists():
             paused = {e["at"] for e in self.journal() if e["event"] == "paused" and e["epoch"] == epoch}
-            newest = [p for p in self.checkpoints.glob(CHECKPOINTS) if saved_step(p) == self.saved_step()]
+            newest = [p for p in saved_checkpoints(self.checkpoints) if saved_step(p) == self.saved_step()]
             if len(newest) != 1 or saved_step(newest[0]) not in paused:
                 raise RunError(f"{self.path}: is not paused after epoch {epoch}: train it with --until-epoch {epoch}")
             link(kept, newest[0])
@@ -130,7 +131,11 @@ class Run:
 
     def saved_step(self) -> int:
         """The step of the newest checkpoint, by its name; 0 if there is none."""
-        return max((saved_step(p) for p in self.checkpoints.glob(CHECKPOINTS)), default=0)
+        return next(map(saved_step, saved_checkpoints(self.checkpoints)), 0)
+
+    def kept_epochs(self) -> list[int]:
+        """The epochs whose weights were kept for good (see `stage`), in ascending order."""
+        return sorted(int(found[1]) for path in self.checkpoints.glob("*") if (found := _STAGE.fullmatch(path.name)))
 
     def beats(self) -> bool:
         """Whether the newest attempt has a fresh heartbeat, and its process is there (if it is one of this machine)."""
@@ -184,20 +189,16 @@ class Run:
         "start", "step" and "epoch" say `at` which step of the run they stand. An epoch is logged after its last step
         has been saved, so that it may be logged again. `steps` False: without "step", which most of them are.
         """
-        histories = [list(_events(folder / "journal.jsonl", steps)) for folder in self.attempts()]
-        first = {"step": "at", "epoch": "epoch"}
-        for k, events in enumerate(histories):
-            later = [e for history in histories[k + 1 :] for e in history[:1] if e["event"] == "start"]
-            limits = {event: min((_place(e, key, math.inf) for e in later), default=math.inf)
-                      for event, key in first.items()}  # fmt: skip
-            yield from (
-                e for e in events
-                if e["event"] not in first or _place(e, first[e["event"]], 0) <= limits[e["event"]]
-            )  # fmt: skip
+        yield from history([folder / "journal.jsonl" for folder in self.attempts()], steps)
+
+    def last_event(self) -> dict[str, Any] | None:
+        """Of the newest attempt."""
+        attempts = self.attempts()
+        return next(reversed(list(events(attempts[-1] / "journal.jsonl"))), None) if attempts else None
 
     def threads(self) -> int:
         """Threads that the first attempt computed with (0: not begun); others give other rounding, so they are kept."""
-        starts = (e for folder in self.attempts() for e in _events(folder / "journal.jsonl") if e["event"] == "start")
+        starts = (e for folder in self.attempts() for e in events(folder / "journal.jsonl") if e["event"] == "start")
         return int(next(starts, {}).get("threads", 0))
 
     def evaluation(self, measure: str, key: str) -> Path:
@@ -206,7 +207,14 @@ class Run:
 
 
 PRUNED = "pruned.json"
-CHECKPOINTS = "step-*-*.pt"
+_CHECKPOINT = re.compile(r"step-\d{8,}-[\da-f]{16}\.pt")
+_STAGE = re.compile(r"epoch-(\d{4,})\.safetensors")
+
+
+def saved_checkpoints(folder: Path) -> list[Path]:
+    """What trainings have saved there, by its names, newest first; whatever else lies there is left alone."""
+    found = [path for path in folder.glob("step-*.pt") if _CHECKPOINT.fullmatch(path.name) and path.is_file()]
+    return sorted(found, key=saved_step, reverse=True)
 
 
 def saved_step(checkpoint: Path) -> int:
@@ -267,40 +275,6 @@ def slurm_job() -> str:
     return e.get("SLURM_JOB_ID", "")
 
 
-def _events(path: Path, steps: bool = True) -> Iterator[dict[str, Any]]:
-    try:
-        lines = [line for line in path.read_text(errors="replace").split("\n") if line]
-    except FileNotFoundError:
-        return
-    if not steps:
-        lines = [line for line in lines if not line.startswith('{"event": "step"')]
-    yield from (
-        e
-        for e in _parsed(lines)
-        if isinstance(e, dict) and isinstance(e.get("event"), str) and (steps or e["event"] != "step")
-    )
-
-
-def _place(event: dict[str, Any], key: str, otherwise: float) -> float:
-    """Where an event stands; `otherwise` where no program of ours has written it."""
-    place = event.get(key)
-    return place if isinstance(place, int | float) else otherwise
-
-
-def _parsed(lines: Sequence[str]) -> list[Any]:
-    """The JSON of each line that is whole. A power cut may leave half a last line; what it would have said is done
-    again by the next attempt."""
-    with contextlib.suppress(ValueError):
-        found = list(json.loads(f"[{','.join(lines)}]"))  # nearly twice as fast as line by line
-        if len(found) == len(lines):
-            return found
-    found = []
-    for line in lines:
-        with contextlib.suppress(ValueError):
-            found.append(json.loads(line))
-    return found
-
-
 class Attempt:
     """One process (or group of processes, through its rank 0) at work on a run. Every write first looks for a newer
     attempt and raises Superseded if there is one."""
@@ -345,6 +319,9 @@ class Attempt:
     def record(self, event: str, **values: Any) -> None:
         """Append one event to the journal, safely on disk."""
         self.check()
+        self._append(event, **values)
+
+    def _append(self, event: str, **values: Any) -> None:
         try:
             self._journal.write(json.dumps({"event": event, **values}) + "\n")
             self._journal.flush()
@@ -367,8 +344,12 @@ class Attempt:
             "exc_info": (type(error), error, error.__traceback__),
         }))  # fmt: skip
         event = "stopped" if isinstance(error, Stopped) else "failed"
+        if isinstance(error, Superseded):  # which this journal alone says; all else is the newer one's
+            event = "superseded"
         with contextlib.suppress(OSError, BlurtrainError):
-            self.record(event, error=type(error).__name__, message=str(error))
+            if event != "superseded":
+                self.check()
+            self._append(event, error=type(error).__name__, message=str(error))
 
     def close(self) -> None:
         """Close the journal and the log, and let the heartbeat say that it was the last."""

@@ -21,6 +21,7 @@ from jobs.backend import submit as submit_items
 from jobs.cluster import Cluster, Resources
 from jobs.grid import Member
 from jobs.item import Item
+from jobs.record import killed_by
 from jobs.states import pause
 
 RUNS_A_JOB = 16
@@ -120,7 +121,8 @@ def _problems(item: str, backend: Backend) -> list[str]:
     ids = (read_json(backend.runs / ".evaluations" / f"{item}.json") or {}).get("runs", [])
     if not lines:
         last = printed[-1] if printed else "no output"
-        lines = [f"{', '.join(ids)}: {'was cancelled, or lost' if code is None else f'ended with {code}: {last}'}"]
+        how = "was cancelled, or lost" if code is None else killed_by(code) or f"ended with {code}: {last}"
+        lines = [f"{', '.join(ids)}: {how}"]
     elif len(ids) == 1:
         lines = [line if ids[0] in line else f"{ids[0]}: {line}" for line in lines]
     return list(dict.fromkeys(lines))

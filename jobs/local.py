@@ -24,7 +24,7 @@ from blurtrain.run import existing
 from jobs.cluster import Cluster
 from jobs.item import Item
 from jobs.local_worker import work
-from jobs.record import STOPPED, Record, Row, last_line
+from jobs.record import Record, Row, killed_by, last_line
 from jobs.snapshot import SAFE_PATH, snapshot, source_of
 
 A_YEAR = 365 * 24 * 60
@@ -103,8 +103,12 @@ class Local:
         return sorted(self.folder.glob(f"queues/*/logs/{item}.log"), reverse=True)
 
     def exit_code(self, item: str) -> int | None:
+        return self.ended(item).get("code")
+
+    def ended(self, item: str) -> Mapping[str, int]:
+        """The code and the pid of the newest process of an item; empty where there is none that has ended."""
         logs = self.outputs(item)
-        return (read_json(logs[0].with_suffix(".exit.json")) or {}).get("code") if logs else None
+        return (read_json(logs[0].with_suffix(".exit.json")) or {}) if logs else {}
 
     def _queues(self) -> dict[Path, list[str]]:
         """The queues, oldest first, and the items submitted to each."""
@@ -147,10 +151,18 @@ class LocalLook:
         run_id = record.run.id
         if (self.local.folder / "queues" / self.newest[run_id] / "cancelled" / run_id).exists():
             return {"state": "cancelled"}
-        code, logs = self.local.exit_code(run_id), self.local.outputs(run_id)
+        ended = self.local.ended(run_id)
+        code, own = ended.get("code"), record.attempts_of(ended.get("pid"))
+        if code and own and own[-1] != record.attempts[-1]:
+            taken_over = f"attempt {int(own[-1].name)} was superseded by attempt {int(record.attempts[-1].name)}"
+            row = record.ended()
+            return {**row, "message": f"{taken_over}: {row['message']}"}
         if code == REQUEUE:
-            return {"state": "preempted", "message": STOPPED}
-        return {"state": "failed", "message": last_line(logs[0])} if code else record.ended()
+            return record.stopped
+        if code:
+            said = killed_by(code) or (record.error if own else "") or last_line(self.local.outputs(run_id)[0])
+            return {"state": "failed", "message": said}
+        return record.ended()
 
 
 def _has_workers(queue: Path) -> bool:

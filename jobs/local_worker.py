@@ -52,4 +52,4 @@ def _run(queue: Path, item: str, words: Sequence[str], gpu: str | None, code: Pa
             time.sleep(0.2)
             if (queue / "cancelled" / item).exists():
                 process.terminate()
-    write_json(queue / "logs" / f"{item}.exit.json", {"code": code_})
+    write_json(queue / "logs" / f"{item}.exit.json", {"code": code_, "pid": process.pid})

@@ -3,6 +3,7 @@
 import functools
 import math
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Mapping
@@ -15,7 +16,6 @@ from blurtrain.run import PRUNED, Run
 
 Row = dict[str, Any]
 """Some columns of a row of `grid status`: state, message, job_id, ..."""
-STOPPED = "stopped by a signal, all saved; submit again to continue it"
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,31 @@ class Record:
 
     @functools.cached_property
     def last_event(self) -> Mapping[str, Any]:
-        return [{"event": ""}, *(self.run.journal() if self.attempts else ())][-1]
+        """Of the newest attempt; what one before it ended with says nothing of it."""
+        return (self.run.last_event() if self.attempts else None) or {"event": ""}
+
+    @functools.cached_property
+    def epoch(self) -> float:
+        """Reached by the newest attempt that has said so."""
+        beats = (self.beat, *(read_json(folder / "heartbeat.json") or {} for folder in self.attempts[-2::-1]))
+        return next((float(beat["epoch"]) for beat in beats if "epoch" in beat), 0.0)
+
+    @functools.cached_property
+    def again(self) -> str:
+        """What submitting it again would do."""
+        saved = self.run.saved_step() > 0
+        return "submit again to continue it" if saved else "nothing was saved: submit again to begin it anew"
+
+    @property
+    def stopped(self) -> Row:
+        """How it stands where it was asked to stop."""
+        return {"state": "preempted", "message": f"stopped by a signal; {self.again}"}
+
+    def attempts_of(self, pid: int | None) -> list[Path]:
+        """Those that a process of this machine has made."""
+        origins = {folder: read_json(folder / "origin.json") or {} for folder in self.attempts if pid is not None}
+        here = (os.uname().nodename, pid)
+        return [folder for folder, origin in origins.items() if (origin.get("host"), origin.get("pid")) == here]
 
     @property
     def error(self) -> str:
@@ -69,14 +93,10 @@ class Record:
         if self.left:
             return self.left
         if self.last_event["event"] == "stopped":
-            return {"state": "preempted", "message": STOPPED}
+            return self.stopped
         if self.error:
             return {"state": "failed", "message": self.error}
-        return (
-            {"state": "stale", "message": "no process works on it; submit again to continue it"}
-            if self.attempts
-            else {}
-        )
+        return {"state": "stale", "message": f"no process works on it; {self.again}"} if self.attempts else {}
 
     def silence(self, now: float) -> float:
         """Seconds since the newest heartbeat, `now` by the clock of the file system that it lies on (see `clock`)."""
@@ -84,6 +104,16 @@ class Record:
             return now - (self.attempts[-1] / "heartbeat.json").stat().st_mtime
         except (IndexError, OSError):
             return math.inf
+
+
+def killed_by(code: int | None) -> str:
+    """The signal that ended a process with this exit code (-n, or 128 + n as a shell says it); empty for others."""
+    number = -code if code and code < 0 else code - 128 if code and code > 128 else 0
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        return ""
+    return f"killed by signal {number} ({name}{', out of memory?' * (number == signal.SIGKILL)})"
 
 
 def clock(folder: Path) -> float:

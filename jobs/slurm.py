@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blurtrain.errors import JobError
-from blurtrain.files import read_json
 from blurtrain.run import Run
 from jobs import scheduler
 from jobs.cluster import Cluster, Resources, check_resources
@@ -181,8 +180,7 @@ class Slurm:
 
     def exit_code(self, item: str) -> int | None:
         newest = self._tasks(item)[:1]
-        found = read_json(newest[0].submission.folder / "logs" / f"{item}.exit.json") if newest else None
-        return (found or {}).get("code")
+        return newest[0].exit_code(item) if newest else None
 
     def _tasks(self, item: str) -> list[ArrayTask]:
         """Those that the item was submitted in, newest first."""

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from blurtrain.files import read_json
 from blurtrain.run import STALE_SECONDS
 from jobs import scheduler
-from jobs.record import Record, Row, clock, duration, last_line
+from jobs.record import Record, Row, clock, duration, killed_by, last_line
 from jobs.submissions import Array, Submission
 
 WORKING = ("RUNNING", "COMPLETING", "SIGNALING")
@@ -48,6 +49,10 @@ class ArrayTask:
     def away(self) -> str:
         """Which of its folders was not there where the job was started last; empty where all were."""
         return last_line(self.submission.folder / "away" / self.job).removeprefix("blurtrain: ")
+
+    def exit_code(self, item: str) -> int | None:
+        """Of the item's newest process here, as a shell has it; None where it has not ended, or with its job."""
+        return (read_json(self.submission.folder / "logs" / f"{item}.exit.json") or {}).get("code")
 
     def outputs(self, item: str) -> list[Path]:
         """Where an item and its job print to, as far as it is there: the item's own output first."""
@@ -150,7 +155,8 @@ class SlurmLook:
             }
         reason = f"waits in the queue: {job.reason}"
         if record.job and record.job == task.job:
-            return {"state": "preempted", "message": f"{reason}; it goes on from its checkpoint"}
+            then = "it goes on from its checkpoint" if record.run.saved_step() else "nothing was saved: it begins anew"
+            return {"state": "preempted", "message": f"{reason}; {then}"}
         return {"state": "queued", "message": reason}
 
     def _working(self, job: scheduler.Job, record: Record) -> Row:
@@ -181,10 +187,11 @@ class SlurmLook:
             return {**row, "state": "running", "message": "finishing", "submitted": True}
         stopped = record.last_event["event"] == "stopped" and ended not in ("FAILED", "NODE_FAIL", "OUT_OF_MEMORY")
         if ended in ("PREEMPTED", "TIMEOUT") or stopped:
-            message = f"ended by {ended or 'a signal'}; submit again to continue it"
+            message = f"ended by {ended or 'a signal'}; {record.again}"
             return {**row, "state": "preempted", "message": message}
         if ended in FAILED or record.error:
-            printed = (line for path in task.outputs(record.run.id) if (line := last_line(path)))
+            said = [killed_by(task.exit_code(record.run.id)), *map(last_line, task.outputs(record.run.id))]
+            printed = (line for line in said if line)
             message = task.away or record.error or next(printed, "") or f"its job ended as {ended}"
             return {**row, "state": "failed", "message": message}
-        return {**row, "state": "stale", "message": "its job is gone; submit again to continue it"}
+        return {**row, "state": "stale", "message": f"its job is gone; {record.again}"}

@@ -61,10 +61,10 @@ def _state(member: Member, run: Run, names: set[str], looks: Sequence[Look]) -> 
     """What changes while a run is queued and trained."""
     begun = run.id in names
     if begun and (result := run.result()) is not None:
-        epochs = float(member.settings.optimisation.epochs)
+        epochs = float(result.get("epochs", member.settings.optimisation.epochs))
         return {"state": "done", "epoch": epochs, "message": result.get("headline", "")}
     record = Record.of(run, begun)
-    row: Row = {"epoch": round(float(record.beat.get("epoch", 0)), 2)}
+    row: Row = {"epoch": round(record.epoch, 2)}
     for look in looks:
         if look.holds(run.id):
             return {**row, "submitted": True, **look.row(record)}

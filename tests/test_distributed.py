@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,8 +15,8 @@ import pytest
 import torch
 from processes import SERVER
 
-from blurtrain import distributed
-from blurtrain.distributed import Group, RankInfo, SharedFlags, process_group
+from blurtrain import distributed, rendezvous
+from blurtrain.distributed import Group, RankInfo, SharedFlags, end_with_torchrun, process_group
 from blurtrain.errors import TrainingError
 from blurtrain.run import RENDEZVOUS
 from blurtrain.settings import Settings
@@ -259,14 +261,14 @@ def test_on_one_host_the_rendezvous_listens_on_the_loopback_alone(
     for name, value in {**two_tasks()[0], "SLURM_STEP_NUM_NODES": "1"}.items():
         monkeypatch.setenv(name, value)
     found = list[list[str]]()
-    publish = distributed.publish
+    publish = rendezvous.publish
 
     def published(file: Path, content: str) -> None:
         publish(file, content)
         found.append(listening(tmp_path, 0))
         raise RuntimeError("seen enough")
 
-    monkeypatch.setattr(distributed, "publish", published)
+    monkeypatch.setattr(rendezvous, "publish", published)
     with pytest.raises(TrainingError, match="seen enough"), process_group(tmp_path):
         pass
     assert found == [["0100007F"]]
@@ -294,5 +296,53 @@ def test_peers_that_never_come_are_an_error_and_no_hang(tmp_path: Path) -> None:
     assert all(words.startswith("TrainingError: ") and "\n" not in words for words in said)
     for k, rank in ((0, 0), (1, 1), (2, 0), (4, 0)):
         assert f"rank {rank} of 2 cannot join its peers" in said[k]
-    assert "71-4-0.json: did not come within 0:00:01" in said[3]
-    assert "MASTER_ADDR" in said[4]
+    assert "rank 1 did not come within 0:00:01; that there are 2 processes is what RANK and WORLD_SIZE" in said[0]
+    assert "rank 0 at 127.0.0.1:" in said[1] and "is what the SLURM_* variables of the step say" in said[2]
+    assert "rank 1 of 2" in said[3] and "71-4-0.json) did not come within 0:00:01" in said[3]
+    assert "MASTER_ADDR is not set" in said[4]
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+@pytest.mark.parametrize("by", ["address", "file"])
+def test_who_waits_for_peers_says_so_and_hears_ctrl_c(
+    rank: str, by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ranks = two_ranks()[int(rank)] if by == "address" else {"RANK": rank, "WORLD_SIZE": "2", RENDEZVOUS: "a-word"}
+    for name in LAUNCHER:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in ranks.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(rendezvous, "_SAY_AFTER", 0.0)
+    monkeypatch.setattr(distributed, "PATIENCE", timedelta(seconds=20))
+    threading.Timer(1, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt), process_group(tmp_path):
+        pass
+    (line,) = caplog.messages
+    assert line.startswith(f"rank {rank} of 2 waits for rank {1 - int(rank)}")
+    assert line.endswith("that there are 2 processes is what RANK and WORLD_SIZE in the environment say")
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGKILL])
+def test_a_process_of_torchrun_is_asked_to_stop_when_that_is_gone(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torchrun handles neither of them, and leaves its processes behind."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    said, saying = os.pipe()
+    if not (launcher := os.fork()):
+        if not os.fork():
+            signal.signal(signal.SIGTERM, lambda *_: os._exit(os.write(saying, b"asked") * 0))
+            end_with_torchrun()
+            os.write(saying, b"ready ")
+            signal.alarm(60)
+            while True:
+                signal.pause()
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+        signal.pause()
+        os._exit(1)
+    os.close(saying)
+    assert os.read(said, 6) == b"ready "
+    os.kill(launcher, number)
+    assert os.WTERMSIG(os.waitpid(launcher, 0)[1]) == number
+    assert os.read(said, 5) == b"asked"
+    os.close(said)

@@ -14,7 +14,7 @@ from typing import Any
 
 from analysis.collecting.run_folders import TICK_NS
 from blurtrain.errors import RunError
-from blurtrain.files import publish
+from blurtrain.files import publish, sealed
 from blurtrain.settings import compose, dump
 
 EPOCHS, LEVELS, ROWS = 100, 33, 45
@@ -173,7 +173,9 @@ def _evaluation(measure: str, rows: list[dict[str, Any]]) -> str:
         "largest_class": LARGEST, "objects": None,
     }  # fmt: skip
     lines = [f" {json.dumps(name)}: {json.dumps(value)}," for name, value in header.items()]
-    return "\n".join(["{", *lines, ' "rows": [', ",\n".join(f"  {json.dumps(row)}" for row in rows), " ]", "}\n"])
+    return sealed(
+        "\n".join(["{", *lines, ' "rows": [', ",\n".join(f"  {json.dumps(row)}" for row in rows), " ]", "}\n"])
+    )
 
 
 def _write(run: Path, files: Mapping[str, str]) -> None:

@@ -33,7 +33,7 @@ ABOUT = ("run_id", "dataset", "regime", "model", "seed")
 """What a run is called: the first columns of every table."""
 IDENTITY = ("epochs", "data_id", "settings_id")
 """By what runs are known to be repetitions of one another: the last columns of every table of measures."""
-OF_RUNS = (*ABOUT, "state", "message", "epoch", *IDENTITY, "version", "host", "device", "torch")
+OF_RUNS = (*ABOUT, "state", "message", "epoch", *IDENTITY, "version", "host", "device", "torch", "resumed")
 MEASURES = ("run_id", "measure", "level", "metric", "blur", "sigma", "value", "count", *CONDITIONS, "by_object",
             "objects", "object_n")  # fmt: skip
 Progress = Callable[[int, int], object]
@@ -128,7 +128,8 @@ class Collection:
 
         Columns: run_id, dataset, regime and model (as tables call them), seed, state (done, running, failed, pruned,
         waiting), message (why), epoch (reached), epochs, data_id (of the images trained on), settings_id, version,
-        host, device, torch (of the newest attempt; empty where not recorded), then every setting by its dotted name
+        host, device, torch (of the newest attempt; empty where not recorded), resumed (where and with what other
+        number of processes or threads, device or torch it went on, if it did), then every setting by its dotted name
         (lists, and mappings that a run need not have, as JSON; missing where a run has no such setting).
         """
         about = {name: [row[name] for row in self.rows] for name in OF_RUNS}

@@ -73,7 +73,7 @@ def _records(
 
 def _read(path: Path, names: Sequence[str] | None) -> Any:
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, page_checksum_verification=True)
         known = file.schema_arrow.names
         table = file.read(columns=[name for name in known if names is None or name in {"blur", "index", *names}])
         blur = table["blur"]

@@ -41,11 +41,11 @@ class RunRead:
 RUN_COLUMNS = {
     "run_id": str, "dataset": str, "regime": str, "model": str, "seed": int, "state": str, "message": str,
     "epoch": float, "epochs": int, "data_id": str, "settings_id": str, "version": str, "host": str, "device": str,
-    "torch": str, "pid": int, "beat_ns": int, "notes": list, "damaged": list,
+    "torch": str, "resumed": str, "pid": int, "beat_ns": int, "notes": list, "damaged": list,
 }  # fmt: skip
 """What is known of a run beside its settings. `state` and `message` are what its files say; whether one that has not
-ended is running is for `is_running` to say. notes: what a reader should know of its measures; damaged: files of it that
-cannot be read."""
+ended is running is for `is_running` to say. resumed: with what else it went on, where it did. notes: what a reader
+should know of its measures; damaged: files of it that cannot be read."""
 
 
 def read_run(path: Path, reader: SettingsReader) -> RunRead:
@@ -68,11 +68,11 @@ def read_run(path: Path, reader: SettingsReader) -> RunRead:
         "epochs": settings.optimisation.epochs, "data_id": data_id,
         "settings_id": reader.settings_id(settings, data_id),
         "version": _text(origin.get("version")), "host": _text(origin.get("host")),
-        "device": _text(start.get("device")), "torch": _text(start.get("torch")),
+        "device": _text(start.get("device")), "torch": _text(start.get("torch")), "resumed": _resumed(events),
         "pid": 0, "beat_ns": 0, "notes": [], "damaged": [],
     }  # fmt: skip
     if result is None:
-        row |= _standing(attempts, events, origin)
+        row |= _standing(attempts, events, run.last_event() or {"event": ""}, origin)
         return RunRead(row, reader.texts(settings), [], list(_epochs(events)))
     found, notes = accuracies(run, result, settings.optimisation.epochs)
     measures = [Found("accuracy", dict(zip(CONDITIONS, key, strict=True)), [*levels.values()])
@@ -96,9 +96,10 @@ def is_running(row: Mapping[str, Any], now_ns: int) -> bool:
     return row["host"] != os.uname().nodename or Path(f"/proc/{row['pid']}").exists()
 
 
-def _standing(attempts: list[Path], events: list[dict[str, Any]], origin: Mapping[str, Any]) -> dict[str, Any]:
-    """How a run stands that is not done, by its own files."""
-    last = events[-1] if events else {"event": ""}
+def _standing(
+    attempts: list[Path], events: list[dict[str, Any]], last: Mapping[str, Any], origin: Mapping[str, Any]
+) -> dict[str, Any]:
+    """How a run stands that is not done, by its own files; `last`: what its newest attempt has logged last."""
     beat = _mapping(attempts[-1] / "heartbeat.json") if attempts else {}
     pruned = _mapping(attempts[-1] / "pruned.json") if attempts else {}
     reached = max((e["epoch"] for e in events if e["event"] == "epoch" and _is_number(e.get("epoch"))), default=0)
@@ -120,6 +121,17 @@ def _standing(attempts: list[Path], events: list[dict[str, Any]], origin: Mappin
     pid = origin.get("pid")
     return {"state": state, "message": message, "epoch": _number(beat.get("epoch"), reached), "beat_ns": beat_ns,
             "pid": pid if isinstance(pid, int) else 0}  # fmt: skip
+
+
+def _resumed(events: list[dict[str, Any]]) -> str:
+    """On how many other processes or threads, which other device or torch a run went on, and where."""
+    found = []
+    for event in events:
+        changed = event.get("changed")
+        if event["event"] == "resumed otherwise" and isinstance(changed, dict):
+            each = (f"{k} {v[1]}, before {v[0]}" for k, v in changed.items() if isinstance(v, list) and len(v) == 2)
+            found.append(f"from step {event.get('at')} on with {', '.join(each)}")
+    return "; ".join(found)
 
 
 def _epochs(events: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -59,8 +59,7 @@ def _in_order(name: str) -> list[tuple[bool, int, str]]:
 
 def stages_of(run: Run) -> dict[int | None, Path]:
     """Files of weights by epoch, in order; None: those of the end."""
-    kept = sorted(run.checkpoints.glob("epoch-[0-9]*.safetensors"))
-    found: dict[int | None, Path] = {int(path.stem.removeprefix("epoch-")): path for path in kept}
+    found: dict[int | None, Path] = {epoch: run.stage(epoch) for epoch in run.kept_epochs()}
     if run.weights.exists():
         found[None] = run.weights
     return found

@@ -160,9 +160,16 @@ def page(
         by_object=any(panel.objects > 0 for panel in shown),
         unlooked=frame[frame["objects"].isna()]["run_id"].nunique(),
         odd=collected.odd,
+        resumed=_resumed(collected),
         not_read=collected.not_read,
         unlike=[line for panel in shown if (line := _unlike_the_study(panel))],
     )
+
+
+def _resumed(collected: Collected) -> dict[str, str]:
+    """The runs that went on otherwise than they began, and how."""
+    rows = collected.collection.rows if collected.collection else []
+    return {row["run_id"]: row["resumed"] for row in rows if row["resumed"]}
 
 
 def percent(estimate: Estimate | None) -> str:

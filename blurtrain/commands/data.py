@@ -175,8 +175,11 @@ def add(commands: Any) -> None:
         help="of the same file in several of the tree's splits (refused)",
     )
     p.add_argument("--megapixels", type=float, metavar="M", help="largest image to decode, in millions of pixels (89)")
+    p.add_argument("--bits", type=int, metavar="N", help="of images of 16 bits, so many are used (as stated, else 16)")
     p.add_argument(
-        "--replace", action="store_true", help="put it in the place of a dataset that was prepared otherwise"
+        "--replace",
+        action="store_true",
+        help="put it in the place of one that was prepared otherwise, or has been damaged",
     )
     data_option(p, Path("data"))
     p = command(data, "check", _check, "verify prepared datasets down to every stored pixel")

@@ -21,9 +21,11 @@ def _settings(options: argparse.Namespace) -> Any:
 
 def _train(options: argparse.Namespace) -> int:
     settings = _settings(options)  # before torch is imported, so that a mistake is answered at once
+    from blurtrain.distributed import end_with_torchrun
     from blurtrain.training.stopping import stop_signals
     from blurtrain.training.train import train
 
+    end_with_torchrun()
     run = train(settings, options.runs, options.run_id, stop_signals, options.until_epoch)
     if os.environ.get("RANK", "0") == "0":
         print(run.path)

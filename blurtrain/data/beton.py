@@ -7,6 +7,7 @@ on the disk a second time, and cannot be had everywhere.
 """
 
 import math
+import os
 from pathlib import Path
 from typing import Literal, Self
 
@@ -61,6 +62,8 @@ class BetonWriter:
         with self._file:
             if kind is None:
                 self._write_tables()
+                self._file.flush()
+                os.fsync(self._file.fileno())  # or a power cut leaves zeros in a file of the right size
 
     def _write_tables(self) -> None:
         n = len(self._extents)

@@ -25,7 +25,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from blurtrain.data.store import PixelStore
+from blurtrain.data.store import AGAIN, PixelStore
 from blurtrain.errors import DataError, nearest
 from blurtrain.files import read_json
 
@@ -92,7 +92,7 @@ class Dataset:
             with np.load(self.folder / "view.npz", allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in ("index", "label", "leaf", "split")}
         except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-            raise DataError(f"{self.folder}/view.npz: cannot be read: {error}; prepare the dataset again") from None
+            raise DataError(f"{self.folder}/view.npz: cannot be read: {error}; {AGAIN}") from None
 
     @cached_property
     def store(self) -> PixelStore:
@@ -148,7 +148,7 @@ class Dataset:
         if split == "train" or store is None or self.tested != side:
             return EvaluationImages(self.store, indices, labels, "stored")
         if (len(store), store.size) != (np.count_nonzero(self.held_out), side):
-            raise DataError(f"{store.folder}: does not hold the test images of {self.folder}; prepare it again")
+            raise DataError(f"{store.folder}: does not hold the test images of {self.folder}; {AGAIN}")
         places = np.cumsum(self.held_out) - 1
         return EvaluationImages(store, places[self.view["split"] == SPLITS.index(split)], labels, "source")
 
@@ -158,13 +158,13 @@ class Dataset:
         limits = {"index": len(store), "label": len(self.classes), "split": len(SPLITS)}
         fits = len(view["index"]) == sum(self.manifest["counts"].values()) and len(store.rows) == len(store)
         if not fits or any(view[k].min() < 0 or view[k].max() >= limit for k, limit in limits.items()):
-            raise DataError(f"{self.folder}: view.npz does not fit its manifest and store; prepare it again")
+            raise DataError(f"{self.folder}: view.npz does not fit its manifest and store; {AGAIN}")
         if data_id_of(store, self.classes, view) != self.data_id:
-            raise DataError(f"{self.folder}: view.npz was changed after it was prepared; prepare it again")
+            raise DataError(f"{self.folder}: view.npz was changed after it was prepared; {AGAIN}")
         store.check()
         if self.test_store:
             if not same_sources(self.test_store, [store.rows[k] for k in view["index"][self.held_out]]):
-                raise DataError(f"{self.test_store.folder}: holds other images than val and test; prepare it again")
+                raise DataError(f"{self.test_store.folder}: holds other images than val and test; {AGAIN}")
             self.test_store.check()
 
 

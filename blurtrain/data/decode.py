@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
+from blurtrain.data.depth import Shallow, check_depth, eight_bits
 from blurtrain.errors import DataError
 
 MEGAPIXELS = 89.478485
@@ -41,6 +42,9 @@ class Decoded(NamedTuple):
     """Whether its ends were cut off, as it was too long."""
     reason: str = ""
     """What was wrong."""
+    needed: int = 0
+    stated: bool = False
+    """See `depth.Shallow`."""
 
 
 def decode(content: bytes, size: int, longest: int | None = None) -> NDArray[np.uint8]:
@@ -88,9 +92,17 @@ def opened(content: bytes, megapixels: float | None = None) -> Image.Image:
     """An image file as 8-bit RGB, turned by EXIF orientation.
 
     Grey, palette, CMYK and 16-bit images become 8-bit RGB; transparency is dropped, as torchvision does. Raises
-    DataError with the reason for anything that cannot be decoded to its last pixel, or that has more than `megapixels`
-    (millions; by default MEGAPIXELS).
+    DataError with the reason for anything that cannot be decoded to its last pixel, that has more than `megapixels`
+    (millions; by default MEGAPIXELS), or whose 16 bits are all small, so that fewer of them seem to be used.
     """
+    shallow = _opened(content, megapixels, None)
+    if shallow.needed:
+        check_depth(shallow.needed)
+    return shallow.image
+
+
+def _opened(content: bytes, megapixels: float | None, bits: int | None) -> Shallow:
+    """See `opened`; of 16 bits, `bits` are used."""
     try:
         with _no_limits():
             image: Image.Image = Image.open(io.BytesIO(content))
@@ -98,11 +110,11 @@ def opened(content: bytes, megapixels: float | None = None) -> Image.Image:
             image.load()
         if image.format == "JPEG" and content.endswith(bytes(64)) and not _ends(content):
             raise DataError("the rest of this JPEG is zeros: it was not copied, or saved, to its end")
+        shallow = eight_bits(image, content, bits)
+        orientation, image = _orientation(image), shallow.image
         # Not by Pillow's own function, which writes the EXIF anew and fails where it cannot.
-        image = image.transpose(turn) if (turn := _TURNS.get(_orientation(image))) is not None else image
-        if image.mode.startswith("I") or image.mode == "F":
-            image = _eight_bits(image)
-        return image.convert("RGB")
+        image = image.transpose(turn) if (turn := _TURNS.get(orientation)) is not None else image
+        return shallow._replace(image=image.convert("RGB"))
     except DataError:
         raise
     except UnidentifiedImageError:  # its own message names a place in memory
@@ -146,22 +158,17 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey as 8-bit grey; Pillow would clip it to white."""
-    pixels = np.asarray(image)
-    if image.mode == "F" or pixels.min() < 0 or pixels.max() > 65535:
-        raise DataError(f"pixels of kind {image.mode} (32 bit): convert them to 8 or 16 bits first")
-    return Image.fromarray(np.round(pixels / 257).astype(np.uint8))
-
-
-def read(path: Path, size: int, longest: int | None = None, megapixels: float | None = None) -> Decoded:
-    """An image file, decoded as by `decode`. Never raises."""
+def read(
+    path: Path, size: int, longest: int | None = None, megapixels: float | None = None, bits: int | None = None
+) -> Decoded:
+    """An image file, decoded as by `decode`, but that of 16 bits `bits` are used. Never raises."""
     try:
         content = path.read_bytes()
     except OSError as error:
         return Decoded("", None, reason=error.strerror or str(error))
     digest = hashlib.sha256(content).hexdigest()
     try:
-        return Decoded(digest, *_resized(opened(content, megapixels), size, longest))
+        image, needed, stated = _opened(content, megapixels, bits)
+        return Decoded(digest, *_resized(image, size, longest), "", needed, stated)
     except DataError as error:
         return Decoded(digest, None, reason=str(error))

@@ -96,7 +96,7 @@ def _files(root: Path, found: Listing) -> Iterator[Path]:
             found.empty.append(Path(folder).relative_to(root).as_posix())
         for name in [name for name in folders if name.lower() in _OF_SYSTEMS]:
             beneath = sum(len(names) for _, _, names in os.walk(Path(folder, name)))
-            found.left_alone[f"in {name}"] += beneath
+            found.left_alone += Counter({f"in {name}": beneath})  # which leaves out what is none
             folders.remove(name)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         above |= {os.path.join(folder, name): entered | {real} for name in folders}  # noqa: PTH118  (as os.walk does)

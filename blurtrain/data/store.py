@@ -2,7 +2,8 @@
 
     <root>/.stores/<id>/pixels.beton    fields: image, index
     <root>/.stores/<id>/images.csv      path, sha256 of the source file, crc32 of the stored pixels (decoded);
-                                        where aspect is kept also height, width, and whether it was cropped (0 or 1)
+                                        where aspect is kept also height, width, and whether it was cropped (0 or 1);
+                                        of JPEG also `encoded`, the crc32 of the stored bytes
 
 Images are squared, or keep their aspect. Then each lies in the top left corner of a canvas, of one shape for all and
 wider than high: portrait images lie there transposed. What is around them repeats their edge, and is no part of them:
@@ -14,10 +15,10 @@ The pixels can be read without FFCV as well (`PixelStore.read`), and are the sam
 import csv
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +29,12 @@ from blurtrain.data import jpeg
 from blurtrain.data.beton import EXTENT, FIELDS, HEADER, MODES, SAMPLE, SAMPLES_START, VERSION, Encoding
 from blurtrain.errors import DataError
 
+AGAIN = "prepare the dataset again (`blurtrain data prepare ... --replace`)"
+
 
 def checksum(pixels: NDArray[np.uint8]) -> str:
-    """CRC-32 of an image's pixels [height, width, 3], as images.csv has it."""
-    return f"{zlib.crc32(pixels.tobytes()):08x}"
+    """CRC-32 of an image's pixels [height, width, 3], or of any bytes, as images.csv has it."""
+    return f"{zlib.crc32(np.ascontiguousarray(pixels).data):08x}"
 
 
 def as_seen(canvas: NDArray[np.uint8], sides: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -60,7 +63,9 @@ class PixelStore:
             with (self.folder / "images.csv").open(newline="") as file:
                 yield from csv.DictReader(file)
         except OSError as error:
-            raise DataError(f"{self.folder}: not a pixel store: {error.strerror}; prepare the dataset again") from None
+            raise DataError(f"{self.folder}: not a pixel store: {error.strerror}; {AGAIN}") from None
+        except (UnicodeError, csv.Error) as error:
+            raise DataError(f"{self.folder}/images.csv: is damaged: {error}; {AGAIN}") from None
 
     @cached_property
     def _tables(self) -> tuple[NDArray[np.void], NDArray[np.void]]:
@@ -76,10 +81,10 @@ class PixelStore:
             samples = np.fromfile(self.beton, SAMPLE, count=n, offset=SAMPLES_START)
             extents = np.fromfile(self.beton, EXTENT, count=n, offset=int(header["extents"]))
         except (OSError, IndexError, ValueError) as error:
-            raise DataError(f"{self.beton}: cannot be read: {error}; prepare the dataset again") from None
+            raise DataError(f"{self.beton}: cannot be read: {error}; {AGAIN}") from None
         extents = extents[np.argsort(extents["sample"])]
         if not _consistent(samples, extents, int(header["extents"])):
-            raise DataError(f"{self.beton}: its table of images is damaged; prepare the dataset again")
+            raise DataError(f"{self.beton}: its table of images is damaged; {AGAIN}")
         return samples, extents
 
     @property
@@ -112,7 +117,7 @@ class PixelStore:
             sides = np.zeros((0, 2), np.int64)
         small, large = np.sort(sides).T
         if len(sides) != len(self) or (small != self.size).any() or (large > self.canvas[1]).any():
-            raise DataError(f"{self.folder}/images.csv: does not give the sides of each image; prepare it again")
+            raise DataError(f"{self.folder}/images.csv: does not give the sides of each image; {AGAIN}")
         return sides
 
     @property
@@ -135,9 +140,7 @@ class PixelStore:
             for index, row in zip(indices, pixels, strict=True):
                 _, start, length = extents[index].tolist()
                 target = row if raw else np.empty(length, np.uint8)
-                # Not mapped, so that what goes wrong with the file from here on is an error and no signal.
-                if os.preadv(file.fileno(), [target.data], start) != length:
-                    raise DataError(f"{self.beton}: ends before image {index}; prepare the dataset again")
+                self._read_at(file.fileno(), target, start, index)
                 if not raw:
                     row[:] = self._decoded(target.tobytes(), int(index))
         return pixels
@@ -146,7 +149,7 @@ class PixelStore:
         try:
             return jpeg.decode(content).reshape(*self.canvas, 3)
         except Exception as error:  # Pillow raises OSError, SyntaxError, ... for damaged files
-            raise DataError(f"{self.beton}: image {index} is damaged: {error}; prepare the dataset again") from None
+            raise DataError(f"{self.beton}: image {index} is damaged: {error}; {AGAIN}") from None
 
     def check(self, batches: Iterable[NDArray[np.uint8]] | None = None) -> None:
         """Compare every stored pixel with the checksums taken when the store was prepared; raises DataError.
@@ -161,7 +164,39 @@ class PixelStore:
         shown = tqdm(self.rows, desc="checking pixels", unit="img", disable=None)
         for index, (row, image, sides) in enumerate(zip(shown, images, self.sides, strict=True)):
             if checksum(as_seen(image, sides)) != row["crc32"]:
-                raise DataError(f"{self.beton}: pixels of image {index} ({row['path']}) are damaged; prepare again")
+                raise self._damaged(index, row)
+
+    def checked_images(self, first: int = 0, every: int = 1) -> Iterator[int]:
+        """The places of every so many-th image, as what lies in the file is found to be what was written; raises
+        DataError. Unlike `check`, it decodes no JPEG, unless the store is of before their bytes had a checksum."""
+        at = range(first, len(self), every)
+        rows = islice(self._rows(), first, None, every)
+        for index, row in zip_longest(at, rows):
+            if index is None or row is None or not row.get("crc32"):
+                raise DataError(f"{self.folder}/images.csv: does not list each image of the store; {AGAIN}")
+            if "encoded" in row:
+                right = checksum(self._stored(index)) == row["encoded"]
+            else:
+                right = checksum(as_seen(self.read(np.array([index]))[0], self.sides[index])) == row["crc32"]
+            if not right:
+                raise self._damaged(index, row)
+            yield index
+
+    def _stored(self, index: int) -> NDArray[np.uint8]:
+        """The bytes of an image as they lie in the file."""
+        _, start, length = self.extents[index].tolist()
+        content = np.empty(length, np.uint8)
+        with self.beton.open("rb", buffering=0) as file:
+            self._read_at(file.fileno(), content, start, index)
+        return content
+
+    def _read_at(self, file: int, target: NDArray[np.uint8], start: int, index: int) -> None:
+        # Not mapped, so that what goes wrong with the file from here on is an error and no signal.
+        if os.preadv(file, [target.data], start) != target.nbytes:
+            raise DataError(f"{self.beton}: ends before image {index}; {AGAIN}")
+
+    def _damaged(self, index: int, row: Mapping[str, str]) -> DataError:
+        return DataError(f"{self.beton}: pixels of image {index} ({row['path']}) are damaged; {AGAIN}")
 
     def same_pixels(self, images: NDArray[np.uint8]) -> bool:
         """Whether the first images of the store, as canvases [n, *canvas, 3] of some reader, are as prepared."""

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ def read_arrays(path: Path) -> dict[str, dict[str, NDArray[Any]]]:
                 # A level of the user's own may be called by a path.
                 level, _, name = key.rpartition("/")
                 found.setdefault(level, {})[name] = file[key]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise RunError(f"{path}: cannot be read: {error}; the file is damaged: remove it and measure again") from None
     return found
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from blurtrain.blur.blurs import Blur
 from blurtrain.data.augment import Transform
+from blurtrain.data.pixel_check import PixelCheck
 from blurtrain.distributed import Group
 from blurtrain.errors import BlurtrainError
 from blurtrain.evaluation.images import Images
@@ -98,13 +99,18 @@ def measure_each(
     of_logits = [(one, levels) for one, levels in zip(each, missing, strict=True) if levels and one.is_of_logits]
     if of_logits:
         subject = together(group, lambda: opened(", ".join(one.measure.name for one, _ in of_logits)))
-        found = sweep([(one.measure, levels) for one, levels in of_logits], subject, per_image)
+        with PixelCheck([subject.images.source.store], group) as pixels:
+            found = sweep([(one.measure, levels) for one, levels in of_logits], subject, per_image)
+            pixels.has_passed(wait=True)
         for (one, _), of_one in zip(of_logits, found, strict=True):
             one.add(of_one, group)
     for one, levels in zip(each, missing, strict=True):
         if levels and not one.is_of_logits:
             subject = together(group, lambda one=one: opened(one.measure.name))  # type: ignore[misc]
-            one.add(one.measure.measure(subject, levels, per_image), group)
+            with PixelCheck([subject.images.source.store], group) as pixels:
+                of_one = one.measure.measure(subject, levels, per_image)
+                pixels.has_passed(wait=True)
+            one.add(of_one, group)
     return [one.document(group) for one in each]
 
 

@@ -4,7 +4,8 @@
     accuracy-<hash>.parquet   where asked for: one row a level and image
     accuracy-<hash>.npz       where a measure gives them: maps and curves, as LEVEL/NAME
 
-The hash is of the conditions, so that a file is also the cache. Several processes may add levels at the same time.
+The hash is of the conditions, so that a file is also the cache. Several processes may add levels at the same time. The
+content carries a hash of its own, and the records a checksum a page, which are checked when they are read.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ from typing import Any
 from blurtrain.errors import RunError
 from blurtrain.evaluation.arrays import with_arrays
 from blurtrain.evaluation.subject import Found, Row
-from blurtrain.files import held, publish, read_json
+from blurtrain.files import held, publish, read_json, sealed
 
 PATIENCE = 120.0
 """Seconds to wait for another process that adds its levels."""
@@ -54,9 +55,16 @@ class Outcomes:
         """Labels of the blurs that there are records of each image for."""
         if not self.records.exists():
             return set()
+        return set(self._recorded(["blur"])["blur"].unique().to_pylist())
+
+    def _recorded(self, columns: Sequence[str] | None = None) -> Any:
+        import pyarrow
         import pyarrow.parquet
 
-        return set(pyarrow.parquet.read_table(self.records, columns=["blur"])["blur"].unique().to_pylist())
+        try:
+            return pyarrow.parquet.read_table(self.records, columns=columns, page_checksum_verification=True)
+        except (OSError, pyarrow.ArrowException) as error:
+            raise RunError(f"{self.records}: is damaged: {error}; remove it, and evaluate again") from None
 
     def add(self, found: Found) -> None:
         """Add levels; those that are there already stay as they are, but for their records, and for blurs of the
@@ -86,7 +94,7 @@ class Outcomes:
 
         tables = []
         if self.records.exists():
-            old = pyarrow.parquet.read_table(self.records)
+            old = self._recorded()
             labels = old["blur"].to_pylist()
             tables.append(old.filter([label not in found.records for label in labels]))
         for label, arrays in found.records.items():
@@ -96,7 +104,7 @@ class Outcomes:
             tables.append(pyarrow.table({"blur": blur, **columns}))
         content = io.BytesIO()
         whole = pyarrow.concat_tables(tables, promote_options="permissive").unify_dictionaries()
-        pyarrow.parquet.write_table(whole, content, compression="zstd")
+        pyarrow.parquet.write_table(whole, content, compression="zstd", write_page_checksum=True)
         return content.getvalue()
 
 
@@ -106,7 +114,7 @@ def _compact(values: Any) -> Any:
 
 
 def _document(header: Mapping[str, Any], rows: Sequence[Row]) -> str:
-    """JSON with a line a row."""
+    """JSON with a line a row, sealed."""
     lines = [f' "{name}": {json.dumps(value)},' for name, value in header.items()]
     body = ",\n".join(f"  {json.dumps(row)}" for row in rows)
-    return "\n".join(["{", *lines, ' "rows": [', body, " ]", "}\n"])
+    return sealed("\n".join(["{", *lines, ' "rows": [', body, " ]", "}\n"]))

@@ -21,7 +21,7 @@ from blurtrain.evaluation.subject import Row, Subject
 from blurtrain.evaluation.views import blurred_at
 from blurtrain.models.normalisation import as_published
 from blurtrain.models.outputs import outputs_of
-from blurtrain.models.trained import kept_epochs, last_epoch, load_run, preprocessing_of
+from blurtrain.models.trained import last_epoch, load_run, preprocessing_of
 from blurtrain.run import Run
 from blurtrain.schema import validate
 from blurtrain.settings import Settings, check_levels, run_id
@@ -60,7 +60,7 @@ def evaluate_stages(folder: Path, overrides: Sequence[str] = (), *, group: Group
     Raises RunError where there are no weights at all.
     """
     run = Run(folder.resolve())
-    at: list[int | None] = [*kept_epochs(run)]
+    at: list[int | None] = [*run.kept_epochs()]
     if run.weights.exists() or not at:
         last = last_epoch(run, run.settings)
         at = [*(epoch for epoch in at if epoch != last), None]
@@ -136,7 +136,7 @@ def open_run(folder: Path, overrides: Sequence[str], epoch: int | None) -> tuple
     run = Run(folder.resolve())
     own = run.settings  # of a folder that is no run, this says so
     if epoch is None and not run.weights.exists():
-        kept = ", ".join(map(str, kept_epochs(run)))
+        kept = ", ".join(map(str, run.kept_epochs()))
         cure = f"; --epoch N measures one that is kept: {kept}" if kept else ""
         raise RunError(f"{folder}: has no {run.weights.name}: the run has not been trained to its end{cure}")
     settings = validate(merge(own.model_dump(), parse_overrides(overrides)), "evaluate", Settings)

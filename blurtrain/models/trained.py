@@ -19,7 +19,7 @@ from blurtrain.models import build
 from blurtrain.models.normalisation import as_published
 from blurtrain.models.outputs import outputs_of, places_of
 from blurtrain.models.smoothing import Smoothing
-from blurtrain.run import CHECKPOINTS, Run, saved_step
+from blurtrain.run import Run, saved_checkpoints
 from blurtrain.settings import Settings, run_id
 
 
@@ -156,11 +156,6 @@ def last_epoch(run: Run, settings: Settings) -> int:
     return int((run.result() or {}).get("epochs", settings.optimisation.epochs))
 
 
-def kept_epochs(run: Run) -> list[int]:
-    """The epochs whose weights were kept for good, in ascending order."""
-    return sorted(int(path.stem.split("-")[1]) for path in run.checkpoints.glob("epoch-*.safetensors"))
-
-
 def _weights(run: Run, epoch: int, epochs: int) -> dict[str, Tensor]:
     if epoch == epochs and run.weights.exists():
         return _read(run, run.weights)
@@ -168,7 +163,7 @@ def _weights(run: Run, epoch: int, epochs: int) -> dict[str, Tensor]:
         return _read(run, run.stage(epoch))
     if ((run.result() or {}).get("best") or {}).get("epoch") == epoch and run.best.exists():
         return _read(run, run.best)
-    for path in sorted(run.checkpoints.glob(CHECKPOINTS), key=saved_step, reverse=True):
+    for path in saved_checkpoints(run.checkpoints):
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception:  # damaged, or removed a moment ago by the training: another one may do
@@ -177,7 +172,7 @@ def _weights(run: Run, epoch: int, epochs: int) -> dict[str, Tensor]:
             return state.get("average", state["model"])
     if epoch == epochs:
         raise RunError(f"{run.path}: has no {run.weights.name}: the run has not been trained to its end")
-    there = ", ".join(map(str, [*kept_epochs(run), *([epochs] if run.weights.exists() else [])])) or "none"
+    there = ", ".join(map(str, [*run.kept_epochs(), *([epochs] if run.weights.exists() else [])])) or "none"
     raise RunError(
         f"{run.path}: has no weights of epoch {epoch} (there are: {there}); checkpoints.keep_epochs keeps them"
     )

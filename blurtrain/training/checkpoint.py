@@ -5,6 +5,7 @@ import hashlib
 import io
 import logging
 import pickle
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from typing import Any
 import torch
 
 from blurtrain.files import publish
-from blurtrain.run import CHECKPOINTS, saved_step
+from blurtrain.run import saved_checkpoints
 
 log = logging.getLogger(__name__)
+_KEPT = re.compile(r"epoch-\d{4,}\.pt")
 
 
 def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
@@ -31,7 +33,7 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
     for former in folder.glob(f"step-{step:08d}-*.pt"):
         if former != path:
             former.unlink(missing_ok=True)
-    for old in _newest_first(folder)[keep:]:
+    for old in saved_checkpoints(folder)[keep:]:
         old.unlink(missing_ok=True)
     return path
 
@@ -51,7 +53,12 @@ def newest(folder: Path, run_id: str) -> Path | None:
 
     Others (damaged, or of another run) are named in the log, set aside as `.damaged`, and passed over.
     """
-    for path in _newest_first(folder):
+    known = saved_checkpoints(folder)
+    if strays := sorted(
+        path.name for path in folder.glob("*.pt") if path not in known and not _KEPT.fullmatch(path.name)
+    ):
+        log.warning("%s: left alone, as checkpoints are not called so: %s", folder, ", ".join(strays))
+    for path in known:
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -86,7 +93,3 @@ def clean(folder: Path) -> None:
     """Remove what saves that were killed half way have left."""
     for leftover in folder.glob(".step-*"):
         leftover.unlink(missing_ok=True)
-
-
-def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob(CHECKPOINTS), key=saved_step, reverse=True)

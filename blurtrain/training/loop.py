@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from blurtrain.data.dataset import Dataset
 from blurtrain.data.draws import step_seed
 from blurtrain.data.loader import Labelled, Loader
+from blurtrain.data.pixel_check import PixelCheck
 from blurtrain.data.training_batches import TrainingBatches
 from blurtrain.distributed import Group, SharedFlags
 from blurtrain.errors import Stopped, TrainingError
@@ -32,6 +33,8 @@ from blurtrain.training.stopping import StopRequest
 from blurtrain.training.validation import Validator, look
 
 log = logging.getLogger(__name__)
+_UNTIL_CHECKED = 10.0
+"""Seconds until a save is tried again that was due before the images had been checked."""
 
 
 @dataclass
@@ -52,6 +55,8 @@ class Training:
     settings: Settings
     run: Run
     dataset: Dataset
+    pixels: PixelCheck
+    """Nothing is saved or published before it has passed, or a run would go on from what is wrong."""
     group: Group
     attempt: Attempt | None  # of the main process
     stop: StopRequest
@@ -81,6 +86,8 @@ def train_epochs(training: Training, position: Position, until: int) -> int:
     while position.epoch < until and not training.validator.stops:
         _train_epoch(training, position)
         position = training.position(position.epoch + 1)
+        if not training.pixels.passed:
+            training.pixels.has_passed()
         _after_epoch(training, position)
     return position.epoch
 
@@ -145,6 +152,7 @@ def _after_epoch(training: Training, position: Position) -> None:
 
 
 def _publish_weights(training: Training, path: Path) -> None:
+    training.pixels.has_passed(wait=True)
     check_weights(training)
     if training.attempt:
         training.attempt.check()
@@ -181,18 +189,27 @@ def stop_or_save(training: Training, position: Position, global_order: NDArray[n
     stop, save = training.flags(bool(training.stop), due)
     if not stop and not save:
         return
-    if global_order is not None:
-        _means(training, position.sums, position.epoch, global_order)  # a loss that is NaN must not be saved
-    _save(training, position)
+    if checked := training.pixels.has_passed():
+        if global_order is not None:
+            _means(training, position.sums, position.epoch, global_order)  # a loss that is NaN must not be saved
+        _save(training, position)
+    else:
+        training.saved = time.monotonic() - every + _UNTIL_CHECKED
     if stop:
         cause = training.stop.signal.name if training.stop.signal else "a signal to another process"
         ended = global_order is None
         place = "the evaluation" if ended else f"epoch {position.epoch + 1} of {training.epochs}"
-        raise Stopped(f"{training.run.path}: stopped by {cause} in {place}; the same command goes on from there")
+        then = (
+            "goes on from there"
+            if checked
+            else "goes on from before: this attempt saved nothing, as its images were not all checked yet"
+        )
+        raise Stopped(f"{training.run.path}: stopped by {cause} in {place}; the same command {then}")
 
 
 def pause(training: Training, epochs: int) -> None:
     """Save at the end of an epoch, its look at the val split included, for a later attempt to go on from."""
+    training.pixels.has_passed(wait=True)
     _save(training, training.position(epochs))
     if training.attempt:
         training.attempt.record("paused", at=epochs * training.batches.steps, epoch=epochs)

@@ -39,9 +39,10 @@ class Progress:
     As a context, it keeps the heartbeat going in a thread of its own, whatever the training is doing meanwhile.
     """
 
-    def __init__(self, epochs: int, attempt: Attempt | None, tensorboard: bool = False):
+    def __init__(self, epochs: int, attempt: Attempt | None, tensorboard: bool = False, epoch: float = 0.0):
+        """epoch: where the run stands, as far as it is known before it is read (see `begin`)."""
         self.attempt, self.epochs = attempt, epochs
-        self._state: dict[str, Any] = {"doing": "starting", "epoch": 0.0, "epochs": self.epochs}
+        self._state: dict[str, Any] = {"doing": "starting", "epoch": epoch, "epochs": self.epochs}
         self._moved = time.monotonic()
         self._began: tuple[float, float] | None = None  # when, and at which epoch
         self._over, self._failure = threading.Event(), list[Exception]()

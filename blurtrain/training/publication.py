@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 def publish_run(training: Training, epochs: int) -> None:
     """Weights, evaluation and result of a run that has been trained for `epochs` epochs."""
     settings, run, group, attempt = training.settings, training.run, training.group, training.attempt
+    training.progress.tick(doing="checking images")
+    training.pixels.has_passed(wait=True)
     check_weights(training)
     network = training.learner.trained()
     if sigma := settings.curriculum.feature_sigma_at_test(epochs):

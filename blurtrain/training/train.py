@@ -12,6 +12,7 @@ import torch
 from blurtrain.data.augment import Transform
 from blurtrain.data.dataset import Dataset, open_dataset
 from blurtrain.data.loader import Labelled, Loader, open_loader
+from blurtrain.data.pixel_check import PixelCheck
 from blurtrain.data.training_batches import TrainingBatches
 from blurtrain.distributed import Group, SharedFlags, process_group
 from blurtrain.errors import SettingsError
@@ -75,7 +76,11 @@ def train(
         elif until < epochs and group.broadcast(_is_trained(run, settings, dataset, until) if group.is_main else None):
             log.info("%s: epoch %d of %d is already done", run.path, until, epochs)
         else:
-            _attempt(settings, dataset, run, group, stop, until)
+            stores = [store for store in (dataset.store, dataset.test_store) if store]
+            with PixelCheck(stores, group) as pixels:
+                if pixels.is_small:
+                    pixels.has_passed(wait=True)
+                _attempt(settings, dataset, run, group, stop, until, pixels)
     return run
 
 
@@ -91,7 +96,9 @@ def _is_trained(run: Run, settings: Settings, dataset: Dataset, epoch: int) -> b
     )
 
 
-def _attempt(settings: Settings, dataset: Dataset, run: Run, group: Group, stop: StopRequest, until: int) -> None:
+def _attempt(
+    settings: Settings, dataset: Dataset, run: Run, group: Group, stop: StopRequest, until: int, pixels: PixelCheck
+) -> None:
     """From the newest checkpoint to the result, or to a pause after epoch `until`. A function of its own, so that
     nothing of it outlives the group."""
     attempt = (
@@ -99,14 +106,17 @@ def _attempt(settings: Settings, dataset: Dataset, run: Run, group: Group, stop:
     )
     settings = as_published(settings)
     try:
-        with Progress(settings.optimisation.epochs, attempt, settings.logging.tensorboard) as progress:
+        o, start = settings.optimisation, settings.start
+        steps = len(dataset.split("train")[0]) // o.batch_size
+        stands = run.saved_step() / steps or (float(start.epoch) if start else 0.0)
+        with Progress(o.epochs, attempt, settings.logging.tensorboard, stands) as progress:
             if attempt:
                 checkpoint.clean(run.checkpoints)
             newest = group.broadcast(checkpoint.newest(run.checkpoints, run.id) if group.is_main else None)
             state = checkpoint.load(newest) if newest else None
             if state is None and settings.start:
                 state = start_state(settings.start, run.path.parent)
-            training = _begin(settings, run, dataset, group, attempt, stop, progress, state)
+            training = _begin(settings, run, dataset, group, attempt, stop, progress, state, pixels)
             position = _position(training, state)
             _log_start(training, position)
             if not state:
@@ -138,6 +148,7 @@ def _begin(
     stop: StopRequest,
     progress: Progress,
     state: dict[str, Any] | None,
+    pixels: PixelCheck,
 ) -> Training:
     o, n, task = settings.optimisation, settings.network, settings.task
     torch.manual_seed(settings.seed)
@@ -176,8 +187,9 @@ def _begin(
     )
     flags = SharedFlags(group, 2)
     return Training(
-        settings, run, dataset, group, attempt, stop, progress, batches, learner, smoothing, flags, validator, opened
-    )
+        settings, run, dataset, pixels, group, attempt, stop, progress, batches, learner, smoothing, flags, validator,
+        opened,
+    )  # fmt: skip
 
 
 def _position(training: Training, state: dict[str, Any] | None) -> Position:

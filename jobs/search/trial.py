@@ -24,7 +24,7 @@ from jobs import scheduler
 from jobs.grid import Member
 from jobs.item import training
 from jobs.processes import RunProcesses, start
-from jobs.record import Record, last_line
+from jobs.record import Record, killed_by, last_line
 from jobs.search.file import SearchFile
 from jobs.search.known import measuring
 from jobs.search.slots import Slot
@@ -130,8 +130,8 @@ class RunAtWork:
         return measuring(self.work.file, self.run) or item.words(self.work.study.folder / "settings")
 
     def _why(self, code: int) -> str:
-        if code == 137:
-            return f"{self.run.id}: killed by signal 9; was the memory full?"
+        if killed := killed_by(code):
+            return f"{self.run.id}: {killed}"
         said = Record.of(self.run).error or last_line(self.work.study.log(self.run.id)).removeprefix("blurtrain: ")
         return f"{self.run.id}: {said or f'ended with {code}'}"
 

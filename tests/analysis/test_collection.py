@@ -108,7 +108,17 @@ def test_epochs_are_those_of_the_journal_and_what_was_done_again_counts_once(run
         [epoch, blur, top1] for epoch in (3, 5) for blur, top1 in (("mean", 2.0), ("sharp", 1.0), ("disk-4", 2.0))
     ]
     (row,) = collection.runs.to_dict("records")
-    assert (row["device"], row["torch"], row["epoch"]) == ("cpu", "2.11", 5)
+    assert (row["device"], row["torch"], row["epoch"], row["resumed"]) == ("cpu", "2.11", 5, "")
+
+
+def test_a_run_that_went_on_otherwise_says_so(runs: Path, make_run: MakeRun) -> None:
+    run_id = make_run(runs)
+    with (runs / run_id / "attempts" / "0001" / "journal.jsonl").open("a") as journal:
+        changed = {"threads": [2, 1], "device": ["cpu", "cuda:0"]}
+        journal.write(json.dumps({"event": "resumed otherwise", "at": 40, "changed": changed}) + "\n")
+        journal.write('{"event": "resumed otherwise", "changed": 7}\n')
+    (row,) = collect(runs).runs.to_dict("records")
+    assert row["resumed"] == "from step 40 on with threads 1, before 2, device cuda:0, before cpu"
 
 
 def test_states_say_how_runs_stand(runs: Path, make_run: MakeRun) -> None:

@@ -61,6 +61,8 @@ def run_ids(folder: Path, make_run: MakeRun) -> list[str]:
     ids += [make_run(runs, "pets", regime, seed, {0.0: 40 + seed}) for regime in ("clear", "fading") for seed in (0, 1)]
     ids.append(make_run(runs, "pets", "clear", 5, {0.0: 4}, run_id="<b>bold & bad<", settings={"model": "resnet-18"}))
     ids.append(make_run(runs, "faces", "clear", 1, done=False, run_id="not-done<i>"))
+    with (runs / ids[0] / "attempts" / "0001" / "journal.jsonl").open("a") as journal:
+        journal.write('{"event": "resumed otherwise", "at": 40, "changed": {"threads": [2, 1]}}\n')
     return ids
 
 
@@ -92,6 +94,11 @@ def test_every_run_is_named_and_every_name_is_escaped(out: Path, read: Text, run
         assert run_id in read.text
     assert NASTY in read.text
     assert not {"script", "b", "i"} & read.tags
+
+
+def test_a_run_that_went_on_otherwise_says_so_where_it_is_shown(read: Text, run_ids: list[str]) -> None:
+    assert f"{run_ids[0]} resumed otherwise: from step 40 on with threads 1, before 2" in read.text
+    assert "1 of 9 runs went on with another number of processes or threads" in read.text
 
 
 def test_headline_counts_the_runs_and_names_the_missing(read: Text) -> None:

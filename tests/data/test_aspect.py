@@ -326,7 +326,7 @@ def changed(dataset: Dataset, change: Callable[[dict[str, str]], object]) -> Dat
 )
 def test_sides_that_cannot_be_are_found_before_anyone_uses_them(copy: Dataset, change: Any) -> None:
     damaged = changed(copy, change)
-    with pytest.raises(DataError, match=r"images\.csv: does not give the sides of each image; prepare it again"):
+    with pytest.raises(DataError, match=r"images\.csv: does not give the sides of each image; prepare"):
         open_loader(Loader(kind="resident"), damaged, torch.device("cpu"))
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,65 @@ def test_sixteen_bit_grey_is_scaled_and_not_clipped() -> None:
     for kind in ("png", "tiff"):
         pixels = decode(encoded(Image.fromarray(deep), kind), 20)
         assert np.array_equal(pixels, np.repeat(GREY[:20, :20, None], 3, axis=2)), kind
+
+
+DEEP = RNG.integers(0, 4096, (20, 20)).astype(np.uint16)
+DEEP[0, :2] = 0, 4095
+
+
+def with_sbit(png: bytes, bits: int) -> bytes:
+    """As a camera's software writes it."""
+    at = png.index(b"IDAT") - 4
+    chunk = b"sBIT" + bytes([bits])
+    return png[:at] + struct.pack(">I", 1) + chunk + struct.pack(">I", zlib.crc32(chunk)) + png[at:]
+
+
+def test_twelve_bits_in_sixteen_are_scaled_where_the_file_states_them() -> None:
+    expected = np.round(DEEP / 4095 * 255).astype(np.uint8)
+    for content in (
+        with_sbit(encoded(Image.fromarray(DEEP)), 12),
+        encoded(Image.fromarray(DEEP), "tiff", tiffinfo={281: 4095}),
+    ):
+        assert np.array_equal(decode(content, 20)[..., 0], expected)
+    # Here the values have been scaled up, as PNG's standard has it, and there the tag says what is largest by chance.
+    scaled = DEEP * 16 + (DEEP >> 8)
+    assert np.abs(decode(with_sbit(encoded(Image.fromarray(scaled)), 12), 20)[..., 0].astype(int) - expected).max() <= 1
+    other = encoded(Image.fromarray(scaled), "tiff", tiffinfo={281: 65000})
+    assert np.array_equal(decode(other, 20)[..., 0], np.round(scaled / 257).astype(np.uint8))
+
+
+def test_small_values_in_sixteen_bits_are_not_taken_for_black(tmp_path: Path) -> None:
+    colour = np.array(
+        [[0, 15], [3, 9]], np.uint8
+    )  # what Pillow reads of a colour image of 16 bits, of which 12 are used
+    for name, pixels in (("grey", DEEP), ("colour", colour)):
+        content = encoded(Image.fromarray(pixels))
+        if name == "colour":
+            content = png_of_sixteen_bit_colour(pixels)
+        with pytest.raises(DataError, match=r"seem to use 12 of them: convert it to 8 bits first"):
+            opened(content)
+    (tmp_path / "deep.png").write_bytes(encoded(Image.fromarray(DEEP)))
+    twelve, full = (read(tmp_path / "deep.png", 20, bits=bits).pixels for bits in (12, 16))
+    assert twelve is not None and full is not None
+    assert np.array_equal(twelve[..., 0], np.round(DEEP / 4095 * 255).astype(np.uint8))
+    assert np.array_equal(full[..., 0], np.round(DEEP / 257).astype(np.uint8))
+    assert "holds values above 1023, which are more than 10 bits" in read(tmp_path / "deep.png", 20, bits=10).reason
+    (tmp_path / "colour.png").write_bytes(png_of_sixteen_bit_colour(colour))
+    assert "convert it to 8 bits first" in read(tmp_path / "colour.png", 20, bits=12).reason
+
+
+def png_of_sixteen_bit_colour(upper: np.ndarray) -> bytes:
+    """RGB whose samples are `upper` * 256 + 255."""
+    height, width = upper.shape
+    samples = np.repeat((upper.astype(">u2") * 256 + 255)[..., None], 3, axis=2).astype(">u2")
+    lines = b"".join(b"\0" + line.tobytes() for line in samples)
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    parts = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(lines)), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def test_black_and_white_is_read() -> None:
@@ -163,9 +223,9 @@ def test_long_text_in_a_png_is_passed_over() -> None:
 def test_read_never_raises_and_always_gives_the_digest_of_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "good.png").write_bytes(encoded(Image.fromarray(COLOUR)))
     (tmp_path / "bad.jpg").write_text("text")
-    digest, pixels, _, reason = read(tmp_path / "good.png", 20)
+    digest, pixels, _, reason, *_ = read(tmp_path / "good.png", 20)
     assert (digest, reason) == (hashlib.sha256((tmp_path / "good.png").read_bytes()).hexdigest(), "")
     assert np.array_equal(pixels, resized(COLOUR))
     assert read(tmp_path / "bad.jpg", 20)[:2] == (hashlib.sha256(b"text").hexdigest(), None)
     assert read(tmp_path / "bad.jpg", 20).reason == "no image, by its content"
-    assert read(tmp_path / "none.png", 20) == ("", None, False, "No such file or directory")
+    assert read(tmp_path / "none.png", 20)[:4] == ("", None, False, "No such file or directory")

@@ -224,6 +224,7 @@ def test_a_run_is_the_same_run_with_either_and_its_measurements_are_told_apart(
 
     def measured(run: Run) -> dict[str, Any]:
         document = json.loads((run.evaluations / run.result()["accuracy"]).read_text())
+        del document["content_sha256"]
         (found,) = evaluate_run(run.path, [f"data.root={root['root']}"])
         assert found == document | {"file": run.result()["accuracy"]}, "found again"
         return document
@@ -353,10 +354,40 @@ def test_a_preparation_killed_in_its_second_half_is_taken_up_again(
     stores = [p for p in (root / ".stores").iterdir() if not p.name.startswith(".")]
     assert [p.name for p in stores] == [prepared.manifest["store"]] and datasets(root) == []
     before = files(stores[0])
+    assert len(list((root / ".stores").glob(".*"))) == 1
     dataset, _ = prepare(root, "textures", Recipe(images=str(tree), resolution=64))
-    assert files(stores[0]) == before
+    assert files(stores[0]) == before and not list((root / ".stores").glob(".*")), "and what was left has gone"
     assert dataset.manifest == prepared.manifest
     for mine, theirs in ((dataset.store, prepared.store), (dataset.test_store, prepared.test_store)):
         assert mine and theirs and mine.folder.name == theirs.folder.name
         assert mine.beton.read_bytes() == theirs.beton.read_bytes()
         assert (mine.folder / "images.csv").read_bytes() == (theirs.folder / "images.csv").read_bytes()
+
+
+KILLED_WRITING = """
+import multiprocessing, os, signal, sys
+from pathlib import Path
+from blurtrain.data.beton import BetonWriter
+from blurtrain.data.preparation import Recipe, prepare
+
+def killed(*_):
+    print(*(process.pid for process in multiprocessing.active_children()), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    BetonWriter.append = killed
+    prepare(Path(sys.argv[1]), "textures", Recipe(images=sys.argv[2], resolution=64))
+"""
+
+
+@pytest.mark.slow
+def test_a_preparation_that_is_killed_leaves_no_process(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "killed.py").write_text(KILLED_WRITING)
+    command = [sys.executable, str(tmp_path / "killed.py"), str(tmp_path / "data"), str(tree)]
+    said, saying = os.pipe()
+    killed = subprocess.run(command, stdout=saying, stderr=subprocess.DEVNULL)
+    os.close(saying)
+    assert killed.returncode == -9
+    with os.fdopen(said) as words:
+        pids = words.read().split()  # until the last of them has ended, as each holds the pipe
+    assert pids and not any(Path("/proc", pid).exists() for pid in pids)

@@ -16,6 +16,7 @@ from blurtrain.cli import main
 from blurtrain.data.augment import Transform
 from blurtrain.data.dataset import Dataset
 from blurtrain.data.store import PixelStore
+from blurtrain.errors import RunError
 from blurtrain.evaluation import evaluate
 from blurtrain.run import Run
 from blurtrain.settings import Settings
@@ -202,6 +203,38 @@ def test_a_damaged_outcome_is_named(run: Path, capsys: pytest.CaptureFixture[str
     with pytest.raises(SystemExit) as caught:
         main(["evaluate", str(run)])
     assert caught.value.code == 2 and f"{path}: cannot be read" in capsys.readouterr().err
+
+
+def test_an_outcome_that_was_changed_is_neither_shown_nor_added_to(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = (run / "evaluations").glob("accuracy-*.json")
+    whole = path.read_bytes()
+    digit = whole.index(b'"count": ') + len(b'"count": ')
+    changed = bytearray(whole)
+    changed[digit] ^= 1  # 8 images right in place of 9, say
+    path.write_bytes(changed)
+    with pytest.raises(SystemExit) as caught:
+        main(["evaluate", str(run), "evaluation.sigmas=[0,4]"])
+    assert caught.value.code == 2 and f"{path}: is damaged" in capsys.readouterr().err
+    with pytest.raises(RunError, match="is damaged: it does not fit its SHA-256"):
+        analysis.load(run.parent)
+    path.unlink()
+    outcome(run, "evaluation.sigmas=[0]", capsys=capsys)
+    assert path.read_bytes() == whole, "and measured again it is as it was"
+
+
+def test_records_that_were_changed_are_not_shown(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outcome(run, "evaluation.sigmas=[0]", "evaluation.per_image=true", capsys=capsys)
+    (path,) = (run / "evaluations").glob("*.parquet")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 4] ^= 1
+    path.write_bytes(content)
+    with pytest.warns(UserWarning, match=f"{path.name}: cannot be read"):
+        assert analysis.load(run.parent, table="images").empty
+    with pytest.raises(SystemExit) as caught:
+        main(["evaluate", str(run), "evaluation.sigmas=[4]", "evaluation.per_image=true"])
+    assert caught.value.code == 2 and f"{path}: is damaged" in capsys.readouterr().err
 
 
 @pytest.mark.slow

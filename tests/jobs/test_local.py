@@ -1,6 +1,7 @@
 """Grids on this machine: runs are trained once, a failure stays alone, and each run's state is shown."""
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 import jobs
 from blurtrain.data.dataset import Dataset
 from blurtrain.data.preparation import Recipe, prepare
-from blurtrain.errors import JobError, Stopped
+from blurtrain.errors import JobError, Stopped, Superseded
 from blurtrain.files import held, is_held
 from blurtrain.run import Run
 from blurtrain.settings import Settings, run_id
@@ -99,6 +100,10 @@ def test_what_no_process_works_on_is_stale_or_failed(lone: Member, tmp_path: Pat
     attempt.record("start", epoch=0)
     attempt.beat(epoch=0.256)
     attempt.close()
+    assert state(lone, tmp_path) == (
+        "stale", "no process works on it; nothing was saved: submit again to begin it anew"
+    )  # fmt: skip
+    (run.checkpoints / f"step-00000004-{'0' * 16}.pt").touch()
     assert state(lone, tmp_path) == ("stale", "no process works on it; submit again to continue it")
     assert states([lone], tmp_path)[0]["epoch"] == 0.26
     attempt = run.new_attempt(lone.settings, "d")
@@ -152,6 +157,61 @@ def test_pruned_counts_for_more_than_what_a_grid_once_made_of_it(lone: Member, t
     assert state(lone, tmp_path)[0] == "cancelled"
     run.mark_pruned("a-search", 7, 3, "others promise more")
     assert state(lone, tmp_path) == ("pruned", "others promise more")
+
+
+def ended(runs: Path, item: str, pid: int, code: int) -> None:
+    """As a worker leaves what has ended so."""
+    logs = runs / ".local" / "queues" / "20260101-000000-x" / "logs"
+    for folder in (logs, logs.with_name("taken"), logs.with_name("cancelled"), logs.with_name("workers")):
+        folder.mkdir(parents=True, exist_ok=True)
+    logs.with_name("queue.json").write_text(json.dumps([item]))
+    (logs / f"{item}.log").write_text("epoch 3/9: loss 1.2\n")
+    (logs / f"{item}.exit.json").write_text(json.dumps({"code": code, "pid": pid}))
+
+
+def test_what_ended_a_process_is_said_and_not_what_it_logged_last(lone: Member, tmp_path: Path) -> None:
+    run = Run.begin(tmp_path, lone.run_id, lone.settings)
+    attempt = run.new_attempt(lone.settings, "d")
+    attempt.fail(ValueError("the loss became nan"))
+    attempt.beat(epoch=3)
+    attempt.close()
+    # The next process was killed before it came to an attempt, or at the beginning of one.
+    ended(tmp_path, lone.run_id, 2**30, -9)
+    killed = ("failed", "killed by signal 9 (SIGKILL, out of memory?)")
+    assert state(lone, tmp_path) == killed
+    second = run.new_attempt(lone.settings, "d")
+    ended(tmp_path, lone.run_id, os.getpid(), -9)
+    assert state(lone, tmp_path) == killed
+    assert states([lone], tmp_path)[0]["epoch"] == 3, "not 0, as long as the new attempt has not said anything"
+    ended(tmp_path, lone.run_id, os.getpid(), -11)
+    assert state(lone, tmp_path) == ("failed", "killed by signal 11 (SIGSEGV)")
+    second.close()
+
+
+def test_an_attempt_that_another_has_taken_over_from_says_so(
+    lone: Member, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run.begin(tmp_path, lone.run_id, lone.settings)
+    monkeypatch.setattr(os, "getpid", lambda: 2**30)
+    ours = run.new_attempt(lone.settings, "d")
+    monkeypatch.undo()
+    theirs = run.new_attempt(lone.settings, "d")
+    with pytest.raises(Superseded) as caught:
+        ours.beat(epoch=1)
+    ours.fail(caught.value)
+    assert [e["event"] for e in journal_of(ours.path)] == ["superseded"]
+    theirs.close()
+    ended(tmp_path, lone.run_id, 2**30, 2)
+    (run.checkpoints / f"step-00000004-{'0' * 16}.pt").touch()
+    assert state(lone, tmp_path) == (
+        "stale", "attempt 1 was superseded by attempt 2: no process works on it; submit again to continue it"
+    )  # fmt: skip
+    run.new_attempt(lone.settings, "d").fail(ValueError("no"))
+    assert state(lone, tmp_path) == ("failed", "attempt 1 was superseded by attempt 3: ValueError: no")
+
+
+def journal_of(attempt: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (attempt / "journal.jsonl").read_text().splitlines()]
 
 
 def test_table_and_summary_show_the_same(member: Callable[..., Member], tmp_path: Path) -> None:

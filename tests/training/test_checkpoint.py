@@ -69,3 +69,21 @@ def test_a_damaged_checkpoint_does_not_count_among_those_that_are_kept(tmp_path:
     last = checkpoint.save(tmp_path, 10_001, state(10_001), keep=2)
     kept = sorted(p.name.split("-")[1] for p in tmp_path.glob("*.pt"))
     assert kept == ["00009999", "00010001"] and checkpoint.newest(tmp_path, "mine") == last
+
+
+def test_other_files_beside_checkpoints_are_named_in_one_line_and_left_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoint.save(tmp_path, 1, state(1), keep=2)
+    good = checkpoint.save(tmp_path, 2, state(2), keep=2)
+    strays = [f"{good.stem} (1).pt", "step-00000009-copy.pt", "step-backup-1.pt"]
+    for name in strays:
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / f"step-00000099-{'0' * 16}.pt").mkdir()
+    (tmp_path / "epoch-0001.pt").write_bytes(b"kept for others to start from")
+    with caplog.at_level(logging.WARNING):
+        assert checkpoint.newest(tmp_path, "mine") == good
+    (line,) = caplog.messages
+    assert line.endswith(", ".join([*strays[:2], f"step-00000099-{'0' * 16}.pt", strays[2]]))
+    checkpoint.save(tmp_path, 3, state(3), keep=1)
+    assert len(list(tmp_path.glob("step-*"))) == 1 + 4

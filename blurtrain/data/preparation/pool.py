@@ -1,9 +1,24 @@
 """Processes that share the work of preparing."""
 
 import contextlib
+import multiprocessing
+import os
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
+
+
+def end_with_parent() -> None:
+    """In a process of a pool: let it end when the one that started it has been killed, and nothing comes any more."""
+    parent = multiprocessing.parent_process()
+    assert parent
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from blurtrain.data import tree
 from blurtrain.data.dataset import SCHEMA, SPLITS, Dataset, data_id_of, same_sources
 from blurtrain.data.preparation.recipe import Recipe
 from blurtrain.data.preparation.standins import KINDS, draw
+from blurtrain.data.preparation.workspace import sweep
 from blurtrain.data.preparation.writer import write_store
 from blurtrain.data.store import PixelStore, as_seen
 from blurtrain.errors import DataError
@@ -28,8 +29,9 @@ def prepare(
 ) -> tuple[Dataset, bool]:
     """Prepare dataset `name` below `root`; returns it, and whether anything had to be done.
 
-    replace: whether a dataset of this name may go that was prepared from other images, or otherwise. Raises DataError
-    where it may not, and where the images or the recipe cannot be used; what was prepared before then still stands.
+    replace: whether a dataset of this name may go that was prepared from other images, or otherwise, or whose pixels
+    have been damaged since. Raises DataError where it may not, and where the images or the recipe cannot be used; what
+    was prepared before then still stands.
     """
     if not re.fullmatch(NAME, name):
         raise DataError(f"{name!r} is no name for a dataset: letters, digits, '.', '_' and '-', beginning with no sign")
@@ -43,8 +45,10 @@ def prepare(
         "files": _fingerprint(source, images),
     }
     dataset, stores = Dataset(root / name), root / ".stores"
+    sweep(stores)
     old = read_json(dataset.folder / "manifest.json")
-    if old and old["request"] == request and (stores / old["store"]).is_dir():
+    there = old and old["request"] == request and (stores / old["store"]).is_dir()
+    if old and there and not (replace and _is_damaged(dataset)):
         test = old.get("test_store", "not yet")  # as before there were any
         if test is None or (stores / test).is_dir():
             return dataset, False
@@ -76,7 +80,7 @@ def prepare(
     # All images of the tree go into the store, so that views with other labels find the same one.
     every = [path.as_posix() for path in found.paths]
     store, unreadable = write_store(
-        root, source, every, recipe.size, recipe.jpeg_quality, recipe.longest_aspect, recipe.megapixels
+        root, source, every, recipe.size, recipe.jpeg_quality, recipe.longest_aspect, recipe.megapixels, recipe.bits
     )
     if unreadable and not recipe.skip_unreadable:
         shown = "; ".join(f"{path}: {reason}" for path, reason in list(unreadable.items())[:3])
@@ -133,6 +137,14 @@ def prepare(
     return Dataset(dataset.folder), True
 
 
+def _is_damaged(dataset: Dataset) -> bool:
+    try:
+        dataset.check()
+    except DataError:
+        return True
+    return False
+
+
 def _of_aspect(recipe: Recipe, store: PixelStore, indices: NDArray[np.int64]) -> dict[str, Any]:
     """What the manifest of images that keep their aspect says besides; `cropped`: how many are not whole."""
     cropped = sum(store.rows[k]["cropped"] == "1" for k in indices)
@@ -149,7 +161,14 @@ def _write_test_store(
     # They are decoded once more. That costs their share of the time, and keeps a store one size and one list of images.
     paths = [row["path"] for row in rows]
     test, unreadable = write_store(
-        dataset.folder.parent, source, paths, recipe.tested_size, longest_aspect=recipe.longest_aspect
+        dataset.folder.parent,
+        source,
+        paths,
+        recipe.tested_size,
+        longest_aspect=recipe.longest_aspect,
+        megapixels=recipe.megapixels,
+        bits=recipe.bits,
+        whole=False,
     )
     if unreadable or not same_sources(test, rows):
         raise DataError(
@@ -178,8 +197,11 @@ def _fingerprint(source: Path, images: Iterable[tree.Image]) -> str:
     """Changes when files come, go or change: a quick look that saves decoding everything again. Not part of any id."""
     listing = hashlib.sha256()
     for image in images:
-        stat = (source / image.path).stat()
-        listing.update(f"{image.path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        try:
+            stat = (source / image.path).stat()
+            listing.update(f"{image.path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        except OSError as error:  # a link that leads nowhere, say, is listed with what cannot be decoded
+            listing.update(f"{image.path}\0{error.strerror}\n".encode())
     return listing.hexdigest()
 
 

@@ -59,6 +59,8 @@ class Recipe(BaseModel):
     """Whether files may lie, byte for byte the same, in several of the tree's own splits."""
     megapixels: float | None = Field(None, gt=0)
     """Largest image that is decoded, in millions of pixels; by default Pillow's 89."""
+    bits: int | None = Field(None, ge=8, le=16)
+    """How many are used of images of 16 bits; by default as their files state, else all."""
 
     @property
     def size(self) -> int:
@@ -89,7 +91,7 @@ class Recipe(BaseModel):
         defaults = type(self)()
         later |= {
             name
-            for name in ("train_images", "exclude", "duplicates", "megapixels")
+            for name in ("train_images", "exclude", "duplicates", "megapixels", "bits")
             if getattr(self, name) == getattr(defaults, name)
         }
         return self.model_dump(mode="json", exclude=later)

@@ -1,5 +1,6 @@
 """Writing a pixel store: decode, write, and check what was written."""
 
+import contextlib
 import csv
 import hashlib
 import json
@@ -7,7 +8,6 @@ import math
 import multiprocessing
 import os
 import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -23,7 +23,9 @@ from tqdm import tqdm
 from blurtrain.data import jpeg
 from blurtrain.data.beton import BetonWriter, Encoding
 from blurtrain.data.decode import longer_side, read
-from blurtrain.data.preparation.pool import without_script
+from blurtrain.data.depth import FULL, check_depths
+from blurtrain.data.preparation.pool import end_with_parent, without_script
+from blurtrain.data.preparation.workspace import workspace
 from blurtrain.data.store import PixelStore, as_seen, checksum
 from blurtrain.errors import DataError
 
@@ -46,15 +48,24 @@ class Form(NamedTuple):
     """None: raw pixels."""
     megapixels: float | None = None
     """Largest image that is decoded; None: see `opened`."""
+    bits: int | None = None
+    """How many are used of 16-bit images; None: see `eight_bits`."""
 
     @property
     def canvas(self) -> tuple[int, int]:
         return self.size, self.longest or self.size
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """Of images.csv."""
+        columns = COLUMNS if self.longest is None else KEPT_COLUMNS
+        return columns if self.jpeg_quality is None else (*columns, "encoded")
+
+    @property
     def name(self) -> str:
         """Part of the store's id."""
         pixels = FORMAT if self.longest is None else KEPT_FORMAT.format(self.longest)
+        pixels += f"; {self.bits} of 16 bits" if self.bits not in (None, FULL) else ""
         return pixels if self.jpeg_quality is None else f"{pixels}; JPEG 4:4:4 of quality {self.jpeg_quality}"
 
 
@@ -66,6 +77,9 @@ class Encoded(NamedTuple):
     content: bytes
     reason: str = ""
     """What was wrong with it."""
+    needed: int = 0
+    stated: bool = False
+    """See `Shallow`."""
 
 
 def write_store(
@@ -76,37 +90,57 @@ def write_store(
     jpeg_quality: int | None = None,
     longest_aspect: float | None = None,
     megapixels: float | None = None,
+    bits: int | None = None,
+    whole: bool = True,
 ) -> tuple[PixelStore, dict[str, str]]:
-    """Decode `source`/path for all paths into a store below `root`, unless that store is there already.
+    """Decode `source`/path for all paths into a store below `root`, unless that store is there already, and intact.
 
     Images are squared to `size`, or keep their aspect up to `longest_aspect`, with a smaller side of `size`. Pixels are
-    stored raw, or with `jpeg_quality` (1..95) as JPEG; images of more than `megapixels` are not decoded. Returns the
-    store, and the images that could not be decoded, with the reasons. The store's id is a hash of the paths, the source
-    bytes of the readable ones, the size, the longest side and the quality: not of times or encoded bytes.
+    stored raw, or with `jpeg_quality` (1..95) as JPEG; images of more than `megapixels` are not decoded. `bits`: used
+    of 16 (see `eight_bits`). whole: these are all images of the tree; then raises DataError where those of 16 bits
+    would be nearly black.
+
+    Returns the store, and the images that could not be decoded, with the reasons. The store's id is a hash of the
+    paths, the source bytes of the readable ones, the size, the longest side, the quality and the bits: not of times or
+    encoded bytes.
     """
     longest = None if longest_aspect is None else _longest(source, paths, size, longest_aspect)
-    form = Form(size, longest, jpeg_quality, megapixels)
+    form = Form(size, longest, jpeg_quality, megapixels, bits)
     stores = root / ".stores"
-    stores.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=stores, prefix=".writing-") as temporary:
-        building = PixelStore(Path(temporary) / "store")
+    with workspace(stores) as temporary:
+        building = PixelStore(temporary / "store")
         building.folder.mkdir()
-        rows, unreadable = _write(building, source, paths, form)
+        rows, unreadable, needed, stated = _write(building, source, paths, form)
+        if whole:
+            check_depths(needed, str(source))
         if not rows:
             path, reason = next(iter(unreadable.items()))
             raise DataError(f"{source}: none of {len(paths)} images can be decoded; the first, {path}: {reason}")
-        key = hashlib.sha256(json.dumps([form.name, size, [r[:2] for r in rows]]).encode()).hexdigest()[:16]
+        name = f"{form.name}; depths as stated" if stated else form.name
+        key = hashlib.sha256(json.dumps([name, size, [r[:2] for r in rows]]).encode()).hexdigest()[:16]
         store = PixelStore(stores / key)
-        if not store.folder.exists():
+        if not _is_intact(store):
             with (building.folder / "images.csv").open("w", newline="") as file:
-                csv.writer(file).writerows([COLUMNS if form.longest is None else KEPT_COLUMNS, *rows])
+                csv.writer(file).writerows([form.columns, *rows])
+                file.flush()
+                os.fsync(file.fileno())
             _check(building)
+            with contextlib.suppress(FileNotFoundError):
+                store.folder.rename(temporary / "damaged")
             try:
                 building.folder.rename(store.folder)  # whole or not at all; a second writer of it loses nothing
             except OSError:
                 if not store.folder.exists():
                     raise
-    return store, unreadable
+    return PixelStore(store.folder), unreadable
+
+
+def _is_intact(store: PixelStore) -> bool:
+    """Whether it is there, and all that it holds is as it was written."""
+    try:
+        return store.folder.exists() and all(True for _ in store.checked_images())
+    except DataError:
+        return False
 
 
 def _check(store: PixelStore) -> None:
@@ -130,24 +164,28 @@ def _ffcv_reader(store: PixelStore) -> Any:
 
 def _write(
     store: PixelStore, source: Path, paths: list[str], form: Form
-) -> tuple[list[tuple[str | int, ...]], dict[str, str]]:
+) -> tuple[list[tuple[str | int, ...]], dict[str, str], list[int], bool]:
     """Write the images that can be decoded, in the order of their paths.
 
-    Returns a row for images.csv of each, and the reasons for the others.
+    Returns a row for images.csv of each, the reasons for the others, the bits that 16-bit ones need whose files do not
+    state them, and whether any does.
     """
     rows: list[tuple[str | int, ...]] = []
     unreadable: dict[str, str] = {}
-    written = 0
+    written, needed, stated = 0, list[int](), False
     encoding: Encoding = "raw" if form.jpeg_quality is None else "jpg"
     try:
         if encoding == "raw":
             _check_space(store.folder, len(paths) * math.prod(form.canvas) * 3, len(paths))
         with BetonWriter(store.beton, len(paths), form.canvas, encoding) as beton:
             encoded = _encoded(source, paths, form)
-            for done, (path, (row, content, reason)) in enumerate(zip(paths, encoded, strict=True), 1):
-                if reason:
-                    unreadable[path] = reason
+            for done, (path, image) in enumerate(zip(paths, encoded, strict=True), 1):
+                row, content = image.row, image.content
+                if image.reason:
+                    unreadable[path] = image.reason
                     continue
+                needed += [image.needed] if image.needed else []
+                stated |= image.stated
                 beton.append(content)
                 rows.append((path, *row))
                 written += len(content)
@@ -155,7 +193,7 @@ def _write(
                     _check_space(store.folder, 1.1 * written / len(rows) * (len(paths) - done), len(paths))
     except OSError as error:
         raise DataError(f"{store.beton}: cannot be written: {error.strerror}") from None
-    return rows, unreadable
+    return rows, unreadable, needed, stated
 
 
 def _check_space(folder: Path, need: float, images: int) -> None:
@@ -176,7 +214,8 @@ def _longest(source: Path, paths: list[str], size: int, aspect: float) -> int:
 def _encoded(source: Path, paths: list[str], form: Form) -> Iterator[Encoded]:
     workers = len(os.sched_getaffinity(0))
     done = 0
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("forkserver")) as pool:
+    context = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(workers, context, initializer=end_with_parent) as pool:
         with without_script():
             work = pool.map(partial(_encode, form=form), [source / p for p in paths], chunksize=16)
         try:
@@ -190,7 +229,7 @@ def _encoded(source: Path, paths: list[str], form: Form) -> Iterator[Encoded]:
 
 def _encode(path: Path, form: Form) -> Encoded:
     """An image as it is stored: in the top left corner of its canvas, which a squared one fills."""
-    digest, pixels, cropped, reason = read(path, form.size, form.longest, form.megapixels)
+    digest, pixels, cropped, reason, needed, stated = read(path, form.size, form.longest, form.megapixels, form.bits)
     if pixels is None:
         return Encoded((), b"", reason)
     height, width, _ = pixels.shape
@@ -199,5 +238,7 @@ def _encode(path: Path, form: Form) -> Encoded:
     canvas = np.pad(lying, ((0, 0), (0, form.canvas[1] - lying.shape[1]), (0, 0)), "edge")
     content = canvas.tobytes() if form.jpeg_quality is None else jpeg.encode(canvas, form.jpeg_quality)
     stored = canvas if form.jpeg_quality is None else jpeg.decode(content)
-    row = (digest, checksum(as_seen(stored, np.array([height, width]))))
-    return Encoded(row if form.longest is None else (*row, height, width, int(cropped)), content)
+    row: tuple[str | int, ...] = (digest, checksum(as_seen(stored, np.array([height, width]))))
+    row = row if form.longest is None else (*row, height, width, int(cropped))
+    row = row if form.jpeg_quality is None else (*row, checksum(np.frombuffer(content, np.uint8)))
+    return Encoded(row, content, "", needed, stated)

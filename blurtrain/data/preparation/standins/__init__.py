@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from blurtrain.data.preparation.pool import without_script
+from blurtrain.data.preparation.pool import end_with_parent, without_script
 from blurtrain.data.preparation.standins import faces, objects, textures, toys
 
 KINDS: tuple[str, ...] = ("faces", "objects", "imagenet-12", "imagenet-100")
@@ -70,7 +70,7 @@ def draw(
     else:
         # Spawned, not forked: the caller may hold threads (torch's) that a fork would leave locked.
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(processes, mp_context=context) as pool, without_script():
+        with ProcessPoolExecutor(processes, context, initializer=end_with_parent) as pool, without_script():
             list(pool.map(_draw_class, *zip(*tasks, strict=True)))
     partial.rename(out)
     return len(folders) * count
