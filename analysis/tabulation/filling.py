@@ -66,11 +66,15 @@ class Filling:
         self._fitting: dict[str, Bools] = {}
 
     @cached_property
+    def known(self) -> dict[str, MetricFacts]:
+        """Of its values, by what a spec calls a metric."""
+        return {value: facts(name, number in self.source.counted, self._own_facts(value, number))
+                for value, (number, name) in self.metric.items()}  # fmt: skip
+
+    @property
     def facts(self) -> dict[str, MetricFacts]:
-        """By what a spec calls a metric."""
-        found = {value: facts(name, number in self.source.counted, self._own_facts(value, number))
-                 for value, (number, name) in self.metric.items()}  # fmt: skip
-        return {value: one.as_ratio() for value, one in found.items()} if self.spec.show == "ratio" else found
+        """Of what is shown: values, or ratios of them."""
+        return {value: one.as_ratio() for value, one in self.known.items()} if self.spec.show == "ratio" else self.known
 
     def _own_facts(self, value: str, number: int) -> OwnFacts | None:
         """What the spec says of a metric, or else the measure that it is of."""
@@ -228,7 +232,7 @@ class Filling:
     def _of_rows(
         self, rows: Rows, value: str, match: Mapping[str, Any], about: Mapping[str, Any], empty: Any, pending: str = ""
     ) -> Filled:
-        made = estimate(rows, self.images)
+        made = self.known[value].within(estimate(rows, self.images))
         if math.isnan(made.value):
             return empty("not recorded, by an older version, or not finite")
         beside = empty("").cell.published

@@ -1,9 +1,12 @@
 """What is known of metrics: how they are called, their unit, the digits that are worth showing, which way is better."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from analysis.statistics.estimates import Estimate
 
 Better = Literal["higher", "lower", "neither"]
 
@@ -18,11 +21,18 @@ class MetricFacts:
     digits: int = 3
     better: Better = "neither"
     """Where neither is, none is marked as the best."""
+    least: float = -math.inf
+    most: float = math.inf
+    """No value can lie beyond these, as it is recorded; nor do intervals."""
 
     @property
     def heading(self) -> str:
         """E.g. top-1 (%)."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    def within(self, estimate: Estimate) -> Estimate:
+        """With an interval of values that there can be: over a few seeds it may reach beyond them."""
+        return replace(estimate, low=max(estimate.low, self.least), high=min(estimate.high, self.most))
 
     def as_ratio(self) -> "MetricFacts":
         """Of ratios of its values."""
@@ -37,19 +47,19 @@ class MetricFacts:
 
 
 def _share(label: str, better: Better) -> MetricFacts:
-    return MetricFacts(label, "%", 100, 1, better)
+    return MetricFacts(label, "%", 100, 1, better, 0.0, 1.0)
 
 
 KNOWN = {
     "top1": _share("top-1", "higher"),
     "top5": _share("top-5", "higher"),
-    "loss": MetricFacts("loss", "nats", better="lower"),
-    "cross_entropy": MetricFacts("cross-entropy", "nats", better="lower"),
+    "loss": MetricFacts("loss", "nats", better="lower", least=0.0),
+    "cross_entropy": MetricFacts("cross-entropy", "nats", better="lower", least=0.0),
     # How sure a network is, right or wrong.
-    "entropy": MetricFacts("entropy", "nats"),
-    "brier": MetricFacts("Brier score", better="lower"),
+    "entropy": MetricFacts("entropy", "nats", least=0.0),
+    "brier": MetricFacts("Brier score", better="lower", least=0.0, most=2.0),
     "ece": _share("calibration error", "lower"),
-    "mce": _share("largest calibration error", "lower"),
+    "largest_gap": _share("largest calibration gap", "lower"),
 }
 
 
@@ -63,6 +73,8 @@ class OwnFacts(BaseModel):
     times: int | None = Field(None, ge=1)
     digits: int | None = Field(None, ge=0, le=9)
     better: Better | None = None
+    least: float | None = None
+    most: float | None = None
 
 
 def facts(metric: str, is_count: bool, own: OwnFacts | None = None) -> MetricFacts:

@@ -31,7 +31,8 @@ class Measure(Section):
     """Begins the names of its files: lower case, no spaces."""
     metrics: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """What tables are to know of its metrics, by name: {"margin": {"better": "higher", "digits": 2}}; also label, unit,
-    and times (by how much a value is multiplied). Kept with what was measured."""
+    times (by how much a value is multiplied), and least and most (beyond which no value can lie). Kept with what was
+    measured."""
     of_classes: ClassVar[bool] = True
     """Whether the network has to know the classes of the dataset."""
 

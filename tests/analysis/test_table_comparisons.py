@@ -192,3 +192,20 @@ def test_only_what_can_be_compared_is_ranked(runs: Path, make_run: MakeRun) -> N
         (row.groups, row.label) for row, (cell,) in zip(table.rows, table.cells, strict=True) if cell.mark == "best"
     ]
     assert best == [(("faces",), "blurry"), (("toybox-category",), "blurry")]
+
+
+def test_an_interval_ends_where_values_do(tmp_path: Path, make_run: MakeRun) -> None:
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    for seed, value in enumerate((0.9, 0.1)):
+        own_measure(runs, measured(runs, make_run, {"sharp": images(30)}, "clear", seed), {"sharp": value}, "ece")
+    options = {"rows": "regime", "columns": "blur", "metric": "ece"}
+    (cell,) = cells(analysis.table(options, runs)).values()
+    assert cell.estimate and (cell.estimate.low, cell.estimate.value, cell.estimate.high) == (0.0, 0.5, 1.0)
+    free = {**options, "metric": "margin"}
+    for run_id, value in zip(
+        sorted(path.name for path in runs.iterdir() if path.name[0] != "."), (0.9, 0.1), strict=True
+    ):
+        own_measure(runs, run_id, {"sharp": value})
+    (cell,) = cells(analysis.table(free, runs)).values()
+    assert cell.estimate and cell.estimate.low < 0, "of a metric that is not known to end anywhere"

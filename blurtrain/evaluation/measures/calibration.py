@@ -15,6 +15,7 @@ COVERAGES = tuple(range(5, 101, 5))
 """Percent of the images that are answered, of the curve."""
 SHOWN = (90, 75, 50)
 """Those that are metrics of their own."""
+_SHARE = {"unit": "%", "times": 100, "digits": 1, "least": 0, "most": 1}
 
 
 class Calibration(LogitsMeasure):
@@ -37,16 +38,12 @@ class Calibration(LogitsMeasure):
 
     name: ClassVar[str] = "calibration"
     metrics: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "ece": {"label": "calibration error", "unit": "%", "times": 100, "digits": 1, "better": "lower"},
-        "largest_gap": {"label": "largest calibration gap", "unit": "%", "times": 100, "digits": 1, "better": "lower"},
-        "brier": {"label": "Brier score", "digits": 3, "better": "lower"},
-        "confidence": {"label": "confidence", "unit": "%", "times": 100, "digits": 1},
-        "aurc": {"label": "area under risk and coverage", "digits": 3, "better": "lower"},
-        **{
-            f"top1_at_{percent}": {"label": f"top-1 of the surest {percent} %", "unit": "%", "times": 100, "digits": 1,
-                                   "better": "higher"}
-            for percent in SHOWN
-        },
+        "ece": {"label": "calibration error", "better": "lower", **_SHARE},
+        "largest_gap": {"label": "largest calibration gap", "better": "lower", **_SHARE},
+        "brier": {"label": "Brier score", "digits": 3, "better": "lower", "least": 0, "most": 2},
+        "confidence": {"label": "confidence", **_SHARE},
+        "aurc": {"label": "area under risk and coverage", "digits": 3, "better": "lower", "least": 0, "most": 1},
+        **{f"top1_at_{of}": {"label": f"top-1 of the surest {of} %", "better": "higher", **_SHARE} for of in SHOWN},
     }  # fmt: skip
     bins: int = Field(15, ge=1, le=1000)
 
