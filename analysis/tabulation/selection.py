@@ -5,7 +5,7 @@ takes less than a second.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -215,6 +215,10 @@ class Selection:
         ((_, metric), number), *_ = of.items()
         own = self.own_facts(number)
         return facts(metric, number in self.counted, own).heading if own and own.label else value
+
+    def knows(self, known: Collection[str], name: str) -> bool:
+        """Whether METRIC or MEASURE.METRIC is `known`, or was measured of any run."""
+        return name in known or any(name in (metric, f"{of}.{metric}") for of, metric in self._measured_metrics)
 
     def metric(self, name: str, where: str, known: Iterable[str]) -> tuple[int, str]:
         """The number of METRIC or MEASURE.METRIC, -1 where it was measured nowhere, and what the metric is called.

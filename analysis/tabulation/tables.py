@@ -12,7 +12,7 @@ from analysis.tabulation.axes import Head
 from analysis.tabulation.cells import Cell
 from analysis.tabulation.compared import compared
 from analysis.tabulation.filling import Filling, nothing_found
-from analysis.tabulation.metric_facts import MetricFacts
+from analysis.tabulation.metric_facts import KNOWN, MetricFacts
 from analysis.tabulation.options import spec_of
 from analysis.tabulation.selection import Selection
 from analysis.tabulation.source import selection
@@ -49,16 +49,16 @@ class Table:
 
 
 def tables(specs: Sequence[TableSpec], runs: Collected | Collection | str | Path) -> list[Table]:
-    """Each spec of which any cell has a number.
+    """Each spec of which any cell has a number; none of a metric of a measure that no run was measured by.
 
     Only runs that differ in nothing but their seed, measured under the same conditions by the weights after their last
     epoch, make up a cell; where others match it too, lines that were found become several, and a cell of lines that the
     spec names stays empty and says in what they differ. Where runs are of several datasets, models or data and no line
-    says of which, rows come in groups. Raises SettingsError where a spec names a setting or a metric that there is none
-    of.
+    says of which, rows come in groups. Raises SettingsError where a spec names a setting that there is none of.
     """
     source = selection(runs, [value for spec in specs for value in spec.values])
-    return [table for table in (fill(spec, source) for spec in specs) if table.has_numbers]
+    measured = [spec for spec in specs if all(source.knows({*KNOWN, *spec.metrics}, value) for value in spec.values)]
+    return [table for table in (fill(spec, source) for spec in measured) if table.has_numbers]
 
 
 def table(spec: TableSpec | Mapping[str, Any] | str | Path, runs: Collected | Collection | str | Path) -> Table:

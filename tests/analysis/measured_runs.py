@@ -1,7 +1,7 @@
 """Run directories of which anything was measured, made without training."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,15 @@ def own_measure(runs: Path, run_id: str, values: Mapping[str, float], metric: st
     path.with_name(f"{metric}-0123abcd.json").write_text(json.dumps(document))
 
 
+def calibrated(evaluations: Path, blurs: Iterable[str]) -> None:
+    """What the measure calibration finds, beside the accuracy of a run."""
+    document = json.loads((evaluations / "accuracy-0123abcd.json").read_text()) | {"measure": "calibration"}
+    metrics = ("ece", "brier", "confidence", "top1_at_90", "top1_at_50", "aurc")
+    document["rows"] = [{"metric": metric, "value": 0.25, "blur": blur, "sigma": sigma_of(blur), "n": document["n"]}
+                        for blur in blurs for metric in metrics]  # fmt: skip
+    (evaluations / "calibration-0123abcd.json").write_text(json.dumps(document))
+
+
 def sigma_of(blur: str) -> float | None:
     return 0.0 if blur == "sharp" else float(blur.removeprefix("gaussian-")) if blur.startswith("gaussian-") else None
 
@@ -94,7 +103,8 @@ def of_ready_tables(runs: Path, make_run: MakeRun) -> None:
     for dataset in ("faces", "toybox-category"):
         for regime in ("clear", "blurry", "blurry-to-clear"):
             for seed in (0, 1):
-                measured(runs, make_run, sigmas, regime, seed, dataset=dataset)
+                run = measured(runs, make_run, sigmas, regime, seed, dataset=dataset)
+                calibrated(runs / run / "evaluations", sigmas)
     blurs = {blur: images(20) for blur in ("sharp", "disk-4@384", "disk-8@384", "shake@384")}
     kept = {"file": "w.pt", "sha256": "a" * 64, "head": "kept"}
     for model, protocols in (("vgg-16", ("all-128@384", "all-256@384", "all-512@384", "all-256+512@384")),
