@@ -68,7 +68,7 @@ def report(runs: str | Path, out: str | Path) -> Path:
     files: dict[str, bytes | str] = {"results.csv": results_csv(collected.frame)}
     # Searches have a section of their own.
     specs = [spec for spec in table_specs() if "trial" not in spec.names]
-    by_spec = tables(specs, without_trials(collected, found, best=False))
+    by_spec = tables(specs, without_trials(collected, found, best=False), measured_only=True)
     judged = verdicts(without_trials(collected, found, best=False))
     judged = judged if any(not math.isnan(f.effect) for verdict in judged for f in verdict.findings) else []
     if judged:

@@ -48,17 +48,21 @@ class Table:
         return any(cell.estimate for row in self.cells for cell in row)
 
 
-def tables(specs: Sequence[TableSpec], runs: Collected | Collection | str | Path) -> list[Table]:
-    """Each spec of which any cell has a number; none of a metric of a measure that no run was measured by.
+def tables(
+    specs: Sequence[TableSpec], runs: Collected | Collection | str | Path, measured_only: bool = False
+) -> list[Table]:
+    """Each spec of which any cell has a number.
 
     Only runs that differ in nothing but their seed, measured under the same conditions by the weights after their last
     epoch, make up a cell; where others match it too, lines that were found become several, and a cell of lines that the
     spec names stays empty and says in what they differ. Where runs are of several datasets, models or data and no line
-    says of which, rows come in groups. Raises SettingsError where a spec names a setting that there is none of.
+    says of which, rows come in groups. Raises SettingsError where a spec names a setting or a metric that there is none
+    of; `measured_only`: those of a metric that no run has are left out instead.
     """
     source = selection(runs, [value for spec in specs for value in spec.values])
-    measured = [spec for spec in specs if all(source.knows({*KNOWN, *spec.metrics}, value) for value in spec.values)]
-    return [table for table in (fill(spec, source) for spec in measured) if table.has_numbers]
+    if measured_only:
+        specs = [spec for spec in specs if all(source.knows({*KNOWN, *spec.metrics}, value) for value in spec.values)]
+    return [table for table in (fill(spec, source) for spec in specs) if table.has_numbers]
 
 
 def table(spec: TableSpec | Mapping[str, Any] | str | Path, runs: Collected | Collection | str | Path) -> Table:
