@@ -49,7 +49,7 @@ def cost(
     where it is no such file.
     """
     speeds: dict[tuple[Any, ...], float | None] = {}
-    card = _Card.of(measured) if measured else None
+    gpu = _Measured.of(measured) if measured else None
     sizes: dict[tuple[str, str], int] = {}
     hours, known = 0.0, 0
     for member in members:
@@ -58,7 +58,7 @@ def cost(
         kind = settings.dataset, settings.model, network, side
         place = settings.data.root, settings.dataset
         if kind not in speeds:
-            known_speed = card.speed(network, side) if card else _past_speed(runs, *kind[:3])
+            known_speed = gpu.speed(network, side) if gpu else _past_speed(runs, *kind[:3])
             speeds[kind] = images_per_second or known_speed
         if place not in sizes:
             sizes[place] = open_dataset(Path(place[0]), place[1]).manifest.get("counts", {}).get("train", 0)
@@ -67,13 +67,13 @@ def cost(
             known += 1
             # Of one GPU: twice as many take half the time, and cost the same.
             hours += sizes[place] * settings.optimisation.epochs / speed / 3600
-    source = card.words if card else f"past runs in {runs}"
+    source = gpu.words if gpu else f"past runs in {runs}"
     source = f"--images-per-second {images_per_second:g}" if images_per_second else source
     return Cost(hours, known, len(members) - known, source)
 
 
 @dataclass(frozen=True)
-class _Card:
+class _Measured:
     """What `make gpu` measured of one."""
 
     words: str
@@ -81,7 +81,7 @@ class _Card:
     """Images per second by network and resolution, of whole steps at sigma 8."""
 
     @classmethod
-    def of(cls, path: Path) -> "_Card":
+    def of(cls, path: Path) -> "_Measured":
         try:
             document = read_json(path)
             rows = [row for part in document["parts"] for row in part["rows"] or ()]  # type: ignore[index]
