@@ -354,9 +354,10 @@ def test_a_preparation_killed_in_its_second_half_is_taken_up_again(
     stores = [p for p in (root / ".stores").iterdir() if not p.name.startswith(".")]
     assert [p.name for p in stores] == [prepared.manifest["store"]] and datasets(root) == []
     before = files(stores[0])
-    assert len(list((root / ".stores").glob(".*"))) == 1
+    left = list((root / ".stores").glob(".*"))
+    assert len(left) == 1
     dataset, _ = prepare(root, "textures", Recipe(images=str(tree), resolution=64))
-    assert files(stores[0]) == before and not list((root / ".stores").glob(".*")), "and what was left has gone"
+    assert files(stores[0]) == before and not list((root / ".stores").glob(".*")), f"{left} has gone"
     assert dataset.manifest == prepared.manifest
     for mine, theirs in ((dataset.store, prepared.store), (dataset.test_store, prepared.test_store)):
         assert mine and theirs and mine.folder.name == theirs.folder.name
