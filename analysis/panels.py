@@ -133,6 +133,12 @@ class Panel:
     def ratio(self, regime: str) -> Curve | None:
         return next((curve for curve in self.ratios if curve.regime == regime), None)
 
+    def runs_of_ratio(self, curve: Curve) -> list[str]:
+        """The runs that one of `ratios` comes from: its own, and those of clear with the same seeds."""
+        clear = self.curve(CLEAR)
+        base = [run.run_id for run in clear.runs if run.seed in curve.seeds] if clear else []
+        return [*(run.run_id for run in curve.runs), *base]
+
 
 def panels(frame: pd.DataFrame) -> list[Panel]:
     """The frame of `analysis.load` as panels, datasets in the order of the study."""
@@ -239,13 +245,18 @@ def _grouped(rows: _Rows, key: Callable[[_Row], Any]) -> dict[Any, _Rows]:
 
 def _estimate(at: _Rows) -> Estimate:
     """Accuracy, or a ratio of two, from the rows of one level, one a seed."""
-    counts = [value for side in zip(*at, strict=True)
-              for value in ([row.top1_count for row in side], [row.n for row in side])]  # fmt: skip
-    by_object = tuple([_known(row.object_top1) for row in side] for side in zip(*at, strict=True))
     objects, dependent = _same_objects(at), at[0][0].objects > 0
-    if len(by_object) == 1:
-        return accuracy(counts[0], counts[1], by_object[0], objects, dependent)
-    return accuracy_ratio(*counts, (by_object[0], by_object[1]), objects, dependent)
+    own, *base = zip(*at, strict=True)
+    counts, ns, by_object = _side(own)
+    if not base:
+        return accuracy(counts, ns, by_object, objects, dependent)
+    base_counts, base_ns, base_by_object = _side(base[0])
+    return accuracy_ratio(counts, ns, base_counts, base_ns, (by_object, base_by_object), objects, dependent)
+
+
+def _side(rows: Sequence[_Row]) -> tuple[list[int], list[int], list[Sequence[int] | None]]:
+    """Right images, images, and right images of each object, of each seed."""
+    return [row.top1_count for row in rows], [row.n for row in rows], [_known(row.object_top1) for row in rows]
 
 
 def _known(counts: Any) -> Sequence[int] | None:
