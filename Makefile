@@ -4,6 +4,8 @@
 # And: make test-slurm (as root: brings up a SLURM of its own), make test-long (what takes minutes and need not run at every
 # change, notebooks too), make quick, make soak; and before a release or a change
 # of dependencies, as root: make test-fresh (both commands in bare trees of Debian, from nothing).
+# What some tests need is not installed by any of these, and they skip with the reason without it: the report is tried in
+# a real browser where there is one (apt-get install chromium).
 # On a machine with a GPU, where nothing need be installed: make gpu (see tests/gpu/README.md; DEVICE=cpu rehearses it).
 BLURTRAIN := .venv/bin/blurtrain
 DEMO := configs/grids/demo.yaml

@@ -4,9 +4,9 @@ made from panels."""
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -133,6 +133,12 @@ class Panel:
     def ratio(self, regime: str) -> Curve | None:
         return next((curve for curve in self.ratios if curve.regime == regime), None)
 
+    def runs_of_ratio(self, curve: Curve) -> list[str]:
+        """The runs that one of `ratios` comes from: its own, and those of clear with the same seeds."""
+        clear = self.curve(CLEAR)
+        base = [run.run_id for run in clear.runs if run.seed in curve.seeds] if clear else []
+        return [*(run.run_id for run in curve.runs), *base]
+
 
 def panels(frame: pd.DataFrame) -> list[Panel]:
     """The frame of `analysis.load` as panels, datasets in the order of the study."""
@@ -170,13 +176,14 @@ def _panel(alike: dict[str, Any], detail: str, rows: pd.DataFrame) -> Panel:
     rows = rows[~rows["run_id"].isin(copies)]
     by_regime = _by(["regime", "settings_id"], rows)
     names = Counter(regime for regime, _ in by_regime)
-    curves, of_curve = [], {}
+    curves: list[Curve] = []
+    of_curve: dict[str, _Rows] = {}
     for (regime, _), own in by_regime.items():
         name = regime if names[regime] == 1 else f"{regime} ({_curriculum(own)})"
-        curves.append(_accuracy_curve(name, own))
-        of_curve[name] = own
+        of_curve[name] = _rows_of(own)
+        curves.append(_curve(name, of_curve[name]))
     ratios = [
-        _ratio_curve(name, own, of_curve[CLEAR])
+        _curve(name, _pairs(own, of_curve[CLEAR]))
         for name, own in of_curve.items()
         if CLEAR in of_curve and name != CLEAR
     ]
@@ -205,53 +212,92 @@ def _by(columns: list[str], rows: pd.DataFrame) -> dict[Any, pd.DataFrame]:
     return dict(iter(rows.groupby(columns, sort=False, dropna=False)))
 
 
-def _estimate(at: pd.DataFrame) -> Estimate:
-    """Accuracy from the rows of one level, one a seed."""
-    own = at["top1_count"].tolist(), at["n"].tolist()
-    return accuracy(*own, at["object_top1"].tolist(), same_objects(at), bool(at["objects"].iloc[0] > 0))
+class _Row(NamedTuple):
+    """One level of one run. A frame for each of the groups of a few rows would take a hundred times as long."""
+
+    run_id: str
+    seed: int
+    sigma: float
+    blur: str
+    top1_count: int
+    n: int
+    object_top1: Sequence[int] | None
+    object_n: Sequence[int] | None
+    objects: float
 
 
-def same_objects(at: pd.DataFrame, *names: str) -> tuple[int, ...] | None:
-    """The images of each object, if they are recorded, and the same in all rows (and in other columns `names`)."""
-    found = {tuple(of) if hasattr(of, "__len__") else None for name in ("object_n", *names) for of in at[name]}
+_Rows = list[tuple[_Row, ...]]
+"""Rows that are estimated from: of an accuracy one, of a ratio that of the regime and that of clear."""
+
+
+def _rows_of(frame: pd.DataFrame) -> _Rows:
+    columns = (frame[name].tolist() for name in _Row._fields)
+    return [(_Row(*values),) for values in zip(*columns, strict=True)]
+
+
+def _grouped(rows: _Rows, key: Callable[[_Row], Any]) -> dict[Any, _Rows]:
+    """Groups in the order of the rows."""
+    groups: dict[Any, _Rows] = {}
+    for row in rows:
+        groups.setdefault(key(row[0]), []).append(row)
+    return groups
+
+
+def _estimate(at: _Rows) -> Estimate:
+    """Accuracy, or a ratio of two, from the rows of one level, one a seed."""
+    objects, dependent = _same_objects(at), at[0][0].objects > 0
+    own, *base = zip(*at, strict=True)
+    counts, ns, by_object = _side(own)
+    if not base:
+        return accuracy(counts, ns, by_object, objects, dependent)
+    base_counts, base_ns, base_by_object = _side(base[0])
+    return accuracy_ratio(counts, ns, base_counts, base_ns, (by_object, base_by_object), objects, dependent)
+
+
+def _side(rows: Sequence[_Row]) -> tuple[list[int], list[int], list[Sequence[int] | None]]:
+    """Right images, images, and right images of each object, of each seed."""
+    return [row.top1_count for row in rows], [row.n for row in rows], [_known(row.object_top1) for row in rows]
+
+
+def _known(counts: Any) -> Sequence[int] | None:
+    return tuple(counts) if hasattr(counts, "__len__") else None
+
+
+def _same_objects(at: _Rows) -> Sequence[int] | None:
+    """The images of each object, if they are recorded, and the same in all rows."""
+    found = {_known(row.object_n) for rows in at for row in rows}
     return found.pop() if len(found) == 1 else None
 
 
-def _points(rows: pd.DataFrame, estimate: Callable[[pd.DataFrame], Estimate]) -> dict[float, Estimate]:
+def _points(rows: _Rows) -> dict[float, Estimate]:
     """An estimate per sigma."""
-    gaussian = rows[rows["sigma"].notna()]
-    return {float(sigma): estimate(at) for (sigma,), at in sorted(_by(["sigma"], gaussian).items())}
+    by_sigma = _grouped([row for row in rows if not math.isnan(row[0].sigma)], lambda row: float(row.sigma))
+    return {sigma: _estimate(by_sigma[sigma]) for sigma in sorted(by_sigma)}
 
 
-def _others(rows: pd.DataFrame, estimate: Callable[[pd.DataFrame], Estimate]) -> dict[str, Estimate]:
+def _others(rows: _Rows) -> dict[str, Estimate]:
     """An estimate per blur that is no Gaussian."""
-    return {str(blur): estimate(at) for (blur,), at in _by(["blur"], rows[rows["sigma"].isna()]).items()}
+    by_blur = _grouped([row for row in rows if math.isnan(row[0].sigma)], lambda row: str(row.blur))
+    return {blur: _estimate(at) for blur, at in by_blur.items()}
 
 
-def _runs(rows: pd.DataFrame) -> tuple[Measured, ...]:
-    by_run = sorted(_by(["seed", "run_id"], rows).items())
-    return tuple(
-        Measured(run_id, int(seed), _points(r, _estimate), _others(r, _estimate)) for (seed, run_id), r in by_run
-    )
+def _curve(regime: str, rows: _Rows) -> Curve:
+    by_run = _grouped(rows, lambda row: (int(row.seed), row.run_id))
+    runs = tuple(Measured(run_id, seed, _points(own), _others(own)) for (seed, run_id), own in sorted(by_run.items()))
+    seeds = tuple(sorted({seed for seed, _ in by_run}))
+    if len(runs) == 1:  # what is to be said of the only run has been estimated
+        return Curve(regime, seeds, runs, runs[0].points, runs[0].others)
+    return Curve(regime, seeds, runs, _points(rows), _others(rows))
 
 
-def _accuracy_curve(regime: str, rows: pd.DataFrame) -> Curve:
-    seeds = tuple(sorted(set(rows["seed"])))
-    return Curve(regime, seeds, _runs(rows), _points(rows, _estimate), _others(rows, _estimate))
-
-
-def _ratio_curve(regime: str, rows: pd.DataFrame, clear: pd.DataFrame) -> Curve:
+def _pairs(rows: _Rows, clear: _Rows) -> _Rows:
     """Only seeds that both regimes have, and levels that both were measured at."""
-    pairs = rows.merge(clear, on=["sigma", "blur", "seed"], suffixes=("", "_clear"))
-    seeds = tuple(sorted(set(pairs["seed"])))
-    return Curve(regime, seeds, _runs(pairs), _points(pairs, _ratio), _others(pairs, _ratio))
+    places = {_place(row): row for (row,) in clear}
+    return [(row, places[_place(row)]) for (row,) in rows if _place(row) in places]
 
 
-def _ratio(at: pd.DataFrame) -> Estimate:
-    own, n, clear, clear_n = (at[name].tolist() for name in ("top1_count", "n", "top1_count_clear", "n_clear"))
-    by_object = (at["object_top1"].tolist(), at["object_top1_clear"].tolist())
-    objects, dependent = same_objects(at, "object_n_clear"), bool(at["objects"].iloc[0] > 0)
-    return accuracy_ratio(own, n, clear, clear_n, by_object, objects, dependent)
+def _place(row: _Row) -> tuple[Any, ...]:
+    return None if math.isnan(row.sigma) else row.sigma, row.blur, row.seed
 
 
 def drawable(curve: Curve) -> bool:

@@ -31,6 +31,7 @@ from analysis.figures.style import (
     shape,
     wrapped,
 )
+from analysis.figures.values import show_values
 from analysis.literature import BLURRY, CLEAR, STUDY_RESOLUTION, STUDY_SHORT, published_curves
 from analysis.panels import Curve, Panel, drawable
 from analysis.statistics.estimates import Over
@@ -54,7 +55,13 @@ def accuracy_figure(panels: Sequence[Panel]) -> Figure:
             text = f"largest {share:.1f} %\nchance {chance:.1f} %" if near else f"largest class\n{share:.1f} %"
             _level(axes, share, "-.", text, top)
         for curve in panel.curves:
-            _published(axes, theirs[panel.dataset].get(curve.regime, {}), _reach(panel.curves), look[curve.regime])
+            _published(
+                axes,
+                curve.regime,
+                theirs[panel.dataset].get(curve.regime, {}),
+                _reach(panel.curves),
+                look[curve.regime],
+            )
             _curve(axes, curve, look[curve.regime], scale=100)
         axes.set_ylim(0, top)
         axes.yaxis.set_major_locator(FixedLocator(range(0, top + 1, step)))
@@ -88,7 +95,9 @@ def ratio_figure(panels: Sequence[Panel]) -> Figure | None:
         ratio_axis(axes, values)
         curves = curves_of[id(panel)]
         for curve in curves:
-            _published(axes, theirs[panel.dataset].get(curve.regime, {}), _reach(curves), look[curve.regime])
+            _published(
+                axes, curve.regime, theirs[panel.dataset].get(curve.regime, {}), _reach(curves), look[curve.regime]
+            )
             _curve(axes, curve, look[curve.regime], scale=1)
 
     drawn = [curve for _, curves in pairs for curve in curves]
@@ -153,11 +162,12 @@ def _explained(curves: Sequence[Curve], compared: bool) -> list[Artist]:
 THEIRS: dict[str, Any] = {"linestyle": (0, (0.7, 1.1)), "linewidth": 1.0, "alpha": 0.9}
 
 
-def _published(axes: Axes, curve: Mapping[float, float], reach: float, look: dict[str, Any]) -> None:
+def _published(axes: Axes, regime: str, curve: Mapping[float, float], reach: float, look: dict[str, Any]) -> None:
     """The study's values, as far as ours reach: thin and dotted, without markers or intervals, for it gives none."""
     sigmas = [sigma for sigma in sorted(curve) if sigma <= reach]
     if sigmas:
-        axes.plot(sigmas, [curve[sigma] for sigma in sigmas], color=look["color"], **THEIRS, zorder=2.5)
+        (line,) = axes.plot(sigmas, [curve[sigma] for sigma in sigmas], color=look["color"], **THEIRS, zorder=2.5)
+        show_values(line, f"{regime}, published: {STUDY_SHORT}")
 
 
 def published_ratios(dataset: str) -> dict[str, dict[float, float]]:
@@ -265,14 +275,19 @@ def _curve(axes: Axes, curve: Curve, look: dict[str, Any], scale: float) -> None
     sigmas = sorted(curve.whole)
     values = [scale * curve.whole[sigma].value for sigma in sigmas]
     values = [math.nan if log and value <= 0 else value for value in values]
-    axes.plot(sigmas, values, **look, markevery=marked(sigmas), zorder=3, clip_on=False)
+    name = f"{curve.regime} / clear" if log else curve.regime
+    spans = {sigma: (scale * point.low, scale * point.high) for sigma, point in curve.points.items()}
+    (line,) = axes.plot(sigmas, values, **look, markevery=marked(sigmas), zorder=3, clip_on=False)
+    show_values(line, name, spans)
     for sigma, point in curve.partial.items():  # of other seeds, so not on the line
         if math.isnan(point.value) or (log and point.value <= 0):
             continue
         if not math.isnan(point.low):
             axes.vlines(sigma, scale * point.low, scale * point.high, color=look["color"], linewidth=0.7, zorder=3)
-        axes.plot([sigma], [scale * point.value], marker=look["marker"], linestyle="", markerfacecolor="white",
-                  markeredgecolor=look["color"], markeredgewidth=0.9, zorder=4)  # fmt: skip
+        (line,) = axes.plot([sigma], [scale * point.value], marker=look["marker"], linestyle="",
+                            markerfacecolor="white", markeredgecolor=look["color"], markeredgewidth=0.9,
+                            zorder=4)  # fmt: skip
+        show_values(line, f"{name}, {point.seeds} of {len(curve.seeds)} seeds", spans)
 
 
 def marked(sigmas: Sequence[float]) -> list[int]:

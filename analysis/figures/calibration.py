@@ -19,6 +19,7 @@ from analysis.collecting.collection import Collection
 from analysis.collecting.kept_arrays import KeptArrays, kept_arrays
 from analysis.figures.accuracy import marked, sigma_axis
 from analysis.figures.style import GREY, PAGE, STYLE, entitle, grid, legend, looks, seeds_text
+from analysis.figures.values import show_values
 from analysis.panels import Panel
 
 USUAL = 8.0
@@ -92,9 +93,9 @@ def calibration_figure(shown: Calibrated) -> Figure:
         figure, axes = grid(1, 3, PAGE, 2.3)
         error, diagram, answered = axes[0]
         for regime, seeds in shown.regimes.items():
-            _errors(error, seeds, look[regime])
-            _reliability(diagram, seeds, at, look[regime])
-            _coverage(answered, seeds, at, look[regime])
+            _errors(error, regime, seeds, look[regime])
+            _reliability(diagram, regime, seeds, at, look[regime])
+            _coverage(answered, regime, seeds, at, look[regime])
         sigma_axis(error, sigmas)
         error.set(xlabel="sigma of the test blur (pixels at 224 px)", ylabel="calibration error (%)")
         error.set_ylim(bottom=0)
@@ -115,13 +116,13 @@ def calibration_figure(shown: Calibrated) -> Figure:
     return figure
 
 
-def _errors(axes: Axes, seeds: Sequence[Seed], look: Mapping[str, Any]) -> None:
+def _errors(axes: Axes, name: str, seeds: Sequence[Seed], look: Mapping[str, Any]) -> None:
     both = [sigma for sigma in seeds[0].errors if all(sigma in seed.errors for seed in seeds)]
     each = [[100 * seed.errors[sigma] for sigma in both] for seed in seeds]
-    _lines(axes, [both] * len(each), each, look, marked(both))
+    _lines(axes, name, [both] * len(each), each, look, marked(both))
 
 
-def _reliability(axes: Axes, seeds: Sequence[Seed], at: float, look: Mapping[str, Any]) -> None:
+def _reliability(axes: Axes, name: str, seeds: Sequence[Seed], at: float, look: Mapping[str, Any]) -> None:
     """Bins with less than one image in a hundred are left out: their share of right answers is chance."""
     bins = [seed.reliability[at] for seed in seeds if at in seed.reliability]
     if not bins:
@@ -129,17 +130,21 @@ def _reliability(axes: Axes, seeds: Sequence[Seed], at: float, look: Mapping[str
     whole = np.sum([np.column_stack([b[:, 0], b[:, :1] * b[:, 1:]]) for b in bins], axis=0)
     few = whole[:, 0] < max(whole[:, 0].sum() / 100, 1)
     confidence, right = (np.where(few, math.nan, 100 * whole[:, k] / np.maximum(whole[:, 0], 1)) for k in (1, 2))
-    axes.plot(confidence[~few], right[~few], **look, zorder=3, clip_on=False)
+    (line,) = axes.plot(confidence[~few], right[~few], **look, zorder=3, clip_on=False)
+    show_values(line, name if len(bins) == 1 else f"{name}, {len(bins)} seeds together")
 
 
-def _coverage(axes: Axes, seeds: Sequence[Seed], at: float, look: Mapping[str, Any]) -> None:
+def _coverage(axes: Axes, name: str, seeds: Sequence[Seed], at: float, look: Mapping[str, Any]) -> None:
     curves = [seed.coverage[at] for seed in seeds if at in seed.coverage]
     if curves:
-        _lines(axes, [c[:, 0] for c in curves], [100 * c[:, 1] for c in curves], look, [3, 7, 11, 15, 19])
+        _lines(axes, name, [c[:, 0] for c in curves], [100 * c[:, 1] for c in curves], look, [3, 7, 11, 15, 19])
 
 
-def _lines(axes: Axes, x: Sequence[Any], each: Sequence[Any], look: Mapping[str, Any], markers: Sequence[int]) -> None:
+def _lines(
+    axes: Axes, name: str, x: Sequence[Any], each: Sequence[Any], look: Mapping[str, Any], markers: Sequence[int]
+) -> None:
     if len(each) > 1:
         for values in each:
             axes.plot(x[0], values, color=look["color"], linewidth=0.4, alpha=0.7, zorder=2)
-    axes.plot(x[0], np.mean(each, axis=0), **look, markevery=list(markers), zorder=3, clip_on=False)
+    (line,) = axes.plot(x[0], np.mean(each, axis=0), **look, markevery=list(markers), zorder=3, clip_on=False)
+    show_values(line, name if len(each) == 1 else f"{name}, mean of {len(each)} seeds")

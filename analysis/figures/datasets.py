@@ -23,6 +23,7 @@ from analysis.figures.style import (
     one_line,
     seeds_text,
 )
+from analysis.figures.values import show_values
 from analysis.literature import BLURRY, REGIMES, STUDY_RESOLUTION, STUDY_SHORT, study_order
 from analysis.panels import Panel, drawable
 from analysis.statistics.estimates import Estimate
@@ -60,7 +61,8 @@ def datasets_figure(panels: Sequence[Panel]) -> Figure | None:
                 look = looks[names[panel.title]]
                 at = {s: point for s, point in curve.points.items() if point.value > 0}
                 shown = marked([*at])
-                place.plot([*at], [point.value for point in at.values()], **look, markevery=shown, zorder=3)
+                (line,) = place.plot([*at], [point.value for point in at.values()], **look, markevery=shown, zorder=3)
+                show_values(line, names[panel.title], {s: (point.low, point.high) for s, point in at.items()})
                 bars = {s: point for k, (s, point) in enumerate(at.items()) if k in shown and point.low > 0}
                 place.vlines([*bars], [p.low for p in bars.values()], [p.high for p in bars.values()],
                              color=look["color"], linewidth=0.7, alpha=0.7, zorder=2)  # fmt: skip
@@ -68,7 +70,8 @@ def datasets_figure(panels: Sequence[Panel]) -> Figure | None:
                 theirs = published_ratios(panel.dataset).get(regime, {})
                 beside = {s: value for s, value in sorted(theirs.items()) if s <= max(sigmas)}
                 if beside:
-                    place.plot([*beside], [*beside.values()], color=look["color"], **THEIRS, zorder=2.5)
+                    (line,) = place.plot([*beside], [*beside.values()], color=look["color"], **THEIRS, zorder=2.5)
+                    show_values(line, f"{panel.dataset}, published: {STUDY_SHORT}")
                     compared = True
                 values += [*beside.values(), *(point.value for point in at.values())]
             entitle(place, f"{regime} / clear", [])

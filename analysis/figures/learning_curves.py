@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from analysis.collecting.collection import Collection
 from analysis.collecting.runs import level_order
 from analysis.figures.style import GREY, GRID, PAGE, SMALL, STYLE, entitle, grid, ink_on, one_line, seeds_text, wrapped
+from analysis.figures.values import show_values
 from analysis.literature import DATASETS, REGIMES, study_order
 
 LOOKS: dict[str, dict[str, Any]] = {
@@ -172,16 +173,19 @@ def _below(one: Learning, letters: int) -> list[str]:
 def _curves(axes: Axes, one: Learning, metric: str) -> None:
     axes.grid(axis="y", color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
+    chart = one_line(f"{one.regime} ({one.detail})" if one.detail else one.regime)
     for split, look in LOOKS.items():
         table = one.curves.get((split, metric))
         if table is None:
             continue
         thin = {**look, "marker": "", "linewidth": 0.6, "alpha": 0.55}
         for seed in table.columns if len(table.columns) > 1 else ():
-            axes.plot(table.index, table[seed], **thin, zorder=2)
+            (line,) = axes.plot(table.index, table[seed], **thin, zorder=2)
+            show_values(line, f"{split}, seed {seed}", chart=chart)
         mean = table.dropna().mean(axis="columns")
         mark = max(1, math.ceil(len(mean) / 8))
-        axes.plot(mean.index, mean, **look, markevery=mark, zorder=3, clip_on=False)
+        (line,) = axes.plot(mean.index, mean, **look, markevery=mark, zorder=3, clip_on=False)
+        show_values(line, f"{split}, {'mean of the seeds' if len(table.columns) > 1 else 'one seed'}", chart=chart)
 
 
 def _blur(axes: Axes, one: Learning, most: float) -> None:

@@ -30,6 +30,7 @@ from analysis.figures.style import (
     shape,
     wrapped,
 )
+from analysis.figures.values import show_values
 from analysis.literature import BLURRY_TO_CLEAR
 from analysis.panels import Curve, Panel, distinctions
 from analysis.statistics.estimates import Estimate
@@ -105,7 +106,9 @@ def stages_figure(one: Stages) -> Figure:
             curves = one.curves(regimes[k])
             for j, (sigma, colour) in enumerate(zip(sigmas, colours, strict=True)):
                 at = {epoch: c.points[sigma] for epoch, c in curves.items() if sigma in c.points}
-                points += _line(place, at, {"color": colour, "marker": _MARKERS[j % len(_MARKERS)]}, scale=100)
+                points += _line(
+                    place, f"sigma {sigma:g}", at, {"color": colour, "marker": _MARKERS[j % len(_MARKERS)]}, scale=100
+                )
             place.axhline(100 * last.chance, color=GREY, linewidth=0.8, linestyle="--", zorder=1)
             place.grid(axis="y", color=GRID, linewidth=0.6)
             place.set_axisbelow(True)
@@ -146,7 +149,8 @@ def stage_ratio_figure(found: Sequence[Stages], regime: str = BLURRY_TO_CLEAR) -
             for one in present:
                 at = with_points[sigma].get(one.title, {})
                 scaled = {100 * epoch / one.epochs if relative else epoch: point for epoch, point in at.items()}
-                points += _line(place, scaled, looks[line_names(present)[one.title]], log=True)
+                name = line_names(present)[one.title]
+                points += _line(place, name, scaled, looks[name], log=True)
             entitle(place, "sharp" if sigma == 0 else f"sigma {sigma:g}", [])
         for place in axes[0]:
             ratio_axis(place, [point.value for point in points])
@@ -189,6 +193,7 @@ def _ratios(found: Sequence[Stages], regime: str, sigma: float) -> dict[str, dic
 
 def _line(
     axes: Axes,
+    name: str,
     at: Mapping[int, Estimate] | Mapping[float, Estimate],
     look: dict[str, Any],
     scale: float = 1,
@@ -196,7 +201,8 @@ def _line(
 ) -> list[Estimate]:
     """A line with bars, with a gap where a value is undefined; returns its points."""
     values = [math.nan if log and not point.value > 0 else scale * point.value for point in at.values()]
-    axes.plot([*at], values, **look, zorder=3, clip_on=False)
+    (line,) = axes.plot([*at], values, **look, zorder=3, clip_on=False)
+    show_values(line, name, {x: (scale * point.low, scale * point.high) for x, point in at.items()})
     bars = {x: point for x, point in at.items() if not math.isnan(point.low) and not (log and point.low <= 0)}
     axes.vlines([*bars], [scale * p.low for p in bars.values()], [scale * p.high for p in bars.values()],
                 color=look["color"], linewidth=0.7, alpha=0.7, zorder=2)  # fmt: skip

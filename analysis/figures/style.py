@@ -184,6 +184,10 @@ KINDS = tuple(_METADATA)
 
 def as_files(figure: Figure) -> dict[str, bytes]:
     """The figure as {"png": ..., "svg": ..., "pdf": ...}, without dates."""
+    # Laid out once and not for each kind: of many charts, that takes as long as drawing them.
+    with matplotlib.rc_context(STYLE):
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     # A picture may have 65,535 pixels a side.
     files = {kind: _saved(figure, kind, min(300, 60000 / figure.get_figheight())) for kind in KINDS}
     # Where a browser has no DejaVu Sans, Verdana has letters of the same widths.

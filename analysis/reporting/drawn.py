@@ -22,6 +22,7 @@ def pictures(runs: str | Path) -> "list[Picture]":
     # matplotlib takes a while to import.
     from analysis.figures.accuracy import accuracy_figure, ratio_figure
     from analysis.figures.style import Picture
+    from analysis.reporting.overview import gathered
     from analysis.reporting.pictures import BARS
     from analysis.reporting.pictures import pictures as others
 
@@ -36,7 +37,7 @@ def pictures(runs: str | Path) -> "list[Picture]":
     if over_sigma:
         found.append(Picture(
             "accuracy", "Accuracy against blur", "Line charts, one a dataset: top-1 accuracy against sigma.",
-            f"Top-1 against {of_sigma}. {BARS}", accuracy_figure(over_sigma),
+            f"Top-1 against {of_sigma}. {BARS}", accuracy_figure(gathered(over_sigma)),
         ))  # fmt: skip
     if figure := ratio_figure(over_sigma):
         found.append(Picture(

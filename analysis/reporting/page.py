@@ -3,11 +3,12 @@
 import base64
 import dataclasses
 import datetime
+import hashlib
 import importlib.metadata
 import math
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ import blurtrain
 from analysis.collecting.runs import Collected, results_csv, scan
 from analysis.literature import BLURRY_TO_CLEAR, CLEAR, DATASETS, REGIMES, STUDY, STUDY_RESOLUTION, published
 from analysis.panels import Panel, panels
+from analysis.reporting.overview import gathered, overview
+from analysis.reporting.run_details import as_json, run_details
+from analysis.reporting.standing import standing
 from analysis.searches.section import FILTERS, Section, former_files, section, without_trials
 from analysis.searches.trials import searches
 from analysis.statistics.estimates import Estimate
@@ -33,12 +37,18 @@ from blurtrain.files import publish
 
 if TYPE_CHECKING:
     from analysis.figures.style import Picture
+    from analysis.reporting.on_page import Drawn
 
 VERDICTS = "tables/verdicts.csv"
 COMPARED = (0.0, 4.0, 8.0)
 """Sigmas at which the study's summary is given."""
 _COLUMNS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 _MOST_COLUMNS = 9
+MOST_MISSING, MOST_COMBINATIONS, MOST_BY_SEED, MOST_OPEN = 1000, 1000, 1500, 60
+"""What the page shows: runs that are missing, combinations of settings, runs seed by seed, and so many of these that
+they are not folded up."""
+_TEMPLATES = Path(__file__).parent / "templates"
+_SCRIPT = ("dialogs", "tables", "runs", "figures", "start")
 
 
 def report(runs: str | Path, out: str | Path) -> Path:
@@ -50,6 +60,7 @@ def report(runs: str | Path, out: str | Path) -> Path:
     from analysis.figures import accuracy as figures
     from analysis.figures.style import KINDS, as_files
     from analysis.reporting import pictures
+    from analysis.reporting.on_page import Budget
 
     out = Path(out)
     collected = scan(runs)
@@ -60,11 +71,12 @@ def report(runs: str | Path, out: str | Path) -> Path:
     final = frame["epoch"] == frame["epochs"]
     at_the_end = shown if final.all() else panels(frame[final])  # and so not named by the epoch
     over_sigma = [panel for panel in at_the_end if any(curve.points for curve in panel.curves)]
-    accuracy = figures.accuracy_figure(over_sigma) if over_sigma else None
+    charts = gathered(over_sigma)[: pictures.MOST_PANELS]
+    accuracy = figures.accuracy_figure(charts) if charts else None
+    ratio = figures.ratio_figure([panel for panel in over_sigma if panel.ratios][: pictures.MOST_PANELS])
     assert collected.collection is not None
     more = pictures.pictures(collected.collection, kept.settings.keys(), shown, at_the_end)
-    drawn = {"accuracy": accuracy, "ratio": figures.ratio_figure(over_sigma),
-             **{picture.name: picture.figure for picture in more}}  # fmt: skip
+    found_figures = {"accuracy": accuracy, "ratio": ratio, **{picture.name: picture.figure for picture in more}}
     files: dict[str, bytes | str] = {"results.csv": results_csv(collected.frame)}
     # Searches have a section of their own.
     specs = [spec for spec in table_specs() if "trial" not in spec.names]
@@ -75,16 +87,16 @@ def report(runs: str | Path, out: str | Path) -> Path:
         files[VERDICTS] = verdicts_csv(judged)
     for name in dict.fromkeys(table.spec.name for table in by_spec):
         files[f"tables/{name}.csv"] = as_csv([table for table in by_spec if table.spec.name == name])
-    urls = {}
-    for name, figure in drawn.items():
-        for kind, content in (as_files(figure) if figure else {}).items():
-            files[f"figures/{name}.{kind}"] = content
-            if kind == "svg":
-                urls[name] = "data:image/svg+xml;base64," + base64.b64encode(content).decode()
-    sections = [section(search, collected.frame, Path(runs)) for search in found]
+    shown_figures, budget = {}, Budget()
+    for name, figure in found_figures.items():
+        if figure:
+            as_file = as_files(figure)
+            files |= {f"figures/{name}.{kind}": content for kind, content in as_file.items()}
+            shown_figures[name] = budget.drawn(figure, as_file["svg"])
+    sections = [section(search, collected.frame, Path(runs), budget) for search in found]
     for part in sections:
         files |= part.files
-    files["index.html"] = page(shown, collected, urls, by_spec, sections, more, judged)
+    files["index.html"] = page(shown, collected, shown_figures, by_spec, sections, more, judged)
     former = [*former_files(out), VERDICTS, *_former_figures(out, ("accuracy", "ratio", *pictures.KINDS), KINDS),
               *(f"tables/{spec.name}.csv" for spec in table_specs())]  # fmt: skip
     try:
@@ -109,38 +121,63 @@ def _former_figures(out: Path, names: Sequence[str], kinds: Sequence[str]) -> li
 def page(
     shown: Sequence[Panel],
     collected: Collected,
-    pictures: dict[str, str],
+    pictures: Mapping[str, "Drawn"],
     by_spec: Sequence[Table] = (),
     sections: Sequence[Section] = (),
     more: Sequence["Picture"] = (),
     judged: Sequence[Verdict] = (),
 ) -> str:
     """`index.html` as text: `shown` are the panels of what was `collected`, `pictures` maps `accuracy`, `ratio` and the
-    names of `more` to URLs of images, `by_spec` are the tables by their specs, `sections` the searches, `more` all
+    names of `more` to figures, `by_spec` are the tables by their specs, `sections` the searches, `more` all
     other figures, `judged` what comes of the studies' claims."""
-    frame, missing = collected.frame, collected.missing
+    frame = collected.frame
+    details = run_details(collected.collection)
+    places = {run["about"]["run"]: place for place, run in enumerate(details["runs"])}
+
+    def behind(run_ids: Sequence[str]) -> str:
+        """The places of runs in `details`."""
+        return " ".join(str(places[run_id]) for run_id in run_ids if run_id in places)
+
+    def behind_cell(run_ids: Sequence[str]) -> Markup:
+        found = behind(run_ids)
+        return Markup(f' data-runs="{found}"') if found else Markup("")
+
+    def in_html(table: Table) -> Markup:
+        """A table and its notes, without the caption, which is a heading of the page."""
+        return Markup(as_html_table(table, caption=False, runs_as=behind)) + Markup(as_html_notes(table))
+
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "percent_interval": percent_interval, "ratio": ratio,
-                            "ratio_interval": ratio_interval, "effect": effect,
-                            "in_html": in_html, "g": lambda x: f"{x:g}", **FILTERS}  # fmt: skip
+                            "ratio_interval": ratio_interval, "effect": effect, "behind": behind_cell, "some": some,
+                            "brief": brief, "in_html": in_html, "g": lambda x: f"{x:g}", **FILTERS}  # fmt: skip
     done = frame["run_id"].nunique()
     curves = [curve for panel in shown for curve in panel.curves]
     sigmas = sorted({sigma for curve in curves for run in curve.runs for sigma in run.points})
+    style = Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8"))
+    script = Markup("\n".join((_TEMPLATES / "script" / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPT))
     return environment.get_template("report.html").render(
+        style=style,
+        script=script,
+        policy=Markup(f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
+                      "base-uri 'none'; form-action 'none'"),
+        details=as_json(details),
+        standing=standing(collected),
+        overview=overview(shown),
         panels=shown,
+        panels_by_seed=_by_seed(shown),
+        most_missing=MOST_MISSING,
+        most_combinations=MOST_COMBINATIONS,
+        most_open=MOST_OPEN,
         columns=_columns(sigmas),
         all_sigmas=sigmas,
         others=any(panel.others for panel in shown),
         done=done,
-        missing=missing,
-        pruned=collected.pruned,
-        total=done + len(missing) + len(collected.pruned),
         pictures=pictures,
         more=more,
         tables=by_spec,
@@ -163,7 +200,39 @@ def page(
         resumed=_resumed(collected),
         not_read=collected.not_read,
         unlike=[line for panel in shown if (line := _unlike_the_study(panel))],
-    )
+    )  # fmt: skip
+
+
+def _hash(text: str) -> str:
+    """What a Content-Security-Policy calls it by: nothing else is run or applied, wherever it came from."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _by_seed(panels: Sequence[Panel]) -> list[Panel]:
+    """As many as make up MOST_BY_SEED runs; at least one."""
+    chosen, left = list(panels[:1]), MOST_BY_SEED - _runs(panels[:1])
+    for panel in panels[1:]:
+        left -= _runs([panel])
+        if left < 0:
+            break
+        chosen.append(panel)
+    return chosen
+
+
+def _runs(panels: Sequence[Panel]) -> int:
+    return sum(len(curve.runs) for panel in panels for curve in panel.curves)
+
+
+def some(values: Sequence[str], most: int = 6) -> str:
+    """`3: clear, blurry, replay`, of many the first and the last."""
+    shown = list(values) if len(values) <= most else [*values[: most - 2], "…", values[-1]]
+    return f"{len(values)}: {', '.join(shown)}"
+
+
+def brief(text: str, most: int = 300) -> str:
+    """A message on one line, not longer than a table can show."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 def _resumed(collected: Collected) -> dict[str, str]:
@@ -182,11 +251,6 @@ def percent(estimate: Estimate | None) -> str:
 def percent_interval(estimate: Estimate | None) -> str:
     """`71.9–88.2`: the 95 % interval."""
     return "" if estimate is None or math.isnan(estimate.low) else f"{100 * estimate.low:.1f}–{100 * estimate.high:.1f}"
-
-
-def in_html(table: Table) -> Markup:
-    """A table and its notes, without the caption, which is a heading of the page."""
-    return Markup(as_html_table(table, caption=False)) + Markup(as_html_notes(table))
 
 
 def effect(finding: Finding, claim: Claim) -> str:

@@ -10,16 +10,22 @@ from analysis.figures.datasets import datasets_figure
 from analysis.figures.filters import filters_figure, stages_of
 from analysis.figures.learning_curves import learning, learning_figures
 from analysis.figures.matrix import matrices, matrix_figure
+from analysis.figures.settings import settings_figure
 from analysis.figures.stages import stage_ratio_figure, stages, stages_figure
 from analysis.figures.style import Picture
 from analysis.literature import REGIMES, study_order
 from analysis.panels import Panel
+from analysis.reporting.overview import varying
 from blurtrain.run import Run
 
-KINDS = ("datasets", "stages", "stage-ratio", "matrix", "learning", "filters", "calibration")
+KINDS = ("settings", "datasets", "stages", "stage-ratio", "matrix", "learning", "filters", "calibration")
 """What the names of the files begin with."""
 MOST = 12
 """Pictures of one kind; from Python, all can be drawn."""
+MOST_LEARNING = 4
+"""Pictures of learning curves, which hold a dozen experiments each, and take the longest."""
+MOST_PANELS = 48
+"""Charts of one figure."""
 BARS = "Bars: 95 % intervals, as the legend says."
 
 
@@ -27,10 +33,11 @@ def pictures(runs: Runs, run_ids: Iterable[str], panels: Sequence[Panel], final:
     """All there is to show of these runs. `panels`: theirs, at all stages; `final`: after their last epoch."""
     wanted = frozenset(run_ids)
     kinds: tuple[Iterator[Picture], ...] = (
+        _settings(final),
         _datasets(final),
         _stages(panels),
         _matrices(final, runs, wanted),
-        _learning(runs, wanted),
+        itertools.islice(_learning(runs, wanted), MOST_LEARNING),
         _filters(runs, wanted),
         _calibration(final, runs),
     )
@@ -38,6 +45,22 @@ def pictures(runs: Runs, run_ids: Iterable[str], panels: Sequence[Panel], final:
     for kind in kinds:
         found += itertools.islice(kind, MOST)
     return found
+
+
+def _settings(panels: Sequence[Panel]) -> Iterator[Picture]:
+    """A figure for each setting that runs were made to differ in."""
+    names, axes = _Names("settings"), varying(panels)
+    for name in (axis for axis in axes if "." in axis or axis == "model"):
+        others = [axis for axis in axes if axis != name]
+        if figure := settings_figure(panels, name, others):
+            yield Picture(
+                names(name),
+                f"Accuracy against {name}",
+                f"Line charts, one a dataset and blur of the test images: top-1 accuracy against {name}, a line for "
+                "each combination of the others.",
+                f"A line for each combination of what else differs. {BARS}",
+                figure,
+            )
 
 
 def _datasets(panels: Sequence[Panel]) -> Iterator[Picture]:

@@ -11,7 +11,6 @@ import pandas as pd
 from analysis.collecting.image_records import image_records
 from analysis.collecting.runs import called, level_order
 from analysis.documents import CONDITIONS
-from analysis.panels import same_objects
 from analysis.searches.trials import Search, TrialFound
 from analysis.statistics.estimates import Estimate, accuracy, accuracy_difference, paired
 
@@ -80,7 +79,7 @@ def _measured(trial: TrialFound, frame: pd.DataFrame) -> pd.DataFrame:
 def _level(at: pd.DataFrame, records: "_Records") -> Level:
     one = at.iloc[0]
     counts, base_counts, ns = (at[name].tolist() for name in ("top1_count", "top1_count_base", "n"))
-    objects, dependent = same_objects(at, "object_n_base"), bool(one["objects"] > 0)
+    objects, dependent = _same_objects(at), bool(one["objects"] > 0)
     own, theirs = at["object_top1"].tolist(), at["object_top1_base"].tolist()
     best = accuracy(counts, ns, own, objects, dependent)
     base = accuracy(base_counts, ns, theirs, objects, dependent)
@@ -126,3 +125,10 @@ def _correct(runs: Path, run_id: str, conditions: Mapping[str, Any]) -> Correct:
     own = records[(records[list(conditions)] == pd.Series(conditions)).all(axis="columns")]
     own = own.drop_duplicates(["blur", "index"], keep="last")
     return {str(blur): rows["top1"].astype(float).tolist() for blur, rows in own.groupby("blur", sort=False)}
+
+
+def _same_objects(at: pd.DataFrame) -> tuple[int, ...] | None:
+    """The images of each object, if they are recorded, and the same in all rows and in those of the base settings."""
+    columns = ("object_n", "object_n_base")
+    found = {tuple(of) if hasattr(of, "__len__") else None for name in columns for of in at[name]}
+    return found.pop() if len(found) == 1 else None

@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.style import GREY, STYLE
+from analysis.figures.values import show_values
 from analysis.searches.trials import Dimension, Search, TrialFound
 from blurtrain.settings.labels import shown
 
@@ -196,7 +197,8 @@ def learning_figure(search: Search) -> Figure | None:
         for trial in sorted(drawn, key=lambda t: (t.best, t.is_base, t.state == "done")):
             epochs, values = zip(*sorted(trial.standing.values.items()), strict=True)
             look = _curve(trial)
-            axes.plot(epochs, values, **look, clip_on=False)
+            (line,) = axes.plot(epochs, values, **look, clip_on=False)
+            show_values(line, f"trial {trial.number}, {trial.state}")
             mark = ENDS.get(trial.state)
             if trial.best or trial.is_base or mark or len(epochs) == 1:
                 own = {"marker": _marker(trial), "markersize": 4.5} if trial.best or trial.is_base else {"marker": "."}
@@ -254,7 +256,9 @@ def progress_figure(search: Search) -> Figure | None:
         figure = Figure(figsize=(7.6, 3.0), layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06))
         by_trial, by_cost = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
         for trial in drawn:
-            by_trial.plot([trial.number], [trial.objective], linestyle="", zorder=3, clip_on=False, **_point(trial))
+            (point,) = by_trial.plot([trial.number], [trial.objective], linestyle="", zorder=3, clip_on=False,
+                                     **_point(trial))  # fmt: skip
+            show_values(point, f"trial {trial.number}, {trial.state}")
         spent = np.cumsum([trial.standing.at * len(trial.trial.runs) for trial in search.trials])
         steps = _best_so_far(search)
         for axes, ends in ((by_trial, [t.number for t in search.trials]), (by_cost, spent.tolist())):

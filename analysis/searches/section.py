@@ -1,6 +1,5 @@
 """What a report shows of one search: its trials, its figures, and the best beside the base settings."""
 
-import base64
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -20,6 +19,8 @@ from blurtrain.settings.labels import shown
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from analysis.reporting.on_page import Budget, Drawn
+
 FIGURES = ("parallel", "importance", "learning", "progress")
 FILES = ("trials.csv", *(f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg", "pdf")))
 """All that may lie in the folder of one search."""
@@ -32,8 +33,8 @@ class Section:
     search: Search
     chosen: Chosen
     importance: Importance
-    pictures: dict[str, str]
-    """URLs of images, by FIGURES."""
+    pictures: dict[str, "Drawn"]
+    """By FIGURES."""
     files: dict[str, bytes | str]
     """Content by path below the folder of the report."""
 
@@ -65,8 +66,8 @@ class Section:
         return [f"{path}={shown(value)}" for path, value in own.items() if path not in theirs or theirs[path] != value]
 
 
-def section(search: Search, frame: pd.DataFrame, runs: Path) -> Section:
-    """Draw and compare all that one search shows; `frame` is that of `analysis.load`."""
+def section(search: Search, frame: pd.DataFrame, runs: Path, budget: "Budget") -> Section:
+    """Draw and compare all that one search shows; `frame` is that of `analysis.load`, `budget` that of the page."""
     from analysis.figures.style import as_files
     from analysis.searches import figures as draw
 
@@ -81,10 +82,10 @@ def section(search: Search, frame: pd.DataFrame, runs: Path) -> Section:
     files: dict[str, bytes | str] = {f"{folder}/trials.csv": trials_csv(search)}
     pictures = {}
     for name, figure in figures.items():
-        for kind, content in (as_files(figure) if figure else {}).items():
-            files[f"{folder}/{name}.{kind}"] = content
-            if kind == "svg":
-                pictures[name] = "data:image/svg+xml;base64," + base64.b64encode(content).decode()
+        if figure:
+            as_file = as_files(figure)
+            files |= {f"{folder}/{name}.{kind}": content for kind, content in as_file.items()}
+            pictures[name] = budget.drawn(figure, as_file["svg"])
     return Section(search, chosen(search, frame, runs), weights, pictures, files)
 
 

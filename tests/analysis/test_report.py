@@ -29,22 +29,30 @@ NASTY = "<script>alert(1)"  # no slash, for it is part of a folder name too
 
 
 class Text(HTMLParser):
-    """What a reader sees, and what the browser is told to fetch or run."""
+    """What a reader sees without scripts, and what the browser is told to fetch or run."""
 
     def __init__(self, page: str):
         super().__init__()
         self.words: list[str] = []
         self.tags: set[str] = set()
+        self.scripts = 0
+        self._in_code = False
         self.addresses: list[str] = []
         self.feed(page)
         self.text = re.sub(r"\s+", " ", " ".join(self.words))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
+        self.scripts += tag == "script"
+        self._in_code = tag in ("script", "style")
         self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
 
+    def handle_endtag(self, tag: str) -> None:
+        self._in_code = False
+
     def handle_data(self, data: str) -> None:
-        self.words.append(data)
+        if not self._in_code:
+            self.words.append(data)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +101,8 @@ def test_every_run_is_named_and_every_name_is_escaped(out: Path, read: Text, run
     for run_id in run_ids:
         assert run_id in read.text
     assert NASTY in read.text
-    assert not {"script", "b", "i"} & read.tags
+    assert not {"b", "i"} & read.tags
+    assert read.scripts == 2  # the page's own: what it knows of the runs, and what it does
 
 
 def test_a_run_that_went_on_otherwise_says_so_where_it_is_shown(read: Text, run_ids: list[str]) -> None:
@@ -108,7 +117,7 @@ def test_headline_counts_the_runs_and_names_the_missing(read: Text) -> None:
 def test_the_page_stands_alone(out: Path, read: Text) -> None:
     assert "link" not in read.tags
     outside = [a for a in read.addresses if not a.startswith(("#", "data:image/svg+xml;base64,"))]
-    figures = {f"figures/{name}.{kind}" for name in ("accuracy", "ratio", "matrix-faces")
+    figures = {f"figures/{name}.{kind}" for name in ("accuracy", "ratio", "matrix-faces", "settings-model")
                for kind in ("svg", "png", "pdf")}  # fmt: skip
     tables = {f"tables/{name}.csv" for name in ("study-accuracy", "study-ratio", "verdicts")}
     assert set(outside) == {"results.csv"} | tables | figures
@@ -280,12 +289,14 @@ def test_without_a_pair_there_is_no_ratio_and_no_old_figure_of_one(
 def test_the_page_counts_what_a_search_has_stopped_apart(runs: Path, make_run: MakeRun) -> None:
     make_run(runs)
     frame = analysis.load(runs)
-    shown = Text(page(panels(frame), Collected(frame, [], [], {}, ["a-pruned-run"]), {"accuracy": ""})).text
+    shown = Text(page(panels(frame), Collected(frame, [], [], {}, ["a-pruned-run"]), {})).text
     assert re.search(r"1 of 2 runs done ?, 1 pruned by a search ?\.", shown) and "missing:" not in shown
     assert "all 2 runs in the folder are done or pruned" in shown
     assert "1 of 2 runs were stopped by a search" in shown and shown.count("a-pruned-run") == 1
-    both = Text(page(panels(frame), Collected(frame, ["open"], [], {}, ["a-pruned-run"]), {"accuracy": ""})).text
-    assert "1 of 3 runs are not done" in both and re.search(r"1 pruned by a search ?; missing: open ?\.", both)
+    both = Text(page(panels(frame), Collected(frame, ["open"], [], {}, ["a-pruned-run"]), {})).text
+    assert "1 of 3 runs are not done" in both and re.search(
+        r"1 pruned by a search ?; missing: open \(waiting\) \( why \)\.", both
+    )
 
 
 def test_same_runs_give_the_same_figures(runs: Path, make_run: MakeRun) -> None:
@@ -305,7 +316,7 @@ def test_what_cannot_be_written_is_a_clear_error(runs: Path, make_run: MakeRun, 
 def test_of_many_levels_the_page_shows_the_usual_ones(runs: Path, make_run: MakeRun) -> None:
     make_run(runs, counts={float(sigma): 33 - sigma for sigma in range(33)})
     frame = analysis.load(runs)
-    shown = Text(page(panels(frame), Collected(frame, [], []), {"accuracy": ""})).text
+    shown = Text(page(panels(frame), Collected(frame, [], []), {})).text
     assert "7 of the 33 measured levels are shown" in shown
     assert re.findall(r"σ (\d+)", shown.split("Results")[-1].split("Published")[0])[:7] == [
         "0",

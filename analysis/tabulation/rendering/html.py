@@ -1,6 +1,7 @@
 """Tables as a fragment of HTML: no script, no style of its own, nothing fetched."""
 
 import math
+from collections.abc import Callable, Sequence
 from html import escape
 from itertools import groupby
 
@@ -16,8 +17,8 @@ def as_html(table: Table) -> str:
     return f'<figure class="table">\n{body}{notes}</figure>\n'
 
 
-def as_html_table(table: Table, caption: bool = True) -> str:
-    """The table alone."""
+def as_html_table(table: Table, caption: bool = True, runs_as: Callable[[Sequence[str]], str] = " ".join) -> str:
+    """The table alone. runs_as: what `data-runs` of a cell says of the ids of its runs."""
     said = words(table)
     lines = ["<table>"]
     if caption:
@@ -38,7 +39,7 @@ def as_html_table(table: Table, caption: bool = True) -> str:
             title = escape(", ".join(groups))
             lines.append(f'<tr class="panel"><th scope="rowgroup" colspan="{1 + len(said.columns)}">{title}</th></tr>')
         for (head, in_words), cells in members:
-            shown = "".join(_cell(one, cell, table) for one, cell in zip(in_words, cells, strict=True))
+            shown = "".join(_cell(one, cell, table, runs_as) for one, cell in zip(in_words, cells, strict=True))
             lines.append(f'<tr><th scope="row">{escape(head.label)}</th>{shown}</tr>')
         lines.append("</tbody>")
     return "\n".join([*lines, "</table>"]) + "\n"
@@ -50,8 +51,9 @@ def as_html_notes(table: Table) -> str:
     return f'<figcaption class="about">{" ".join(notes)}</figcaption>\n'
 
 
-def _cell(said: CellWords, cell: Cell, table: Table) -> str:
-    runs = f' data-runs="{escape(" ".join(cell.runs))}"' if cell.runs else ""
+def _cell(said: CellWords, cell: Cell, table: Table, runs_as: Callable[[Sequence[str]], str]) -> str:
+    ids = runs_as([run_id for joined in cell.runs for run_id in joined.split("+")])
+    runs = f' data-runs="{escape(ids)}"' if ids else ""
     parts = [{"best": f"<strong>{escape(said.value)}</strong>", "tied": f"<u>{escape(said.value)}</u>"}.get(
         said.mark, escape(said.value))]  # fmt: skip
     if cell.estimate is None:
