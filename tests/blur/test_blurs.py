@@ -36,6 +36,11 @@ LABELS = [
     "motion-5",
     "zoom-1",
     "glass-2",
+    "imagenet-c-gaussian-1-published",
+    "defocus-3-published",
+    "motion-5-published",
+    "zoom-1-published",
+    "glass-2-published",
 ]
 
 
@@ -93,6 +98,8 @@ def test_labels_are_canonical() -> None:
         ("box-7.5-90-plain@384", "taps=plain goes with a whole length at angle 0 or 90, not with length 7.5"),
         ("box-8-random-plain", "not with length 8 at angle random"),
         ("zoom-3@384", "at: Input should be 224"),
+        ("defocus-3-published@384", "form=published is made of images of 224 px: leave out @384"),
+        ("defocus-3-jpeg", "form: Input should be 'exact' or 'published'"),
         ("file-lens", "file takes nothing at most"),
         ("nowhere.at:All", "nowhere"),
     ],
