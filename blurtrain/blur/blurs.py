@@ -10,6 +10,8 @@
 | `shake` | camera shake, a kernel of each image's own |
 | `defocus-3`, `motion-3`, `zoom-3`, `glass-3`, `imagenet-c-gaussian-3` | ImageNet-C at severity 3 |
 | `defocus-3-published` and so on | the same to the byte as published, at 224 px |
+| `lowpass-8`, `highpass-8`, `bandpass-4-8` | frequencies below, above or between so many cycles per image |
+| `highpass-8-2-grey` | the same by a filter of order 2 (the default), with a grey mean |
 | `file-NAME` | a kernel from a file |
 | `package.module:Name-radius=3` | a user's own |
 """
@@ -25,6 +27,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from blurtrain.blur import kernels
+from blurtrain.blur.bands import BandPass, HighPass, LowPass
 from blurtrain.blur.blur import REFERENCE, AnyBlur, Blur, KernelBlur, stream
 from blurtrain.blur.imagenet_c import (
     ImageNetCDefocus,
@@ -196,5 +199,8 @@ Blur.kinds = {
         ImageNetCMotion,
         ImageNetCZoom,
         ImageNetCGlass,
+        LowPass,
+        HighPass,
+        BandPass,
     )
 }

@@ -41,6 +41,12 @@ LABELS = [
     "motion-5-published",
     "zoom-1-published",
     "glass-2-published",
+    "lowpass-8",
+    "lowpass-0.5-4",
+    "highpass-8",
+    "highpass-8-2-grey",
+    "bandpass-4-8",
+    "bandpass-4-8-3",
 ]
 
 
@@ -100,6 +106,9 @@ def test_labels_are_canonical() -> None:
         ("zoom-3@384", "at: Input should be 224"),
         ("defocus-3-published@384", "form=published is made of images of 224 px: leave out @384"),
         ("defocus-3-jpeg", "form: Input should be 'exact' or 'published'"),
+        ("bandpass-8-4", "low=8 must be less than high=4"),
+        ("lowpass-8@384", "at: Input should be 224"),
+        ("highpass-8-2-white", "mean: Input should be 'own' or 'grey'"),
         ("file-lens", "file takes nothing at most"),
         ("nowhere.at:All", "nowhere"),
     ],

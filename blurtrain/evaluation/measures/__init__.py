@@ -3,5 +3,6 @@
 MEASURES = {
     "accuracy": "accuracy:Accuracy",
     "calibration": "calibration:Calibration",
+    "imagenet-c-blur": "imagenet_c_blur:ImageNetCBlur",
 }
 """Where each of ours is, so that only what is asked for is imported."""
