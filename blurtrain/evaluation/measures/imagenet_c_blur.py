@@ -93,7 +93,8 @@ class ImageNetCBlur(Measure):
         values = linear({name: ~whole[blur.label]["correct"] for name, blur in blurs.items()})
         bad = int(np.any([whole[blur.label]["prediction"] < 0 for blur in blurs.values()], axis=0).sum())
         rows = [_row(name, of_images, bad) for name, of_images in values.items()]
-        records: Records = {"index": first["index"], "label": first["label"], **values}
+        about: Records = {name: first[name] for name in ("index", "label", "object") if name in first}
+        records = {**about, **values}
         return Found(rows, {LEVEL: records} if per_image else {})
 
 
