@@ -46,7 +46,7 @@ def published(images: Tensor, family: str, severity: int, seed: int, indices: Se
     out = np.empty_like(pixels)
 
     def one(k: int) -> None:
-        out[k] = jpeg(blur(pixels[k], severity, seed, int(indices[k])))
+        out[k] = jpeg(blur(pixels[k], severity, seed, indices[k]))
 
     image_by_image(one, len(pixels))
     return (

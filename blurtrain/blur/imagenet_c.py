@@ -69,7 +69,8 @@ class ImageNetC(Blur):
             from blurtrain.blur.as_published import published
 
             self.check(resolution)
-            return published(images, self.family, self.severity, stream(seed, epoch, training), indices)
+            numbers = [int(index) for index in indices]
+            return published(images, self.family, self.severity, stream(seed, epoch, training), numbers)
         draws: dict[str, Any] = {"seed": seed, "epoch": epoch, "training": training, "truncate": truncate}
         return self.exactly(images, indices, resolution=resolution, **draws)
 
