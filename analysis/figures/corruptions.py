@@ -57,7 +57,8 @@ def corruptions(collection: Collection, run_ids: Iterable[str]) -> list[Corrupti
         return []
     runs = collection.runs.set_index("run_id")
     about = ["dataset", "model", "regime", "settings_id", "seed", "epochs"]
-    rows = rows.assign(**{name: rows["run_id"].map(runs[name]) for name in about})
+    run_id = rows["run_id"].astype(str)  # of a categorical column, what it is mapped to would be categorical too
+    rows = rows.assign(**{name: run_id.map(runs[name]) for name in about})
     rows = rows[rows["epoch"] == rows["epochs"]]
     alike = ["dataset", "model", "measure", *(name for name in CONDITIONS if name != "epoch")]
     found = []
