@@ -118,7 +118,7 @@ def corruptions_figure(one: Corruptions) -> Figure:
                 _curve(place, {0: curve.sharp, **curve.by_family[family]}, look[curve.regime])
             place.set(ylim=(0, 100), xticks=(0, *SEVERITIES))
             place.set_xticklabels(("sharp", *map(str, SEVERITIES)))
-            entitle(place, family, [] if family in ALEXNET else ["extra set, not in the mean"])
+            entitle(place, family, ["counts in blur-mCE" if family in ALEXNET else "extra set, not in the mean"])
         axes[0, 0].set_ylabel("top-1 error (%)")
         lines = [
             Line2D([], [], label=f"{one_line(curve.regime)}: blur-mCE {_shown(curve.total)}", **look[curve.regime])
