@@ -68,7 +68,7 @@ def corruptions(collection: Collection, run_ids: Iterable[str]) -> list[Corrupti
         several = group.groupby("regime", observed=True)["settings_id"].nunique()
         curves = []
         for (regime, settings), own in group.groupby(["regime", "settings_id"], sort=False, observed=True):
-            name = str(regime) if several[regime] == 1 else f"{regime} {settings}"
+            name = str(regime) if several[str(regime)] == 1 else f"{regime} {settings}"
             curves.append(_errors(name, own, records))
         curves.sort(key=lambda curve: study_order(REGIMES)(curve.regime))
         form = "published" if "published" in measure else "exact"

@@ -33,7 +33,7 @@ def decisions(collection: Collection, run_ids: Iterable[str]) -> dict[tuple[str,
     runs = collection.runs.set_index("run_id")
     found: dict[tuple[str, str, str], list[Decisions]] = {}
     for (measure, run_id, epoch), own in rows.groupby(["measure", "run_id", "epoch"], sort=False, observed=True):
-        run = runs.loc[run_id]
+        run = runs.loc[str(run_id)]
         counts = own.dropna(subset=["count"]).set_index("metric")["count"]
         if epoch != run["epochs"] or not {"shape", "texture"} <= {*counts.index}:
             continue
