@@ -34,11 +34,13 @@ def decisions(collection: Collection, run_ids: Iterable[str]) -> dict[tuple[str,
     found: dict[tuple[str, str, str], list[Decisions]] = {}
     for (measure, run_id, epoch), own in rows.groupby(["measure", "run_id", "epoch"], sort=False, observed=True):
         run = runs.loc[str(run_id)]
-        counts = own.dropna(subset=["count"]).set_index("metric")["count"]
-        if epoch != run["epochs"] or not {"shape", "texture"} <= {*counts.index}:
+        known = own.dropna(subset=["count"])
+        counts = dict(zip(known["metric"].astype(str), known["count"].astype(int).tolist(), strict=True))
+        if epoch != run["epochs"] or not {"shape", "texture"} <= counts.keys():
             continue
-        one = Decisions(str(run["regime"]), int(run["seed"]), int(counts["shape"]), int(counts["texture"]),
-                        int(own["n"].iloc[0]))  # fmt: skip
+        one = Decisions(
+            str(run["regime"]), int(str(run["seed"])), counts["shape"], counts["texture"], int(own["n"].iloc[0])
+        )
         found.setdefault((str(run["dataset"]), str(run["model"]), str(measure)), []).append(one)
     for some in found.values():
         some.sort(key=lambda one: (study_order(REGIMES)(one.regime), one.seed))

@@ -122,7 +122,8 @@ def zoom_taps(side: int, factor: float) -> tuple[NDArray[np.intp], NDArray[np.in
     """Of each of `side` pixels of a magnified axis the two pixels that it lies between, and the share of the second."""
     kept = math.ceil(side / factor)
     first, grown = (side - kept) // 2, round(kept * factor)
-    position: NDArray[np.float64] = (np.arange(side) + (grown - side) // 2) * ((kept - 1) / max(grown - 1, 1))
+    steps = np.arange(side, dtype=np.float64) + (grown - side) // 2
+    position: NDArray[np.float64] = np.asarray(steps * ((kept - 1) / max(grown - 1, 1)), np.float64)
     below: NDArray[np.intp] = np.minimum(position.astype(np.intp), max(kept - 2, 0))
     return first + below, first + np.minimum(below + 1, kept - 1), position - below
 
