@@ -39,8 +39,8 @@ SEVERITIES = (1, 2, 3, 4, 5)
 LEVEL = "imagenet-c-blur"
 
 
-def _percent(label: str) -> dict[str, Any]:
-    return {"label": label, "unit": "%", "times": 100, "digits": 1, "better": "lower"}
+def _percent(label: str, most: float = 1.0) -> dict[str, Any]:
+    return {"label": label, "unit": "%", "times": 100, "digits": 1, "better": "lower", "least": 0, "most": most}
 
 
 class ImageNetCBlur(Measure):
@@ -64,10 +64,10 @@ class ImageNetCBlur(Measure):
 
     name: ClassVar[str] = "imagenet-c-blur"
     metrics: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "blur-mCE": _percent("blur-mCE"),
+        "blur-mCE": _percent("blur-mCE", sum(1 / error for error in ALEXNET.values()) / len(ALEXNET)),
         "blur-mCE-unnormalised": _percent("blur-mCE, unnormalised"),
         "error-sharp": _percent("error, sharp"),
-        **{f"ce-{family}": _percent(f"CE of {family}") for family in ALEXNET},
+        **{f"ce-{family}": _percent(f"CE of {family}", 1 / ALEXNET[family]) for family in ALEXNET},
         **{f"error-{family}": _percent(f"error, {family}") for family in KINDS},
         **{f"error-{family}-{s}": _percent(f"error, {family} {s}") for family in KINDS for s in SEVERITIES},
     }

@@ -56,7 +56,7 @@ class ShapeBias(Measure):
     name: ClassVar[str] = "shape-bias"
     of_classes: ClassVar[bool] = False
     metrics: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "shape_bias": {"label": "shape bias", "unit": "%", "times": 100, "digits": 1},
+        "shape_bias": {"label": "shape bias", "unit": "%", "times": 100, "digits": 1, "least": 0, "most": 1},
         "shape": {"label": "shape decisions"},
         "texture": {"label": "texture decisions"},
         "neither": {"label": "neither"},
