@@ -14,8 +14,8 @@ from torch.nn.functional import interpolate
 from blurtrain.blur.blurs import Blur
 from blurtrain.data.dataset import Dataset
 from blurtrain.errors import SettingsError
-from blurtrain.evaluation.measures import measure_named
 from blurtrain.evaluation.measures.imagenet_c_blur import ALEXNET, ImageNetCBlur, linear
+from blurtrain.evaluation.named import measure_named
 from blurtrain.evaluation.subject import Found
 from blurtrain.settings import Settings
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from blurtrain.data.dataset import Dataset
 from blurtrain.distributed import Group
 from blurtrain.errors import BlurtrainError, DataError, SettingsError
-from blurtrain.evaluation.measures import measure_named
 from blurtrain.evaluation.measures.shape_bias import CATEGORIES, ShapeBias, categories_in, outputs_of_categories
+from blurtrain.evaluation.named import measure_named
 from blurtrain.evaluation.subject import Found, Subject
 from blurtrain.models.outputs import imagenet_names, imagenet_synonyms
 from blurtrain.models.trained import Preprocessing, TrainedNetwork
