@@ -6,11 +6,14 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from analysis.collecting.collection import Collection as Runs
 from analysis.figures.calibration import calibrated, calibration_figure
+from analysis.figures.corruptions import corruptions, corruptions_figure
 from analysis.figures.datasets import datasets_figure
 from analysis.figures.filters import filters_figure, stages_of
+from analysis.figures.frequencies import frequencies_figure, is_drawable
 from analysis.figures.learning_curves import learning, learning_figures
 from analysis.figures.matrix import matrices, matrix_figure
 from analysis.figures.settings import settings_figure
+from analysis.figures.shape_bias import decisions, shape_bias_figure
 from analysis.figures.stages import stage_ratio_figure, stages, stages_figure
 from analysis.figures.style import Picture
 from analysis.literature import REGIMES, study_order
@@ -18,7 +21,8 @@ from analysis.panels import Panel
 from analysis.reporting.overview import varying
 from blurtrain.run import Run
 
-KINDS = ("settings", "datasets", "stages", "stage-ratio", "matrix", "learning", "filters", "calibration")
+KINDS = ("settings", "datasets", "stages", "stage-ratio", "matrix", "learning", "filters", "calibration", "corruptions",
+         "frequencies", "shape-bias")  # fmt: skip
 """What the names of the files begin with."""
 MOST = 12
 """Pictures of one kind; from Python, all can be drawn."""
@@ -40,6 +44,9 @@ def pictures(runs: Runs, run_ids: Iterable[str], panels: Sequence[Panel], final:
         itertools.islice(_learning(runs, wanted), MOST_LEARNING),
         _filters(runs, wanted),
         _calibration(final, runs),
+        _corruptions(runs, wanted),
+        _frequencies(final),
+        _shape_bias(runs, wanted),
     )
     found: list[Picture] = []
     for kind in kinds:
@@ -178,6 +185,46 @@ def _calibration(panels: Sequence[Panel], runs: Runs) -> Iterator[Picture]:
             "bins of equal width; where test images are few, it is too high. Coverage: the network leaves out the "
             "images that it is least sure of.",
             calibration_figure(one),
+        )
+
+
+def _corruptions(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
+    names = _Names("corruptions")
+    for one in corruptions(runs, run_ids):
+        yield Picture(
+            names(f"{one.dataset}-{one.form}"),
+            f"Blurs of ImageNet-C: {one.model} on {one.dataset}, {one.form}",
+            "Line charts, one a family of blurs: top-1 error against severity, a line a regime.",
+            "Errors on the blurs of ImageNet-C. blur-mCE: errors summed over severities, divided by AlexNet's, mean of "
+            "the first four families; mCE is over fifteen corruptions, and another number. AlexNet's errors are of "
+            "ImageNet's 1000 classes. Bars: 95 % intervals.",
+            corruptions_figure(one),
+        )
+
+
+def _frequencies(panels: Sequence[Panel]) -> Iterator[Picture]:
+    names = _Names("frequencies")
+    for panel in filter(is_drawable, panels):
+        yield Picture(
+            names(panel.dataset),
+            f"Spatial frequencies: {panel.title}",
+            "Line charts, one a filter: top-1 accuracy against the cut-off, a line a regime.",
+            "Top-1 on test images of which frequencies below or above a cut-off, or in a band, were kept "
+            f"(Butterworth). {BARS}",
+            frequencies_figure(panel),
+        )
+
+
+def _shape_bias(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
+    names = _Names("shape-bias")
+    for (dataset, model, _), some in decisions(runs, run_ids).items():
+        yield Picture(
+            names(dataset),
+            f"Shape or texture: {model} on {dataset}",
+            "Points with intervals, a row a regime: share of decisions for shape among those for shape or texture.",
+            "Images that have the shape of one thing and the texture of another: of the decisions for either, the "
+            "share of those for shape. Bars: Wilson's 95 % interval over decisions, each seed by itself.",
+            shape_bias_figure(dataset, model, some),
         )
 
 

@@ -127,7 +127,11 @@ class KernelBlur(Blur):
         """Side of its largest kernel, in pixels at `at`; to be defined where images have kernels of different sides."""
         return len(self.point_spread(0))
 
-    def reach(self, resolution: int, truncate: float) -> int:
+    def is_convolution(self) -> bool:
+        """Whether `blurred` is the convolution with `point_spread`, and nothing else."""
+        return type(self).blurred is KernelBlur.blurred
+
+    def reach(self, resolution: int, truncate: float) -> int | None:
         """See `Blur.reach`."""
         return resampled_reach(self.largest(), resolution / self.at)
 
@@ -159,7 +163,7 @@ class KernelBlur(Blur):
         """See `Blur.blur_one`. It takes few operations of torch, for at each of them threads wait for each other."""
         from blurtrain.blur.convolution import convolve_one
 
-        if type(self).blurred is not KernelBlur.blurred:
+        if not self.is_convolution():
             return super().blur_one(image, index, out, normal, **draws)
         drawn = {name: draws[name] for name in ("seed", "epoch", "training") if name in draws}
         convolve_one(

@@ -9,6 +9,9 @@
 | `box-8-90-plain` | the same, of 8 equal taps |
 | `shake` | camera shake, a kernel of each image's own |
 | `defocus-3`, `motion-3`, `zoom-3`, `glass-3`, `imagenet-c-gaussian-3` | ImageNet-C at severity 3 |
+| `defocus-3-published` and so on | the same to the byte as published, at 224 px |
+| `lowpass-8`, `highpass-8`, `bandpass-4-8` | frequencies below, above or between so many cycles per image |
+| `highpass-8-2-grey` | the same by a filter of order 2 (the default), with a grey mean |
 | `file-NAME` | a kernel from a file |
 | `package.module:Name-radius=3` | a user's own |
 """
@@ -24,7 +27,15 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from blurtrain.blur import kernels
+from blurtrain.blur.bands import BandPass, HighPass, LowPass
 from blurtrain.blur.blur import REFERENCE, AnyBlur, Blur, KernelBlur, stream
+from blurtrain.blur.imagenet_c import (
+    ImageNetCDefocus,
+    ImageNetCGaussian,
+    ImageNetCGlass,
+    ImageNetCMotion,
+    ImageNetCZoom,
+)
 from blurtrain.errors import SettingsError
 from blurtrain.schema import FileName, Name, Sha256, added_later, outside_identity
 
@@ -34,7 +45,6 @@ if TYPE_CHECKING:
 __all__ = ["REFERENCE", "AnyBlur", "Blur", "KernelBlur"]
 
 _Indices = Sequence[int] | NDArray[np.integer]
-Severity = Annotated[int, Field(ge=1, le=5)]
 
 
 class Sharp(Blur):
@@ -173,114 +183,6 @@ def _read(file: str, sha256: str | None) -> NDArray[np.float64]:
     return kernel
 
 
-class ImageNetCGaussian(Blur):
-    """Gaussian of ImageNet-C: sigma 1, 2, 3, 4, 6, cut at 4 sigmas."""
-
-    label_fields: ClassVar[tuple[str, ...]] = ("severity",)
-    kernel: Literal["imagenet-c-gaussian"] = "imagenet-c-gaussian"
-    severity: Severity
-
-    def reach(self, resolution: int, truncate: float) -> int:
-        """See `Blur.reach`."""
-        from blurtrain.blur.corruptions import GAUSSIAN
-
-        return kernels.gaussian_radius(GAUSSIAN[self.severity - 1] * resolution / self.at)
-
-    def blurred(self, images: "Tensor", indices: _Indices, *, resolution: int, **_: Any) -> "Tensor":
-        """See `Blur.blurred`."""
-        from blurtrain.blur.corruptions import GAUSSIAN
-        from blurtrain.blur.operators import gaussian_blur
-
-        return gaussian_blur(images, GAUSSIAN[self.severity - 1] * resolution / self.at)
-
-
-class ImageNetCDefocus(KernelBlur):
-    """Defocus of ImageNet-C (`blurtrain.blur.corruptions.defocus`)."""
-
-    label_name: ClassVar[str] = "defocus"
-    label_fields: ClassVar[tuple[str, ...]] = ("severity",)
-    kernel: Literal["imagenet-c-defocus"] = "imagenet-c-defocus"
-    severity: Severity
-
-    def point_spread(self, index: int, **_: Any) -> NDArray[np.float64]:
-        """See `blurtrain.blur.corruptions.defocus`."""
-        from blurtrain.blur.corruptions import defocus
-
-        return defocus(self.severity)
-
-
-class ImageNetCMotion(KernelBlur):
-    """Motion of ImageNet-C at an angle of each image's own (`blurtrain.blur.corruptions.motion`)."""
-
-    label_name: ClassVar[str] = "motion"
-    label_fields: ClassVar[tuple[str, ...]] = ("severity",)
-    kernel: Literal["imagenet-c-motion"] = "imagenet-c-motion"
-    severity: Severity
-
-    def largest(self) -> int:
-        """See `KernelBlur.largest`: one-sided, as long as all its taps in a row."""
-        from blurtrain.blur.corruptions import MOTION
-
-        return 4 * MOTION[self.severity - 1][0] + 1
-
-    def point_spread(self, index: int, *, seed: int = 0, epoch: int = 0, training: bool = False) -> NDArray[np.float64]:
-        """See `blurtrain.blur.corruptions.motion`."""
-        from blurtrain.blur.corruptions import motion, motion_angle
-
-        return motion(self.severity, motion_angle(stream(seed, epoch, training), index))
-
-
-class ImageNetCZoom(Blur):
-    """Zoom of ImageNet-C, which is the same at every resolution (`blurtrain.blur.corruptions.zoom`)."""
-
-    label_name: ClassVar[str] = "zoom"
-    label_fields: ClassVar[tuple[str, ...]] = ("severity",)
-    kernel: Literal["imagenet-c-zoom"] = "imagenet-c-zoom"
-    at: Literal[224] = 224
-    severity: Severity
-
-    def blurred(self, images: "Tensor", indices: _Indices, **_: Any) -> "Tensor":
-        """See `Blur.blurred`."""
-        from blurtrain.blur.corruptions import zoom
-
-        return zoom(images, self.severity)
-
-
-class ImageNetCGlass(Blur):
-    """Frosted glass of ImageNet-C, which moves whole pixels about: for images of `at` pixels only
-    (`blurtrain.blur.corruptions.glass`)."""
-
-    label_name: ClassVar[str] = "glass"
-    label_fields: ClassVar[tuple[str, ...]] = ("severity",)
-    kernel: Literal["imagenet-c-glass"] = "imagenet-c-glass"
-    severity: Severity
-
-    def check(self, resolution: int) -> None:
-        """Raise SettingsError for another resolution than `at`."""
-        if resolution != self.at:
-            raise SettingsError(
-                f"blur {self.label}: moves whole pixels of images of {self.at}, so it has no counterpart at "
-                f"{resolution}; take that resolution, or another blur"
-            )
-
-    def blurred(
-        self,
-        images: "Tensor",
-        indices: _Indices,
-        *,
-        resolution: int,
-        seed: int = 0,
-        epoch: int = 0,
-        training: bool = False,
-        truncate: float = 4.0,
-    ) -> "Tensor":
-        """See `Blur.blurred`."""
-        from blurtrain.blur.corruptions import glass
-
-        self.check(resolution)
-        return glass(images, self.severity, stream(seed, epoch, training), [int(index) for index in indices])
-
-
 _BOX_ANGLES = 3  # apart from what else is drawn of a seed and an index, see corruptions
 
 Blur.kinds = {
@@ -297,5 +199,8 @@ Blur.kinds = {
         ImageNetCMotion,
         ImageNetCZoom,
         ImageNetCGlass,
+        LowPass,
+        HighPass,
+        BandPass,
     )
 }

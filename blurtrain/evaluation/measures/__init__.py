@@ -3,5 +3,7 @@
 MEASURES = {
     "accuracy": "accuracy:Accuracy",
     "calibration": "calibration:Calibration",
+    "imagenet-c-blur": "imagenet_c_blur:ImageNetCBlur",
+    "shape-bias": "shape_bias:ShapeBias",
 }
 """Where each of ours is, so that only what is asked for is imported."""
