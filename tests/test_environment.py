@@ -215,3 +215,13 @@ def test_an_unknown_option_is_refused(tmp_path: Path) -> None:
     done = run_install(tmp_path, "--chekc", PATH="/usr/bin:/bin")
     assert (done.returncode, done.stdout) == (1, "")
     assert "unknown option --chekc (known: --check)" in done.stderr
+
+
+def test_every_package_is_installed_with_the_project() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    there = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for package in ("blurtrain", "jobs", "analysis")
+        for path in (ROOT / package).rglob("__init__.py")
+    }
+    assert set(declared) == {*there, "blurtrain.configs"}

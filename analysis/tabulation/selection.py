@@ -209,7 +209,7 @@ class Selection:
         """Of a column of METRIC or MEASURE.METRIC: as what measured it calls it, with its unit."""
         if value in KNOWN:
             return KNOWN[value].heading
-        of = {key: k for key, k in self._measured_metrics.items() if value in (key[1], f"{key[0]}.{key[1]}")}
+        of = self._meant(value)
         if len(of) != 1:
             return value
         ((_, metric), number), *_ = of.items()
@@ -217,18 +217,27 @@ class Selection:
         return facts(metric, number in self.counted, own).heading if own and own.label else value
 
     def knows(self, known: Collection[str], name: str) -> bool:
-        """Whether METRIC or MEASURE.METRIC is `known`, or was measured of any run."""
-        return name in known or any(name in (metric, f"{of}.{metric}") for of, metric in self._measured_metrics)
+        """Whether METRIC or MEASURE.METRIC is `known`, or is one that was measured of any run, and no two."""
+        return name in known or len(self._meant(name)) == 1
+
+    def _meant(self, name: str) -> dict[tuple[str, str], int]:
+        """The measures and metrics that METRIC or MEASURE.METRIC may mean, and their numbers: of several that of
+        accuracy, or else that of the one measure that was taken without options."""
+        of = {key: k for key, k in self._measured_metrics.items() if name in (key[1], f"{key[0]}.{key[1]}")}
+        if ("accuracy", name) in of:
+            return {("accuracy", name): of["accuracy", name]}
+        plain = {key: k for key, k in of.items() if "[" not in key[0]}
+        return plain if len(plain) == 1 else of
 
     def metric(self, name: str, where: str, known: Iterable[str]) -> tuple[int, str]:
         """The number of METRIC or MEASURE.METRIC, -1 where it was measured nowhere, and what the metric is called.
 
         Raises SettingsError where it is not among the `known` either, and where several measures have it.
         """
-        of = {key: k for key, k in self._measured_metrics.items() if name in (key[1], f"{key[0]}.{key[1]}")}
-        if ("accuracy", name) in of or len(of) == 1:
-            measure, metric = ("accuracy", name) if ("accuracy", name) in of else next(iter(of))
-            return of[measure, metric], metric
+        of = self._meant(name)
+        if len(of) == 1:
+            (((_, metric), number),) = of.items()
+            return number, metric
         if of:
             full = [f"{measure}.{metric}" for measure, metric in of]
             raise SettingsError(f"table {where}: several measures have a metric {name!r}: {', '.join(full)}; say which")

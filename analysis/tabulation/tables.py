@@ -57,7 +57,7 @@ def tables(
     epoch, make up a cell; where others match it too, lines that were found become several, and a cell of lines that the
     spec names stays empty and says in what they differ. Where runs are of several datasets, models or data and no line
     says of which, rows come in groups. Raises SettingsError where a spec names a setting or a metric that there is none
-    of; `measured_only`: those of a metric that no run has are left out instead.
+    of; `measured_only`: those of a metric that no run has, or that several measures have, are left out instead.
     """
     source = selection(runs, [value for spec in specs for value in spec.values])
     if measured_only:

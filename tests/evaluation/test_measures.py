@@ -79,6 +79,11 @@ def test_measures_of_logits_share_a_pass_and_each_keeps_its_own_levels(
     assert set(table["measure"]) == {"accuracy", "calibration", "calibration[bins=5]"}
     shown = analysis.table({"rows": "regime", "metric": "calibration[bins=5].ece"}, run.parent)
     assert shown.cells[0][0].estimate is not None
+    meant = [
+        analysis.table({"rows": "regime", "metric": metric, "where": "blur=sharp"}, run.parent).cells[0][0].estimate
+        for metric in ("calibration.ece", "ece")
+    ]
+    assert meant[0] == meant[1] is not None, "that without options"
 
 
 class OfFilters(Measure):
