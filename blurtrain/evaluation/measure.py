@@ -35,6 +35,9 @@ class Measure(Section):
     measured."""
     of_classes: ClassVar[bool] = True
     """Whether the network has to know the classes of the dataset."""
+    of_protocols: ClassVar[bool] = False
+    """Of one that does not look at outputs: whether it shows images at the scales of evaluation.protocol itself, so
+    that it can be taken where there is one."""
 
     @classmethod
     def of_run(cls, settings: Settings, options: Mapping[str, Any]) -> Self:

@@ -3,5 +3,6 @@
 MEASURES = {
     "accuracy": "accuracy:Accuracy",
     "calibration": "calibration:Calibration",
+    "features": "features:Features",
 }
 """Where each of ours is, so that only what is asked for is imported."""
