@@ -20,7 +20,7 @@ from blurtrain.data.loader import ResidentLoader
 from blurtrain.distributed import Group
 from blurtrain.errors import SettingsError
 from blurtrain.evaluation.images import Images
-from blurtrain.evaluation.measures import measure_named
+from blurtrain.evaluation.named import measure_named
 from blurtrain.evaluation.measures.features import Features
 from blurtrain.evaluation.subject import Found, Subject
 from blurtrain.evaluation.views import at_its_size, eight_bit_blurred, scaled
