@@ -1,7 +1,7 @@
 """One stage of a network, where its activations for the same images at several levels are compared with the sharp ones:
 what is summed over the images, and what comes of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,12 +52,18 @@ class Outcome:
 class Compared:
     """Sums over images, level by level, of a stage with maps of `shape` [H, W, C].
 
-    examples: indices, ascending, of the images whose own maps are kept.
+    sharp: of each level, whether it has no blur; examples: indices, ascending, of the images whose own maps are kept.
     """
 
     def __init__(
-        self, shape: tuple[int, int, int], levels: int, examples: NDArray[np.int64], per_image: bool, group: Group
+        self,
+        shape: tuple[int, int, int],
+        sharp: Sequence[bool],
+        examples: NDArray[np.int64],
+        per_image: bool,
+        group: Group,
     ):
+        levels = len(sharp)
         self.shape, self.chosen, self.per_image, self.group = shape, examples, per_image, group
         device = group.device
         self._differing = torch.zeros(levels, *shape[:2], dtype=torch.int64, device=device)
@@ -66,8 +72,8 @@ class Compared:
         self._examples = torch.zeros(levels, len(examples), *shape[:2], dtype=torch.int64, device=device)
         self._images = 0
         self._sharp = Comoment(shape[2], device)
-        self._blurred = [Comoment(shape[2], device) for _ in range(levels)]
-        self._both = [Comoment(shape[2], device) for _ in range(levels)]
+        # At the sharp level both are what the sharp ones are with themselves.
+        self._blurred, self._both = ([None if own else Comoment(shape[2], device) for own in sharp] for _ in range(2))
         self._each: list[list[tuple[NDArray[np.int64], Tensor, Tensor]]] = [[] for _ in range(levels)]
 
     def add_sharp(self, sharp: Reference) -> None:
@@ -84,9 +90,11 @@ class Compared:
         finite = torch.isfinite(squares) & torch.isfinite(sharp.squares)
         self._cosines[level] += torch.where(finite, found, 0).sum()
         self._bad[level] += (~finite).sum()
-        centred = sharp.centred if maps is sharp.maps else Centred.of(maps)
-        self._blurred[level].add(centred, centred)
-        self._both[level].add(sharp.centred, centred)
+        blurred, both = self._blurred[level], self._both[level]
+        if blurred and both:
+            centred = Centred.of(maps)
+            blurred.add(centred, centred)
+            both.add(sharp.centred, centred)
         if self.per_image:
             self._each[level].append((indices, count.sum((1, 2)), found))
         for row in np.flatnonzero(np.isin(indices, self.chosen)):
@@ -100,14 +108,15 @@ class Compared:
         n = int(self.group.sum(torch.tensor(self._images, device=self.group.device)))
         self._sharp.add_up(self.group.sum)
         for level, (blurred, both) in enumerate(zip(self._blurred, self._both, strict=True)):
-            blurred.add_up(self.group.sum)
-            both.add_up(self.group.sum)
+            for comoment in (blurred, both):
+                if comoment:
+                    comoment.add_up(self.group.sum)
             bad = int(self._bad[level])
             count = int(self._differing[level].sum())
             yield Outcome(
                 None if bad else count / (n * height * width * channels),
                 None if bad else float(self._cosines[level]) / n,
-                None if bad else linear_cka(both, self._sharp, blurred),
+                None if bad else linear_cka(both or self._sharp, self._sharp, blurred or self._sharp),
                 bad,
                 (self._differing[level].double() / (n * channels)).float().cpu().numpy(),
                 (self._examples[level].double() / channels).float().cpu().numpy(),

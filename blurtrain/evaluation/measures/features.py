@@ -73,10 +73,10 @@ class Features(Measure):
         with _evaluating(network.module):
             stages = stages_of(network.module, network.preprocessing.crop, network.origin, self.layers)
             with reading(network.module, stages) as read:
-                shapes = _shapes(squares, stages, read)
+                sharp = [isinstance(blur, Sharp) for blur in levels]
                 compared = [
-                    [Compared(shape, len(levels), chosen, per_image, subject.group) for shape in of_scale]
-                    for of_scale in shapes
+                    [Compared(shape, sharp, chosen, per_image, subject.group) for shape in of_scale]
+                    for of_scale in _shapes(squares, stages, read)
                 ]
                 pictures = _compare(subject, squares, levels, read, compared, chosen)
         several = len(squares.sides) > 1
