@@ -20,8 +20,8 @@ from blurtrain.data.loader import ResidentLoader
 from blurtrain.distributed import Group
 from blurtrain.errors import SettingsError
 from blurtrain.evaluation.images import Images
-from blurtrain.evaluation.named import measure_named
 from blurtrain.evaluation.measures.features import Features
+from blurtrain.evaluation.named import measure_named
 from blurtrain.evaluation.subject import Found, Subject
 from blurtrain.evaluation.views import at_its_size, eight_bit_blurred, scaled
 from blurtrain.models.trained import trained

@@ -54,7 +54,14 @@ def test_cka_where_nothing_varies(pair: tuple[Array, Array]) -> None:
     assert linear_cka(*comoments(constant, zero, 200)) == linear_cka(*comoments(zero, zero)) == 1
     assert linear_cka(*comoments(a, constant, 200)) == linear_cka(*comoments(zero, a, 200)) == 0
     one = np.where(np.arange(600)[:, None] == 7, 1e-3, 0) * np.ones(6)
-    assert linear_cka(*comoments(one, 5 * one, 200)) == pytest.approx(1)
+    assert linear_cka(*comoments(one, 5 * one, 200)) == pytest.approx(1, abs=1e-5)
+
+
+def test_cka_of_many_examples_and_few_channels() -> None:
+    """Where sums of float32 would be off by 1e-4."""
+    a = np.maximum(np.random.default_rng(0).normal(size=(200_000, 4)), 0)
+    b = np.maximum(a + 0.1 * np.random.default_rng(1).normal(size=a.shape), 0) + 3
+    assert linear_cka(*comoments(a, b, 100_001)) == pytest.approx(whole(a, b), abs=3e-6)
 
 
 def test_processes_add_up_to_the_whole(pair: tuple[Array, Array]) -> None:
