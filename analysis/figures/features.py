@@ -95,7 +95,7 @@ def examples_figure(one: Invariance, level: str) -> Figure | None:
             rows.append((own.name, [None if maps is None or k >= len(maps) else maps[k] for maps in each]))
             pictures.append(own.pictures[level][k])
     heading = f"{one.title}: Hamming distance between sharp and {level}, of single images; {one.model}"
-    return _maps(rows, pictures, stages, heading)
+    return _maps(rows, pictures, stages, heading, f"image at {level}")
 
 
 def _maps(
@@ -103,6 +103,7 @@ def _maps(
     pictures: Sequence[NDArray[np.uint8]],
     stages: Sequence[str],
     heading: str,
+    of_pictures: str = "",
 ) -> Figure:
     most = max(float(own.max()) for _, maps in rows for own in maps if own is not None)
     columns = len(stages) + bool(pictures)
@@ -121,6 +122,7 @@ def _maps(
                     spine.set_visible(False)
             if pictures:
                 places[0].imshow(pictures[row], interpolation="none")
+                places[0].set_title(one_line(of_pictures) if row == 0 else "", pad=3)
             for stage, own, place in zip(stages, maps, places[bool(pictures) :], strict=True):
                 if own is None:
                     place.text(0.5, 0.5, "not kept", ha="center", va="center", fontsize=SMALL, color=GREY)

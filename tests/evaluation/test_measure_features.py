@@ -106,7 +106,7 @@ def test_each_stage_is_compared_as_numpy_does(prepared: Dataset, tiny: Tiny, mon
             np.testing.assert_allclose(records[f"cosine.stage{k}"], cosines, atol=1e-5)
             assert row[f"cosine.stage{k}"] == pytest.approx(cosines.mean(), abs=1e-6)
             assert row[f"cka.stage{k}"] == pytest.approx(cka(a, b), abs=1e-5)
-            assert 0.01 < row[f"hamming.stage{k}"] < 0.9 and row[f"cka.stage{k}"] < 0.99
+            assert 0.01 < row[f"hamming.stage{k}"] < 0.9 and row[f"cka.stage{k}"] < 0.999
         assert records["index"].tolist() == prepared.evaluation_images("test", 64).indices.tolist()
     shown = outcome.arrays["sharp"]["examples"]
     assert outcome.arrays["sharp"]["examples.index"].tolist() == records["index"][[0, 4]].tolist()
@@ -156,18 +156,18 @@ def test_the_network_is_left_as_it_was(prepared: Dataset, tiny: Tiny) -> None:
 
 def test_scales_are_those_of_the_protocol_or_given(prepared: Dataset, tiny: Tiny) -> None:
     """The maps of an image at a scale, blurred at 96 px and rounded."""
-    settings = tiny(evaluation={**LEVELS, "protocol": {"defined_at": 96, "scales": [80, 48], "crops": "centre"}})
+    protocol = {"defined_at": 96, "scales": [80, 48]}
+    settings = tiny(evaluation={"sigmas": [0], "blurs": ["disk-8"], "batch_size": 9, "protocol": protocol})
     module = TwoStages()
     own = subject(prepared, settings, module)
     outcome = Features().measure(own, settings.levels, False)
-    given = Features(scales=(80, 48)).measure(own, settings.levels, False)
-    assert outcome.rows == given.rows
+    assert list(values(outcome, "sharp"))[::3] == [f"hamming.stage{k}@{scale}" for scale in (80, 48) for k in (1, 2)]
     assert outcome.arrays["disk-8"]["hamming.stage2@48"].shape == (24, 24)
     images = own.images.source
     first = torch.from_numpy(images.store.read(images.indices)).permute(0, 3, 1, 2)
     large = at_its_size(first, own.transform)
     maps = []
-    for blur in (settings.levels[0], settings.levels[2]):
+    for blur in settings.levels:
         blurred = eight_bit_blurred(large, blur, images.indices, own.transform)
         with torch.inference_mode():
             maps.append(module.stages(own.transform.normalise(scaled(blurred, 0.5, "bilinear")))[1])

@@ -160,7 +160,9 @@ def _parts(batch: Batch | None, images: int) -> Iterator[Batch]:
     if batch is None:
         return
     for start in range(0, len(batch.indices), images):
-        yield Batch(*(None if values is None else values[start : start + images] for values in batch))
+        own = slice(start, start + images)
+        sides = None if batch.sides is None else batch.sides[own]
+        yield Batch(batch.images[own], batch.labels[own], batch.indices[own], sides)
 
 
 def _shapes(squares: Squares, stages: Sequence[Stage], read: Reader) -> list[list[tuple[int, int, int]]]:
