@@ -164,9 +164,11 @@ def lines_figure(one: Invariance, family: str) -> Figure | None:
                 if metric == "hamming":
                     place.set_title(one_line(stage), pad=3)
             places[0].set_ylabel(label)
-        _scale(axes[0, 0], family, [*levels])
+        for place in axes.flat:
+            _scale(place, family, [*levels])
         axes[0, 0].set_ylim(bottom=0)
-        axes[1, 0].set_ylim(top=1.02)
+        low = axes[1, 0].get_ylim()[0]
+        axes[1, 0].set_ylim(low, 1 + 0.04 * (1 - low))
         figure.supxlabel(_axis(family), fontsize=7.5)
         about = f"{one.title}, {one.model}, n = {one.n:,} images, {seeds_text(len(own.seeds) for own in networks)}"
         handles = [Line2D([], [], **look[own.name], label=own.name) for own in networks]
