@@ -202,8 +202,10 @@ class Selection:
         said = self.said_of(str(self.column("run_id", of_runs=True)[self.run[place]]), measure)
         family, _, member = metric.partition(".")  # hamming.stage1 is one of hamming
         try:
-            if metric in said or not member or family not in said:
-                return OwnFacts.model_validate(said[metric]) if metric in said else None
+            if metric in said:
+                return OwnFacts.model_validate(said[metric])
+            if not member or family not in said:
+                return None
             own = OwnFacts.model_validate(said[family])
             return own.model_copy(update={"label": f"{own.label or family}, {member}"})
         except ValidationError:  # written by hand: what cannot be used is not

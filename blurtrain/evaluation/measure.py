@@ -31,8 +31,8 @@ class Measure(Section):
     """Begins the names of its files: lower case, no spaces."""
     metrics: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """What tables are to know of its metrics, by name: {"margin": {"better": "higher", "digits": 2}}; also label, unit,
-    times (by how much a value is multiplied), and least and most (beyond which no value can lie). What is said of margin
-    holds for margin.first, too. Kept with what was measured."""
+    times (by how much a value is multiplied), and least and most (beyond which no value can lie). What is said of
+    margin holds for margin.first, too. Kept with what was measured."""
     of_classes: ClassVar[bool] = True
     """Whether the network has to know the classes of the dataset."""
     of_protocols: ClassVar[bool] = False

@@ -53,10 +53,11 @@ class Features(Measure):
     of_classes: ClassVar[bool] = False
     of_protocols: ClassVar[bool] = True
     metrics: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "hamming": {"label": "Hamming distance", "unit": "%", "times": 100, "digits": 1, "better": "lower"},
-        "cosine": {"label": "cosine", "digits": 3, "better": "higher"},
-        "cka": {"label": "linear CKA", "digits": 3, "better": "higher"},
-    }
+        "hamming": {"label": "Hamming distance", "unit": "%", "times": 100, "digits": 1, "better": "lower", "least": 0,
+                    "most": 1},
+        "cosine": {"label": "cosine", "digits": 3, "better": "higher", "least": -1, "most": 1},
+        "cka": {"label": "linear CKA", "digits": 3, "better": "higher", "least": 0, "most": 1},
+    }  # fmt: skip
     layers: tuple[str, ...] = ()
     """Names of modules whose outputs are compared; none: the stages are found (`blurtrain.models.activations`)."""
     scales: tuple[Annotated[int, Field(ge=8, le=4096)], ...] = ()
