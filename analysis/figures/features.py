@@ -205,8 +205,8 @@ def _scale(axes: Axes, family: str, sizes: Sequence[float]) -> None:
 def _axis(family: str) -> str:
     """What the horizontal axis shows."""
     kind, _, rest = family.partition("-*")
-    turned, _, at = rest.partition("@")
+    angle, _, at = rest.partition("@")
     if kind not in _SIZES:
         return f"severity of the test blur ({kind})"
-    name = f"{kind}{turned}" if turned else kind
+    name = f"{kind}{angle}" if angle else kind
     return f"{_SIZES[kind]} of the test blur ({name}; pixels at {at or 224} px)"

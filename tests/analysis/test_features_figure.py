@@ -15,19 +15,20 @@ import analysis
 from analysis.collecting.invariance import invariances
 from analysis.figures.features import examples_figure, families, lines_figure, maps_figure, strongest
 from analysis.tabulation.specs import table_specs
-from analysis.tabulation.tables import tables
+from analysis.tabulation.tables import table, tables
 from blurtrain.evaluation.arrays import with_arrays
 
 MakeRun = Callable[..., str]
 LEVELS = ("sharp", "disk-4@384", "disk-8@384")
 RIGHT = {blur: images(30) for blur in LEVELS}
+METRICS = {"hamming": {"label": "Hamming distance", "unit": "%", "times": 100, "digits": 1, "better": "lower"}}
 PRETRAINED = {"network": {"pretrained": {"published": "torchvision/vgg16", "head": "kept"}}}
 
 
 def kept(runs: Path, run_id: str, most: float, records: bool = False, **header: Any) -> None:
     """What the measure leaves of two stages: Hamming distance rises to `most`, CKA falls as much."""
     (path,) = (runs / run_id / "evaluations").glob("accuracy-0123abcd.json")
-    document = json.loads(path.read_text()) | {"measure": "features"} | header
+    document = json.loads(path.read_text()) | {"measure": "features", "metrics": METRICS} | header
     arrays: dict[str, dict[str, Any]] = {}
     document["rows"], tables = [], []
     for k, blur in enumerate(LEVELS):
@@ -141,5 +142,10 @@ def test_families_of_blurs() -> None:
 
 def test_the_table_is_of_stages(runs: Path) -> None:
     (spec,) = (spec for spec in table_specs() if spec.name == "features")
-    (table,) = tables([spec], runs)
-    assert [column.label for column in table.columns][:3] == ["Hamming 1", "Hamming 2", "Hamming 3"]
+    (ready,) = tables([spec], runs)
+    assert [column.label for column in ready.columns][:3] == ["Hamming 1", "Hamming 2", "Hamming 3"]
+
+
+def test_what_is_said_of_a_metric_is_of_its_stages(runs: Path) -> None:
+    found = table({"rows": "regime", "columns": "blur", "metric": "hamming.stage2"}, runs).facts["hamming.stage2"]
+    assert (found.heading, found.times, found.better) == ("Hamming distance, stage2 (%)", 100, "lower")
