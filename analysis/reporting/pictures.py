@@ -5,9 +5,11 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from analysis.collecting.collection import Collection as Runs
+from analysis.collecting.invariance import invariances
 from analysis.figures.calibration import calibrated, calibration_figure
 from analysis.figures.corruptions import corruptions, corruptions_figure
 from analysis.figures.datasets import datasets_figure
+from analysis.figures.features import examples_figure, families, lines_figure, maps_figure, strongest
 from analysis.figures.filters import filters_figure, stages_of
 from analysis.figures.frequencies import frequencies_figure, is_drawable
 from analysis.figures.learning_curves import learning, learning_figures
@@ -22,7 +24,7 @@ from analysis.reporting.overview import varying
 from blurtrain.run import Run
 
 KINDS = ("settings", "datasets", "stages", "stage-ratio", "matrix", "learning", "filters", "calibration", "corruptions",
-         "frequencies", "shape-bias")  # fmt: skip
+         "frequencies", "shape-bias", "features")  # fmt: skip
 """What the names of the files begin with."""
 MOST = 12
 """Pictures of one kind; from Python, all can be drawn."""
@@ -47,6 +49,7 @@ def pictures(runs: Runs, run_ids: Iterable[str], panels: Sequence[Panel], final:
         _corruptions(runs, wanted),
         _frequencies(final),
         _shape_bias(runs, wanted),
+        _features(runs, wanted),
     )
     found: list[Picture] = []
     for kind in kinds:
@@ -226,6 +229,41 @@ def _shape_bias(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
             "share of those for shape. Bars: Wilson's 95 % interval over decisions, each seed by itself.",
             shape_bias_figure(dataset, model, some),
         )
+
+
+def _features(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
+    names = _Names("features")
+    for one in invariances(runs, run_ids):
+        level = strongest(one.levels)
+        if figure := maps_figure(one, level):
+            yield Picture(
+                names(f"maps-{one.dataset}"),
+                f"Features under blur: {one.title}",
+                "Maps, a row a regime, a column a stage of the network: how many channels differ between the sharp and "
+                "the blurred image, at each place.",
+                "Activations binarised at 0; the share of channels that differ (after Vasiljevic et al. 2016, Fig. 4), "
+                "mean of images and seeds. All maps in the same colours.",
+                figure,
+            )
+        if figure := examples_figure(one, level):
+            yield Picture(
+                names(f"examples-{one.dataset}"),
+                f"Features of single images under blur: {one.title}",
+                "As the figure before, of single images, which stand on the left.",
+                "Of one seed. All maps in the same colours.",
+                figure,
+            )
+        for family in families(one.levels):
+            if figure := lines_figure(one, family):
+                yield Picture(
+                    names(f"lines-{one.dataset}-{family}"),
+                    f"Features over {family}: {one.title}",
+                    "Line charts, a column a stage of the network, a line a regime: Hamming distance, and linear CKA, "
+                    "between sharp and blurred activations against the blur.",
+                    "0: the sharp images themselves. Linear CKA of two activations that differ by offset, scale and "
+                    f"rotation alone is 1. {BARS}",
+                    figure,
+                )
 
 
 class _Names:

@@ -199,9 +199,15 @@ class Selection:
         if metric in KNOWN:
             return None
         place = int(np.argmax(self.metrics == number))
-        said = self.said_of(str(self.column("run_id", of_runs=True)[self.run[place]]), measure).get(metric)
+        said = self.said_of(str(self.column("run_id", of_runs=True)[self.run[place]]), measure)
+        family, _, member = metric.partition(".")  # hamming.stage1 is one of hamming
         try:
-            return None if said is None else OwnFacts.model_validate(said)
+            if metric in said:
+                return OwnFacts.model_validate(said[metric])
+            if not member or family not in said:
+                return None
+            own = OwnFacts.model_validate(said[family])
+            return own.model_copy(update={"label": f"{own.label or family}, {member}"})
         except ValidationError:  # written by hand: what cannot be used is not
             return None
 

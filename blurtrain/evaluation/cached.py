@@ -24,8 +24,6 @@ from blurtrain.models.trained import Preprocessing
 from blurtrain.parts import is_part_name, source_hash
 from blurtrain.settings import Protocol
 
-BY_PROTOCOL = "evaluation.protocol"
-"""What averages outputs, where images are shown by a protocol."""
 T = TypeVar("T")
 
 

@@ -31,10 +31,13 @@ class Measure(Section):
     """Begins the names of its files: lower case, no spaces."""
     metrics: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """What tables are to know of its metrics, by name: {"margin": {"better": "higher", "digits": 2}}; also label, unit,
-    times (by how much a value is multiplied), and least and most (beyond which no value can lie). Kept with what was
-    measured."""
+    times (by how much a value is multiplied), and least and most (beyond which no value can lie). What is said of
+    margin holds for margin.first, too. Kept with what was measured."""
     of_classes: ClassVar[bool] = True
     """Whether the network has to know the classes of the dataset."""
+    of_protocols: ClassVar[bool] = False
+    """Of one that does not look at outputs: whether it shows images at the scales of evaluation.protocol itself, so
+    that it can be taken where there is one."""
 
     @classmethod
     def of_run(cls, settings: Settings, options: Mapping[str, Any]) -> Self:

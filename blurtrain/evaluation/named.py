@@ -13,6 +13,9 @@ from blurtrain.evaluation.measures import MEASURES
 from blurtrain.parts import import_part, is_part_name, source_hash
 from blurtrain.schema import validate
 
+BY_PROTOCOL = "evaluation.protocol"
+"""What averages outputs, where images are shown by a protocol."""
+
 
 @dataclass(frozen=True)
 class Named:
@@ -49,7 +52,8 @@ def measure_named(words: str, averaged: str = "") -> Named:
         kind = getattr(importlib.import_module(f"blurtrain.evaluation.measures.{file}"), of)
     else:
         raise SettingsError(f"measure {name!r} is unknown; {nearest(name, MEASURES)}, or package.module:Name")
-    if averaged and not issubclass(kind, LogitsMeasure):
+    scales_itself = averaged == BY_PROTOCOL and kind.of_protocols
+    if averaged and not issubclass(kind, LogitsMeasure) and not scales_itself:
         raise SettingsError(
             f"measure {name}: does not go with {averaged}, which gives averaged outputs: only measures that "
             "look at the outputs alone (LogitsMeasure) do"

@@ -9,9 +9,9 @@ from blurtrain.data.augment import Transform
 from blurtrain.data.dataset import Dataset
 from blurtrain.distributed import Group
 from blurtrain.errors import DataError
-from blurtrain.evaluation.cached import BY_PROTOCOL, about, conditions, measure_each, together
+from blurtrain.evaluation.cached import about, conditions, measure_each, together
 from blurtrain.evaluation.images import Images
-from blurtrain.evaluation.named import measure_named
+from blurtrain.evaluation.named import BY_PROTOCOL, measure_named
 from blurtrain.evaluation.plan import Plan
 from blurtrain.evaluation.progress import ticking
 from blurtrain.models.outputs import places_of

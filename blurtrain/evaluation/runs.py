@@ -12,9 +12,10 @@ from blurtrain.device import claim_device, cores
 from blurtrain.distributed import Group
 from blurtrain.documents import merge, parse_overrides
 from blurtrain.errors import BlurtrainError, RunError
-from blurtrain.evaluation.cached import BY_PROTOCOL, about, conditions, measure_each, together
+from blurtrain.evaluation.cached import about, conditions, measure_each, together
 from blurtrain.evaluation.former import former_rows
 from blurtrain.evaluation.images import Images
+from blurtrain.evaluation.named import BY_PROTOCOL
 from blurtrain.evaluation.plan import Plan
 from blurtrain.evaluation.progress import ticking
 from blurtrain.evaluation.subject import Row, Subject

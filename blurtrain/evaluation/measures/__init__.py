@@ -5,5 +5,6 @@ MEASURES = {
     "calibration": "calibration:Calibration",
     "imagenet-c-blur": "imagenet_c_blur:ImageNetCBlur",
     "shape-bias": "shape_bias:ShapeBias",
+    "features": "features:Features",
 }
 """Where each of ours is, so that only what is asked for is imported."""
