@@ -5,5 +5,6 @@ MEASURES = {
     "calibration": "calibration:Calibration",
     "imagenet-c-blur": "imagenet_c_blur:ImageNetCBlur",
     "shape-bias": "shape_bias:ShapeBias",
+    "minimal-blur": "minimal_blur:MinimalBlur",
 }
 """Where each of ours is, so that only what is asked for is imported."""
