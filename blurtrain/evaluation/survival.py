@@ -47,7 +47,7 @@ def kaplan_meier(values: NDArray[np.float64], censored: NDArray[np.bool_], level
     seen = np.unique(values[~censored])
     events = np.array([np.count_nonzero(~censored & (values == value)) for value in seen], np.int64)
     at_risk = len(values) - np.searchsorted(np.sort(values), seen)
-    share = np.cumprod(1 - events / at_risk)
+    share = np.cumprod(1 - events / at_risk, dtype=np.float64)
     left = at_risk - events
     terms = np.divide(events, at_risk * left, out=np.full(len(seen), np.inf), where=left > 0)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,6 +1,6 @@
 """How little blur it takes to change a network's mind about an image."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -14,7 +14,7 @@ from blurtrain.data.batches import Batch
 from blurtrain.device import tf32
 from blurtrain.errors import DataError
 from blurtrain.evaluation.families import FAMILIES, Family
-from blurtrain.evaluation.flips import Flips, Grid, first_flips
+from blurtrain.evaluation.flips import Flips, Grid, Predict, first_flips
 from blurtrain.evaluation.measure import Measure
 from blurtrain.evaluation.quality import psnr, ssim
 from blurtrain.evaluation.subject import Found, Records, Row, Subject
@@ -56,6 +56,8 @@ class MinimalBlur(Measure):
         "psnr": {"label": "PSNR at minimal blur", "unit": "dB", "digits": 1, "better": "lower"},
         "ssim": {"label": "SSIM at minimal blur", "digits": 3, "better": "lower"},
     }
+
+    search: ClassVar[Callable[[Predict, NDArray[np.int64], NDArray[np.bool_], Grid], Flips]] = staticmethod(first_flips)
 
     families: tuple[Literal["gaussian", "disk", "box"], ...] = Field(("gaussian", "disk", "box"), min_length=1)
     of: Literal["prediction", "right"] = "prediction"
@@ -148,7 +150,7 @@ class MinimalBlur(Measure):
                 some = images if len(rows) == len(images) else images[torch.from_numpy(rows).to(images.device)]
                 return family.blurred(some, lengths[points], transform)  # noqa: B023  (used at once)
 
-            flips = first_flips(lambda rows, points: predicted(blurred(rows, points)), start, followed, grid)  # noqa: B023
+            flips = self.search(lambda rows, points: predicted(blurred(rows, points)), start, followed, grid)
             flipped = flips.finite & (flips.first < len(lengths))
             record = _record(flips, flipped, followed, lengths)
             rows = np.flatnonzero(flipped)
