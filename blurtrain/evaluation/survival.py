@@ -44,8 +44,7 @@ class Survival:
 def kaplan_meier(values: NDArray[np.float64], censored: NDArray[np.bool_], level: float = 0.95) -> Survival:
     """values [n]: of the units, or, where `censored`, what they are larger than. Of equal values, the censored ones are
     taken to be larger."""
-    seen = np.unique(values[~censored])
-    events = np.array([np.count_nonzero(~censored & (values == value)) for value in seen], np.int64)
+    seen, events = np.unique(values[~censored], return_counts=True)
     at_risk = len(values) - np.searchsorted(np.sort(values), seen)
     share = np.cumprod(1 - events / at_risk, dtype=np.float64)
     left = at_risk - events

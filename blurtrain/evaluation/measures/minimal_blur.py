@@ -38,11 +38,12 @@ class MinimalBlur(Measure):
     psnr, ssim: of the image where it flips, beside the sharp one, as the network sees it but not rounded; means over
     those that flip, which are their n.
 
-    Level `any`, where there are several families: the smallest loss of quality over all of them: the highest SSIM at
-    which an image flips, and the highest PSNR.
+    Level `any`, where there are several families: the smallest loss of quality over all of them, 1 - SSIM at the flip
+    where it is highest (median and interval as above: minimal_loss), and psnr, ssim: means of the highest of any flip.
 
-    Kept beside: `survival` [k, 6], length, images at risk, images that flip there, share that is left, its interval;
-    at `any`, `gentlest` [families], the images to which each did least, by SSIM.
+    Kept beside: `survival` [k, 6], length (at `any`, loss), images at risk, images that flip there, share that is left,
+    its interval; at `any`, `gentlest` [families], the images that each flips at the highest SSIM. Records have psnr and
+    ssim also of censored images, at the largest blur.
     """
 
     name: ClassVar[str] = "minimal-blur"
@@ -50,6 +51,9 @@ class MinimalBlur(Measure):
         "minimal_blur": {"label": "minimal blur, median", **_PIXELS},
         "minimal_blur_low": {"label": "minimal blur, median, low end", **_PIXELS},
         "minimal_blur_high": {"label": "minimal blur, median, high end", **_PIXELS},
+        "minimal_loss": {"label": "minimal loss (1 - SSIM), median", "digits": 3, "better": "higher"},
+        "minimal_loss_low": {"label": "minimal loss (1 - SSIM), median, low end", "digits": 3, "better": "higher"},
+        "minimal_loss_high": {"label": "minimal loss (1 - SSIM), median, high end", "digits": 3, "better": "higher"},
         "censored": {"label": "never changed", "unit": "%", "times": 100, "digits": 1, "better": "higher"},
         "returned": {"label": "changed and back", "unit": "%", "times": 100, "digits": 1},
         "wrong_at_sharp": {"label": "wrong when sharp", "unit": "%", "times": 100, "digits": 1, "better": "lower"},
@@ -119,13 +123,11 @@ class MinimalBlur(Measure):
             )
         rows: list[Row] = []
         arrays: dict[str, dict[str, NDArray[Any]]] = {}
-        for family in families:
-            if family.name in levels:
-                more, arrays[family.name] = _summary(family.name, records[family.name])
-                rows += more
+        of = {family.name: records[family.name] for family in families}
         if ANY in levels:
-            records[ANY] = _gentlest({family.name: records[family.name] for family in families})
-            more, arrays[ANY] = _summary_of_any(records[ANY], [family.name for family in families])
+            records[ANY] = _gentlest(of)
+        for level in levels:
+            more, arrays[level] = _summary(level, records[level], list(of))
             rows += more
         return Found(rows, {name: records[name] for name in levels} if per_image else {}, arrays)
 
@@ -151,80 +153,78 @@ class MinimalBlur(Measure):
                 return family.blurred(some, lengths[points], transform)  # noqa: B023  (used at once)
 
             flips = self.search(lambda rows, points: predicted(blurred(rows, points)), start, followed, grid)
-            flipped = flips.finite & (flips.first < len(lengths))
-            record = _record(flips, flipped, followed, lengths)
-            rows = np.flatnonzero(flipped)
-            if len(rows):
-                at, sharp = blurred(rows, flips.first[rows]), images[torch.from_numpy(rows).to(images.device)]
-                pair = network.preprocessing.cropped(sharp), network.preprocessing.cropped(at)
+            record = _record(flips, followed, lengths)
+            if len(rows := np.flatnonzero(followed & flips.finite)):
+                at = blurred(rows, np.minimum(flips.first[rows], len(lengths) - 1))
+                pair = images[torch.from_numpy(rows).to(images.device)], at
+                pair = (network.preprocessing.cropped(pair[0]), network.preprocessing.cropped(pair[1]))
                 record["psnr"][rows], record["ssim"][rows] = (q(*pair).cpu().numpy() for q in (psnr, ssim))
             found[family.name] = known | record
         return found
 
 
-def _record(
-    flips: Flips, flipped: NDArray[np.bool_], followed: NDArray[np.bool_], lengths: NDArray[np.float64]
-) -> Records:
-    """What is kept of each image: `length`, NaN where it is not followed, or not finite."""
+def _record(flips: Flips, followed: NDArray[np.bool_], lengths: NDArray[np.float64]) -> Records:
+    """What is kept of each image; NaN where it is not followed, or not finite."""
     known = followed & flips.finite
-    length = np.where(known, lengths[np.minimum(flips.first, len(lengths) - 1)], np.nan)
+    nothing = np.full(len(followed), np.nan)
     return {
         "finite": flips.finite,
-        "length": length,
-        "censored": known & ~flipped,
-        "at_smallest": flipped & (flips.first == 0),
+        "length": np.where(known, lengths[np.minimum(flips.first, len(lengths) - 1)], nothing),
+        "censored": known & (flips.first == len(lengths)),
+        "at_smallest": known & (flips.first == 0),
         "returned": flips.returned,
         "passes": flips.passes,
-        "psnr": np.full(len(length), np.nan),
-        "ssim": np.full(len(length), np.nan),
+        "psnr": nothing.copy(),
+        "ssim": nothing.copy(),
     }
-
-
-def _summary(level: str, records: Records) -> tuple[list[Row], dict[str, NDArray[Any]]]:
-    """Rows and arrays of a family."""
-    followed = records["followed"]
-    bad = int((~records["finite"]).sum())
-    known = followed & records["finite"]
-    curve = kaplan_meier(records["length"][known], records["censored"][known])
-    low, high = curve.median_interval
-    values = {"minimal_blur": curve.median, "minimal_blur_low": low, "minimal_blur_high": high}
-    counts = {name: int(records[name].sum()) for name in ("censored", "returned")}
-    rows = _rows(level, int(followed.sum()), bad, values, counts) + _rows_of_all(level, records, bad)
-    return rows, {} if bad else {"survival": curve.table()}
 
 
 def _gentlest(of_families: Mapping[str, Records]) -> Records:
-    """For each image, the family at whose flip its SSIM is highest, that SSIM, and the highest PSNR at any flip."""
-    names, every = list(of_families), list(of_families.values())
-    best = np.stack([np.nan_to_num(records["ssim"], nan=-np.inf) for records in every])
-    ratio = np.stack([np.nan_to_num(records["psnr"], nan=-np.inf) for records in every])
+    """For each image, the family at whose flip its SSIM is highest, that SSIM, and the highest PSNR at any flip; where
+    no family flips it, the highest at any largest blur."""
+    names, every = np.array(list(of_families)), list(of_families.values())
+    flips = np.stack([records["finite"] & ~records["censored"] for records in every])
+    flipped = flips.any(0)
+    eligible = flips | ~flipped
+    best, ratio = (np.where(eligible, np.stack([one[name] for one in every]), -np.inf) for name in ("ssim", "psnr"))
     finite = np.all([records["finite"] for records in every], axis=0)
-    flipped = np.isfinite(best).any(0) & finite
+    known = every[0]["followed"] & finite
     same = ("index", "label", "prediction", "correct", "followed")
     return {name: every[0][name] for name in same} | {
         "finite": finite,
-        "censored": every[0]["followed"] & finite & ~flipped,
+        "censored": known & ~flipped,
         "passes": np.sum([records["passes"] for records in every], axis=0),
-        "family": np.where(flipped, np.array(names)[best.argmax(0)], ""),
-        "psnr": np.where(flipped, ratio.max(0), np.nan),
-        "ssim": np.where(flipped, best.max(0), np.nan),
+        "family": np.where(known & flipped, names[best.argmax(0)], ""),
+        "psnr": np.where(known, ratio.max(0), np.nan),
+        "ssim": np.where(known, best.max(0), np.nan),
     }
 
 
-def _summary_of_any(records: Records, names: Sequence[str]) -> tuple[list[Row], dict[str, NDArray[Any]]]:
+# --- rows and arrays ------------------------------------------------------------------------------------------------
+
+
+def _summary(level: str, records: Records, names: Sequence[str]) -> tuple[list[Row], dict[str, NDArray[Any]]]:
+    """Of one level; names: of all families."""
+    followed, censored = records["followed"], records["censored"]
     bad = int((~records["finite"]).sum())
-    counts = {"censored": int(records["censored"].sum())}
-    rows = _rows(ANY, int(records["followed"].sum()), bad, {}, counts) + _rows_of_all(ANY, records, bad)
-    return rows, {"gentlest": np.array([int((records["family"] == name).sum()) for name in names])}
-
-
-def _rows_of_all(level: str, records: Records, bad: int) -> list[Row]:
-    """Those whose n is another."""
-    flipped = ~np.isnan(records["ssim"])
-    n = int(flipped.sum())
-    means = {name: float(records[name][flipped].mean()) if n else None for name in ("psnr", "ssim")}
-    wrong = {"wrong_at_sharp": int((~records["correct"]).sum())}
-    return _rows(level, n, bad, means, {}) + _rows(level, len(flipped), bad, {}, wrong)
+    known = followed & records["finite"]
+    flipped = known & ~censored
+    length = 1 - records["ssim"] if level == ANY else records["length"]
+    curve = kaplan_meier(length[known], censored[known])
+    called = "minimal_loss" if level == ANY else "minimal_blur"
+    low, high = curve.median_interval
+    medians = {called: curve.median, f"{called}_low": low, f"{called}_high": high}
+    counts = {name: int(records[name].sum()) for name in ("censored", "returned") if name in records}
+    means = {name: float(records[name][flipped].mean()) if flipped.any() else None for name in ("psnr", "ssim")}
+    rows = [
+        *_rows(level, int(followed.sum()), bad, medians, counts),
+        *_rows(level, int(flipped.sum()), bad, means, {}),
+        *_rows(level, len(followed), bad, {}, {"wrong_at_sharp": int((~records["correct"]).sum())}),
+    ]
+    arrays = {"survival": curve.table()}
+    if level == ANY:
+        arrays["gentlest"] = np.array([int((records["family"] == name).sum()) for name in names])
+    return rows, {} if bad else arrays
 
 
 def _rows(level: str, n: int, bad: int, values: Mapping[str, float | None], counts: Mapping[str, int]) -> list[Row]:
