@@ -2,7 +2,8 @@
 the kernel, and over the loss of quality of the gentlest one.
 
 Lines are means over seeds, thin ones single seeds; of one seed, a band is the 95 % interval over images, point by
-point. Beneath, a line a regime: the median, and how many images (of all seeds) are left at some widths.
+point. In numbers, a line a regime: the median ("more" where more than half of the images are left at the end), and how
+many images (of all seeds) are left at some widths.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -88,11 +89,11 @@ def withstood_figure(shown: Withstood) -> Figure:
             for regime, seeds in of_regimes.items():
                 _curve(place, seeds, look[regime])
             _axis(place, level, of_regimes)
-            _beneath(place, [(of_regimes.get(regime, []), look[regime]["color"]) for regime in regimes])
+            _in_numbers(place, [(of_regimes.get(regime, []), look[regime]["color"]) for regime in regimes])
             place.axhline(50, color=GREY, linewidth=0.6, linestyle=(0, (1, 1)), zorder=1)
             place.grid(axis="y", color=GRID, linewidth=0.6)
             place.set_axisbelow(True)
-            place.set_xlabel(over, labelpad=3 + 7.5 * (len(regimes) + 1))
+            place.set_xlabel(over, labelpad=4 + 7.5 * (len(regimes) + 1))
             n = shown.panel.n
             entitle(place, title, [f"n = {n:,} images, {seeds_text(len(seeds) for seeds in of_regimes.values())}"])
         axes[0, 0].set_ylabel("prediction not changed (%)")
@@ -144,39 +145,43 @@ def _axis(axes: Axes, level: str, of_regimes: Mapping[str, Sequence[NDArray[np.f
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _beneath(axes: Axes, lines: Sequence[tuple[Sequence[NDArray[np.float64]], Any]]) -> None:
-    """For each regime its median, and how many images are left at the ticks."""
+def _in_numbers(axes: Axes, lines: Sequence[tuple[Sequence[NDArray[np.float64]], Any]]) -> None:
+    """For each regime its median, and, beneath the ticks, how many images are left there."""
     low, high = axes.get_xlim()
     ticks = [float(tick) for tick in axes.xaxis.get_major_locator()() if low <= tick <= high]
-    write = {"xycoords": ("axes fraction", "axes fraction"), "textcoords": "offset points", "fontsize": SMALL,
-             "va": "top", "annotation_clip": False}  # fmt: skip
-    axes.annotate("median, and images left", (0, 0), (0, -13), color=GREY, **write)
+    write = {"textcoords": "offset points", "fontsize": SMALL, "annotation_clip": False}
+    axes.annotate("images left", (0, 0), (0, -14), "axes fraction", color=GREY, va="top", **write)
+    axes.annotate("median", (0, 0), (4, 4 + 7.5 * len(lines)), "axes fraction", color=GREY, **write)
     for k, (seeds, colour) in enumerate(lines):
         if not seeds:
             continue
-        below = -13 - 7.5 * (k + 1)
-        axes.annotate(_median(seeds), (1, 0), (0, below), color=colour, ha="right", **write)
+        above = 4 + 7.5 * (len(lines) - 1 - k)
+        axes.annotate(_median(seeds), (0, 0), (4, above), "axes fraction", color=colour, **write)
         for tick in ticks:
-            left = sum(round(float(share_left(curve, np.array([tick]))[0]) * _images(curve)) for curve in seeds)
-            axes.annotate(f"{left}", (tick, 0), (0, below), color=colour, ha="center",
-                          **{**write, "xycoords": ("data", "axes fraction")})  # fmt: skip
+            left = sum(_left(curve, tick) for curve in seeds)
+            axes.annotate(f"{left}", (tick, 0), (0, -14 - 7.5 * (k + 1)), ("data", "axes fraction"), color=colour,
+                          ha="center", va="top", **write)  # fmt: skip
 
 
-def _images(curve: NDArray[np.float64]) -> int:
-    return int(curve[0, AT_RISK]) if len(curve) else 0
+def _left(curve: NDArray[np.float64], at: float) -> int:
+    """Images whose value is larger than `at`, as far as is known."""
+    if not len(curve):
+        return 0
+    later = np.flatnonzero(curve[:, VALUE] > at)
+    return int(curve[later[0], AT_RISK] if len(later) else curve[-1, AT_RISK] - curve[-1, EVENTS])
 
 
 def _median(seeds: Sequence[NDArray[np.float64]]) -> str:
     """Of one seed with its interval, of several the lowest and the highest."""
-    medians = [_crossing(curve, LEFT) for curve in seeds]
-    if len(seeds) > 1:
-        return f"{_shown(medians)}"
-    return f"{_shown(medians)} ({_shown([_crossing(seeds[0], LOW)])}–{_shown([_crossing(seeds[0], HIGH)])})"
+    if len(seeds) == 1:
+        return " – ".join([_shown(seeds[0], LEFT) + " (" + _shown(seeds[0], LOW), _shown(seeds[0], HIGH) + ")"])
+    ordered = sorted(seeds, key=lambda curve: _crossing(curve, LEFT))
+    return " – ".join(dict.fromkeys(_shown(curve, LEFT) for curve in (ordered[0], ordered[-1])))
 
 
-def _shown(values: Sequence[float]) -> str:
-    texts = ["none" if np.isinf(value) else f"{value:.2g}" for value in sorted(values)]
-    return "–".join(dict.fromkeys([texts[0], texts[-1]]))
+def _shown(curve: NDArray[np.float64], column: int) -> str:
+    value = _crossing(curve, column)
+    return "more" if np.isinf(value) else f"{value:.2g}"
 
 
 def _crossing(curve: NDArray[np.float64], column: int) -> float:
