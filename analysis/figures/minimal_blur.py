@@ -118,7 +118,7 @@ def _curve(axes: Axes, seeds: Sequence[NDArray[np.float64]], look: Mapping[str, 
         axes.fill_between(at, low, high, step="post", color=look["color"], alpha=0.15, linewidth=0, zorder=1)
     plain = {name: value for name, value in look.items() if name != "marker"}
     mean = np.concatenate([[1.0], each.mean(0)])
-    axes.step(np.concatenate([at[:1], at]), 100 * mean, where="post", **plain, zorder=3)
+    axes.step(np.concatenate([[at[0] / 1e3], at]), 100 * mean, where="post", **plain, zorder=3)
     few = np.searchsorted(at, np.quantile(at, [0.2, 0.5, 0.8]))
     axes.plot(at[few], 100 * each.mean(0)[few], **{**look, "linestyle": ""}, zorder=4, clip_on=False)
 
@@ -174,7 +174,8 @@ def _left(curve: NDArray[np.float64], at: float) -> int:
 def _median(seeds: Sequence[NDArray[np.float64]]) -> str:
     """Of one seed with its interval, of several the lowest and the highest."""
     if len(seeds) == 1:
-        return " – ".join([_shown(seeds[0], LEFT) + " (" + _shown(seeds[0], LOW), _shown(seeds[0], HIGH) + ")"])
+        median, *ends = (_shown(seeds[0], column) for column in (LEFT, LOW, HIGH))
+        return f"{median} ({' – '.join(dict.fromkeys(ends))})"
     ordered = sorted(seeds, key=lambda curve: _crossing(curve, LEFT))
     return " – ".join(dict.fromkeys(_shown(curve, LEFT) for curve in (ordered[0], ordered[-1])))
 

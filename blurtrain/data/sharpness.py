@@ -73,8 +73,8 @@ def slope(image: Grey) -> float:
     (Field 1987). NaN where too little of it is stronger than the noise of 8 bits."""
     window = np.outer(*(np.hanning(side + 2)[1:-1] for side in image.shape))
     mean = (image * window).sum() / window.sum()
-    power = np.abs(np.fft.rfft2((image - mean) * window)) ** 2
-    frequency = np.hypot.outer(np.fft.fftfreq(image.shape[0]), np.fft.rfftfreq(image.shape[1]))
+    power = np.abs(np.fft.fft2((image - mean) * window)) ** 2
+    frequency = np.hypot.outer(*(np.fft.fftfreq(side) for side in image.shape))
     edges = np.geomspace(*FREQUENCIES, 13)
     place = np.digitize(frequency, edges) - 1
     inside = (place >= 0) & (place < len(edges) - 1)
