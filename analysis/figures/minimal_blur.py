@@ -149,7 +149,7 @@ def _in_numbers(axes: Axes, lines: Sequence[tuple[Sequence[NDArray[np.float64]],
     """For each regime its median, and, beneath the ticks, how many images are left there."""
     low, high = axes.get_xlim()
     ticks = [float(tick) for tick in axes.xaxis.get_major_locator()() if low <= tick <= high]
-    write = {"textcoords": "offset points", "fontsize": SMALL, "annotation_clip": False}
+    write: dict[str, Any] = {"textcoords": "offset points", "fontsize": SMALL, "annotation_clip": False}
     axes.annotate("images left", (0, 0), (0, -14), "axes fraction", color=GREY, va="top", **write)
     axes.annotate("median", (0, 0), (4, 4 + 7.5 * len(lines)), "axes fraction", color=GREY, **write)
     for k, (seeds, colour) in enumerate(lines):

@@ -70,23 +70,25 @@ def bench_minimal_blur(plan: Plan, device: torch.device, count: int, precision: 
 
 def plain_scan(predict: Predict, start: NDArray[np.int64], followed: NDArray[np.bool_], grid: Grid) -> Flips:
     """As `first_flips`, by trying point after point; whether predictions come back is not looked at."""
-    first, passes, finite = np.full(len(start), len(grid.points)), np.zeros(len(start), np.int64), start >= 0
+    first, tries, finite = np.full(len(start), len(grid.points)), np.zeros(len(start), np.int64), start >= 0
     active = np.flatnonzero(followed & finite)
     for point in range(len(grid.points)):
         if not len(active):
             break
         found = predict(active, np.full(len(active), point))
-        passes[active] += 1
+        tries[active] += 1
         finite[active[found < 0]] = False
         first[active[found != start[active]]] = point
         active = active[found == start[active]]
-    return Flips(first, np.zeros(len(start), np.bool_), finite, passes)
+    return Flips(first, np.zeros(len(start), np.bool_), finite, tries)
 
 
 class PlainScan(MinimalBlur):
     """Minimal blur by `plain_scan`."""
 
-    search = staticmethod(plain_scan)
+    def search(self, predict: Predict, start: NDArray[np.int64], followed: NDArray[np.bool_]) -> Flips:
+        """See `MinimalBlur.search`."""
+        return plain_scan(predict, start, followed, self.grid)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -54,7 +54,7 @@ def look_at(
     tasks = [(folder, path.as_posix()) for path in paths]
     several = min(processes, math.ceil(len(tasks) / 64))  # it takes a second to start one
     with contextlib.ExitStack() as stack:
-        each = map(_look, tasks)
+        each: Iterable[Looked | str] = map(_look, tasks)
         if several > 1:
             stack.enter_context(without_script())
             pool = stack.enter_context(ProcessPoolExecutor(several, get_context("forkserver")))

@@ -42,7 +42,7 @@ class Flips:
     """[n], whether at a scanned point above that the first prediction is back."""
     finite: NDArray[np.bool_]
     """[n]; where not, some prediction was not finite, and all else says nothing."""
-    passes: NDArray[np.int64]
+    tries: NDArray[np.int64]
     """[n], how many predictions were taken, without that at the start."""
 
 
@@ -55,13 +55,13 @@ def first_flips(predict: Predict, start: NDArray[np.int64], followed: NDArray[np
     """
     n, none = len(start), len(grid.points)
     first, below = np.full(n, none), np.full(n, -1)
-    returned, passes = np.zeros(n, np.bool_), np.zeros(n, np.int64)
+    returned, tries = np.zeros(n, np.bool_), np.zeros(n, np.int64)
     finite = start >= 0
 
     def tried(rows: NDArray[np.int64], points: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Those of the rows that are finite, and whether their predictions are others."""
         found = predict(rows, points)
-        passes[rows] += 1
+        tries[rows] += 1
         finite[rows[found < 0]] = False
         return rows[found >= 0], (found != start[rows])[found >= 0]
 
@@ -80,4 +80,4 @@ def first_flips(predict: Predict, start: NDArray[np.int64], followed: NDArray[np
         active, other = tried(active, middle[active])
         first[active[other]] = middle[active[other]]
         below[active[~other]] = middle[active[~other]]
-    return Flips(first, returned & finite, finite, passes)
+    return Flips(first, returned & finite, finite, tries)

@@ -38,9 +38,9 @@ def test_the_plain_scan_finds_the_first_flip_of_all() -> None:
         return table[rows, points]
 
     found = plain_scan(predict, start, np.ones(50, np.bool_), grid)
-    assert found.first[0] == len(grid.points) == found.passes[0]
+    assert found.first[0] == len(grid.points) == found.tries[0]
     assert found.first[1:].tolist() == (table[1:] == 2).argmax(1).tolist()
-    assert (found.passes == seen).all() and (found.passes[1:] == found.first[1:] + 1).all()
+    assert (found.tries == seen).all() and (found.tries[1:] == found.first[1:] + 1).all()
 
 
 def test_rows_say_what_each_way_took_and_that_they_agree(prepared: Dataset, tiny: Callable[..., Settings]) -> None:

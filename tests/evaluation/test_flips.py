@@ -30,8 +30,8 @@ def test_every_point_of_the_grid_is_found_within_twelve_passes_with_that_at_the_
     found, sizes = search(flips_at(points), np.ones(len(points), np.int64))
     assert found.first.tolist() == points.tolist()
     assert not found.returned.any() and found.finite.all()
-    assert 1 + found.passes.max() == 12 and found.passes[-1] == len(GRID.scanned)
-    assert sum(sizes) == found.passes.sum()  # who is done is not predicted again
+    assert 1 + found.tries.max() == 12 and found.tries[-1] == len(GRID.scanned)
+    assert sum(sizes) == found.tries.sum()  # who is done is not predicted again
     assert sizes[-1] < len(points)
 
 
@@ -71,4 +71,4 @@ def test_predictions_that_are_not_finite_end_the_search_of_that_image_alone() ->
     table[1, GRID.scanned[1]] = -1
     found, _ = search(table, np.array([1, 1, -1]))
     assert found.finite.tolist() == [True, False, False]
-    assert found.first[0] == 50 and found.passes.tolist()[1:] == [2, 0]
+    assert found.first[0] == 50 and found.tries.tolist()[1:] == [2, 0]

@@ -1,6 +1,6 @@
 """How little blur it takes to change a network's mind about an image."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -61,8 +61,6 @@ class MinimalBlur(Measure):
         "ssim": {"label": "SSIM at minimal blur", "digits": 3, "better": "lower"},
     }
 
-    search: ClassVar[Callable[[Predict, NDArray[np.int64], NDArray[np.bool_], Grid], Flips]] = staticmethod(first_flips)
-
     families: tuple[Literal["gaussian", "disk", "box"], ...] = Field(("gaussian", "disk", "box"), min_length=1)
     of: Literal["prediction", "right"] = "prediction"
     """prediction: all images are followed; right: those that are right when sharp."""
@@ -96,6 +94,10 @@ class MinimalBlur(Measure):
         """See `Measure.levels`."""
         names = [family.name for family in self.kernels]
         return [*names, ANY] if len(names) > 1 else names
+
+    def search(self, predict: Predict, start: NDArray[np.int64], followed: NDArray[np.bool_]) -> Flips:
+        """The first flips of some images, see `first_flips`."""
+        return first_flips(predict, start, followed, self.grid)
 
     @tf32(False)
     @torch.inference_mode()
@@ -144,15 +146,15 @@ class MinimalBlur(Measure):
         followed = correct if self.of == "right" else np.ones(len(start), np.bool_)
         known = {"index": batch.indices, "label": batch.labels.cpu().numpy(), "prediction": start,
                  "correct": correct, "followed": followed}  # fmt: skip
-        grid, found = self.grid, {}
+        found: dict[str, Records] = {}
         for family in families:
-            lengths = grid.points * family.times
+            lengths = self.grid.points * family.times
 
             def blurred(rows: NDArray[np.int64], points: NDArray[np.int64]) -> Tensor:
                 some = images if len(rows) == len(images) else images[torch.from_numpy(rows).to(images.device)]
                 return family.blurred(some, lengths[points], transform)  # noqa: B023  (used at once)
 
-            flips = self.search(lambda rows, points: predicted(blurred(rows, points)), start, followed, grid)
+            flips = self.search(lambda rows, points: predicted(blurred(rows, points)), start, followed)
             record = _record(flips, followed, lengths)
             if len(rows := np.flatnonzero(followed & flips.finite)):
                 at = blurred(rows, np.minimum(flips.first[rows], len(lengths) - 1))
@@ -173,7 +175,7 @@ def _record(flips: Flips, followed: NDArray[np.bool_], lengths: NDArray[np.float
         "censored": known & (flips.first == len(lengths)),
         "at_smallest": known & (flips.first == 0),
         "returned": flips.returned,
-        "passes": flips.passes,
+        "passes": flips.tries,
         "psnr": nothing.copy(),
         "ssim": nothing.copy(),
     }
@@ -214,7 +216,7 @@ def _summary(level: str, records: Records, names: Sequence[str]) -> tuple[list[R
     called = "minimal_loss" if level == ANY else "minimal_blur"
     low, high = curve.median_interval
     medians = {called: curve.median, f"{called}_low": low, f"{called}_high": high}
-    counts = {name: int(records[name].sum()) for name in ("censored", "returned") if name in records}
+    counts: dict[str, int] = {name: int(records[name].sum()) for name in ("censored", "returned") if name in records}
     means = {name: float(records[name][flipped].mean()) if flipped.any() else None for name in ("psnr", "ssim")}
     rows = [
         *_rows(level, int(followed.sum()), bad, medians, counts),
