@@ -18,8 +18,8 @@ from blurtrain.data.preparation import Recipe, prepare
 from blurtrain.distributed import Group
 from blurtrain.errors import DataError, SettingsError
 from blurtrain.evaluation.images import Images
-from blurtrain.evaluation.measures import measure_named
 from blurtrain.evaluation.measures.minimal_blur import MinimalBlur
+from blurtrain.evaluation.named import measure_named
 from blurtrain.evaluation.quality import psnr, ssim
 from blurtrain.evaluation.subject import Found, Subject
 from blurtrain.models.trained import trained
@@ -137,7 +137,7 @@ def test_the_smallest_length_is_that_of_the_closed_form(
 def test_a_motion_across_the_wave_changes_nothing(found: Found) -> None:
     records = found.records["box-at-90"]
     assert records["censored"].all() and (records["length"] == 32 * np.sqrt(12)).all()
-    assert value(found, "box-at-90", "minimal_blur") is None
+    assert value(found, "box-at-90", "minimal_length") is None
     assert value(found, "box-at-90", "ssim") is None
 
 
@@ -147,7 +147,7 @@ def test_medians_and_counts_are_those_of_the_records(waves: Dataset, tiny: Calla
     assert value(right, "gaussian", "wrong_at_sharp") == 1  # the wave that is called b
     followed = records["followed"]
     assert followed.sum() == 13 and np.isnan(records["length"][~followed]).all()
-    (row,) = [row for row in right.rows if row["metric"] == "minimal_blur"]
+    (row,) = [row for row in right.rows if row["metric"] == "minimal_sigma"]
     assert row["n"] == 13 and row["value"] is None  # seven of them are flat
     (row,) = [row for row in right.rows if row["metric"] == "ssim"]
     flipped = followed & ~records["censored"]

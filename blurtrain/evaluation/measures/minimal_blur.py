@@ -25,14 +25,20 @@ ANY = "any"
 _PIXELS = {"unit": "px at 224", "digits": 2, "better": "higher"}
 
 
+def _median(length: str, label: str, more: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What tables are to know of a median and the ends of its interval."""
+    ends = {"": ", median", "_low": ", low end", "_high": ", high end"}
+    return {f"minimal_{length}{end}": {"label": f"{label}{called}", **more} for end, called in ends.items()}
+
+
 class MinimalBlur(Measure):
     """The smallest blur that gives an image another prediction than it has when it is sharp, for each family of
     kernels: the smallest sigma (level `gaussian`), radius (`disk`, antialiased), length of a motion (`box-at-ANGLE`),
     in pixels at 224. How it is searched for: `blurtrain.evaluation.flips`. Of an image that no blur up to the largest
     one changes (it is censored), it is only known to be larger. Metrics:
 
-    minimal_blur, minimal_blur_low, minimal_blur_high: median by Kaplan & Meier, and its 95 % interval by Brookmeyer &
-    Crowley (over images, as if they were independent); None where more than half of the images are left.
+    minimal_sigma (minimal_radius, minimal_length), and with _low and _high: median by Kaplan & Meier, and its 95 %
+    interval by Brookmeyer & Crowley (over images, as if they were independent); None where more than half are left.
     censored: images that no blur changes. returned: those whose first prediction is back at a scanned blur above the
     first flip. wrong_at_sharp: those that are wrong before any blur.
     psnr, ssim: of the image where it flips, beside the sharp one, as the network sees it but not rounded; means over
@@ -48,12 +54,10 @@ class MinimalBlur(Measure):
 
     name: ClassVar[str] = "minimal-blur"
     metrics: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "minimal_blur": {"label": "minimal blur, median", **_PIXELS},
-        "minimal_blur_low": {"label": "minimal blur, median, low end", **_PIXELS},
-        "minimal_blur_high": {"label": "minimal blur, median, high end", **_PIXELS},
-        "minimal_loss": {"label": "minimal loss (1 - SSIM), median", "digits": 3, "better": "higher"},
-        "minimal_loss_low": {"label": "minimal loss (1 - SSIM), median, low end", "digits": 3, "better": "higher"},
-        "minimal_loss_high": {"label": "minimal loss (1 - SSIM), median, high end", "digits": 3, "better": "higher"},
+        **_median("sigma", "minimal sigma", _PIXELS),
+        **_median("radius", "minimal radius", _PIXELS),
+        **_median("length", "minimal length of motion", _PIXELS),
+        **_median("loss", "minimal loss (1 - SSIM)", {"digits": 3, "better": "higher"}),
         "censored": {"label": "never changed", "unit": "%", "times": 100, "digits": 1, "better": "higher"},
         "returned": {"label": "changed and back", "unit": "%", "times": 100, "digits": 1},
         "wrong_at_sharp": {"label": "wrong when sharp", "unit": "%", "times": 100, "digits": 1, "better": "lower"},
@@ -125,11 +129,11 @@ class MinimalBlur(Measure):
             )
         rows: list[Row] = []
         arrays: dict[str, dict[str, NDArray[Any]]] = {}
-        of = {family.name: records[family.name] for family in families}
+        named = {family.name: family for family in families}
         if ANY in levels:
-            records[ANY] = _gentlest(of)
+            records[ANY] = _gentlest({name: records[name] for name in named})
         for level in levels:
-            more, arrays[level] = _summary(level, records[level], list(of))
+            more, arrays[level] = _summary(level, records[level], named)
             rows += more
         return Found(rows, {name: records[name] for name in levels} if per_image else {}, arrays)
 
@@ -158,9 +162,9 @@ class MinimalBlur(Measure):
             record = _record(flips, followed, lengths)
             if len(rows := np.flatnonzero(followed & flips.finite)):
                 at = blurred(rows, np.minimum(flips.first[rows], len(lengths) - 1))
-                pair = images[torch.from_numpy(rows).to(images.device)], at
-                pair = (network.preprocessing.cropped(pair[0]), network.preprocessing.cropped(pair[1]))
-                record["psnr"][rows], record["ssim"][rows] = (q(*pair).cpu().numpy() for q in (psnr, ssim))
+                both = torch.stack([images[torch.from_numpy(rows).to(images.device)], at]).flatten(0, 1)
+                sharp, at = network.preprocessing.cropped(both).chunk(2)
+                record["psnr"][rows], record["ssim"][rows] = (q(sharp, at).cpu().numpy() for q in (psnr, ssim))
             found[family.name] = known | record
         return found
 
@@ -205,16 +209,16 @@ def _gentlest(of_families: Mapping[str, Records]) -> Records:
 # --- rows and arrays ------------------------------------------------------------------------------------------------
 
 
-def _summary(level: str, records: Records, names: Sequence[str]) -> tuple[list[Row], dict[str, NDArray[Any]]]:
-    """Of one level; names: of all families."""
+def _summary(level: str, records: Records, families: Mapping[str, Family]) -> tuple[list[Row], dict[str, NDArray[Any]]]:
+    """Of one level; families: all, by level."""
     followed, censored = records["followed"], records["censored"]
     bad = int((~records["finite"]).sum())
     known = followed & records["finite"]
     flipped = known & ~censored
     length = 1 - records["ssim"] if level == ANY else records["length"]
     curve = kaplan_meier(length[known], censored[known])
-    called = "minimal_loss" if level == ANY else "minimal_blur"
     low, high = curve.median_interval
+    called = f"minimal_{families[level].length if level in families else 'loss'}"
     medians = {called: curve.median, f"{called}_low": low, f"{called}_high": high}
     counts: dict[str, int] = {name: int(records[name].sum()) for name in ("censored", "returned") if name in records}
     means = {name: float(records[name][flipped].mean()) if flipped.any() else None for name in ("psnr", "ssim")}
@@ -225,7 +229,7 @@ def _summary(level: str, records: Records, names: Sequence[str]) -> tuple[list[R
     ]
     arrays = {"survival": curve.table()}
     if level == ANY:
-        arrays["gentlest"] = np.array([int((records["family"] == name).sum()) for name in names])
+        arrays["gentlest"] = np.array([int((records["family"] == name).sum()) for name in families])
     return rows, {} if bad else arrays
 
 
