@@ -183,7 +183,8 @@ def test_any_is_the_gentlest_of_the_families(found: Found) -> None:
         first = max(flips, key=lambda k: every[k]["ssim"][image], default=None)
         assert any_["family"][image] == ("" if first is None else names[first])
     assert found.arrays["any"]["gentlest"].sum() == 7
-    assert value(found, "any", "minimal_loss") == pytest.approx(np.sort(1 - any_["ssim"][~any_["censored"]])[-1])
+    # Flat images lose nothing at any blur, so that they say nothing of any loss: the median is of the seven others.
+    assert value(found, "any", "minimal_loss") == pytest.approx(np.sort(1 - any_["ssim"][~any_["censored"]])[3])
 
 
 def test_a_prediction_that_comes_back_is_counted(waves: Dataset, tiny: Callable[..., Settings]) -> None:
