@@ -100,6 +100,22 @@ def _sweep(options: argparse.Namespace) -> int:
     return 0
 
 
+def _minimal_blur(options: argparse.Namespace) -> int:
+    from blurtrain.bench import device_of
+    from blurtrain.bench.minimal_blur import bench_minimal_blur, table
+    from blurtrain.commands.networks import plan_of
+
+    _at_least_one(options, "count")
+    rows = bench_minimal_blur(
+        plan_of(options.network, options, options.overrides),
+        device_of(options.device),
+        options.count,
+        options.precision,
+    )
+    print(json.dumps(rows, indent=1) if options.json else table(rows))
+    return 0
+
+
 def _bench(options: argparse.Namespace) -> Any:
     """What is measured, as far as this command has options for it."""
     from blurtrain.bench.train import Bench
@@ -225,6 +241,18 @@ def add(commands: Any) -> None:
     p.add_argument("--levels", type=int, default=33, help="sigma 0, 1, 2, ... (33 of them)")
     p.add_argument("--split", choices=["train", "val", "test"], default="test", help="of the images (test)")
     p.add_argument("--repeats", type=int, default=3, help="rounds, of which the median is taken (3)")
+    json_option(p)
+
+    text = "the smallest sigma that changes each prediction, by our search and by a plain scan (minutes)"
+    p = command(bench, "minimal-blur", _minimal_blur, text)
+    p.add_argument("network", metavar="RUN", help="run directory, or with --dataset any network, as of `evaluate`")
+    p.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. evaluation.split=val")
+    p.add_argument("--count", type=int, default=1000, help="images, evenly apart in the split, at most (1000)")
+    p.add_argument("--precision", type=float, default=0.02, help="of sigma, relative (0.02)")
+    p.add_argument("--dataset", help="where the network is no run: the prepared dataset")
+    p.add_argument("--data", type=Path, help="folder of prepared datasets (default: as the run says, else data)")
+    p.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
+    p.set_defaults(epoch=None)
     json_option(p)
 
     p = command(bench, "tune", _tune, "a search beside Ray Tune with trials that do nothing, or beside a grid")

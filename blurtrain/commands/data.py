@@ -73,6 +73,69 @@ def _check(options: argparse.Namespace) -> int:
     return 0
 
 
+def _sharpness(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from tqdm import tqdm
+
+    from blurtrain.data.sharp_folder import look_at, sheet, summary
+    from blurtrain.device import cores
+    from blurtrain.files import publish
+
+    if options.images is not None and options.images < 1:
+        raise SettingsError(f"data sharpness: --images must be at least 1, not {options.images}")
+    if options.out is not None and options.out.suffix.lower() != ".png":
+        raise SettingsError(f"--out {options.out}: must end in .png")
+    with tqdm(desc=str(options.folder), unit="image", leave=False, disable=None) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        images, wrong = look_at(options.folder, options.images, len(cores()), progress)
+    rows = summary(images, options.by)
+    if options.out is not None:
+        publish(options.out, sheet(options.folder, images, options.by))
+    if options.json:
+        each = [asdict(one) | {"values": {k: _number(v) for k, v in one.values.items()}} for one in images]
+        print(json.dumps({"folders": rows, "images": each, "left_out": wrong}, indent=1))
+    else:
+        print(_sharpness_table(rows, options.by))
+    for path, why in wrong.items():
+        print(f"  left out {path}: {why}", file=sys.stderr)
+    if options.out is not None:
+        print(options.out, file=sys.stderr if options.json else sys.stdout)
+    return 0
+
+
+def _sharpness_table(rows: list[dict[str, Any]], by: str) -> str:
+    """A line a folder: medians and quartiles, and the blurriest files."""
+    from blurtrain.data.sharpness import MEASURES
+
+    signs = {1: "more is sharper", -1: "less is sharper"}
+    width = max(len("folder"), *(len(row["folder"]) for row in rows))
+    lines = [f"{'folder':{width}} {'n':>6} {'px':>5}" + "".join(f"  {name:>24}" for name in MEASURES)]
+    lines += [" " * (width + 13) + "".join(f"  {signs[one.sharper]:>24}" for one in MEASURES.values())]
+    for row in rows:
+        cells = [_quartiles(row[name], one.digits) for name, one in MEASURES.items()]
+        lines.append(
+            f"{row['folder']:{width}} {row['n']:>6} {row['pixels']:>5.0f}" + "".join(f"  {c:>24}" for c in cells)
+        )
+    lines.append(f"medians (quartiles); px: smaller side; blurriest by {by}:")
+    lines += [f"{row['folder']:{width}} {', '.join(row['blurriest'])}" for row in rows]
+    return "\n".join(lines)
+
+
+def _quartiles(of: dict[str, Any], digits: int) -> str:
+    if of["median"] is None:
+        return "-"
+    return "{:.{d}f} ({:.{d}f} - {:.{d}f})".format(of["median"], of["q1"], of["q3"], d=digits)
+
+
+def _number(value: float) -> float | None:
+    return None if value != value else value  # JSON has no NaN
+
+
 def _list(options: argparse.Namespace) -> int:
     from blurtrain.data.dataset import datasets
 
@@ -185,6 +248,17 @@ def add(commands: Any) -> None:
     p = command(data, "check", _check, "verify prepared datasets down to every stored pixel")
     p.add_argument("names", nargs="*", metavar="NAME", help="default: all")
     data_option(p, Path("data"))
+    p = command(data, "sharpness", _sharpness, "how sharp the images of a folder are, by four no-reference measures")
+    p.add_argument("folder", type=Path, metavar="FOLDER", help="folder of images, in folders or not")
+    p.add_argument("--images", type=int, metavar="N", help="look at so many, evenly apart by path (all)")
+    p.add_argument(
+        "--by", choices=["reblur", "edge_width", "laplacian", "slope"], default="reblur",
+        help="which of them sorts files (reblur)",
+    )  # fmt: skip
+    p.add_argument(
+        "--out", type=Path, metavar="FILE.png", help="contact sheet: parts at full resolution, blurred first"
+    )
+    json_option(p)
     p = command(data, "remove", _remove, "remove prepared datasets, and stores that none uses")
     p.add_argument("names", nargs="*", metavar="NAME")
     p.add_argument("--unused", action="store_true", help="no dataset, but the stores that none uses")

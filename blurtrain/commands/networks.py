@@ -96,7 +96,7 @@ def _ensemble(options: argparse.Namespace, named: Sequence[str], overrides: Sequ
     def found(group: "Group") -> Iterator[tuple[str, Any]]:
         from blurtrain.evaluation.cached import together
 
-        plans = together(group, lambda: [_plan(name, options, overrides) for name in names])
+        plans = together(group, lambda: [plan_of(name, options, overrides) for name in names])
         yield " + ".join(plan.name for plan in plans), evaluate_ensemble(plans, options.out, group=group)
 
     return _shown(options, names, found, options.out, single=True)
@@ -191,7 +191,7 @@ def _on_dataset(options: argparse.Namespace, overrides: Sequence[str]) -> "tuple
     return evaluation, open_dataset(options.data or Path("data"), options.dataset)
 
 
-def _plan(name: str, options: argparse.Namespace, overrides: Sequence[str], all_outputs: bool = False) -> "Plan":
+def plan_of(name: str, options: argparse.Namespace, overrides: Sequence[str], all_outputs: bool = False) -> "Plan":
     """A run as it is evaluated, or, on `--dataset`, any network."""
     from blurtrain.errors import SettingsError
     from blurtrain.evaluation.networks import network_plan
@@ -248,7 +248,7 @@ def _examples(options: argparse.Namespace) -> int:
     blur = Blur.parse(options.blur)
     from blurtrain.evaluation.examples import examples
 
-    plan = _plan(options.network, options, options.overrides, all_outputs=True)
+    plan = plan_of(options.network, options, options.overrides, all_outputs=True)
     save(examples(plan, blur, options.images), blur.label, plan.name, options.out)
     print(options.out)
     return 0

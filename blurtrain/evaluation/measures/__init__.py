@@ -6,5 +6,6 @@ MEASURES = {
     "imagenet-c-blur": "imagenet_c_blur:ImageNetCBlur",
     "shape-bias": "shape_bias:ShapeBias",
     "features": "features:Features",
+    "minimal-blur": "minimal_blur:MinimalBlur",
 }
 """Where each of ours is, so that only what is asked for is imported."""
