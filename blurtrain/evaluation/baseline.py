@@ -1,0 +1,59 @@
+"""What a measure finds of networks that are only drawn, not trained: what is to be seen beside any number that weights
+alone might give."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from blurtrain.errors import SettingsError
+from blurtrain.evaluation.subject import Row, Subject
+from blurtrain.models.trained import TrainedNetwork
+
+T = TypeVar("T")
+
+
+def drawn(network: TrainedNetwork, seed: int) -> TrainedNetwork:
+    """The same architecture as it is initialised where `seed` is set, on the same device; leaves the random state as it
+    was. Raises SettingsError where it is not known how the network is made."""
+    if network.fresh is None:
+        raise SettingsError(
+            f"{network.origin}: it is not known how it is initialised, so there is no random baseline: give draws=0, "
+            "or a TrainedNetwork with `fresh`"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = network.fresh().eval()
+    return replace(network, module=module).to(network.device)
+
+
+def with_draws(subject: Subject, draws: int, look: Callable[[TrainedNetwork], T]) -> tuple[T, list[T]]:
+    """What `look` sees in the network, and in as many draws of it, by seeds from 0 on; shared among the processes of
+    the group, which all call this and get the same. Draws are the same for any network of an architecture."""
+    group, found = subject.group, list[tuple[int, T]]()
+    jobs: list[int | None] = [None, *range(draws)]
+    for turn in range(0, len(jobs), group.world):
+        place = turn + group.rank
+        if place < len(jobs):
+            seed = jobs[place]
+            found.append((place, look(subject.network if seed is None else drawn(subject.network, seed))))
+        subject.tick()
+    every = sorted((pair for part in group.gather(found) for pair in part), key=lambda pair: pair[0])
+    return every[0][1], [one for _, one in every[1:]]
+
+
+def random_rows(about: Mapping[str, object], metric: str, values: Sequence[float | None]) -> list[Row]:
+    """`METRIC.random`, the mean over draws, and `METRIC.random_sd`, the standard deviation of single draws; None where
+    a draw has no finite value."""
+    known = [value for value in values if value is not None and np.isfinite(value)]
+    if not values:
+        return []
+    complete = len(known) == len(values)
+    mean = float(np.mean(known)) if complete else None
+    sd = float(np.std(known, ddof=1)) if complete and len(known) > 1 else None
+    return [
+        {"metric": f"{metric}.random", **about, "n": len(values), "value": mean},
+        {"metric": f"{metric}.random_sd", **about, "n": len(values), "value": sd},
+    ]
