@@ -15,14 +15,19 @@ from blurtrain.models.trained import TrainedNetwork
 T = TypeVar("T")
 
 
-def drawn(network: TrainedNetwork, seed: int) -> TrainedNetwork:
-    """The same architecture as it is initialised where `seed` is set, on the same device; leaves the random state as it
-    was. Raises SettingsError where it is not known how the network is made."""
-    if network.fresh is None:
+def check_draws(network: TrainedNetwork, draws: int) -> None:
+    """Raise SettingsError where networks like it are to be drawn, and it is not known how it is made."""
+    if draws and network.fresh is None:
         raise SettingsError(
             f"{network.origin}: it is not known how it is initialised, so there is no random baseline: give draws=0, "
             "or a TrainedNetwork with `fresh`"
         )
+
+
+def drawn(network: TrainedNetwork, seed: int) -> TrainedNetwork:
+    """The same architecture as it is initialised where `seed` is set, on the same device; leaves the random state as it
+    was."""
+    assert network.fresh is not None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = network.fresh().eval()

@@ -17,7 +17,7 @@ from blurtrain.evaluation.images import Images
 from blurtrain.evaluation.measure import LogitsMeasure, Measure
 from blurtrain.evaluation.measures.accuracy import Accuracy
 from blurtrain.evaluation.named import measure_named
-from blurtrain.evaluation.outcomes import Outcomes
+from blurtrain.evaluation.outcomes import Outcomes, level_of
 from blurtrain.evaluation.subject import Found, Row, Subject
 from blurtrain.evaluation.sweep import sweep
 from blurtrain.models.trained import Preprocessing
@@ -136,7 +136,7 @@ class _Wanted:
         """The levels that are not known yet, as the leading process finds."""
         if not group.is_main:
             return []
-        known = {row["blur"] for row in self.outcomes.rows() if row.get("source") == self.sources.get(row["blur"])}
+        known = {level_of(row) for row in self.outcomes.rows() if row.get("source") == self.sources.get(row["blur"])}
         if not known >= {label_of(level) for level in self.levels} and (rows := self.former()):
             self.outcomes.add(Found(list(rows)))
             known |= {row["blur"] for row in rows}

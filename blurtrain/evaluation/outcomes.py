@@ -86,7 +86,7 @@ class Outcomes:
     def document(self, labels: Sequence[str]) -> dict[str, Any]:
         """Conditions, and the rows of these levels, in their order."""
         rows = self.rows()
-        return {**self.header, "rows": [row for label in labels for row in rows if row["blur"] == label]}
+        return {**self.header, "rows": [row for label in labels for row in rows if level_of(row) == label]}
 
     def _with(self, found: Found) -> bytes:
         import pyarrow
@@ -106,6 +106,11 @@ class Outcomes:
         whole = pyarrow.concat_tables(tables, promote_options="permissive").unify_dictionaries()
         pyarrow.parquet.write_table(whole, content, compression="zstd", write_page_checksum=True)
         return content.getvalue()
+
+
+def level_of(row: Row) -> str:
+    """The label of the level that a row is of, or of a part of."""
+    return str(row.get("level", row["blur"]))
 
 
 def _compact(values: Any) -> Any:

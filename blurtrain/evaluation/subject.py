@@ -70,7 +70,8 @@ class Found:
     rows: list[Row]
     """{metric, blur, sigma, n, value or count}: `blur` is the label of a level; `value` is a mean over n images, None
     where it is undefined, `count` a number of them. n may differ from metric to metric (of filters, say), where it is
-    given. `by_object`: the count of each object; `not_finite`: how many of the images have logits that are NaN or
+    given. `level`: where `blur` names a part of a level of the measure's own (a layer), the label of the level.
+    `by_object`: the count of each object; `not_finite`: how many of the images have logits that are NaN or
     infinite (they count as wrong)."""
     records: dict[str, Records] = field(default_factory=dict)
     """By the label of a level, arrays of one entry an image, the same names for each; `index`: the image's place in the

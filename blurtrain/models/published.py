@@ -3,6 +3,7 @@
 Nothing is downloaded: weights come from a file, or from the cache that torchvision or timm have filled before.
 """
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -86,11 +87,12 @@ def load_network(settings: NetworkFile) -> TrainedNetwork:
         raise DataError(f"{settings.classes}: names {len(names)} classes, but there are {outputs} outputs")
     preprocessing = _preprocessing(settings, record)
     path = Path(settings.weights) if settings.weights else record.cached()
-    module = build(settings.architecture, outputs, settings.arguments)
+    fresh = functools.partial(build, settings.architecture, outputs, settings.arguments)
+    module = fresh()
     _load(module, path, settings)
     synonyms = imagenet_synonyms() if outputs == 1000 else None
     origin = f"{settings.architecture} of {path.name}"
-    return TrainedNetwork(module.eval(), preprocessing, tuple(names), origin, synonyms)
+    return TrainedNetwork(module.eval(), preprocessing, tuple(names), origin, synonyms, fresh=fresh)
 
 
 def _class_names(settings: NetworkFile, record: Record) -> list[str] | None:

@@ -1,9 +1,10 @@
 """A network as it was trained: with how its images are prepared, what its classes are called, and where it is from."""
 
 import copy
+import functools
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -63,6 +64,9 @@ class TrainedNetwork:
     """Other names of each class, such as WordNet ids; none are known where there is none."""
     outputs: tuple[int, ...] | None = None
     """Which of the module's outputs are meant, in the order of `classes`; none: all."""
+    fresh: Callable[[], nn.Module] | None = None
+    """Makes a module of the same architecture, freshly initialised from torch's random state; none: it is not known how
+    it is made."""
 
     @property
     def device(self) -> torch.device:
@@ -141,7 +145,11 @@ def trained(model: nn.Module, settings: Settings, dataset: Dataset, origin: str)
     """`model`, as it stands, as the network of a run with these settings on this dataset."""
     outputs = outputs_of(settings.network, dataset.classes)
     preprocessing = preprocessing_of(settings, dataset)
-    return TrainedNetwork(model.eval(), preprocessing, outputs.names, f"run {origin}", outputs.synonyms)
+    n = settings.network
+    fresh = functools.partial(build, n.architecture, len(outputs.names), n.arguments, bias=n.bias)
+    return TrainedNetwork(
+        model.eval(), preprocessing, outputs.names, f"run {origin}", outputs.synonyms, fresh=fresh
+    )
 
 
 def preprocessing_of(settings: Settings, dataset: Dataset) -> Preprocessing:

@@ -7,5 +7,7 @@ MEASURES = {
     "shape-bias": "shape_bias:ShapeBias",
     "features": "features:Features",
     "minimal-blur": "minimal_blur:MinimalBlur",
+    "receptive-fields": "receptive_fields:ReceptiveFields",
+    "tuning": "tuning:Tuning",
 }
 """Where each of ours is, so that only what is asked for is imported."""
