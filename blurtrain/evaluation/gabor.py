@@ -156,18 +156,23 @@ def _marquardt(parameters: Array, y: Array, places: Places, height: int, width: 
     largest = math.log(max(height, width))
     low = np.array([0, 0, -0.71, -0.71, math.log(0.4), math.log(0.4), -1e3, -1e3])
     high = np.array([width - 1, height - 1, 0.71, 0.71, largest, largest, 1e3, 1e3])
-    damping = np.full(len(y), 1e-2)
+    parameters, damping, open_ = parameters.copy(), np.full(len(y), 1e-2), np.arange(len(y))
     value, slopes = _model(parameters, places)
     error = ((value - y) ** 2).sum(1)
     for _ in range(ITERATIONS):
         normal = slopes.transpose(0, 2, 1) @ slopes
         normal += damping[:, None, None] * (np.einsum("nii->ni", normal)[:, None] + 1e-10) * np.eye(8)
-        step = np.linalg.solve(normal, slopes.transpose(0, 2, 1) @ (y - value)[..., None])[..., 0]
-        tried = np.clip(parameters + step, low, high)
+        step = np.linalg.solve(normal, slopes.transpose(0, 2, 1) @ (y[open_] - value)[..., None])[..., 0]
+        tried = np.clip(parameters[open_] + step, low, high)
         new_value, new_slopes = _model(tried, places)
-        new = ((new_value - y) ** 2).sum(1)
+        new = ((new_value - y[open_]) ** 2).sum(1)
         better = new < error
-        parameters = np.where(better[:, None], tried, parameters)
+        parameters[open_[better]] = tried[better]
+        done = (better & (error - new < 1e-7 * error)) | (damping > 1e7)
         value, slopes = np.where(better[:, None], new_value, value), np.where(better[:, None, None], new_slopes, slopes)
         error, damping = np.where(better, new, error), np.clip(np.where(better, damping / 3, damping * 4), 1e-9, 1e9)
+        # What has come to its end is looked at no more.
+        open_, value, slopes, error, damping = (part[~done] for part in (open_, value, slopes, error, damping))
+        if not len(open_):
+            break
     return parameters

@@ -73,6 +73,7 @@ class Field:
         return row, column
 
 
+@torch.inference_mode(False)  # in which tensors do not keep what is noted of them
 @torch.no_grad()
 def receptive_fields(module: nn.Module, images: Tensor) -> dict[str, Field]:
     """By the path of each layer (`LAYERS`), in the order in which they are applied, the field of its units.
@@ -101,6 +102,7 @@ def receptive_fields(module: nn.Module, images: Tensor) -> dict[str, Field]:
     module.eval()
     try:
         pixel = Span(0, 1, 1, 1)
+        images = images.clone()
         following.begin(images, _Seen(pixel, pixel, (2, 3)))
         with _Linear(), following:
             module(images)
