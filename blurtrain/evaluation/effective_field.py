@@ -17,13 +17,15 @@ SHARE = 1 - 0.9545
 """Of the largest value: what is above it counts as inside, as within two standard deviations of a Gaussian."""
 
 
-def gradient_maps(module: nn.Module, batches: Iterable[Tensor], layers: Sequence[str]) -> tuple[NDArray[np.float64], int]:
+def gradient_maps(
+    module: nn.Module, batches: Iterable[Tensor], layers: Sequence[str]
+) -> tuple[NDArray[np.float64], int]:
     """[layers, H, W]: mean over images of |dy/dx|, summed over the channels of the image; and how many images have a
     gradient that is NaN or infinite (these are left out).
 
     y: what the layer gives, before anything is made of it, at its middle unit (row h // 2, column w // 2), summed over
     its channels. batches: normalised images [N, C, H, W]. module: in evaluation mode.
-    """  # fmt: skip
+    """
     seen: dict[str, Tensor] = {}
 
     def keep(name: str) -> torch.utils.hooks.RemovableHandle:

@@ -120,17 +120,18 @@ def _model(parameters: Array, places: Places) -> tuple[Array, Array]:
     value = envelope * (a * cosine + b * sine)
     turning = 2 * np.pi * envelope * (b * cosine - a * sine)  # by the wave's own argument
     narrow, flat = np.exp(-2 * along), np.exp(-2 * across)
-    by_forward, by_sideways = -value * forward * narrow, -value * sideways * flat
+    by_forward, by_sideways = -value * forward * narrow / frequency, -value * sideways * flat / frequency
+    unit_u, unit_v = u / frequency, v / frequency
     derivatives = [
-        -turning * u + (-by_forward * u + by_sideways * v) / frequency,
-        -turning * v - (by_forward * v + by_sideways * u) / frequency,
-        turning * x + (by_forward * (x - forward * u / frequency) + by_sideways * (y - sideways * u / frequency)) / frequency,
-        turning * y + (by_forward * (y - forward * v / frequency) - by_sideways * (x + sideways * v / frequency)) / frequency,
+        -turning * u - by_forward * u + by_sideways * v,
+        -turning * v - by_forward * v - by_sideways * u,
+        turning * x + by_forward * (x - forward * unit_u) + by_sideways * (y - sideways * unit_u),
+        turning * y + by_forward * (y - forward * unit_v) - by_sideways * (x + sideways * unit_v),
         value * forward**2 * narrow,
         value * sideways**2 * flat,
         envelope * cosine,
         envelope * sine,
-    ]  # fmt: skip
+    ]
     return value, np.stack(derivatives, axis=2)
 
 

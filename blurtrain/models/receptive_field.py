@@ -36,7 +36,7 @@ class Span:
     """Size of the shortest path, such as skip connections; as `size` where there is one alone."""
 
     def windowed(self, size: float, stride: float, before: float) -> "Span":
-        """Of units that look at `size` units of these at every `stride`, of which `before` lie in front of the first."""
+        """Of units that look at `size` units of these at every `stride`; `before`: how many lie before the first."""
         more = (size - 1) * self.stride
         return Span(self.start - before * self.stride, self.size + more, stride * self.stride, self.least + more)
 
@@ -178,9 +178,9 @@ class _Linear(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         outcome = func(*args, **(kwargs or {}))
-        if func is nn.functional.linear and (seen := _Following.of(args[0])) and seen.axes:
-            if max(seen.axes) < args[0].dim() - 1:
-                outcome._seen = seen
+        seen = _Following.of(args[0]) if func is nn.functional.linear else None
+        if seen and seen.axes and max(seen.axes) < args[0].dim() - 1:
+            outcome._seen = seen
         return outcome
 
 

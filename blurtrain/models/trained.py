@@ -147,9 +147,7 @@ def trained(model: nn.Module, settings: Settings, dataset: Dataset, origin: str)
     preprocessing = preprocessing_of(settings, dataset)
     n = settings.network
     fresh = functools.partial(build, n.architecture, len(outputs.names), n.arguments, bias=n.bias)
-    return TrainedNetwork(
-        model.eval(), preprocessing, outputs.names, f"run {origin}", outputs.synonyms, fresh=fresh
-    )
+    return TrainedNetwork(model.eval(), preprocessing, outputs.names, f"run {origin}", outputs.synonyms, fresh=fresh)
 
 
 def preprocessing_of(settings: Settings, dataset: Dataset) -> Preprocessing:

@@ -1,12 +1,12 @@
 """Which pixels the units of each layer can see and do see, and what the filters of the first layer look for; beside
 networks that are drawn alike and not trained."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
@@ -118,7 +118,9 @@ class ReceptiveFields(Measure):
             kept = maps if one is network else None
             return _Seen(weights if one is network else None, energy_moments(weights), gabors, kept, effective, bad)
 
-        own, others = with_draws(subject, self.draws, look)
+        own, others = with_draws(
+            subject, self.draws, look, (self.name, self.model_dump_json(), *levels, _digest(images))
+        )
         if not subject.group.is_main:
             return Found([])
         rows: list[Row] = []
@@ -184,6 +186,13 @@ class _Seen:
         if self.gabors is not None:
             found |= {"patterns": patterns(self.weights).astype(np.float32), "gabors": self.gabors.table()}
         return found
+
+
+def _digest(images: Sequence[Tensor]) -> str:
+    content = hashlib.sha256()
+    for batch in images:
+        content.update(batch.detach().float().cpu().contiguous().numpy())
+    return content.hexdigest()
 
 
 def sharp_images(subject: Subject, count: int) -> Iterator[Tensor]:

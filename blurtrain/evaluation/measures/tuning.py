@@ -80,7 +80,7 @@ class Tuning(Measure):
             return _Seen({name: _Layer.of(found.get(name)) for name in places}, first,
                          found if one is network else None)  # fmt: skip
 
-        own, others = with_draws(subject, self.draws, look)
+        own, others = with_draws(subject, self.draws, look, (self.name, gratings.side, network.preprocessing))
         if not subject.group.is_main:
             return Found([])
         rows = [row for name, place in places.items() for row in _rows(name, place, own, others)]
@@ -94,11 +94,14 @@ class Tuning(Measure):
         except Exception as error:  # each network has its own way to refuse
             said = str(error).split("\n")[0] or type(error).__name__
         else:
-            found = {name: place for place, (name, field) in enumerate(fields.items(), 1)
-                     if isinstance(network.module.get_submodule(name), nn.Conv2d) and max(field.places) > 1}  # fmt: skip
+            found = {
+                name: place
+                for place, (name, field) in enumerate(fields.items(), 1)
+                if isinstance(network.module.get_submodule(name), nn.Conv2d) and max(field.places) > 1
+            }
             if found:
                 return found
-            raise SettingsError(f"{network.origin}: has no convolution with places, which tuning could be measured of")
+            raise SettingsError(f"{network.origin}: has no convolution with places, so tuning cannot be measured")
         raise SettingsError(
             f"{network.origin}: does not take gratings of {gratings.side} pixels ({said}): give tuning side="
             f"{network.preprocessing.crop}"
