@@ -1,7 +1,7 @@
-"""Effective receptive fields (Luo, Li, Urtasun & Zemel, NeurIPS 2016): which pixels a unit does depend on, and how much.
+"""Effective receptive fields: which pixels a unit does depend on, and how much.
 
 A gradient of 1 is propagated back from the unit in the middle of a layer, and the absolute values of what arrives at
-each pixel are averaged over images.
+each pixel are averaged over images (Luo, Li, Urtasun & Zemel, NeurIPS 2016).
 """
 
 import math

@@ -151,7 +151,7 @@ class _Following(TorchDispatchMode):
     """Notes of each tensor what it depends on, on the tensor itself."""
 
     def begin(self, images: Tensor, seen: _Seen) -> None:
-        images._seen = seen  # type: ignore[attr-defined]
+        images._seen = seen
 
     @staticmethod
     def of(tensor: Tensor) -> _Seen | None:
@@ -168,7 +168,7 @@ class _Following(TorchDispatchMode):
             for one in torch.utils._pytree.tree_leaves(outcome):
                 if isinstance(one, Tensor):
                     found = rule(args, one, seen[0][1]) if rule and len(seen) == 1 else None
-                    one._seen = found or _any(func, seen, one)  # type: ignore[attr-defined]
+                    one._seen = found or _any(func, seen, one)
         return outcome
 
 

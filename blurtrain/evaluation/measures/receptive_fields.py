@@ -103,7 +103,7 @@ class ReceptiveFields(Measure):
         convolutions = _spread([n for n in fields if _has_places(network.module, n, fields[n])], self.layers)
 
         def look(one: TrainedNetwork) -> _Seen:
-            weights = one.module.get_submodule(first).weight.detach().float().cpu().numpy()  # type: ignore[union-attr]
+            weights = one.module.get_submodule(first).weight.detach().float().cpu().numpy()
             fits = min(weights.shape[2:]) >= LEAST_SIDE
             gabors = gabor_fits(patterns(weights)) if fits and "first-layer" in levels else None
             maps, bad = np.zeros((0, 1, 1)), 0
