@@ -44,7 +44,9 @@ def kept_arrays(runs: Path, epochs: Mapping[str, int], measure: str) -> Iterator
                 continue
             if not isinstance(outcome, RowsForm) or outcome.called != measure:
                 continue
-            labels = list(dict.fromkeys(row.blur for row in outcome.rows))
-            named = dict(zip(labels, (level.blur for level in outcome.levels_measured()), strict=False))
+            named: dict[str, str] = {}
+            for part in outcome.by_n():
+                labels = dict.fromkeys(row.blur for row in part.rows)
+                named |= zip(labels, (level.blur for level in part.levels_measured()), strict=True)
             for label, arrays in found.items():
                 yield KeptArrays(run_id, outcome.conditions(of_run), named.get(label, label), arrays)

@@ -15,10 +15,12 @@ from analysis.figures.frequencies import frequencies_figure, is_drawable
 from analysis.figures.learning_curves import learning, learning_figures
 from analysis.figures.matrix import matrices, matrix_figure
 from analysis.figures.minimal_blur import withstood, withstood_figure
+from analysis.figures.receptive_fields import fields_figure, fields_measured
 from analysis.figures.settings import settings_figure
 from analysis.figures.shape_bias import decisions, shape_bias_figure
 from analysis.figures.stages import stage_ratio_figure, stages, stages_figure
 from analysis.figures.style import Picture
+from analysis.figures.tuning import tuning_figure, tuning_measured
 from analysis.literature import REGIMES, study_order
 from analysis.panels import Panel
 from analysis.reporting.overview import varying
@@ -52,6 +54,8 @@ def pictures(runs: Runs, run_ids: Iterable[str], panels: Sequence[Panel], final:
         _shape_bias(runs, wanted),
         _features(runs, wanted),
         _minimal_blur(final, runs),
+        _fields(runs, wanted),
+        _tuning(runs, wanted),
     )
     found: list[Picture] = []
     for kind in kinds:
@@ -281,6 +285,26 @@ def _minimal_blur(panels: Sequence[Panel], runs: Runs) -> Iterator[Picture]:
             "95 % interval over images, of several the lowest and the highest; more: more than half are left. A "
             "prediction that does not change may be wrong.",
             withstood_figure(one),
+def _fields(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
+    names = _Names("receptive-fields")
+    for one in fields_measured(runs, run_ids):
+            names(one.dataset),
+            f"Receptive fields: {one.model} on {one.dataset}",
+            "Line charts, a line a regime: size of the receptive field against the layer, theoretical and effective; "
+            "energy moment of the first layer against epochs; share of its filters that Gabor functions fit.",
+            "Means over seeds; grey: the same architecture as it is drawn, without training. Theoretical: all that a "
+            "unit can depend on. Effective: what it does depend on, by gradients: side of the area above 4.55 % of the "
+            "largest. A difference that lies within the grey band is none that training has made.",
+            fields_figure(one),
+def _tuning(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
+    names = _Names("tuning")
+    for one in tuning_measured(runs, run_ids):
+            names(one.dataset),
+            f"Tuning to spatial frequency: {one.model} on {one.dataset}",
+            "Line charts, one a layer, a line a regime: response to gratings against their spatial frequency.",
+            "Responses of each unit at its own orientation, divided by its largest, then averaged over the units that "
+            "respond; means over seeds. Grey: the same architecture as it is drawn, without training.",
+            tuning_figure(one),
         )
 
 

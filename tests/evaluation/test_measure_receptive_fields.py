@@ -90,7 +90,7 @@ def test_energy_moments() -> None:
     noise = rng.uniform(-1, 1, (2000, 3, 11, 11))
     assert energy_moments(noise).mean() == pytest.approx(math.sqrt((11**2 - 1) / 3), rel=0.005)
     assert energy_moments(noise + 5) == pytest.approx(energy_moments(noise)), "a constant plays no part"
-    s = 1.5
+    s = 2.5
     wave = np.cos(2 * np.pi * 0.3 * (np.arange(21) - 10))
     gabor = gaussian(s, 21).numpy() * wave
     assert energy_moments(gabor[None, None])[0] == pytest.approx(math.sqrt(2) * s, rel=0.03)

@@ -50,7 +50,9 @@ def test_gratings_are_what_they_are_called() -> None:
     spectrum = torch.fft.fft2(images[4 * k, 0] - 127.5).abs()
     row, column = divmod(int(spectrum[: SIDE // 2].argmax()), SIDE)
     f = gratings.frequencies[k]
-    assert (column / SIDE, row / SIDE) == pytest.approx((f * math.cos(math.pi / 3), f * math.sin(math.pi / 3)), abs=0.01)
+    assert (column / SIDE, row / SIDE) == pytest.approx(
+        (f * math.cos(math.pi / 3), f * math.sin(math.pi / 3)), abs=0.01
+    )
     assert images[4 * k : 4 * k + 4].mean(0).sub(127.5).abs().max() < 1e-3, "four phases, a quarter of a wave apart"
 
 
@@ -109,7 +111,7 @@ def test_untrained_networks_stand_beside() -> None:
     assert torch.rand(1) == after, "draws leave the random state as it was"
     rows = {(row["blur"], row["metric"]): row for row in one.rows}
     assert rows["01:0", "selectivity.random"]["n"] == 2 and rows["01:0", "selectivity"]["n"] == 6
-    assert set(blur for blur, _ in rows) == {"01:0", "02:2"}
+    assert {blur for blur, _ in rows} == {"01:0", "02:2"}
     assert one.arrays["layers"]["random_curves"].shape == (2, 25)
     assert one.arrays["layers"]["curves"].tolist() == again.arrays["layers"]["curves"].tolist()
     seeds = []
@@ -126,7 +128,7 @@ def test_networks_that_it_does_not_fit() -> None:
         measure(network(nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE**2, 2))), draws=0)
     with pytest.raises(SettingsError, match=r"does not take gratings of 32 pixels .*: give tuning side=64"):
         measure(network(nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(2 * 62**2, 2))), draws=0, side=32)
-    with pytest.raises(SettingsError, match="it is not known how it is initialised.*draws=0"):
+    with pytest.raises(SettingsError, match=r"it is not known how it is initialised.*draws=0"):
         measure(network(of_gabors([(0.1, 0.0, 4.0)])))
 
 

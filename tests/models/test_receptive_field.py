@@ -39,7 +39,6 @@ def test_closed_forms(name: str, side: int, layer: str, size: int) -> None:
     assert sizes(name, side)[layer] == size
 
 
-
 class Skips(nn.Module):
     """A residual branch, dilation, different kernels by axis, functional pooling."""
 
