@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from analysis.collecting.collection import Collection
@@ -107,6 +108,9 @@ def fields_figure(shown: Fields) -> Figure:
         for axis, metric in ((area, "effective_area"), (sigma, "effective_sigma")):
             _by_layer(axis, shown, metric, look)
         area.set(yscale="log", ylabel="side (pixels of the input)")
+        area.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        area.yaxis.set_major_formatter("{x:g}")
+        area.yaxis.set_minor_locator(NullLocator())
         sigma.set(ylabel="sigma (pixels of the input)")
         sigma.set_ylim(bottom=0)
         _moments(moment, shown, look)
@@ -136,14 +140,19 @@ def _place(layer: str) -> int:
 
 
 def _theoretical(axes: Axes, one: Seed) -> None:
-    layers = _layers(one, "field")
-    axes.plot([_place(name) for name in layers], [one.values[name, "field"] for name in layers], color="black",
-              linewidth=0.9, marker=".", markersize=2.5, zorder=2)  # fmt: skip
-    least = [one.values.get((name, "field_least"), math.nan) for name in layers]
-    if least != [one.values[name, "field"] for name in layers]:
-        axes.plot([_place(name) for name in layers], least, color="black", linewidth=0.7, linestyle=(0, (2, 1.5)))
-        axes.annotate("shortest path", (_place(layers[-1]), least[-1]), (-2, -8), textcoords="offset points",
-                      ha="right", fontsize=SMALL)  # fmt: skip
+    """Of layers whose units each see a part of their own; where there are others, the image's side beside."""
+    layers = [name for name in _layers(one, "field") if one.values[name, "stride"] > 0]
+    x = [_place(name) for name in layers]
+    largest, least = ([one.values[name, metric] for name in layers] for metric in ("field", "field_least"))
+    axes.plot(x, largest, color="black", linewidth=0.9, marker=".", markersize=2.5, zorder=2)
+    if least != largest:
+        axes.plot(x, least, color="black", linewidth=0.7, linestyle=(0, (2, 1.5)), zorder=2)
+        axes.annotate("shortest path", (x[-1], least[-1]), (-2, -8), textcoords="offset points", ha="right",
+                      fontsize=SMALL)  # fmt: skip
+    if whole := [one.values[name, "field"] for name in _layers(one, "field") if name not in layers]:
+        axes.axhline(whole[-1], color=GREY, linewidth=0.6, linestyle=(0, (1, 1)), zorder=1)
+        axes.annotate("side of the image", (1, whole[-1]), (-1, 2), ("axes fraction", "data"), "offset points",
+                      ha="right", fontsize=SMALL, color=GREY)  # fmt: skip
 
 
 def _by_layer(axes: Axes, shown: Fields, metric: str, look: Mapping[str, Any]) -> None:

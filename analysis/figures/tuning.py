@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from analysis.collecting.collection import Collection
@@ -83,6 +84,9 @@ def tuning_figure(shown: TunedRuns) -> Figure:
             for regime, runs in shown.regimes.items():
                 _draw(axis, k, runs, look[regime])
             axis.set(xscale="log", ylim=(0, 1.02))
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.xaxis.set_major_formatter("{x:g}")
+            axis.xaxis.set_minor_locator(NullLocator())
             axis.tick_params(labelbottom=True)
             name = shown.layers[k].partition(":")[2]
             entitle(axis, name, [f"n = {shown.units[k]} units, {seeds_text(map(len, shown.regimes.values()))}"])
