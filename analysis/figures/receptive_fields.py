@@ -58,7 +58,7 @@ class Fields:
 
 def fields_measured(runs: Collection, run_ids: frozenset[str]) -> Iterator[Fields]:
     """By dataset and model."""
-    frame = runs.measures(["run_id", "metric", "blur", "value", "count", "epoch", "n"], measure=MEASURE)
+    frame = runs.measures(["run_id", "metric", "blur", "value", "epoch", "n"], measure=MEASURE)
     frame = frame[frame["run_id"].isin(run_ids)]
     if frame.empty:
         return
@@ -79,7 +79,7 @@ def fields_measured(runs: Collection, run_ids: frozenset[str]) -> Iterator[Field
 
 
 def _seed(own: pd.DataFrame, last: int, r2: NDArray[np.float64] | None) -> Seed:
-    value = own["value"].where(own["value"].notna(), own["count"] / own["n"]).astype(float)
+    value = own["value"].astype(float)
     at_end = (own["epoch"] == last).to_numpy()
     keys = list(zip(own["blur"].astype(str), own["metric"].astype(str), strict=True))
     end = [k for k in range(len(own)) if at_end[k]]

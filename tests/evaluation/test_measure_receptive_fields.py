@@ -157,7 +157,7 @@ def test_the_pattern_of_a_filter_is_what_its_channels_share() -> None:
 
 @pytest.fixture(scope="module")
 def run(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    settings = tiny(evaluation={"sigmas": [0], "batch_size": 4}, optimisation={"epochs": 0})
+    settings = tiny(evaluation={"sigmas": [0], "batch_size": 4}, optimisation={"epochs": 1})
     return train(settings, tmp_path_factory.mktemp("runs")).path
 
 
@@ -181,13 +181,13 @@ def test_of_a_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "06:features.8": 131, "07:features.10": 163, "08:features.12": 195, "09:pool": 195, "10:classifier": 64,
     }  # fmt: skip
     assert by["03:features.3", "stride"]["value"] == 8 and by["03:features.3", "start"]["value"] == -18
-    # The network is as it was drawn: it is one of those that it is compared with.
     moments = [by["first-layer", name] for name in ("energy_moment", "energy_moment.random", "energy_moment.random_sd")]
     assert [row["n"] for row in moments] == [64, 3, 3]
     own, random, sd = (row["value"] for row in moments)
-    assert random == pytest.approx(math.sqrt(40), rel=0.01) and 0 < sd < 0.1 and abs(own - random) < 5 * sd
-    assert by["first-layer", "gabor_accepted"]["count"] == 0 and by["first-layer", "gabor_accepted"]["n"] == 64
-    assert ("first-layer", "gabor_size") not in by, "there is none to speak of"
+    assert random == pytest.approx(math.sqrt(40), rel=0.01) and 0 < sd < 0.1
+    assert own == pytest.approx(random, rel=0.02), "after four steps it is nearly as it was drawn"
+    assert by["first-layer", "gabor_accepted"]["value"] == 0 and by["first-layer", "gabor_accepted"]["n"] == 64
+    assert by["first-layer", "gabor_size"]["value"] is None, "there is none to speak of"
     effective = by["01:features.0", "effective_sigma"]
     assert effective["n"] == 3 and 3 < effective["value"] < 5
     assert {blur for blur, metric in by if metric == "effective_area"} == {"01:features.0", "07:features.10"}

@@ -2,6 +2,7 @@
 networks that are drawn alike and not trained."""
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -26,6 +27,7 @@ from blurtrain.models.receptive_field import Field as ReceptiveField
 from blurtrain.models.receptive_field import receptive_fields
 from blurtrain.models.trained import TrainedNetwork
 
+_GABORS = ("gabor_accepted", "gabor_size", "gabor_frequency", "gabor_bandwidth")
 AT_ONCE = 4
 """Images whose gradients are in memory together."""
 
@@ -54,9 +56,9 @@ class ReceptiveFields(Measure):
     effective field (see `effective_field`): effective_sigma, of the Gaussian that fits best, with effective_r2 of the
     fit; effective_area, the side of a square as large as the area above 4.55 % of the largest value.
 
-    Of the first layer (n: its filters): energy_moment, mean of `energy_moments`. Of a first layer of 7 weights a side
-    or more: gabor_accepted, how many have a Gabor fit with R^2 >= `gate`, and of these, where there are any, the
-    medians of gabor_size, gabor_frequency (cycles a pixel) and gabor_bandwidth (octaves).
+    Of the first layer (n: its filters): energy_moment, mean of `energy_moments`; gabor_accepted, how many have a Gabor
+    fit with R^2 >= `gate`, and of these the medians of gabor_size, gabor_frequency (cycles a pixel) and gabor_bandwidth
+    (octaves). None where none is accepted, and of filters of less than 7 weights a side, which are not fitted.
 
     METRIC.random and METRIC.random_sd: mean and standard deviation over `draws` networks of the same architecture,
     freshly initialised. None where a gradient is NaN or infinite, or zero all over.
@@ -81,7 +83,7 @@ class ReceptiveFields(Measure):
                 "gabor_size": _pixels("Gabor size"),
                 "gabor_frequency": {"label": "Gabor frequency", "unit": "cycles/px", "digits": 3},
                 "gabor_bandwidth": {"label": "Gabor bandwidth", "unit": "octaves", "digits": 2},
-                "gabor_accepted": {"label": "Gabors accepted", "unit": "%", "times": 100, "digits": 1},
+                "gabor_accepted": {"label": "Gabors accepted", "digits": 1},
             }
         ),
     }
@@ -148,22 +150,19 @@ class ReceptiveFields(Measure):
         found, random = self._filters(own), [self._filters(other) for other in others]
         rows: list[Row] = []
         for name, value in found.items():
-            if name == "gabor_accepted":
-                rows.append({"metric": name, **about, "count": int(value * len(own.energy))})
-            else:
-                rows.append({"metric": name, **about, "value": value if np.isfinite(value) else None})
-            rows += random_rows(about, name, [values[name] for values in random if name in values])
+            rows.append({"metric": name, **about, "value": value if np.isfinite(value) else None})
+            rows += random_rows(about, name, [values[name] for values in random])
         return rows
 
     def _filters(self, seen: "_Seen") -> dict[str, float]:
-        found = {"energy_moment": float(np.mean(seen.energy))}
+        found = dict.fromkeys(_GABORS, math.nan) | {"energy_moment": float(np.mean(seen.energy))}
         if (gabors := seen.gabors) is not None:
             accepted = gabors.r2 >= self.gate
-            found["gabor_accepted"] = float(accepted.mean())
+            found["gabor_accepted"] = float(accepted.sum())
             if accepted.any():
-                found["gabor_size"] = float(np.median(gabors.size[accepted]))
-                found["gabor_frequency"] = float(np.median(gabors.frequency[accepted]))
-                found["gabor_bandwidth"] = float(np.median(gabors.bandwidth[accepted]))
+                for name in _GABORS[1:]:
+                    values = getattr(gabors, name.removeprefix("gabor_"))[accepted]
+                    found[name] = float(np.median(values))
         return found
 
 

@@ -33,10 +33,10 @@ class Tuning(Measure):
     128 where that is less). The response of a unit: what the convolution gives, before normalisation and activation,
     less what it gives for a uniform grey, rectified; mean over the middle of the map, and over phases. Metrics:
 
-    responding: how many units respond to any grating. Of these: preferred_frequency, the median, in cycles a pixel of
-    the network's input; selectivity, mean of orientation selectivity (0: none, 1: one orientation alone). band_passed:
-    how many respond less than half as much at some lower and some higher frequency; of these bandwidth, the median,
-    octaves at half the largest response.
+    responding: the share of units that respond to any grating. Of these: preferred_frequency, the median, in cycles a pixel of
+    the network's input; selectivity, mean of orientation selectivity (0: none, 1: one orientation alone). band_passed: the
+    share of units that respond less than half as much at some lower and some higher frequency; of these bandwidth, the
+    median, octaves at half the largest response.
 
     METRIC.random and METRIC.random_sd: mean and standard deviation over `draws` networks of the same architecture,
     freshly initialised. None where a response is NaN or infinite, or no unit is left.
@@ -181,11 +181,8 @@ def _rows(name: str, place: int, own: _Seen, others: Sequence[_Seen]) -> list[Ro
     rows: list[Row] = []
     for metric in ("responding", "preferred_frequency", "selectivity", "band_passed", "bandwidth"):
         value = layer.values[metric] if layer else np.nan
-        if layer and metric in ("responding", "band_passed"):
-            rows.append({"metric": metric, **about, "count": round(value * units)})
-        else:
-            bad = {} if layer else {"not_finite": 1}
-            rows.append({"metric": metric, **about, "value": value if np.isfinite(value) else None, **bad})
+        bad = {} if layer else {"not_finite": 1}
+        rows.append({"metric": metric, **about, "value": value if np.isfinite(value) else None, **bad})
         rows += random_rows(about, metric, [one.values[metric] if one else None for one in drawn])
     return rows
 
