@@ -33,10 +33,10 @@ class Tuning(Measure):
     128 where that is less). The response of a unit: what the convolution gives, before normalisation and activation,
     less what it gives for a uniform grey, rectified; mean over the middle of the map, and over phases. Metrics:
 
-    responding: the share of units that respond to any grating. Of these: preferred_frequency, the median, in cycles a pixel of
-    the network's input; selectivity, mean of orientation selectivity (0: none, 1: one orientation alone). band_passed: the
-    share of units that respond less than half as much at some lower and some higher frequency; of these bandwidth, the
-    median, octaves at half the largest response.
+    responding: the share of units that respond to any grating. Of these: preferred_frequency, the median, in cycles a
+    pixel of the network's input; selectivity, mean of orientation selectivity (0: none, 1: one orientation alone).
+    band_passed: the share of units that respond less than half as much at some lower and some higher frequency; of
+    these bandwidth, the median, octaves at half the largest response.
 
     METRIC.random and METRIC.random_sd: mean and standard deviation over `draws` networks of the same architecture,
     freshly initialised. None where a response is NaN or infinite, or no unit is left.
