@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from analysis.collecting.collection import Collection
@@ -179,7 +179,7 @@ def _moments(axes: Axes, shown: Fields, look: Mapping[str, Any]) -> None:
         axes.axhline(random, color=GREY, linewidth=0.6, zorder=1)
         axes.axhspan(random - (sd or 0), random + (sd or 0), color=BAND, linewidth=0, zorder=0)
     axes.set(xlabel="epoch", ylabel="energy moment (pixels)")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _fits(axes: Axes, shown: Fields, look: Mapping[str, Any]) -> None:

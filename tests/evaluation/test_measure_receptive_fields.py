@@ -157,7 +157,7 @@ def test_the_pattern_of_a_filter_is_what_its_channels_share() -> None:
 
 @pytest.fixture(scope="module")
 def run(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    settings = tiny(evaluation={"sigmas": [0], "batch_size": 4}, optimisation={"epochs": 1})
+    settings = tiny(evaluation={"sigmas": [0], "batch_size": 4}, optimisation={"epochs": 1, "warmup_epochs": 0})
     return train(settings, tmp_path_factory.mktemp("runs")).path
 
 
