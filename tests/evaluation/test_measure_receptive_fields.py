@@ -18,6 +18,8 @@ from blurtrain.evaluation.arrays import read_arrays
 from blurtrain.evaluation.effective_field import area_side, gaussian_fit, gradient_maps
 from blurtrain.evaluation.energy import energy_moments
 from blurtrain.evaluation.gabor import gabor_fits, patterns
+from blurtrain.evaluation.measures.receptive_fields import ReceptiveFields
+from blurtrain.evaluation.runs import alone, run_plan
 from blurtrain.settings import Settings
 from blurtrain.training.train import train
 
@@ -209,3 +211,13 @@ def test_two_processes_find_the_same(run: Path, tmp_path: Path, capsys: pytest.C
     two = measure(run, WORDS, capsys)["rows"]
     for a, b in zip(one, two, strict=True):
         assert b == {**a, "value": a["value"] and pytest.approx(a["value"], rel=1e-6)}
+
+
+@pytest.mark.parametrize(("spoilt", "n", "bad"), [(0.0, 60, None), (float("nan"), 64, 4)])
+def test_filters_of_zeros_are_left_out_and_nan_is_reported(run: Path, spoilt: float, n: int, bad: int | None) -> None:
+    subject = run_plan(run, ["evaluation.measures=[accuracy]"]).opened(alone())
+    layer = subject.network.module.get_submodule("features.0")
+    layer.weight.data[:4] = spoilt
+    rows = ReceptiveFields(draws=0).measure(subject, ["first-layer"], False).rows
+    (moment,) = (row for row in rows if row["metric"] == "energy_moment")
+    assert (moment["n"], moment.get("not_finite"), moment["value"] is None) == (n, bad, bad is not None)

@@ -56,7 +56,8 @@ class ReceptiveFields(Measure):
     effective field (see `effective_field`): effective_sigma, of the Gaussian that fits best, with effective_r2 of the
     fit; effective_area, the side of a square as large as the area above 4.55 % of the largest value.
 
-    Of the first layer (n: its filters): energy_moment, mean of `energy_moments`; gabor_accepted, how many have a Gabor
+    Of the first layer (n: its filters): energy_moment, mean of `energy_moments` (n: filters that are not zero);
+    gabor_accepted, how many have a Gabor
     fit with R^2 >= `gate`, and of these the medians of gabor_size, gabor_frequency (cycles a pixel) and gabor_bandwidth
     (octaves). None where none is accepted, and of filters of less than 7 weights a side, which are not fitted.
 
@@ -106,7 +107,7 @@ class ReceptiveFields(Measure):
 
         def look(one: TrainedNetwork) -> _Seen:
             weights = one.module.get_submodule(first).weight.detach().float().cpu().numpy()
-            fits = min(weights.shape[2:]) >= LEAST_SIDE
+            fits = min(weights.shape[2:]) >= LEAST_SIDE and bool(np.isfinite(weights).all())
             gabors = gabor_fits(patterns(weights)) if fits and "first-layer" in levels else None
             maps, bad = np.zeros((0, 1, 1)), 0
             if "layers" in levels:
@@ -147,15 +148,21 @@ class ReceptiveFields(Measure):
 
     def _of_first(self, own: "_Seen", others: "Sequence[_Seen]") -> list[Row]:
         about = {"blur": "first-layer", "sigma": None, "n": len(own.energy)}
+        bad = int((~np.isfinite(own.weights)).any(axis=(1, 2, 3)).sum()) if own.weights is not None else 0
         found, random = self._filters(own), [self._filters(other) for other in others]
         rows: list[Row] = []
         for name, value in found.items():
-            rows.append({"metric": name, **about, "value": value if np.isfinite(value) else None})
+            known = np.isfinite(value) and not bad
+            n = {"n": int(np.isfinite(own.energy).sum())} if name == "energy_moment" and known else {}
+            row = {"metric": name, **about, **n, "value": value if known else None}
+            rows.append(row | ({"not_finite": bad} if bad else {}))
             rows += random_rows(about, name, [values[name] for values in random])
         return rows
 
     def _filters(self, seen: "_Seen") -> dict[str, float]:
-        found = dict.fromkeys(_GABORS, math.nan) | {"energy_moment": float(np.mean(seen.energy))}
+        # Some filters may be zero all over, as those that a fold of batch norm has found to be silent.
+        energy = seen.energy[np.isfinite(seen.energy)]
+        found = {"energy_moment": float(energy.mean()) if len(energy) else math.nan} | dict.fromkeys(_GABORS, math.nan)
         if (gabors := seen.gabors) is not None:
             accepted = gabors.r2 >= self.gate
             found["gabor_accepted"] = float(accepted.sum())
