@@ -27,7 +27,7 @@ from analysis.reporting.overview import varying
 from blurtrain.run import Run
 
 KINDS = ("settings", "datasets", "stages", "stage-ratio", "matrix", "learning", "filters", "calibration", "corruptions",
-         "frequencies", "shape-bias", "features", "minimal-blur")  # fmt: skip
+         "frequencies", "shape-bias", "features", "minimal-blur", "receptive-fields", "tuning")  # fmt: skip
 """What the names of the files begin with."""
 MOST = 12
 """Pictures of one kind; from Python, all can be drawn."""
@@ -285,9 +285,13 @@ def _minimal_blur(panels: Sequence[Panel], runs: Runs) -> Iterator[Picture]:
             "95 % interval over images, of several the lowest and the highest; more: more than half are left. A "
             "prediction that does not change may be wrong.",
             withstood_figure(one),
+        )
+
+
 def _fields(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
     names = _Names("receptive-fields")
     for one in fields_measured(runs, run_ids):
+        yield Picture(
             names(one.dataset),
             f"Receptive fields: {one.model} on {one.dataset}",
             "Line charts, a line a regime: size of the receptive field against the layer, theoretical and effective; "
@@ -296,9 +300,13 @@ def _fields(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
             "unit can depend on. Effective: what it does depend on, by gradients: side of the area above 4.55 % of the "
             "largest. A difference that lies within the grey band is none that training has made.",
             fields_figure(one),
+        )
+
+
 def _tuning(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
     names = _Names("tuning")
     for one in tuning_measured(runs, run_ids):
+        yield Picture(
             names(one.dataset),
             f"Tuning to spatial frequency: {one.model} on {one.dataset}",
             "Line charts, one a layer, a line a regime: response to gratings against their spatial frequency.",
