@@ -140,7 +140,7 @@ class _Wanted:
         if not known >= {label_of(level) for level in self.levels} and (rows := self.former()):
             self.outcomes.add(Found(list(rows)))
             known |= {row["blur"] for row in rows}
-        known &= self.outcomes.recorded() if per_image else known
+        known &= self.outcomes.recorded() if per_image and self.measure.keeps_records else known
         return [level for level in self.levels if label_of(level) not in known]
 
     def add(self, found: Found, group: Group) -> None:

@@ -35,6 +35,8 @@ class Measure(Section):
     margin holds for margin.first, too. Kept with what was measured."""
     of_classes: ClassVar[bool] = True
     """Whether the network has to know the classes of the dataset."""
+    keeps_records: ClassVar[bool] = True
+    """Whether there is anything to be kept of each image."""
     of_protocols: ClassVar[bool] = False
     """Of one that does not look at outputs: whether it shows images at the scales of evaluation.protocol itself, so
     that it can be taken where there is one."""

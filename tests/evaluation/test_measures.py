@@ -91,6 +91,7 @@ class OfFilters(Measure):
 
     name: ClassVar[str] = "filters"
     of_classes: ClassVar[bool] = False
+    keeps_records: ClassVar[bool] = False
 
     def levels(self, blurs: Sequence[Any]) -> Sequence[str]:
         return ["first-layer"]
@@ -110,6 +111,10 @@ def test_a_measure_may_have_levels_arrays_and_an_n_of_its_own(
     monkeypatch.setitem(measure_named.__globals__["MEASURES"], "filters", "filters:OfFilters")
     monkeypatch.setattr("importlib.import_module", lambda name: __import__("sys").modules[__name__])
     found = evaluate(run, "--measure", "filters", capsys=capsys)
+    taken: list[int] = []
+    monkeypatch.setattr(OfFilters, "measure", lambda *_: taken.append(1))
+    again = evaluate(run, "--measure", "filters", "evaluation.per_image=true", capsys=capsys)
+    assert again["rows"] == found["rows"] and not taken, "there is nothing to be kept of each image"
     monkeypatch.undo()
     assert [(row["metric"], row["n"]) for row in found["rows"]] == [("seen", 9), ("accepted", 64)]
     path = run / "evaluations" / found["file"]

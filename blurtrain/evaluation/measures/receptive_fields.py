@@ -70,6 +70,7 @@ class ReceptiveFields(Measure):
 
     name: ClassVar[str] = "receptive-fields"
     of_classes: ClassVar[bool] = False
+    keeps_records: ClassVar[bool] = False
     metrics: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "field": {"label": "theoretical field", "unit": "px", "digits": 0},
         "field_least": {"label": "theoretical field, shortest path", "unit": "px", "digits": 0},

@@ -49,6 +49,7 @@ class Tuning(Measure):
 
     name: ClassVar[str] = "tuning"
     of_classes: ClassVar[bool] = False
+    keeps_records: ClassVar[bool] = False
     metrics: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         f"{name}{ending}": {**facts, "label": f"{facts['label']}{words}"}
         for name, facts in {
