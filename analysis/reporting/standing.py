@@ -11,7 +11,6 @@ from typing import Any
 from analysis.collecting.collection import Collection
 from analysis.collecting.runs import Collected
 from blurtrain.settings.labels import differences, short_names, shown
-from jobs.backend import backends
 
 STATES = ("done", "running", "failed", "waiting", "submitted", "pruned")
 """In the order of the page; submitted: a job or a worker has it, but it has not begun and has no folder."""
@@ -134,5 +133,7 @@ def _counts(states: Sequence[str]) -> dict[str, int]:
 
 def _submitted(runs: Path) -> list[str]:
     """Trainings that were submitted from this folder and have left nothing in it yet."""
+    from jobs.backend import backends  # here, as reading results needs no jobs
+
     items = {item for backend in backends(runs) for item in backend.submitted_items()}
     return sorted(item for item in items if _RUN_ID.fullmatch(item) and not (runs / item).exists())

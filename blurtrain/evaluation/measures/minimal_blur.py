@@ -22,7 +22,8 @@ from blurtrain.evaluation.survival import kaplan_meier
 from blurtrain.evaluation.views import at_its_size
 
 ANY = "any"
-_PIXELS = {"unit": "px at 224", "digits": 2, "better": "higher"}
+_PIXELS = {"unit": "px at 224", "digits": 2, "better": "higher", "least": 0}
+_SHARE = {"unit": "%", "times": 100, "digits": 1, "least": 0, "most": 1}
 
 
 def _median(length: str, label: str, more: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -57,10 +58,10 @@ class MinimalBlur(Measure):
         **_median("sigma", "minimal sigma", _PIXELS),
         **_median("radius", "minimal radius", _PIXELS),
         **_median("length", "minimal length of motion", _PIXELS),
-        **_median("loss", "minimal loss (1 - SSIM)", {"digits": 3, "better": "higher"}),
-        "censored": {"label": "never changed", "unit": "%", "times": 100, "digits": 1, "better": "higher"},
-        "returned": {"label": "changed and back", "unit": "%", "times": 100, "digits": 1},
-        "wrong_at_sharp": {"label": "wrong when sharp", "unit": "%", "times": 100, "digits": 1, "better": "lower"},
+        **_median("loss", "minimal loss (1 - SSIM)", {"digits": 3, "better": "higher", "least": 0}),
+        "censored": {"label": "never changed", "better": "higher", **_SHARE},
+        "returned": {"label": "changed and back", **_SHARE},
+        "wrong_at_sharp": {"label": "wrong when sharp", "better": "lower", **_SHARE},
         "psnr": {"label": "PSNR at minimal blur", "unit": "dB", "digits": 1, "better": "lower"},
         "ssim": {"label": "SSIM at minimal blur", "digits": 3, "better": "lower"},
     }
