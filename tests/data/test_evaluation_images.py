@@ -391,4 +391,5 @@ def test_a_preparation_that_is_killed_leaves_no_process(tree: Path, tmp_path: Pa
     assert killed.returncode == -9
     with os.fdopen(said) as words:
         pids = words.read().split()  # until the last of them has ended, as each holds the pipe
-    assert pids and not any(Path("/proc", pid).exists() for pid in pids)
+    stats = [stat for pid in pids if (stat := Path("/proc", pid, "stat")).exists()]
+    assert pids and not [stat for stat in stats if ") Z " not in stat.read_text()], "but such as wait to be reaped"
