@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.tabulation.metric_facts import KNOWN
+from analysis.tabulation.specs import table_specs
+
 MakeRun = Callable[..., str]
 Right = Mapping[str, Sequence[int]]
 """By blur, for each test image 1 where it is right and 0 else."""
@@ -97,6 +100,18 @@ def images(right: int, n: int = 50, first: int = 0) -> list[int]:
     return [int(first <= k < first + right) for k in range(n)]
 
 
+def _of_their_measures(runs: Path, run_id: str) -> None:
+    """A number of each metric that a ready table has of another measure than accuracy and calibration."""
+    (path,) = (runs / run_id / "evaluations").glob("accuracy-0123abcd.json")
+    document = json.loads(path.read_text())
+    for spec in table_specs():
+        names = [name.removeprefix(f"{spec.name}.") for name in spec.values if name not in KNOWN]
+        if names and spec.name != "calibration":
+            rows = [{"metric": name, "value": 0.5, "blur": "sharp", "sigma": 0.0, "n": document["n"]} for name in names]
+            content = json.dumps(document | {"measure": spec.name, "rows": rows})
+            path.with_name(f"{spec.name}-0123abcd.json").write_text(content)
+
+
 def of_ready_tables(runs: Path, make_run: MakeRun) -> None:
     """Runs of which every table that comes with the project has a number, but for that of trials."""
     sigmas = {"sharp" if s == 0 else f"gaussian-{s}": images(40 - s) for s in (0, 1, 2, 4, 8, 16, 32)}
@@ -105,6 +120,8 @@ def of_ready_tables(runs: Path, make_run: MakeRun) -> None:
             for seed in (0, 1):
                 run = measured(runs, make_run, sigmas, regime, seed, dataset=dataset)
                 calibrated(runs / run / "evaluations", sigmas)
+                evaluated(runs / run / "evaluations" / "accuracy-frequencies.json", {"lowpass-8": images(20)})
+                _of_their_measures(runs, run)
     blurs = {blur: images(20) for blur in ("sharp", "disk-4@384", "disk-8@384", "shake@384")}
     kept = {"file": "w.pt", "sha256": "a" * 64, "head": "kept"}
     for model, protocols in (("vgg-16", ("all-128@384", "all-256@384", "all-512@384", "all-256+512@384")),
