@@ -209,6 +209,14 @@ class RowsForm(Outcome):
             return [self]
         return [self._of_n(n) for n in ns]
 
+    def level_names(self) -> dict[str, str]:
+        """What tables call each level, by its label in the file."""
+        found: dict[str, str] = {}
+        for part in self.by_n():
+            labels = dict.fromkeys(row.blur for row in part.rows)
+            found |= zip(labels, (level.blur for level in part.levels_measured()), strict=True)
+        return found
+
     def _of_n(self, n: int) -> "RowsForm":
         own = {"n": n, "rows": tuple(row for row in self.rows if row.n == n)}
         part = self.model_copy(update=own if n == self.n else {**own, "objects": None})

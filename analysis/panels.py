@@ -140,6 +140,13 @@ class Panel:
         return [*(run.run_id for run in curve.runs), *base]
 
 
+def at_the_end(frame: pd.DataFrame, shown: Sequence["Panel"]) -> Sequence["Panel"]:
+    """The panels of what was measured after each run's last epoch, which are therefore not named by it; `shown`: those
+    of the whole frame."""
+    final = frame["epoch"] == frame["epochs"]
+    return shown if final.all() else panels(frame[final])
+
+
 def panels(frame: pd.DataFrame) -> list[Panel]:
     """The frame of `analysis.load` as panels, datasets in the order of the study."""
     settings = [name for name in swept(frame) if not name.startswith("curriculum.")]

@@ -83,6 +83,13 @@ def others(run: Run) -> tuple[list[Outcome], list[RunError]]:
     return found, damaged
 
 
+def files_beside(run: Run, measure: str, ending: str) -> list[Path]:
+    """The files of this ending beside the outcomes of a measure, whatever its options; measure: as tables call it."""
+    begins = f"{measure.partition('[')[0]}-"
+    beside = (path.with_suffix(ending) for path in files_of(run) if path.name.startswith(begins))
+    return [path for path in beside if path.exists()]
+
+
 def files_of(run: Run) -> list[Path]:
     """The outcomes of measures of a run, by name."""
     try:

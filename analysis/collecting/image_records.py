@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analysis.collecting.arrow_tables import frame_of, matches, together
-from analysis.collecting.evaluations import files_of
+from analysis.collecting.evaluations import files_beside
 from analysis.documents import CONDITIONS, RowsForm, outcome_at
 from blurtrain.errors import RunError
 from blurtrain.run import Run
@@ -35,12 +35,11 @@ def image_records(
     names = None if columns is None else list(dict.fromkeys(columns))
     tables = [_EMPTY]
     for run_id, of_run in epochs.items():
-        for path in files_of(Run(runs / run_id)):
-            if path.name.startswith(f"{measure.partition('[')[0]}-") and path.with_suffix(".parquet").exists():
-                try:
-                    tables += _records(path, run_id, measure, of_run, wanted, names)
-                except RunError as error:
-                    warnings.warn(str(error), stacklevel=3)
+        for path in files_beside(Run(runs / run_id), measure, ".parquet"):
+            try:
+                tables += _records(path, run_id, measure, of_run, wanted, names)
+            except RunError as error:
+                warnings.warn(str(error), stacklevel=3)
     # Columns without a type would make text of those that others have.
     table = together(tables[1:]) if len(tables) > 1 else _EMPTY
     return frame_of(table if names is None else table.select([name for name in names if name in table.column_names]))
@@ -50,13 +49,12 @@ def _records(
     path: Path, run_id: str, measure: str, epochs: int, wanted: set[str] | None, names: Sequence[str] | None
 ) -> list[Any]:
     """Those that belong to one outcome, with what they were measured under."""
-    outcome = outcome_at(path)
+    outcome = outcome_at(path.with_suffix(".json"))
     if not isinstance(outcome, RowsForm) or outcome.called != measure:
         return []
-    labels = list(dict.fromkeys(row.blur for row in outcome.rows))
-    levels = dict(zip(labels, (level.blur for level in outcome.levels_measured()), strict=True))
-    chosen = [label for label in labels if wanted is None or levels[label] in wanted]
-    own = _read(path.with_suffix(".parquet"), names)
+    levels = outcome.level_names()
+    chosen = [label for label in levels if wanted is None or levels[label] in wanted]
+    own = _read(path, names)
     own = own.filter(matches(own["blur"], chosen))
     blur = own["blur"].combine_chunks()
     place = {label: k for k, label in enumerate(chosen)}

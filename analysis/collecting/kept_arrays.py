@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from analysis.collecting.evaluations import files_of
+from analysis.collecting.evaluations import files_beside
 from analysis.documents import RowsForm, outcome_at
 from blurtrain.errors import RunError
 from blurtrain.evaluation.arrays import read_arrays
@@ -33,20 +33,14 @@ def kept_arrays(runs: Path, epochs: Mapping[str, int], measure: str) -> Iterator
     epochs: that the runs have, by id. Warns of files that are damaged, and leaves them out.
     """
     for run_id, of_run in epochs.items():
-        for path in files_of(Run(runs / run_id)):
-            kept = path.with_suffix(".npz")
-            if not path.name.startswith(f"{measure.partition('[')[0]}-") or not kept.exists():
-                continue
+        for kept in files_beside(Run(runs / run_id), measure, ".npz"):
             try:
-                outcome, found = outcome_at(path), read_arrays(kept)
+                outcome, found = outcome_at(kept.with_suffix(".json")), read_arrays(kept)
             except RunError as error:
                 warnings.warn(str(error), stacklevel=2)
                 continue
             if not isinstance(outcome, RowsForm) or outcome.called != measure:
                 continue
-            named: dict[str, str] = {}
-            for part in outcome.by_n():
-                labels = dict.fromkeys(row.blur for row in part.rows)
-                named |= zip(labels, (level.blur for level in part.levels_measured()), strict=True)
+            named = outcome.level_names()
             for label, arrays in found.items():
                 yield KeptArrays(run_id, outcome.conditions(of_run), named.get(label, label), arrays)

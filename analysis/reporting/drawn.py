@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.collecting.runs import scan
-from analysis.panels import panels
+from analysis.panels import at_the_end, panels
 from analysis.searches.section import without_trials
 from analysis.searches.trials import searches
 
@@ -28,8 +28,8 @@ def pictures(runs: str | Path) -> "list[Picture]":
 
     collected = scan(runs)
     kept = without_trials(collected, searches(runs)[0], best=True)
-    shown, frame = panels(kept.frame), kept.frame
-    final = panels(frame[frame["epoch"] == frame["epochs"]])
+    shown = panels(kept.frame)
+    final = at_the_end(kept.frame, shown)
     over_sigma = [panel for panel in final if any(curve.points for curve in panel.curves)]
     assert collected.collection is not None
     of_sigma = "the blur of the test images, Gaussians by sigma in pixels at 224 px; dotted: the study's"

@@ -18,7 +18,7 @@ from markupsafe import Markup
 import blurtrain
 from analysis.collecting.runs import Collected, results_csv, scan
 from analysis.literature import BLURRY_TO_CLEAR, CLEAR, DATASETS, REGIMES, STUDY, STUDY_RESOLUTION, published
-from analysis.panels import Panel, panels
+from analysis.panels import Panel, at_the_end, panels
 from analysis.reporting.overview import gathered, overview
 from analysis.reporting.run_details import as_json, run_details
 from analysis.reporting.standing import standing
@@ -67,15 +67,14 @@ def report(runs: str | Path, out: str | Path) -> Path:
     found, unreadable = searches(runs)
     collected = dataclasses.replace(collected, odd=[*collected.odd, *unreadable])
     kept = without_trials(collected, found, best=True)
-    shown, frame = panels(kept.frame), kept.frame
-    final = frame["epoch"] == frame["epochs"]
-    at_the_end = shown if final.all() else panels(frame[final])  # and so not named by the epoch
-    over_sigma = [panel for panel in at_the_end if any(curve.points for curve in panel.curves)]
+    shown = panels(kept.frame)
+    final = at_the_end(kept.frame, shown)
+    over_sigma = [panel for panel in final if any(curve.points for curve in panel.curves)]
     charts = gathered(over_sigma)[: pictures.MOST_PANELS]
     accuracy = figures.accuracy_figure(charts) if charts else None
     ratio = figures.ratio_figure([panel for panel in over_sigma if panel.ratios][: pictures.MOST_PANELS])
     assert collected.collection is not None
-    more = pictures.pictures(collected.collection, kept.settings.keys(), shown, at_the_end)
+    more = pictures.pictures(collected.collection, kept.settings.keys(), shown, final)
     found_figures = {"accuracy": accuracy, "ratio": ratio, **{picture.name: picture.figure for picture in more}}
     files: dict[str, bytes | str] = {"results.csv": results_csv(collected.frame)}
     # Searches have a section of their own.

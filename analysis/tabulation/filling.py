@@ -71,7 +71,7 @@ class Filling:
         return {value: facts(name, number in self.source.counted, self._own_facts(value, number))
                 for value, (number, name) in self.metric.items()}  # fmt: skip
 
-    @property
+    @cached_property
     def facts(self) -> dict[str, MetricFacts]:
         """Of what is shown: values, or ratios of them."""
         return {value: one.as_ratio() for value, one in self.known.items()} if self.spec.show == "ratio" else self.known

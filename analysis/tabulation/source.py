@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.collecting.collection import Collection, collect
-from analysis.collecting.evaluations import VALUES
+from analysis.collecting.evaluations import VALUES, files_beside
 from analysis.collecting.image_records import image_records
 from analysis.collecting.read_settings import SettingsReader
 from analysis.collecting.runs import Collected
@@ -82,17 +82,12 @@ def _trials(runs: Path) -> dict[str, tuple[str, str]]:
 
 def _said(run: Run, measure: str) -> Mapping[str, Any]:
     """What a measure's file says of its metrics."""
-    for path in sorted(run.evaluations.glob(f"{_base(measure)}-*.json")):
+    for path in files_beside(run, measure, ".json"):
         document = read_json(path)
         if isinstance(document, dict) and isinstance(document.get("metrics"), dict):
             found: dict[str, Any] = document["metrics"]
             return found
     return {}
-
-
-def _base(measure: str) -> str:
-    """What the files of a measure are called, without its options."""
-    return measure.partition("[")[0]
 
 
 class _Settings(Sequence[Mapping[str, Any]]):
@@ -198,7 +193,7 @@ class ImageRecords:
         key = (run, measure, metric)
         if key not in self._known:
             self._known[key] = {}
-            if not any(Run(self._folder / run).evaluations.glob(f"{_base(measure)}-*.parquet")):
+            if not files_beside(Run(self._folder / run), measure, ".parquet"):
                 return {}
             wanted = [*SERIES, "index", "object", metric]
             records = image_records(self._folder, {run: self._epochs[run]}, measure, columns=wanted)

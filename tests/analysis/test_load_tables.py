@@ -148,3 +148,15 @@ def test_damaged_records_are_named(runs: Path, recorded: Path) -> None:
     recorded.with_suffix(".parquet").write_bytes(b"PAR1")
     with pytest.warns(UserWarning, match=re.escape(f"{recorded.with_suffix('.parquet')}: cannot be read")):
         assert analysis.load(runs, "images").empty
+
+
+def test_records_of_more_things_than_there_are_images_are_read(runs: Path, three: list[str], recorded: Path) -> None:
+    document = json.loads(recorded.read_text()) | {"measure": "margin"}
+    document["rows"] = [{"metric": "shape", "blur": "gaussian-4@112", "sigma": 4.0, "n": 9, "count": 8}]
+    path = recorded.with_name("margin-images.json")
+    path.write_text(json.dumps(document))
+    pd.DataFrame({"blur": "gaussian-4@112", "index": np.arange(9), "shape": True}).to_parquet(
+        path.with_suffix(".parquet")
+    )
+    frame = analysis.load(runs, "images", measure="margin")
+    assert frame["index"].tolist() == [*range(9)] and set(frame["blur"]) == {"gaussian-8"}
