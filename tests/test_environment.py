@@ -23,8 +23,8 @@ OPTIONAL = [Requirement(text) for texts in PROJECT["optional-dependencies"].valu
 MODULES = {"opencv-python": "cv2", "pillow": "PIL", "pyyaml": "yaml"}
 STUBS = {"types-pyyaml", "pandas-stubs", "types-tqdm"}
 CONDA = {"pytorch": "torch"}
-SYSTEM = {"pip", "compilers", "pkg-config", "libjpeg-turbo", "opencv", "numba", "make"}
-"""What conda-forge brings and Debian's packages elsewhere; and numba, as conda's is compiled with conda's numpy."""
+SYSTEM = {"pip", "compilers", "pkg-config", "libjpeg-turbo", "opencv", "make"}
+"""What conda-forge brings, and Debian's packages elsewhere."""
 
 
 def pins() -> dict[str, Version]:

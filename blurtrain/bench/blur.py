@@ -12,6 +12,7 @@ from torch import Tensor
 from blurtrain.bench import medians
 from blurtrain.blur import RandomBlur, convolve, gaussian_blur, kernels, resized_crop_blur
 from blurtrain.blur.blurs import Gaussian
+from blurtrain.blur.cores import image_by_image
 from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision)
 
 Run = Callable[[], object]
@@ -39,6 +40,8 @@ def bench_blur(
     for size in sizes[-1:]:
         for sigma in (0.0, 8.0) if quick else (0.0, 2.0, 8.0):
             yield _chain(device, size, batch, sigma, repeats)
+        if device.type == "cpu":
+            yield _eight_bit_crops(size, batch, repeats)
         for radius in RADII[1:2] if quick else RADII:
             yield _per_image(device, size, batch, radius, repeats, "disk")
         yield _per_image(device, size, batch, 24, repeats, "camera shake")
@@ -139,6 +142,36 @@ def _chain(device: torch.device, size: int, batch: int, sigma: float, repeats: i
     row = _row("crop, resize, flip, blur", device, "float32", size, batch, sigma)
     row["max_abs_error_255"] = _error(ours()[:2], theirs(torch.float64, 2).cpu().numpy())
     return _timed(row, {"ours": ours, "torchvision": theirs}, device, repeats)
+
+
+def _eight_bit_crops(size: int, batch: int, repeats: int) -> dict[str, Any]:
+    """Random crop, bicubic antialiased resize and flip, of 8-bit images to 8-bit images, as they are stored: channels
+    beside each other. torch's own way rounds between the axes, and stays within 8 bits; both image by image."""
+    from torch.nn.functional import interpolate
+
+    device, side = torch.device("cpu"), round(size * 8 / 7)
+    images = noise(batch, side, device).contiguous(memory_format=torch.channels_last)
+    crop = crops(batch, side)
+    places = list(zip(*(part.tolist() for part in crop), strict=True))
+    out = torch.empty(batch, 3, size, size, dtype=torch.uint8)
+
+    def theirs() -> None:
+        def one(k: int) -> None:
+            t, l, h, w, f = places[k]  # noqa: E741
+            image = images[k : k + 1, :, t : t + h, l : l + w]
+            image = interpolate(image, (size, size), mode="bicubic", antialias=True)
+            out[k] = (image.flip(3) if f else image)[0]
+
+        image_by_image(one, batch)
+
+    def ours() -> Tensor:
+        return resized_crop_blur(images, *crop[:4], size, crop[4], dtype=torch.uint8)
+
+    top, left, height, width, flip = (part[:2] for part in crop)
+    exact = resized_crop_blur(images[:2].double(), top, left, height, width, size, flip).clamp(0, 255)
+    row = _row("crop, resize, flip, 8-bit", device, "uint8", size, batch, 0.0)
+    row["max_abs_error_255"] = _error(ours()[:2], exact.numpy())
+    return _timed(row, {"ours": ours, "torch_8bit": theirs}, device, repeats)
 
 
 def _per_image(device: torch.device, size: int, batch: int, radius: int, repeats: int, kind: str) -> dict[str, Any]:

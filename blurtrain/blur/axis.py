@@ -4,18 +4,21 @@ All are float64 at heart: positions and taps are computed so, and only the finis
 """
 
 import contextlib
-import functools
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from blurtrain.device import any_order
 
 LARGEST_RADIUS = 10_000
 """Pixels from the centre of a Gaussian to its last tap, at most."""
-NARROWEST = 4 / 3
-"""Of a Gaussian, in steps of a grid: what it has blurred follows from its values on that grid, to 3e-4 of them."""
+OVERSAMPLED = 2.0
+"""Least sigma, in steps of a grid, of a Gaussian for `local_refinement`."""
+TAPS = 8
+"""Values of a grid that `local_refinement` takes for each pixel."""
 # Support of the resampling filters, in source pixels at scale 1 (as in PIL and torchvision, antialiased).
 _SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}
 
@@ -41,13 +44,20 @@ def gaussian_taps(sigma: Tensor, truncate: float = 4.0) -> Tensor:
     sigma = sigma.to(torch.float64)
     if not bool(torch.isfinite(sigma).all() and (sigma >= 0).all()):
         raise ValueError("sigma must be a finite number of pixels >= 0")
-    if not truncate > 0 or float(sigma.max() if len(sigma) else 0) * truncate > LARGEST_RADIUS:
-        raise ValueError(f"a Gaussian must be cut at more than 0 and at most {LARGEST_RADIUS} pixels from its centre")
+    check_sigma(float(sigma.max() if len(sigma) else 0), truncate)
     radius = torch.floor(truncate * sigma + 0.5)  # SciPy's convention, see kernels.gaussian_radius
     widest = int(radius.max()) if len(sigma) else 0
     offsets = torch.arange(-widest, widest + 1, device=sigma.device)
     taps = torch.exp(-0.5 * (offsets / sigma.clamp(min=1e-9)[:, None]) ** 2) * (offsets.abs() <= radius[:, None])
     return taps / taps.sum(1, keepdim=True)
+
+
+def check_sigma(sigma: float, truncate: float) -> None:
+    """Raise ValueError for what is no sigma of a Gaussian, or one too large."""
+    if not 0 <= sigma < math.inf:
+        raise ValueError("sigma must be a finite number of pixels >= 0")
+    if not truncate > 0 or sigma * truncate > LARGEST_RADIUS:
+        raise ValueError(f"a Gaussian must be cut at more than 0 and at most {LARGEST_RADIUS} pixels from its centre")
 
 
 def taps_matrix(taps: Tensor, side: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -130,19 +140,23 @@ def grid(side: int, step: int) -> Tensor:
     return torch.linspace(0, side - 1, math.ceil((side - 1) / step) + 1).round().long()
 
 
-@functools.lru_cache(maxsize=64)
-@torch.inference_mode(False)
-def refinement(side: int, step: int) -> Tensor:
-    """From the pixels of `grid` to all: the matrix, float64 [side, n], that is exact for blurred images.
+def local_refinement(side: int, step: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """From the pixels of `grid` to all, for what a Gaussian of OVERSAMPLED steps or more has blurred.
 
-    Namely for those blurred by NARROWEST steps or more (and cut at 4 sigmas or more: a kernel's sharp edge leaves
-    ripples): whatever has been blurred by more has been blurred by so much on the way.
+    For each pixel the first of TAPS neighbouring values of the grid, [side], and their weights, [side, TAPS], of unit
+    sum: least squares over all images that have been blurred so. A Gaussian cut at 4 sigmas loses at most 1e-4 of the
+    largest value by it. Raises ValueError for a grid of fewer than TAPS values.
     """
-    sigma = torch.tensor([NARROWEST * step])
-    blur = gaussian_matrix(sigma, side, truncate=8.0)[0]
-    # Least squares over all images; singular values that it leaves out are of what the blur leaves nothing of.
-    matrix = torch.linalg.lstsq(blur[grid(side, step)].T, blur.T, rcond=1e-7, driver="gelsd").solution.T
-    return matrix / matrix.sum(1, keepdim=True)
+    at = grid(side, step).numpy()
+    if len(at) < TAPS:
+        raise ValueError(f"a grid of {len(at)} values, of which {TAPS} are to be taken")
+    blur = gaussian_matrix(torch.tensor([OVERSAMPLED * step]), side, truncate=8.0)[0].numpy()
+    before = np.searchsorted(at, np.arange(side), side="right") - 1
+    first = np.clip(before - (TAPS // 2 - 1), 0, len(at) - TAPS)
+    known = blur[at[first[:, None] + np.arange(TAPS)]]  # [side, TAPS, side]
+    # Singular values that the pseudo-inverse leaves out are of what the blur leaves nothing of.
+    weights = np.stack([blur[y] @ np.linalg.pinv(known[y], rcond=1e-7) for y in range(side)])
+    return first, weights / weights.sum(1, keepdims=True)
 
 
 def _filter(distance: Tensor, interpolation: str) -> Tensor:

@@ -4,8 +4,8 @@ Crop, antialiased resize, flip and Gaussian blur with reflecting borders are sep
 axis (`blurtrain.blur.axis`), so their product is one too, and `out = R_i X C_i^T` does all of them at once for image i,
 with its own crop and its own sigma, at a cost that does not depend on sigma.
 
-An accelerator does just that. A processor, which is bound by arithmetic, takes large images one by one, each on one
-core, and leaves out what need not be multiplied (`blurtrain.blur.shared`).
+An accelerator does just that. A processor, which is bound by arithmetic, takes images one by one, each on one core, in
+loops over the taps alone (`blurtrain.blur.one_image`), unless gradients are wanted, or float64.
 
 Images are [N, C, H, W]. Results have the dtype of the images, float32 for uint8; with `dtype=torch.uint8` they are
 rounded to 8 bits. Arithmetic is in float32 (float64 for float64 images), in bfloat16 for bfloat16 images, or as
@@ -22,26 +22,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blurtrain.blur.arithmetic import in_own_arithmetic
-from blurtrain.blur.axis import check_crops, matrix_of, resize_taps
+from blurtrain.blur.axis import check_crops, check_sigma, matrix_of, resize_taps
 from blurtrain.blur.cores import image_by_image
+from blurtrain.blur.one_image import blur_image, crop_image
 from blurtrain.blur.product import (
     SMALL,
     Operators,
     apply,
     arithmetic_dtype,
-    centred,
     channels_first_product,
     channels_last_product,
     exact_dtype,
     result_dtype,
     rounded,
     rounded_weights,
-    shifted,
 )
-from blurtrain.blur.shared import NO_BOX, blur_matrices, blur_operators, crop_operators, stride
+from blurtrain.blur.shared import NO_BOX, blur_matrices, blur_operators
+from blurtrain.blur.taps import available
 
 Sigma: TypeAlias = float | Sequence[float] | NDArray[np.floating] | Tensor
-Affine = tuple[Tensor, Tensor]  # shift and factor of each channel, [C, 1, 1]
 
 
 @in_own_arithmetic
@@ -126,9 +125,11 @@ def resized_crop_blur(
     sigma = checked_sigma(images, sigma)
     for start, length, side in zip(crops[:2], crops[2:4], images.shape[-2:], strict=True):
         check_crops(start, length, side)  # where they are: a GPU need not be waited for
-    if by_image(images):
+    if by_image(images) and work != torch.float64:
         places = list(zip(*(g.tolist() for g in crops), strict=True))
         sigmas = torch.as_tensor(sigma, dtype=torch.float64).reshape(-1).tolist()
+        for one in set(sigmas):
+            check_sigma(one, truncate)
         out = torch.empty(*images.shape[:2], *sides, dtype=result_dtype(images, dtype))
 
         def crop(k: int) -> None:
@@ -150,45 +151,15 @@ def resized_crop_blur(
             matrix = torch.matmul(blur_matrices(some, box[axis], sides[axis], truncate, device, exact), matrix)
         return rounded_weights(matrix, work)
 
-    return apply(
-        images, lambda part: [(operator(0, part), operator(1, part))], dtype, work, sides, channels_last_product
-    )
+    return apply(images, lambda part: (operator(0, part), operator(1, part)), dtype, work, sides, channels_last_product)
 
 
 def by_image(images: Tensor) -> bool:
-    """Whether images are best treated one by one: by a processor, if they are not small, and if no gradient is wanted.
-
-    Then each takes only the arithmetic that its own crop needs, and stays in the caches of one core.
-    """
-    return images.device.type == "cpu" and max(images.shape[-2:]) >= SMALL and not images.requires_grad
-
-
-def crop_image(
-    image: Tensor,
-    place: tuple[int, int, int, int, bool],
-    sigma: float,
-    interpolation: str,
-    truncate: float,
-    box: tuple[float, float],
-    work: torch.dtype,
-    out: Tensor,
-    affine: Affine | None = None,
-) -> None:
-    """`resized_crop_blur` for one image [C, H, W] on a processor, unchecked, into `out` [C, h, w] of any dtype.
-
-    place: top, left, height, width, flip.
-    """
-    top, left, height, width, flip = place
-    sides = (out.shape[1], out.shape[2])
-    step = stride(sigma, truncate, sides, work) if image.dtype == torch.uint8 else 1
-    work = torch.float32 if work == torch.bfloat16 and step == 1 else work  # as fast on the small products of a band
-    first, *finer = crop_operators(height, width, flip, sigma, box, sides, interpolation, truncate, step, work)
-    pixels, offset = centred(image[None, :, top : top + height, left : left + width], work)
-    if pixels.stride(1) == 1:
-        pixels = channels_last_product(pixels, *first)
-    else:  # channels that are apart in memory are as good as images of their own
-        pixels = torch.cat([channels_last_product(channel, *first) for channel in pixels.split(1, 1)], 1)
-    _finish(pixels[0], offset, finer, out, affine)
+    """Whether images are treated one by one: by a processor (with Numba), if they are not small, and no gradient is
+    wanted, and no float64."""
+    if images.device.type != "cpu" or images.requires_grad or images.dtype == torch.float64:
+        return False
+    return max(images.shape[-2:]) >= SMALL and available()
 
 
 def gaussian_blur_each(images: Tensor, sigmas: NDArray[np.float64], truncate: float = 4.0) -> Tensor:
@@ -207,35 +178,6 @@ def gaussian_blur_each(images: Tensor, sigmas: NDArray[np.float64], truncate: fl
     return out
 
 
-def blur_image(
-    image: Tensor, sigma: float, truncate: float, work: torch.dtype, out: Tensor, affine: Affine | None = None
-) -> None:
-    """`gaussian_blur` for one image [C, H, W] of 0..255 in float32 on a processor, unchecked, into `out`, as above."""
-    sides = (image.shape[1], image.shape[2])
-    step = stride(sigma, truncate, sides, work)
-    pixels, offset = (image, 0) if step == 1 else ((image - 128).to(work), 128)
-    finer: list[Operators] = []
-    if sigma:
-        first, *finer = blur_operators(sigma, NO_BOX, sides, truncate, step, image.device, pixels.dtype)
-        pixels = channels_first_product(pixels[None], *first)[0]
-    _finish(pixels, offset, finer, out, affine)
-
-
-def _finish(pixels: Tensor, offset: int, finer: list[Operators], out: Tensor, affine: Affine | None) -> None:
-    """Interpolate, where pixels were left out, and shift and scale each channel if `affine`: before it, when there are
-    few of them, as operators of unit sum leave that as it is."""
-    work = pixels.dtype
-    if affine is not None:
-        shift, factor = affine
-        few = torch.empty_like(pixels) if finer else out
-        pixels = torch.addcmul(shift, shifted(pixels, offset, shift.dtype), factor, out=few)
-        offset = 0
-    for rows, columns in finer:
-        pixels = channels_last_product(pixels[None].to(work), rows, columns)[0]
-    if pixels is not out:
-        out.copy_(shifted(pixels, offset, out.dtype))
-
-
 def _blurred(
     images: Tensor,
     sigma: float | Tensor,
@@ -244,24 +186,32 @@ def _blurred(
     dtype: torch.dtype | None,
     compute: torch.dtype | None,
 ) -> Tensor:
-    work = arithmetic_dtype(images, compute)
+    work, result = arithmetic_dtype(images, compute), result_dtype(images, dtype)
     height, width = images.shape[-2:]
     if not isinstance(sigma, Tensor) or sigma.ndim == 0:
         sigma = float(sigma)
-        leaves_out = by_image(images) and images.dtype == torch.uint8
-        step = stride(sigma, truncate, (height, width), work) if leaves_out else 1
-        shared = blur_operators(sigma, box, (height, width), truncate, step, images.device, work)
+        check_sigma(sigma, truncate)
         if sigma == 0 and box == NO_BOX:
-            return rounded(images, result_dtype(images, dtype))
+            return rounded(images, result)
+    if by_image(images) and work != torch.float64:
+        sigmas = [sigma] * len(images) if isinstance(sigma, float) else sigma.double().tolist()
+        for one in set(sigmas):
+            check_sigma(one, truncate)
+        out = torch.empty(images.shape, dtype=result)
+        image_by_image(lambda k: blur_image(images[k], sigmas[k], truncate, work, out[k], None, box), len(images))
+        return out
+    if isinstance(sigma, float):
+        shared = blur_operators(sigma, box, (height, width), truncate, images.device, work)
         return apply(images, lambda _: shared, dtype, work, (height, width), channels_first_product)
+    each = sigma
 
     def operator(part: slice, axis: int) -> Tensor:
-        some = blur_matrices(sigma[part], box[axis], images.shape[2 + axis], truncate, images.device, exact_dtype(work))
+        some = blur_matrices(each[part], box[axis], images.shape[2 + axis], truncate, images.device, exact_dtype(work))
         return rounded_weights(some, work)
 
-    def operators(part: slice) -> list[Operators]:
+    def operators(part: slice) -> Operators:
         rows = operator(part, 0)
-        return [(rows, rows if (box[0], height) == (box[1], width) else operator(part, 1))]
+        return rows, rows if (box[0], height) == (box[1], width) else operator(part, 1)
 
     return apply(images, operators, dtype, work, (height, width), channels_first_product)
 

@@ -1,6 +1,6 @@
 """How operators along the axes are applied to images: in which arithmetic, in which order, and in which chunks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -14,25 +14,18 @@ CACHED = 1_250_000
 """Values that a processor takes at a time, so that what it has just computed is still in its caches."""
 SMALL = 96
 """Pixels a side, up to which a processor is busier with the number of operations than with their size."""
-BLOCK = 32
-"""Rows of a band that are multiplied at a time: fewer would leave out more zeros, but in less efficient products."""
-SPARSE = 0.7
-"""Share of an axis that a block of a band may meet, for the band to be worth it."""
-
-# Weights that are zero but for a narrow band, in blocks of rows: first and last pixel that they meet, and the weights.
-Band = tuple[tuple[int, int, Tensor], ...]
-Operators = tuple[Tensor | Band, Tensor | Band]  # of the rows [n or 1, h, H] and of the columns [n or 1, w, W]
+Operators = tuple[Tensor, Tensor]  # of the rows [n or 1, h, H] and of the columns [n or 1, w, W]
 
 
 def apply(
     images: Tensor,
-    operators: Callable[[slice], Sequence[Operators]],
+    operators: Callable[[slice], Operators],
     dtype: torch.dtype | None,
     work: torch.dtype,
     sides: tuple[int, int],
-    product: Callable[[Tensor, Tensor | Band, Tensor | Band], Tensor],
+    product: Callable[[Tensor, Tensor, Tensor], Tensor],
 ) -> Tensor:
-    """`rows X columns^T` for every channel, once for each pair of operators, chunk by chunk.
+    """`rows X columns^T` for every channel, chunk by chunk.
 
     `operators` gives them for a slice of the batch; `sides` are height and width of the result; `product` is how.
     """
@@ -40,9 +33,7 @@ def apply(
 
     def part(some: slice) -> Tensor:
         pixels, offset = centred(images[some], work)
-        for rows, columns in operators(some):
-            pixels = product(pixels, rows, columns)
-        return shifted(pixels, offset, result)
+        return shifted(product(pixels, *operators(some)), offset, result)
 
     n = len(images)
     parts = [slice(start, min(start + step, n)) for start in range(0, n, step)]
@@ -76,31 +67,16 @@ def shifted(pixels: Tensor, offset: int, result: torch.dtype) -> Tensor:
     return (pixels.float() + offset).to(result)
 
 
-def channels_first_product(pixels: Tensor, rows: Tensor | Band, columns: Tensor | Band) -> Tensor:
+def channels_first_product(pixels: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """`rows X columns^T` for images [N, C, H, W] whose channels are apart in memory."""
-    return _down(rows, _along(pixels, columns))
+    if len(columns) > 1:
+        return torch.matmul(rows[:, None], torch.matmul(pixels, columns.mT[:, None]))
+    along = torch.matmul(pixels.reshape(-1, pixels.shape[-1]), columns[0].mT)  # one big product
+    return torch.matmul(rows[:, None], along.view(*pixels.shape[:-1], columns.shape[1]))
 
 
-def _along(pixels: Tensor, columns: Tensor | Band) -> Tensor:
-    """`pixels columns^T`: every row of pixels by the operator of the columns."""
-    if isinstance(columns, Tensor) and len(columns) > 1:
-        return torch.matmul(pixels, columns.mT[:, None])
-    flat = pixels.reshape(-1, pixels.shape[-1])  # one big product
-    if isinstance(columns, Tensor):
-        return torch.matmul(flat, columns[0].mT).view(*pixels.shape[:-1], columns.shape[1])
-    parts = [torch.matmul(flat[:, first:last], weights.mT) for first, last, weights in columns]
-    return torch.cat(parts, 1).view(*pixels.shape[:-1], -1)
-
-
-def _down(rows: Tensor | Band, pixels: Tensor) -> Tensor:
-    """`rows pixels`: every column of pixels by the operator of the rows."""
-    if isinstance(rows, Tensor):
-        return torch.matmul(rows[:, None], pixels)
-    return torch.cat([torch.matmul(weights, pixels[..., first:last, :]) for first, last, weights in rows], -2)
-
-
-def channels_last_product(images: Tensor, rows: Tensor | Band, columns: Tensor | Band) -> Tensor:
-    """`rows X columns^T` for images [N, C, H, W] whose channels lie beside each other (by a band: for one image).
+def channels_last_product(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """`rows X columns^T` for images [N, C, H, W] whose channels lie beside each other.
 
     They are taken as they are: the axis to contract comes first, and what it becomes is last, so that the other axis is
     first now: [H, W, C], [W, C, h], [C, h, w].
@@ -111,32 +87,10 @@ def channels_last_product(images: Tensor, rows: Tensor | Band, columns: Tensor |
     return lines
 
 
-def _contracted(lines: Tensor, axis: Tensor | Band) -> Tensor:
+def _contracted(lines: Tensor, axis: Tensor) -> Tensor:
     """[N, K, A, B] by [N or 1, size, K]: [N, A, B, size]."""
     flat, shape = lines.flatten(2), lines.shape
-    if isinstance(axis, Tensor):
-        return torch.bmm(flat.mT, axis.mT.expand(shape[0], -1, -1)).view(shape[0], shape[2], shape[3], -1)
-    out, start = flat.new_empty(flat.shape[2], sum(weights.shape[0] for _, _, weights in axis)), 0
-    for first, last, weights in axis:
-        end = start + weights.shape[0]
-        torch.mm(flat[0, first:last].T, weights.T, out=out[:, start:end])
-        start = end
-    return out.view(1, shape[2], shape[3], -1)
-
-
-def banded(matrix: Tensor) -> Tensor | Band:
-    """The operator [1, h, H] as a band of BLOCK rows at a time, if that leaves out enough of its zeros."""
-    starts = range(0, matrix.shape[1], BLOCK)
-    spans = []
-    for a in starts:
-        met = matrix[0, a : a + BLOCK].any(0).nonzero()
-        spans.append((int(met[0]), int(met[-1]) + 1))
-    if len(starts) < 3 or max(last - first for first, last in spans) > SPARSE * matrix.shape[2]:
-        return matrix
-    return tuple(
-        (first, last, matrix[0, a : a + BLOCK, first:last].contiguous())
-        for a, (first, last) in zip(starts, spans, strict=True)
-    )
+    return torch.bmm(flat.mT, axis.mT.expand(shape[0], -1, -1)).view(shape[0], shape[2], shape[3], -1)
 
 
 def rounded(values: Tensor, result: torch.dtype) -> Tensor:

@@ -42,7 +42,7 @@ class Taps(NamedTuple):
 
 @functools.cache
 def available() -> bool:
-    """Whether Numba is installed, as it is with FFCV."""
+    """Whether Numba is installed; the containers of some vendors come without, and computers with GPUs can do so."""
     return importlib.util.find_spec("numba") is not None
 
 
@@ -73,21 +73,21 @@ def gather(image: Tensor, taps: Taps, out: Tensor, normal: tuple[Tensor, Tensor]
 
     normal: of each channel [C, 1, 1], what is taken off the result, and what the rest is multiplied by.
     """
-    from blurtrain.blur import compiled
+    from blurtrain.blur import compiled_taps
 
     down, across = (k // 2 for k in taps.sides)
     places = reflected(image.shape[1], down), reflected(image.shape[2], across)
     given = (image if image.is_contiguous() else image.contiguous()).numpy()
     least, factor = (part.numpy().reshape(-1) for part in normal) if normal else _as_it_is(len(given))
     if taps.ends is None:
-        compiled.by_taps(given, places, taps.rows, taps.columns, taps.weights, (least, factor), out.numpy())
+        compiled_taps.by_taps(given, places, taps.rows, taps.columns, taps.weights, (least, factor), out.numpy())
         return True
-    reach = max(float(np.int32(compiled.largest_bits(given)).view(np.float32)), 1e-30)
+    reach = max(float(np.int32(compiled_taps.largest_bits(given)).view(np.float32)), 1e-30)
     if not math.isfinite(reach):
         return False
     scale = 2.0 ** math.floor(math.log2(2**30 / (taps.longest * reach)))  # the sum of a run fits into 31 bits
     weights = (taps.weights / scale).astype(np.float32)
-    compiled.by_runs(
+    compiled_taps.by_runs(
         given, places, taps.rows, taps.ends, taps.columns, weights, np.float32(scale), (least, factor), out.numpy()
     )
     return True

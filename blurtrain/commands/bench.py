@@ -118,9 +118,12 @@ def _minimal_blur(options: argparse.Namespace) -> int:
 
 def _bench(options: argparse.Namespace) -> Any:
     """What is measured, as far as this command has options for it."""
+    from blurtrain.bench import device_of
     from blurtrain.bench.train import Bench
+    from blurtrain.device import fast_arithmetic
 
     given = {name: getattr(options, name) for name in Bench.__dataclass_fields__ if hasattr(options, name)}
+    given["arithmetic"] = given.get("arithmetic") or fast_arithmetic(device_of(options.device))
     _at_least_one(options, *(name for name in ("batch", "resolution", "steps", "repeats") if name in given))
     return Bench(**given)
 
@@ -290,7 +293,7 @@ def _network_options(p: argparse.ArgumentParser, architecture: str, loader: str,
     p.add_argument("--batch", type=int, default=64, help="images in a step (64)")
     if arithmetic:
         kinds = ["float32", "bfloat16", "float16"]
-        p.add_argument("--arithmetic", choices=kinds, default="bfloat16", help="default: bfloat16")
+        p.add_argument("--arithmetic", choices=kinds, help="default: bfloat16 where the device has instructions for it")
     p.add_argument(
         "--deterministic",
         action=argparse.BooleanOptionalAction,

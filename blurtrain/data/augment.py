@@ -15,7 +15,8 @@ from blurtrain.blur.assignment import Assignment
 from blurtrain.blur.blur import Blur
 from blurtrain.blur.cores import image_by_image, keep_freed_memory
 from blurtrain.blur.light import linear_light, srgb
-from blurtrain.blur.operators import blur_image, by_image, crop_image
+from blurtrain.blur.one_image import blur_image, crop_image
+from blurtrain.blur.operators import by_image
 from blurtrain.blur.resampling import scaled
 from blurtrain.blur.shared import NO_BOX
 from blurtrain.data import affine, erasing, hsv, scaled_crop
@@ -228,8 +229,7 @@ class Transform:
         places, work = list(zip(*(g.tolist() for g in crops), strict=True)), self.arithmetic
         sigmas = np.broadcast_to(sigma, len(images)).tolist()
         rectangles = list(zip(*(side.tolist() for side in erased), strict=True))
-        # All in one operator, but where that would be too many to keep.
-        at_once = normal and not self._eight_bit and warps is None and isinstance(sigma, float)
+        at_once = normal and not self._eight_bit and warps is None
         softening = [0.0] * len(images) if warps is None else warps.softening().tolist()
         least, factor = _normalisation(tuple(self.mean), tuple(self.sd), images.device)
         normalising = (-least * factor, factor)
@@ -246,9 +246,9 @@ class Transform:
                 if softening[k]:
                     blur_image(image, softening[k], truncate, torch.float32, image)
                 image = warp(image[None], warps.of(k), interpolation)[0]
+            if gains is not None:
+                image = hsv.jitter(image.clamp_(0, 255).round_()[None], gains.of(k))[0]
             if self._eight_bit:
-                image = image.clamp_(0, 255).round_()
-                image = image if gains is None else hsv.jitter(image[None], gains.of(k))[0]
                 image = colour_image(image, k, operations)
             image[:, top : top + height, left : left + width] = least
             if not normal:

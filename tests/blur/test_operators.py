@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from blurtrain.blur.axis import NARROWEST, gaussian_matrix, grid, refinement
-from blurtrain.blur import box_blur, convolve, gaussian_blur, kernels, operators, product, resized_crop_blur, shared
+from blurtrain.blur.axis import OVERSAMPLED, TAPS, gaussian_matrix, grid, local_refinement
+from blurtrain.blur import box_blur, convolve, gaussian_blur, kernels, operators, product, resized_crop_blur
 from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision)
 from torchvision.transforms.v2 import functional as tv
 
@@ -130,19 +130,21 @@ def test_eight_bit_results_are_the_exact_blur_rounded() -> None:
     assert np.abs(ours[0].double().numpy() - scipy_blur(images[0], 3.0)).max() < 0.501
 
 
-@pytest.mark.parametrize("sigma", [0.7, 3.0])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_narrow_bands_give_what_whole_matrices_give(sigma: float, dtype: torch.dtype) -> None:
-    """224 px and a small sigma take the banded path on a processor; per-image sigmas take the dense one."""
-    images = white_noise(2, 3, 224, 200).to(dtype)
-    assert isinstance(shared._blur(sigma, 1.0, 224, 4.0, 1, images.device, dtype), tuple)
-    difference = gaussian_blur(images, sigma).double() - gaussian_blur(images, torch.full((2,), sigma)).double()
-    assert difference.abs().max() < (1e-3 if dtype == torch.float32 else 1.01)
+@pytest.mark.parametrize("sigma", [0.3, 0.7, 1.0, 1.3, 3.0, 30.0, 70.0])
+@pytest.mark.parametrize("sides", [(96, 131), (130, 97)])
+def test_large_images_on_a_processor_against_scipy(sides: tuple[int, int], sigma: float) -> None:
+    """Each number of taps has its own loop, borders reflect also beyond a whole image, and the widest are products."""
+    image = white_noise(1, 3, *sides)
+    exact = scipy_blur(image[0], sigma)
+    assert np.abs(gaussian_blur(image, sigma)[0].double().numpy() - exact).max() < TOLERANCE
+    planes = image.contiguous(memory_format=torch.channels_last).float()
+    assert np.abs(gaussian_blur(planes, sigma)[0].double().numpy() - exact).max() < TOLERANCE
+    assert np.abs(gaussian_blur(image, sigma, dtype=torch.uint8)[0].double().numpy() - exact).max() < 0.501
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_image_by_image_is_what_one_product_for_all_is(monkeypatch: pytest.MonkeyPatch, channels_last: bool) -> None:
-    """A processor takes large images one by one, by bands; elsewhere all have one product, which must be the same."""
+    """A processor takes large images one by one, by loops; elsewhere all have one product, which must be the same."""
     images, at = white_noise(3, 3, 128, 128), torch.tensor([0, 5, 9])
     if channels_last:
         images = images.contiguous(memory_format=torch.channels_last)
@@ -155,14 +157,33 @@ def test_image_by_image_is_what_one_product_for_all_is(monkeypatch: pytest.Monke
         assert (one_by_one - composed).abs().max() < TOLERANCE
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("height, width, size", [(3, 2, 20), (97, 120, 33), (120, 60, 121), (1, 120, (7, 96))])
+def test_crops_on_a_processor_of_any_scale_to_the_edges(
+    height: int, width: int, size: int | tuple[int, int], interpolation: str
+) -> None:
+    """Few taps and many, fewer pixels than taps, and more lines than are done at a time."""
+    images = white_noise(2, 3, 120, 120)
+    bottom, right = torch.tensor([0, 120 - height]), torch.tensor([120 - width, 0])
+    sides = torch.tensor([height, height]), torch.tensor([width, width])
+    arguments = (bottom, right, *sides, size, torch.tensor([True, False]), 0.0, interpolation)
+    exact = resized_crop_blur(images.double(), *arguments)
+    for given in (images, images.contiguous(memory_format=torch.channels_last), images.float()):
+        assert (resized_crop_blur(given, *arguments) - exact).abs().max() < TOLERANCE
+    rounded = resized_crop_blur(images, *arguments, dtype=torch.uint8)
+    assert (rounded - exact.clamp(0, 255)).abs().max() < 0.501
+
+
 @pytest.mark.parametrize("side", [97, 224, 256])
-@pytest.mark.parametrize("step", [3, 5, 8])
-def test_blurred_images_follow_from_every_few_of_their_pixels(side: int, step: int) -> None:
-    refined = refinement(side, step)
-    assert (refined.sum(1) - 1).abs().max() < 1e-12
+@pytest.mark.parametrize("step", [2, 5, 8])
+def test_blurred_images_follow_from_every_few_of_their_rows(side: int, step: int) -> None:
+    first, weights = local_refinement(side, step)
+    assert np.abs(weights.sum(1) - 1).max() < 1e-12
+    refined = np.zeros((side, len(grid(side, step))))
+    np.put_along_axis(refined, first[:, None] + np.arange(TAPS), weights, 1)
     for times in (1.0, 1.5, 4.0):
-        blur = gaussian_matrix(torch.tensor([times * NARROWEST * step]), side)[0]
-        assert (blur - refined @ blur[grid(side, step)]).abs().sum(1).max() < 3e-4
+        blur = gaussian_matrix(torch.tensor([times * OVERSAMPLED * step]), side)[0].numpy()
+        assert np.abs(blur - refined @ blur[grid(side, step).numpy()]).sum(1).max() < 2e-4
 
 
 @pytest.mark.parametrize("sigma", [0.0, 2.0, 4.0, 8.0, 20.0])

@@ -81,6 +81,26 @@ def test_one_image_by_itself_is_what_it_is_in_a_batch() -> None:
         assert difference.max() <= 1 and (difference > 0).float().mean() < 1e-2, k
 
 
+@pytest.mark.parametrize("which", range(7))
+def test_tables_on_a_processor_are_the_operations(which: int) -> None:
+    """Each operation first and second of two, so that tables are composed, and met by what is no table."""
+    images, strengths = pictures(), np.array([[1.13, 0.87, 1.19, -0.13]] * 4)
+    for other in range(7):
+        order = np.array([[which, other, 0, 0, 0, 0, 0]] * 4)
+        operations = c.Operations(np.full(4, 2), order, strengths)
+        whole = c.colour(images.float(), operations)
+        for k, image in enumerate(images):
+            difference = (c.colour_image(image.float(), k, operations) - whole[k]).abs()
+            # A value half way between two levels may become either, and an operation after it may make more of that.
+            assert (difference != 0).float().mean() < 0.01, (which, other, k)
+
+
+def test_values_are_rounded_half_to_even_before_all_operations() -> None:
+    image = torch.tensor([-3.0, 0.5, 1.5, 2.5, 254.5, 260.0]).repeat(3, 1)[:, None].contiguous()
+    nothing = c.Operations(np.zeros(1, np.int64), np.zeros((1, 7), np.int64), np.ones((1, 4)))
+    assert c.colour_image(image, 0, nothing)[0, 0].tolist() == [0, 0, 2, 2, 254, 255]
+
+
 def test_order_is_drawn_for_each_image() -> None:
     """Posterise then brighten is not brighten then posterise: both must occur, for the same selection."""
     image = pictures()[:1].float()

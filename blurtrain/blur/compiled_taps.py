@@ -1,19 +1,14 @@
-"""Loops over pixels that Numba compiles: convolution of one image on one core, by the taps of its kernel.
+"""Loops that Numba compiles: convolution of one image on one core, by the taps of its kernel."""
 
-Import it where Numba is installed only. Nothing is reordered ("fast mathematics" is off), so that sums are the same
-for vectors of any width.
-"""
-
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from blurtrain.compiling import compiled
+
 _PIECE = 4096  # pixels at a time: they, and what they are summed from, fit into 48 KB
 
-_compile = numba.njit(nogil=True, error_model="numpy")
 
-
-@_compile
+@compiled
 def largest_bits(values: NDArray[np.float32]) -> np.int32:
     """The largest magnitude of the values, as the bits of a float32; NaN is larger than anything else."""
     bits = values.reshape(-1).view(np.int32)
@@ -23,7 +18,7 @@ def largest_bits(values: NDArray[np.float32]) -> np.int32:
     return most
 
 
-@_compile
+@compiled
 def by_taps(
     image: NDArray[np.float32],
     places: tuple[NDArray[np.int64], NDArray[np.int64]],
@@ -64,7 +59,7 @@ def by_taps(
             _keep(piece, wide, few, normal[0][c], normal[1][c], out[c, top : top + few])
 
 
-@_compile
+@compiled
 def by_runs(
     image: NDArray[np.float32],
     places: tuple[NDArray[np.int64], NDArray[np.int64]],
@@ -100,7 +95,7 @@ def by_runs(
             _keep(piece, wide, few, normal[0][c], normal[1][c], out[c, top : top + few])
 
 
-@_compile
+@compiled
 def _pad(image: NDArray, places: tuple[NDArray, NDArray], padded: NDArray) -> None:
     rows, columns = places
     width = image.shape[1]
@@ -116,7 +111,7 @@ def _pad(image: NDArray, places: tuple[NDArray, NDArray], padded: NDArray) -> No
             inner[x] = given[x]
 
 
-@_compile
+@compiled
 def _run_sums(image: NDArray, places: tuple[NDArray, NDArray], scale: np.float32, sums: NDArray) -> None:
     """Running sums down the columns of the padded image, in 32 bits that may wrap around."""
     rows, columns = places
@@ -134,7 +129,7 @@ def _run_sums(image: NDArray, places: tuple[NDArray, NDArray], scale: np.float32
             inner[x] = above[x] + np.int32(scale * given[x])
 
 
-@_compile
+@compiled
 def _keep(piece: NDArray, wide: int, few: int, least: np.float32, factor: np.float32, out: NDArray) -> None:
     for y in range(few):
         line, own = out[y], piece[y * wide :]
@@ -142,14 +137,14 @@ def _keep(piece: NDArray, wide: int, few: int, least: np.float32, factor: np.flo
             line[x] = (own[x] - least) * factor
 
 
-@_compile
+@compiled
 def _add(plane: NDArray, start: int, weight: np.float32, total: NDArray) -> None:
     a = plane[start:]
     for x in range(len(total)):
         total[x] += weight * a[x]
 
 
-@_compile
+@compiled
 def _add_four(plane: NDArray, starts: NDArray, weights: NDArray, total: NDArray) -> None:
     a, b, c, d = plane[starts[0] :], plane[starts[1] :], plane[starts[2] :], plane[starts[3] :]
     p, q, r, s = weights[0], weights[1], weights[2], weights[3]
@@ -157,7 +152,7 @@ def _add_four(plane: NDArray, starts: NDArray, weights: NDArray, total: NDArray)
         total[x] += (p * a[x] + q * b[x]) + (r * c[x] + s * d[x])
 
 
-@_compile
+@compiled
 def _add_eight(plane: NDArray, starts: NDArray, weights: NDArray, total: NDArray) -> None:
     a, b, c, d = plane[starts[0] :], plane[starts[1] :], plane[starts[2] :], plane[starts[3] :]
     e, f, g, h = plane[starts[4] :], plane[starts[5] :], plane[starts[6] :], plane[starts[7] :]
@@ -167,14 +162,14 @@ def _add_eight(plane: NDArray, starts: NDArray, weights: NDArray, total: NDArray
         total[x] += ((p * a[x] + q * b[x]) + (r * c[x] + s * d[x])) + ((t * e[x] + u * f[x]) + (v * g[x] + w * h[x]))
 
 
-@_compile
+@compiled
 def _add_run(plane: NDArray, start: int, stop: int, weight: np.float32, total: NDArray) -> None:
     a, b = plane[start:], plane[stop:]
     for x in range(len(total)):
         total[x] += weight * np.float32(np.int32(b[x] - a[x]))  # in 32 bits
 
 
-@_compile
+@compiled
 def _add_four_runs(plane: NDArray, starts: NDArray, stops: NDArray, weights: NDArray, total: NDArray) -> None:
     a, b, c, d = plane[starts[0] :], plane[starts[1] :], plane[starts[2] :], plane[starts[3] :]
     e, f, g, h = plane[stops[0] :], plane[stops[1] :], plane[stops[2] :], plane[stops[3] :]

@@ -1,0 +1,284 @@
+"""Loops that Numba compiles: resize and symmetric blur of one image along its axes, on one core.
+
+Both go down the columns first, many columns at a time, then along the rows. What is being summed stays in the nearest
+caches: a blur keeps one line, a resize STRIP lines, which it turns by a quarter so that it again sums many at a time.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blurtrain.compiling import compiled
+
+STRIP = 32
+"""Lines of a resized image at a time."""
+_U = np.uintp
+
+
+@compiled
+def resize(
+    lines: NDArray,
+    channels: int,
+    rows: tuple[NDArray[np.int64], NDArray[np.float32]],
+    columns: tuple[NDArray[np.int64], NDArray[np.float32]],
+    out: NDArray[np.float32],
+) -> None:
+    """Into `out` [channels, h, w] the image `lines` [H, W * channels], whose channels lie beside each other.
+
+    rows, columns: for each line and column of the result the first that it is made of, [h] and [w], and the weights of
+    that and the next ones, [h, K] and [w, L]; those of the rows come in ascending order.
+    """
+    (tops, down), (lefts, across) = rows, columns
+    height, width = out.shape[1:]
+    many, left = down.shape[1], lefts.min()
+    long = (lefts.max() + across.shape[1] - left) * channels
+    ring, held = np.empty(many * long, np.float32), np.full(many, -1)
+    strip, sideways = np.zeros(STRIP * long, np.float32), np.empty(long * STRIP, np.float32)
+    tile = np.empty(width * channels * STRIP, np.float32)
+    flat = lines.reshape(-1)
+    for y in range(0, height, STRIP):
+        few = min(STRIP, height - y)
+        for r in range(few):
+            for line in range(tops[y + r], tops[y + r] + many):
+                if held[line % many] != line:  # each is made a float once
+                    held[line % many] = line
+                    to, start = _U(line % many * long), _U(line * lines.shape[1] + left * channels)
+                    for x in range(long):
+                        ring[to + _U(x)] = flat[start + _U(x)]
+            _add_lines(ring, tops[y + r], long, down[y + r], strip, r * long)
+        for x in range(long):
+            to, start = _U(x * STRIP), _U(x)
+            for r in range(STRIP):
+                sideways[to + _U(r)] = strip[start + _U(r) * _U(long)]
+        for x in range(width):
+            _add_columns(sideways, (lefts[x] - left) * channels, channels * STRIP, across[x], tile, x)
+        _turn_back(tile, y, few, out)
+
+
+@compiled
+def _add_lines(
+    ring: NDArray[np.float32], top: int, long: int, weights: NDArray[np.float32], strip: NDArray[np.float32], to: int
+) -> None:
+    """The weighted sum of lines of the ring, from `top` on, to the place `to` of the strip."""
+    many, at, k = len(weights), _U(to), 0
+    if many >= 4:
+        a, b, c, d = (
+            _U(top % many * long),
+            _U((top + 1) % many * long),
+            _U((top + 2) % many * long),
+            _U((top + 3) % many * long),
+        )
+        p, q, r, s = weights[0], weights[1], weights[2], weights[3]
+        for i in range(long):
+            x = _U(i)
+            strip[at + x] = (p * ring[a + x] + q * ring[b + x]) + (r * ring[c + x] + s * ring[d + x])
+        k = 4
+    else:
+        a, p = _U(top % many * long), weights[0]
+        for i in range(long):
+            x = _U(i)
+            strip[at + x] = p * ring[a + x]
+        k = 1
+    while k < many:
+        a, p = _U((top + k) % many * long), weights[k]
+        for i in range(long):
+            x = _U(i)
+            strip[at + x] += p * ring[a + x]
+        k += 1
+
+
+@compiled
+def _add_columns(
+    sideways: NDArray[np.float32],
+    first: int,
+    step: int,
+    weights: NDArray[np.float32],
+    tile: NDArray[np.float32],
+    x: int,
+) -> None:
+    """The weighted sum of columns of a strip that lies sideways, `step` values each, as column x of the tile."""
+    many, at, k = len(weights), _U(x * step), 0
+    a = _U(first * STRIP)
+    if many >= 4:
+        b, c, d = a + _U(step), a + _U(2 * step), a + _U(3 * step)
+        p, q, r, s = weights[0], weights[1], weights[2], weights[3]
+        for i in range(step):
+            y = _U(i)
+            tile[at + y] = (p * sideways[a + y] + q * sideways[b + y]) + (r * sideways[c + y] + s * sideways[d + y])
+        k = 4
+    else:
+        p = weights[0]
+        for i in range(step):
+            y = _U(i)
+            tile[at + y] = p * sideways[a + y]
+        k = 1
+    while k < many:
+        b, p = a + _U(k * step), weights[k]
+        for i in range(step):
+            y = _U(i)
+            tile[at + y] += p * sideways[b + y]
+        k += 1
+
+
+@compiled
+def _turn_back(tile: NDArray[np.float32], y: int, few: int, out: NDArray[np.float32]) -> None:
+    """The tile [w, channels, STRIP] as lines y ... y + few of `out`."""
+    channels, height, width = out.shape
+    flat, step = out.reshape(-1), _U(width)
+    for c in range(channels):
+        for x in range(width):
+            to, start = _U((c * height + y) * width + x), _U((x * channels + c) * STRIP)
+            if few == STRIP:  # a number that is known beforehand is quicker
+                for r in range(STRIP):
+                    flat[to + _U(r) * step] = tile[start + _U(r)]
+            else:
+                for r in range(few):
+                    flat[to + _U(r) * step] = tile[start + _U(r)]
+
+
+@compiled
+def blur(
+    image: NDArray,
+    down: tuple[NDArray[np.float32], NDArray[np.int64]],
+    across: tuple[NDArray[np.float32], NDArray[np.int64]],
+    grid: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]],
+    affine: tuple[NDArray[np.float32], NDArray[np.float32]],
+    keep: object,
+    out: NDArray,
+) -> None:
+    """Into `out` [C, H, W] the `image` of the same shape, blurred along both axes.
+
+    down, across: weights of the middle pixel, and of each pair of pixels 1, 2, ... away from it; and which row (column)
+    stands at each place of the padded image. grid: the rows that are computed; and, if not all are, for each row the
+    first of eight of them, and their weights [H, 8]. affine: of each channel what the result is multiplied by, and what
+    is then added. keep: `as_floats` or another of those below, by the dtype of `out`.
+    """
+    channels, height, width = image.shape
+    rows, first, weights = grid
+    reach_down, reach_across = len(down[0]) - 1, len(across[0]) - 1
+    plane, line = np.empty(height * width, np.float32), np.empty(width + 2 * reach_across, np.float32)
+    total, few = np.empty(width, np.float32), np.empty(len(rows) * width if len(weights) else 0, np.float32)
+    above, below = np.empty(reach_down + 1, np.int64), np.empty(reach_down + 1, np.int64)
+    lefts, rights = reach_across - np.arange(reach_across + 1), reach_across + np.arange(reach_across + 1)
+    given, kept, edge = image.reshape(-1), out.reshape(-1), reach_across + width
+    for c in range(channels):
+        start = _U(c * height * width)
+        for i in range(height * width):
+            plane[_U(i)] = given[start + _U(i)]
+        for k in range(len(rows)):
+            y = rows[k] + reach_down
+            for d in range(1, reach_down + 1):
+                above[d], below[d] = down[1][y - d] * width, down[1][y + d] * width
+            _add_pairs(plane, rows[k] * width, above, below, down[0], line, reach_across, width)
+            for x in range(reach_across):
+                line[x], line[edge + x] = line[reach_across + across[1][x]], line[reach_across + across[1][edge + x]]
+            if len(weights):
+                _add_pairs(line, reach_across, lefts, rights, across[0], few, k * width, width)
+            else:
+                _add_pairs(line, reach_across, lefts, rights, across[0], total, 0, width)
+                keep(total, affine[0][c], affine[1][c], kept, (c * height + k) * width)  # type: ignore[operator]
+        for y in range(len(weights) and height):
+            _add_eight(few, first[y] * width, weights[y], total)
+            keep(total, affine[0][c], affine[1][c], kept, (c * height + y) * width)  # type: ignore[operator]
+
+
+@compiled
+def _add_pairs(
+    plane: NDArray[np.float32],
+    middle: int,
+    before: NDArray[np.int64],
+    after: NDArray[np.int64],
+    taps: NDArray[np.float32],
+    total: NDArray[np.float32],
+    to: int,
+    width: int,
+) -> None:
+    """To the place `to` of `total` the values of `plane` from `middle` on, and of the pairs of places around it, by
+    their taps. Four pairs in a sweep, after what is over of them with the middle."""
+    at, m, w = _U(to), _U(middle), taps[0]
+    k = (len(taps) - 1) % 4
+    if k == 0:
+        for i in range(width):
+            x = _U(i)
+            total[at + x] = w * plane[m + x]
+    elif k == 1:
+        a, b, p = _U(before[1]), _U(after[1]), taps[1]
+        for i in range(width):
+            x = _U(i)
+            total[at + x] = w * plane[m + x] + p * (plane[a + x] + plane[b + x])
+    elif k == 2:
+        a, b, p = _U(before[1]), _U(after[1]), taps[1]
+        c, d, q = _U(before[2]), _U(after[2]), taps[2]
+        for i in range(width):
+            x = _U(i)
+            total[at + x] = w * plane[m + x] + (p * (plane[a + x] + plane[b + x]) + q * (plane[c + x] + plane[d + x]))
+    else:
+        a, b, p = _U(before[1]), _U(after[1]), taps[1]
+        c, d, q = _U(before[2]), _U(after[2]), taps[2]
+        e, f, r = _U(before[3]), _U(after[3]), taps[3]
+        for i in range(width):
+            x = _U(i)
+            total[at + x] = (w * plane[m + x] + p * (plane[a + x] + plane[b + x])) + (
+                q * (plane[c + x] + plane[d + x]) + r * (plane[e + x] + plane[f + x])
+            )
+    k += 1
+    while k < len(taps):
+        a, b, p = _U(before[k]), _U(after[k]), taps[k]
+        c, d, q = _U(before[k + 1]), _U(after[k + 1]), taps[k + 1]
+        e, f, r = _U(before[k + 2]), _U(after[k + 2]), taps[k + 2]
+        g, h, s = _U(before[k + 3]), _U(after[k + 3]), taps[k + 3]
+        for i in range(width):
+            x = _U(i)
+            total[at + x] += (p * (plane[a + x] + plane[b + x]) + q * (plane[c + x] + plane[d + x])) + (
+                r * (plane[e + x] + plane[f + x]) + s * (plane[g + x] + plane[h + x])
+            )
+        k += 4
+
+
+@compiled
+def _add_eight(few: NDArray[np.float32], first: int, weights: NDArray[np.float32], total: NDArray[np.float32]) -> None:
+    """The weighted sum of eight lines of `few`, from the place `first` on."""
+    width = len(total)
+    a, step = _U(first), _U(width)
+    for k in (0, 4):
+        b, c, d = a + step, a + _U(2) * step, a + _U(3) * step
+        p, q, r, s = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
+        for i in range(width):
+            x = _U(i)
+            value = (p * few[a + x] + q * few[b + x]) + (r * few[c + x] + s * few[d + x])
+            total[x] = value if k == 0 else total[x] + value
+        a = d + step
+
+
+@compiled
+def as_floats(
+    total: NDArray[np.float32], factor: np.float32, shift: np.float32, out: NDArray[np.float32], to: int
+) -> None:
+    """Keep a line from the place `to` of `out` on."""
+    at = _U(to)
+    for x in range(len(total)):
+        out[at + _U(x)] = total[x] * factor + shift
+
+
+@compiled
+def as_bytes(
+    total: NDArray[np.float32], factor: np.float32, shift: np.float32, out: NDArray[np.uint8], to: int
+) -> None:
+    """The same, to the nearest of 0..255."""
+    at = _U(to)
+    for x in range(len(total)):
+        value = min(max(total[x] * factor + shift, np.float32(0)), np.float32(255))
+        out[at + _U(x)] = np.uint8(np.int32(value + np.float32(0.5)))
+
+
+@compiled
+def as_bfloats(
+    total: NDArray[np.float32], factor: np.float32, shift: np.float32, out: NDArray[np.uint16], to: int
+) -> None:
+    """The same in bfloat16, to the nearest, of two as near the even one: the upper half of the bits of a float."""
+    at = _U(to)
+    for x in range(len(total)):
+        total[x] = total[x] * factor + shift
+    bits = total.view(np.uint32)
+    for x in range(len(total)):
+        odd = (bits[x] >> np.uint32(16)) & np.uint32(1)
+        out[at + _U(x)] = np.uint16((bits[x] + np.uint32(0x7FFF) + odd) >> np.uint32(16))
