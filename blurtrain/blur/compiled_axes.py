@@ -142,15 +142,14 @@ def blur(
     across: tuple[NDArray[np.float32], NDArray[np.int64]],
     grid: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]],
     affine: tuple[NDArray[np.float32], NDArray[np.float32]],
-    keep: object,
-    out: NDArray,
+    out: tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint16]],
 ) -> None:
-    """Into `out` [C, H, W] the `image` of the same shape, blurred along both axes.
+    """Into `out` the `image` [C, H, W], blurred along both axes.
 
     down, across: weights of the middle pixel, and of each pair of pixels 1, 2, ... away from it; and which row (column)
     stands at each place of the padded image. grid: the rows that are computed; and, if not all are, for each row the
     first of eight of them, and their weights [H, 8]. affine: of each channel what the result is multiplied by, and what
-    is then added. keep: `as_floats` or another of those below, by the dtype of `out`.
+    is then added. out: as many values, as floats, or bytes, or the bits of bfloat16; two of the three are empty.
     """
     channels, height, width = image.shape
     rows, first, weights = grid
@@ -159,7 +158,7 @@ def blur(
     total, few = np.empty(width, np.float32), np.empty(len(rows) * width if len(weights) else 0, np.float32)
     above, below = np.empty(reach_down + 1, np.int64), np.empty(reach_down + 1, np.int64)
     lefts, rights = reach_across - np.arange(reach_across + 1), reach_across + np.arange(reach_across + 1)
-    given, kept, edge = image.reshape(-1), out.reshape(-1), reach_across + width
+    given, edge = image.reshape(-1), reach_across + width
     for c in range(channels):
         start = _U(c * height * width)
         for i in range(height * width):
@@ -175,10 +174,10 @@ def blur(
                 _add_pairs(line, reach_across, lefts, rights, across[0], few, k * width, width)
             else:
                 _add_pairs(line, reach_across, lefts, rights, across[0], total, 0, width)
-                keep(total, affine[0][c], affine[1][c], kept, (c * height + k) * width)  # type: ignore[operator]
+                _keep(total, affine[0][c], affine[1][c], out, (c * height + k) * width)
         for y in range(len(weights) and height):
             _add_eight(few, first[y] * width, weights[y], total)
-            keep(total, affine[0][c], affine[1][c], kept, (c * height + y) * width)  # type: ignore[operator]
+            _keep(total, affine[0][c], affine[1][c], out, (c * height + y) * width)
 
 
 @compiled
@@ -250,35 +249,28 @@ def _add_eight(few: NDArray[np.float32], first: int, weights: NDArray[np.float32
 
 
 @compiled
-def as_floats(
-    total: NDArray[np.float32], factor: np.float32, shift: np.float32, out: NDArray[np.float32], to: int
+def _keep(
+    total: NDArray[np.float32],
+    factor: np.float32,
+    shift: np.float32,
+    out: tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint16]],
+    to: int,
 ) -> None:
-    """Keep a line from the place `to` of `out` on."""
+    """A line, multiplied and shifted, from the place `to` on: as it is, to the nearest of 0..255, or to the nearest in
+    bfloat16, the upper half of the bits of a float, of two as near the even one."""
     at = _U(to)
-    for x in range(len(total)):
-        out[at + _U(x)] = total[x] * factor + shift
-
-
-@compiled
-def as_bytes(
-    total: NDArray[np.float32], factor: np.float32, shift: np.float32, out: NDArray[np.uint8], to: int
-) -> None:
-    """The same, to the nearest of 0..255."""
-    at = _U(to)
-    for x in range(len(total)):
-        value = min(max(total[x] * factor + shift, np.float32(0)), np.float32(255))
-        out[at + _U(x)] = np.uint8(np.int32(value + np.float32(0.5)))
-
-
-@compiled
-def as_bfloats(
-    total: NDArray[np.float32], factor: np.float32, shift: np.float32, out: NDArray[np.uint16], to: int
-) -> None:
-    """The same in bfloat16, to the nearest, of two as near the even one: the upper half of the bits of a float."""
-    at = _U(to)
-    for x in range(len(total)):
-        total[x] = total[x] * factor + shift
-    bits = total.view(np.uint32)
-    for x in range(len(total)):
-        odd = (bits[x] >> np.uint32(16)) & np.uint32(1)
-        out[at + _U(x)] = np.uint16((bits[x] + np.uint32(0x7FFF) + odd) >> np.uint32(16))
+    floats, whole, halves = out
+    if len(floats):
+        for x in range(len(total)):
+            floats[at + _U(x)] = total[x] * factor + shift
+    elif len(whole):
+        for x in range(len(total)):
+            value = min(max(total[x] * factor + shift, np.float32(0)), np.float32(255))
+            whole[at + _U(x)] = np.uint8(np.int32(value + np.float32(0.5)))
+    else:
+        for x in range(len(total)):
+            total[x] = total[x] * factor + shift
+        bits = total.view(np.uint32)
+        for x in range(len(total)):
+            odd = (bits[x] >> np.uint32(16)) & np.uint32(1)
+            halves[at + _U(x)] = np.uint16((bits[x] + np.uint32(0x7FFF) + odd) >> np.uint32(16))

@@ -68,29 +68,23 @@ def blur_image(
     box: tuple[float, float] = NO_BOX,
 ) -> None:
     """Gaussian (and box) blur of one image [C, H, W], uint8 or of floats, unchecked, into `out` of any dtype."""
-    from blurtrain.blur import compiled_axes
+    from blurtrain.blur.compiled_axes import blur
 
     sides = (image.shape[1], image.shape[2])
     down, across = (_taps(sigma, truncate, length) for length in box)
     step = _step(sigma, truncate, sides, work)
     if max(len(down) / sides[0], len(across) / sides[1]) > MOST_TAPS * step:
         return _by_product(image, sigma, truncate, box, out, affine)
-    keeps = {
-        torch.float32: compiled_axes.as_floats,
-        torch.uint8: compiled_axes.as_bytes,
-        torch.bfloat16: compiled_axes.as_bfloats,
-    }
-    direct = out.dtype in keeps and out.is_contiguous()
+    direct = out.dtype in (torch.float32, torch.uint8, torch.bfloat16) and out.is_contiguous()
     kept = out if direct else torch.empty(out.shape)
     shift, factor = affine or _as_it_is(len(image))
-    compiled_axes.blur(
+    blur(
         _array(image),
         (down, reflected(sides[0], len(down) - 1)),
         (across, reflected(sides[1], len(across) - 1)),
         _rows(sides[0], step),
         (factor.numpy().reshape(-1), shift.numpy().reshape(-1)),
-        keeps[kept.dtype],
-        (kept.view(torch.uint16) if kept.dtype == torch.bfloat16 else kept).numpy(),
+        _of_its_kind(kept),
     )
     if not direct:
         out.copy_(kept)
@@ -131,6 +125,19 @@ def _array(image: Tensor) -> NDArray[Any]:
     """Contiguous, of bytes or floats."""
     known = image if image.dtype in (torch.uint8, torch.float32) else image.float()
     return known.contiguous().numpy()
+
+
+_NONE = (np.empty(0, np.float32), np.empty(0, np.uint8), np.empty(0, np.uint16))
+
+
+def _of_its_kind(out: Tensor) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint16]]:
+    """The values of `out` as `compiled_axes.blur` takes them."""
+    floats, whole, halves = _NONE
+    if out.dtype == torch.float32:
+        return out.view(-1).numpy(), whole, halves
+    if out.dtype == torch.uint8:
+        return floats, out.view(-1).numpy(), halves
+    return floats, whole, out.view(-1).view(torch.uint16).numpy()
 
 
 @functools.lru_cache(maxsize=2048)

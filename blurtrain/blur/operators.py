@@ -155,11 +155,10 @@ def resized_crop_blur(
 
 
 def by_image(images: Tensor) -> bool:
-    """Whether images are treated one by one: by a processor (with Numba), if they are not small, and no gradient is
-    wanted, and no float64."""
+    """Whether images are treated one by one: by a processor (with Numba), if no gradient is wanted, and no float64."""
     if images.device.type != "cpu" or images.requires_grad or images.dtype == torch.float64:
         return False
-    return max(images.shape[-2:]) >= SMALL and available()
+    return available()
 
 
 def gaussian_blur_each(images: Tensor, sigmas: NDArray[np.float64], truncate: float = 4.0) -> Tensor:
@@ -193,7 +192,7 @@ def _blurred(
         check_sigma(sigma, truncate)
         if sigma == 0 and box == NO_BOX:
             return rounded(images, result)
-    if by_image(images) and work != torch.float64:
+    if by_image(images) and work != torch.float64 and max(height, width) >= SMALL:
         sigmas = [sigma] * len(images) if isinstance(sigma, float) else sigma.double().tolist()
         for one in set(sigmas):
             check_sigma(one, truncate)

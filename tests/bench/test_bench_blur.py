@@ -11,6 +11,7 @@ KINDS = {
     "gaussian",
     "gaussian 8-bit in and out",
     "crop, resize, flip, blur",
+    "crop, resize, flip, 8-bit",
     "disk, a kernel an image",
     "camera shake, a kernel an image",
     "RandomBlur",
