@@ -14,6 +14,7 @@ from blurtrain.data.dataset import Dataset, open_dataset
 from blurtrain.data.loader import Labelled, Loader, open_loader
 from blurtrain.data.pixel_check import PixelCheck
 from blurtrain.data.training_batches import TrainingBatches
+from blurtrain.device import fast_arithmetic
 from blurtrain.distributed import Group, SharedFlags, process_group
 from blurtrain.errors import SettingsError
 from blurtrain.evaluation.first_look import first_look
@@ -225,6 +226,12 @@ def _log_start(training: Training, position: Position) -> None:
             attempt.record("sources changed", at=at, parts=changed)
             log.warning(
                 "%s: the source of %s has changed since the last attempt", training.run.path, ", ".join(changed)
+            )
+        if training.settings.precision.arithmetic == "bfloat16" and fast_arithmetic(group.device) != "bfloat16":
+            log.warning(
+                "%s: %s has no instructions for bfloat16: the network is faster with precision.arithmetic=float32",
+                training.run.path,
+                "this GPU" if group.device.type == "cuda" else "this processor",
             )
         if missing := training.settings.curriculum.shortfall(training.settings.optimisation.epochs):
             log.warning("%s", missing)
