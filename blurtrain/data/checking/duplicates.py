@@ -75,9 +75,7 @@ def near(
     return sorted(best.values(), key=lambda d: (-d.similarity, d.image)), len(one)
 
 
-def _similarities(
-    source: Source, one: NDArray[np.int64], two: NDArray[np.int64]
-) -> Iterator[NDArray[np.float64]]:
+def _similarities(source: Source, one: NDArray[np.int64], two: NDArray[np.int64]) -> Iterator[NDArray[np.float64]]:
     """Of the pairs, some at a time: thumbnails are made again, as those of all images would fill the memory."""
     for first in range(0, len(one), _COMPARED):
         pair = np.stack([one[first : first + _COMPARED], two[first : first + _COMPARED]])
