@@ -95,8 +95,8 @@ def add(data: Any) -> None:
         help="near duplicates: their hashes differ in at most so many of 64 bits, 0..15 (10)",
     )  # fmt: skip
     p.add_argument(
-        "--similarity", type=float, default=0.93, metavar="R",
-        help="near duplicates: their thumbnails correlate by at least so much (0.93)",
+        "--similarity", type=float, default=0.95, metavar="R",
+        help="near duplicates: their thumbnails correlate by at least so much (0.95)",
     )  # fmt: skip
     p.add_argument(
         "--images", type=int, default=200, metavar="N",

@@ -26,16 +26,17 @@ def classes_of(images: Images, split: str) -> dict[str, Any]:
 
 def objects_in_splits(images: Images) -> dict[str, Any]:
     """Whether splits share objects (leaf folders), and how many images of each later split show one that training
-    shows too. `are_classes`: each class is one leaf folder, so that splits share them all."""
-    training = np.zeros(int(images.leaf.max()) + 1, np.bool_)
-    training[images.leaf[images.split == 0]] = True
-    held = {name: images.leaf[entries] for name, entries in images.splits.items() if name != "train"}
-    shared = {name: {"images": int(training[leaf].sum()), "of": len(leaf)} for name, leaf in held.items()}
-    seen = [np.unique(images.leaf[entries]) for entries in images.splits.values()]
+    shows too. `are_classes`: a leaf folder is a class, so that splits share them by design."""
+    known = images.leaf >= 0
+    training = np.zeros(int(images.leaf.max(initial=0)) + 1, np.bool_)
+    training[images.leaf[known & (images.split == 0)]] = True
+    held = {name: entries for name, entries in images.splits.items() if name != "train"}
+    shown = {name: training[images.leaf[entries]] & known[entries] for name, entries in held.items()}
+    seen = [np.unique(images.leaf[entries][known[entries]]) for entries in images.splits.values()]
     objects, splits = np.unique(np.concatenate(seen), return_counts=True)
     return {
         "objects": len(objects),
-        "are_classes": len(objects) == len(np.unique(images.label)),
+        "are_classes": images.leaves_are_classes,
         "in_several_splits": int((splits > 1).sum()),
-        "shown_in_training": shared,
+        "shown_in_training": {name: {"images": int(of.sum()), "of": len(of)} for name, of in shown.items()},
     }

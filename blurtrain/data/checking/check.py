@@ -9,7 +9,9 @@ import numpy as np
 
 from blurtrain.data.checking import balance, duplicates
 from blurtrain.data.checking.duplicates import Duplicate
-from blurtrain.data.checking.images import ImageFiles, Images, Source, StoredImages, evenly
+from blurtrain.data.checking.files import ImageFiles
+from blurtrain.data.checking.images import Images, Source, evenly
+from blurtrain.data.checking.stored import StoredImages
 from blurtrain.data.dataset import Dataset
 from blurtrain.data.sharpness import MEASURES
 from blurtrain.errors import DataError
@@ -27,7 +29,7 @@ class Limits(NamedTuple):
 
     distance: int = 10
     """Bits of 64 in which the hashes of near duplicates differ at most, 0..15."""
-    similarity: float = 0.93
+    similarity: float = 0.95
     """Correlation of the thumbnails of near duplicates at least, -1 to 1."""
     images: int = 200
     """Of each split, evenly apart, whose sharpness and source size are looked at."""
@@ -121,7 +123,7 @@ def _look(check: Check, source: Source, limits: Limits, threads: int) -> None:
     check.count = len(images)
     check.figures["limits"] = limits._asdict()
     _duplicates(check, source, limits, threads)
-    if even := int((~images.comparable).sum()):
+    if even := int((~images.looks.comparable).sum()):
         check.findings.append(Finding("near", f"{_n(even)} of one colour: nothing to compare them by"))
     if images.classes:
         _balance(check, images)
@@ -165,8 +167,8 @@ def _duplicates(check: Check, source: Source, limits: Limits, threads: int) -> N
         check.figures.setdefault("copies", {})[name] = copies
     if images.classes and (both := duplicates.under_several_classes(images)):
         one, two = both[0]
-        shown = f"{images.paths[one]} is {images.paths[two]}"
-        check.findings.append(Finding("exact", f"{_n(len(both))} lie under several classes, byte for byte: {shown}"))
+        text = f"the same file is under several classes, {len(both)} times: {images.paths[one]} is {images.paths[two]}"
+        check.findings.append(Finding("exact", text))
     check.figures["under_several_classes"] = (
         [[images.paths[k] for k in pair] for pair in both] if images.classes else []
     )
@@ -205,23 +207,31 @@ def _balance(check: Check, images: Images) -> None:
             shown = ", ".join(missing[:SHOWN]) + ", ..." * (len(missing) > SHOWN)
             text = f"{split} has no image of {len(missing)} of {len(images.classes)} classes: {shown}"
             check.findings.append(Finding("classes", text))
-        small, large = row["smallest"], row["largest"]
-        if (ratio := large["images"] / small["images"]) >= UNEVEN:
-            text = f"{split} has {ratio:.1f} times as many images of {large['class']} as of {small['class']}"
-            check.findings.append(Finding("balance", f"{text} ({large['images']} to {small['images']})"))
+    if uneven := [_uneven(split, row) for split, row in check.figures["classes"].items() if _ratio(row) >= UNEVEN]:
+        check.findings.append(Finding("balance", f"classes are of uneven size: {'; '.join(uneven)}"))
     if not images.has_splits:
         return
     objects = check.figures["objects"] = balance.objects_in_splits(images)
-    if objects["in_several_splits"] and not objects["are_classes"]:
+    if objects["in_several_splits"] and not images.leaves_are_classes:
         shown = ", ".join(f"{row['images']} of {row['of']} {k}" for k, row in objects["shown_in_training"].items())
         text = f"{objects['in_several_splits']} of {objects['objects']} objects (leaf folders) are in several splits"
         check.findings.append(Finding("objects", f"{text}; training shows those of {shown} images too"))
 
 
+def _ratio(row: dict[str, Any]) -> float:
+    return row["largest"]["images"] / row["smallest"]["images"]
+
+
+def _uneven(split: str, row: dict[str, Any]) -> str:
+    small, large = row["smallest"], row["largest"]
+    return f"{split} {small['images']} ({small['class']}) to {large['images']} ({large['class']})"
+
+
 def _sharpness(check: Check, images: Images) -> None:
     rows: dict[str, Any] = {}
+    known = images.looks.sharpness
     for split, entries in images.splits.items():
-        measured = [images.sharpness[k] for k in entries.tolist() if k in images.sharpness]
+        measured = [known[k] for k in entries.tolist() if k in known]
         rows[split] = {"images": len(measured)}
         for name in MEASURES if measured else ():
             values = np.array([one[name] for one in measured])

@@ -59,8 +59,8 @@ def near(
     Also the number of pairs that the hashes brought, whose thumbnails were compared.
     """
     images = source.images
-    entries, others = (of[images.comparable[of]] for of in (images.splits[split], images.splits[other]))
-    pairs = nearest(images.hashes[entries], images.hashes[others], distance, MOST, split == other, threads)
+    entries, others = (of[images.looks.comparable[of]] for of in (images.splits[split], images.splits[other]))
+    pairs = nearest(images.looks.hashes[entries], images.looks.hashes[others], distance, MOST, split == other, threads)
     one, two = entries[pairs.query], others[pairs.found]
     differ = images.content[one] != images.content[two]
     if split == other:

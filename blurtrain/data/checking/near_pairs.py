@@ -44,23 +44,34 @@ def nearest(queries: Hashes, index: Hashes, distance: int, most: int, same: bool
     if not 0 <= distance <= MOST:
         raise ValueError(f"a distance must be within 0 and {MOST}, not {distance}")
     masks = _masks(distance // WORDS)
+    kept = _thinned(index, most + same)
+    index = index[kept]
     tables = [_table(words) for words in _words(index)]
 
     def look_up(first: int) -> Pairs:
         part = queries[first : first + _QUERIES]
-        pieces = []
+        best = _best(_NONE, most)
         for words, table in zip(_words(part), tables, strict=True):
             for query, found in _candidates(words[:, None] ^ masks, table):
                 bits = np.bitwise_count(part[query] ^ index[found])
                 near = bits <= distance
+                query, found, bits = query[near] + first, kept[found[near]], bits[near]
                 if same:
-                    near &= query + first != found
-                pieces.append(np.stack([query[near] + first, found[near], bits[near].astype(np.int64)]))
-        return _best(np.concatenate(pieces, 1), most) if pieces else Pairs(*np.zeros((3, 0), np.int64))
+                    other = query != found
+                    query, found, bits = query[other], found[other], bits[other]
+                best = _best(np.concatenate([np.stack(best), np.stack([query, found, bits])], 1), most)
+        return best
 
     with ThreadPoolExecutor(threads) as pool:
         parts = list(pool.map(look_up, range(0, len(queries), _QUERIES)))
     return Pairs(*(np.concatenate(column) for column in zip(*parts, strict=True))) if parts else _best(_NONE, most)
+
+
+def _thinned(index: Hashes, most: int) -> NDArray[np.int64]:
+    """The first places of each hash, in ascending order: of a crowd that has the same one, no more are ever wanted."""
+    order = np.argsort(index, kind="stable")
+    ranked = index[order]
+    return np.sort(order[np.arange(len(index)) - np.searchsorted(ranked, ranked) < most])
 
 
 _NONE = np.zeros((3, 0), np.int64)
@@ -83,7 +94,7 @@ def _masks(radius: int) -> NDArray[np.uint16]:
 
 
 def _candidates(asked: NDArray[np.uint16], table: _Table) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Pairs of a row of `asked` [n, words] and a place in the index that has one of its words; not too many at a time."""
+    """Pairs of a row of `asked` [n, words] and a place in the index that has one of its words, some at a time."""
     first = table.starts[asked].ravel()
     counts = table.starts[asked.astype(np.int64) + 1].ravel() - first
     row = np.repeat(np.arange(len(asked)), asked.shape[1])

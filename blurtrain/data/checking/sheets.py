@@ -29,7 +29,7 @@ def split_sheet(source: Source, split: str) -> bytes:
 
 
 def near_sheet(source: Source, near: Sequence[Duplicate]) -> bytes:
-    """A PNG of pairs, each two tiles side by side: from the most similar to the least, of at most PAIRS evenly apart."""
+    """A PNG of pairs, each side by side: from the most similar to the least, of at most PAIRS evenly apart."""
     ranked = sorted(near, key=lambda one: (-one.similarity, one.image))
     pairs = [ranked[k] for k in evenly(np.arange(len(ranked)), PAIRS)]
     entries = np.array([k for pair in pairs for k in (pair.image, pair.of)], np.int64)
