@@ -91,8 +91,8 @@ def add(data: Any) -> None:
         "--out", type=Path, metavar="DIR", help="write contact sheets there: of each split, of near duplicates"
     )
     p.add_argument(
-        "--distance", type=int, default=10, metavar="BITS",
-        help="near duplicates: their hashes differ in at most so many of 64 bits, 0..15 (10)",
+        "--distance", type=int, default=14, metavar="BITS",
+        help="near duplicates: their hashes differ in at most so many of 64 bits, 0..15 (14)",
     )  # fmt: skip
     p.add_argument(
         "--similarity", type=float, default=0.95, metavar="R",

@@ -1,11 +1,17 @@
 """Pictures that look enough like photographs to be compared: smooth, coloured, each of its own."""
 
+from functools import cache
+
 import numpy as np
 from PIL import Image
 
 
+@cache
 def photograph(seed: int, side: int = 96) -> Image.Image:
-    """Coloured noise whose power falls with its frequency, a little more than that of photographs does (to the 2.8)."""
+    """Coloured noise whose power falls with frequency (to the 2.8), a little more than that of photographs does.
+
+    Not to be changed: it is drawn once.
+    """
     rng = np.random.default_rng([77, seed])
     frequency = np.hypot.outer(np.fft.fftfreq(side), np.fft.fftfreq(side))
     frequency[0, 0] = 1

@@ -114,7 +114,7 @@ def test_duplicates_across_splits_are_found_and_said_to_invalidate_results(
     code, text, _ = check(*words, text=True)
     assert "1 of 14 val images are byte for byte images of train, 1 of them under another class" in text
     assert (
-        "1 of 14 val images are nearly images of train (hashes within 10 of 64 bits, similarity at least 0.95)" in text
+        "1 of 14 val images are nearly images of train (hashes within 14 of 64 bits, similarity at least 0.95)" in text
     )
     assert text.splitlines()[-1] == "  verdict: results would be invalid (exact, near)"
 

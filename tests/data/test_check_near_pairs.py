@@ -73,7 +73,7 @@ def test_nothing_near_or_nothing_there() -> None:
 def test_as_many_as_imagenet_has() -> None:
     train, rng = drawn(1_281_167, 9), np.random.default_rng(10)
     copied = rng.choice(len(train), 500, replace=False)
-    val = np.concatenate([changed(train[copied], np.arange(500) % 11, 11), drawn(49_500, 12)])
-    pairs = nearest(val, train, 10, 5, same=False, threads=2)
+    val = np.concatenate([changed(train[copied], np.arange(500) % 15, 11), drawn(49_500, 12)])
+    pairs = nearest(val, train, 14, 5, same=False, threads=2)
     found = set(zip(pairs.query.tolist(), pairs.found.tolist(), strict=True))
     assert found >= set(enumerate(copied.tolist()))

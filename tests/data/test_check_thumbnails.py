@@ -41,7 +41,7 @@ def bits(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 def test_nearly_the_same_images_are_near(change: str) -> None:
     images = [photograph(seed) for seed in range(COUNT)]
     before, after = thumbnails(images), thumbnails([CHANGES[change](image) for image in images])
-    near = (bits(before, after) <= 10) & (similarity(before, after) >= 0.95)
+    near = (bits(before, after) <= 14) & (similarity(before, after) >= 0.95)
     assert near.sum() >= 0.95 * COUNT
 
 
@@ -50,14 +50,14 @@ def test_a_corner_cut_off_is_similar_where_thumbnails_are_moved_onto_each_other(
     cut = [image.resize((96, 96), Image.Resampling.BILINEAR, (0, 0, 92, 92)) for image in images]
     before, after = thumbnails(images), thumbnails(cut)
     plain = [np.corrcoef(one.ravel(), other.ravel())[0, 1] for one, other in zip(before, after, strict=True)]
-    assert np.median(plain) < 0.85, "in place they differ"
+    assert np.median(plain) < 0.9, "in place they differ"
     for one, other in ((before, after), (after, before)):
         assert np.quantile(similarity(one, other), 0.05) > 0.95
 
 
 def test_different_images_are_neither_near_nor_similar() -> None:
     one, other = (thumbnails([photograph(seed) for seed in range(first, first + COUNT)]) for first in (0, 1000))
-    assert bits(one, other).min() > 10
+    assert bits(one, other).min() > 14
     assert np.quantile(similarity(one, other), 0.95) < 0.8
     assert np.array_equal(similarity(one, one) > 0.9999, np.ones(COUNT))
 
@@ -65,7 +65,7 @@ def test_different_images_are_neither_near_nor_similar() -> None:
 def test_the_hash_is_of_the_lowest_frequencies() -> None:
     grey = np.asarray(photograph(3).convert("L").resize((SIDE, SIDE)))
     spectrum = dctn(grey.astype(float), type=2)
-    order = sorted((u * u + v * v, u, v) for u in range(10) for v in range(10))[1:65]
+    order = sorted((u * u + v * v, u, v) for u in range(SIDE) for v in range(SIDE))[1:65]
     lowest = np.array([spectrum[u, v] for _, u, v in order])
     expected = np.packbits(lowest > np.median(lowest)).view(np.uint64)[0]
     assert hashes(np.repeat(grey[None, :, :, None], 3, 3))[0][0] == expected

@@ -27,7 +27,7 @@ JUDGE = "reblur"
 class Limits(NamedTuple):
     """What counts as a near duplicate, and at how much is looked."""
 
-    distance: int = 10
+    distance: int = 14
     """Bits of 64 in which the hashes of near duplicates differ at most, 0..15."""
     similarity: float = 0.95
     """Correlation of the thumbnails of near duplicates at least, -1 to 1."""

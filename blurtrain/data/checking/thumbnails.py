@@ -15,6 +15,8 @@ EVEN = 2.0
 """Standard deviation, in levels of 255, of a grey thumbnail below which an image shows nothing to compare."""
 GREY = 2.0
 """Mean difference, in levels, of the colours of a pixel below which an image is grey."""
+PROMISING = 0.4
+"""Correlation of two whole thumbnails below which no cut makes them alike."""
 
 Thumbnails = NDArray[np.uint8]
 """[n, SIDE, SIDE, 3]."""
@@ -54,17 +56,16 @@ def similarity(one: Thumbnails, other: Thumbnails) -> NDArray[np.float64]:
     colourless = _colourless(first) | _colourless(second)
     for images in (first, second):
         images[colourless] = (images[colourless] @ _LUMA)[..., None]
-    best = np.full(len(one), -1, np.float32)
-    for small, whole in ((first, second), (second, first)):
+    best = np.einsum("ij,ij->i", _standardised(first), _standardised(second))
+    worth = np.flatnonzero(best >= PROMISING)
+    for cut, whole in ((first[worth], second[worth]), (second[worth], first[worth])):
         target = _standardised(whole)
         for window in WINDOWS:
-            np.maximum(best, np.einsum("ij,ij->i", _standardised(_cut(small, window)), target), out=best)
+            best[worth] = np.maximum(best[worth], np.einsum("ij,ij->i", _standardised(_cut(cut, window)), target))
     return best.astype(np.float64)
 
 
-WINDOWS = [(0.0, 0.0, 1.0)] + [
-    (top * cut, left * cut, 1 - cut) for cut in (0.03, 0.06, 0.1) for top in (0, 0.5, 1) for left in (0, 0.5, 1)
-]
+WINDOWS = [(top * cut, left * cut, 1 - cut) for cut in (0.03, 0.06, 0.1) for top in (0, 0.5, 1) for left in (0, 0.5, 1)]
 """Parts of an image that another may be: top and left, in its height and width, and the share of both."""
 
 
@@ -75,8 +76,6 @@ def _colourless(images: NDArray[np.float32]) -> NDArray[np.bool_]:
 def _cut(images: NDArray[np.float32], window: tuple[float, float, float]) -> NDArray[np.float32]:
     """A window of each image, at the size of the whole."""
     top, left, share = window
-    if share == 1:
-        return images
     down, across = _bilinear(top, share), _bilinear(left, share)
     lines = np.tensordot(images, down, (1, 1))  # [n, column, colour, line]
     return np.tensordot(lines, across, (1, 1)).transpose(0, 2, 3, 1)
@@ -93,6 +92,6 @@ def _bilinear(start: float, share: float) -> NDArray[np.float32]:
 
 
 def _standardised(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    flat = images.reshape(len(images), -1)
+    flat = images.reshape(len(images), 3 * SIDE * SIDE)
     flat = flat - flat.mean(1, keepdims=True)
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
