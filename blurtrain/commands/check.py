@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,8 @@ def _check(options: argparse.Namespace) -> int:
     from blurtrain.data.checking.check import Limits, check_dataset, check_folder
     from blurtrain.data.checking.text import as_text
     from blurtrain.data.dataset import datasets, open_dataset
-    from blurtrain.device import cores
 
-    limits = _limits(options, Limits())
+    limits, cores = _limits(options, Limits()), len(os.sched_getaffinity(0))  # without torch, which takes seconds
     if options.folder is not None:
         if options.names:
             raise SettingsError("data check: --folder checks a folder of images; it does not go with names of datasets")
@@ -31,9 +31,9 @@ def _check(options: argparse.Namespace) -> int:
     documents, wrong = [], 0
     for one in work:
         if options.folder is not None:
-            check = check_folder(one, limits, len(cores()), options.label, options.exclude or (), options.splits)
+            check = check_folder(one, limits, cores, options.label, options.exclude or (), options.splits)
         else:
-            check = check_dataset(one, limits, len(cores()))
+            check = check_dataset(one, limits, cores)
         wrong += bool(check.wrong)
         documents.append(check.document())
         if not options.json:

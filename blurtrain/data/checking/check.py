@@ -196,8 +196,12 @@ def _finding(
     if split != other:
         head = f"{len(found)} of {len(images.splits[split])} {split} images are {what} images of {other}{how}{under}"
         return Finding(kind, f"{head}: {shown}{more}", True)
-    kept = "are kept in one split" if kind == "exact" else "may come into different splits (--hold-out leaves, if so)"
-    return Finding(kind, f"{len(found)} images are {what} others{how}{under}, and {kept}: {shown}{more}")
+    if kind == "exact":
+        fate = "are kept in one split"
+    else:
+        advice = "" if images.leaves_are_classes else ", unless whole leaf folders are held out"
+        fate = f"may come into different splits{advice}"
+    return Finding(kind, f"{len(found)} images are {what} others{how}{under}, and {fate}: {shown}{more}")
 
 
 def _balance(check: Check, images: Images) -> None:

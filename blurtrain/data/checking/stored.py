@@ -16,8 +16,8 @@ from blurtrain.data.checking.looks import Look, Pixels, look_at
 from blurtrain.data.dataset import Dataset
 from blurtrain.data.store import as_seen
 
-_TOGETHER = 2**24
-"""Bytes of pixels that a thread reads at a time."""
+_BYTES, _IMAGES = 2**24, 256
+"""Pixels, and images, that a thread looks at together, at most."""
 
 
 class StoredImages:
@@ -42,7 +42,7 @@ class StoredImages:
 
     def _look(self, measured: NDArray[np.bool_], threads: int) -> None:
         store, n = self._dataset.store, len(self._index)
-        size = max(1, _TOGETHER // (3 * math.prod(store.canvas)))
+        size = min(_IMAGES, max(1, _BYTES // (3 * math.prod(store.canvas))))
         parts = [np.arange(first, min(first + size, n)) for first in range(0, n, size)]
         _ = store.extents, store.sides  # once, and not by each thread
 

@@ -70,7 +70,9 @@ WINDOWS = [(top * cut, left * cut, 1 - cut) for cut in (0.03, 0.06, 0.1) for top
 
 
 def _colourless(images: NDArray[np.float32]) -> NDArray[np.bool_]:
-    return np.ptp(images, 3).mean((1, 2)) < GREY
+    red, green, blue = np.moveaxis(images, 3, 0)
+    largest, smallest = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
+    return (largest - smallest).mean((1, 2)) < GREY
 
 
 def _cut(images: NDArray[np.float32], window: tuple[float, float, float]) -> NDArray[np.float32]:
