@@ -12,6 +12,7 @@ from photographs import photograph
 from PIL import Image, ImageFilter
 
 from blurtrain.cli import main
+from blurtrain.data.checking.files import ImageFiles
 from blurtrain.data.dataset import Dataset
 from blurtrain.data.preparation import Recipe, prepare
 
@@ -137,6 +138,7 @@ def test_where_there_are_no_splits_duplicates_are_notes(clean: Path, tmp_path: P
     code, document, _ = check("--folder", folder)
     assert code == 0 and kinds(document, False)[:2] == ["exact", "near"]
     assert pairs(document, "exact") == {("cup/cup-train-1/again.png", "cup/cup-train-1/a.png")}
+    assert document["checked"][0]["under_several_classes"] == []
     assert pairs(document, "near") == {("duck/duck-train-1/small.jpg", "duck/duck-train-1/a.png")}
 
 
@@ -177,6 +179,8 @@ def test_objects_missing_classes_and_uneven_ones_are_noted(faulty: Path, tmp_pat
 def test_a_split_sharper_than_train_and_enlarged_sources_are_noted(faulty: Path, tmp_path: Path, check: Run) -> None:
     for path in (faulty / "train").rglob("*.png"):
         Image.open(path).filter(ImageFilter.GaussianBlur(1.5)).resize((60, 60)).save(path)
+    for path in (faulty / "val").rglob("*.png"):
+        Image.open(path).resize((80, 80)).save(path)  # as they are stored, and so not enlarged
     prepared(faulty, tmp_path / "data")
     code, document, _ = check("--data", tmp_path / "data", "--images", 5)
     found = document["checked"][0]
@@ -236,6 +240,19 @@ def test_a_flat_folder_is_checked_without_classes(tmp_path: Path, check: Run) ->
     texts = [found["text"] for found in document["checked"][0]["findings"]]
     assert any("2 images of one colour" in text for text in texts)
     assert any(text.startswith("folders are not taken for classes") for text in texts)
+
+
+def test_files_read_by_several_processes_stay_in_their_order(tmp_path: Path) -> None:
+    for number in range(130):
+        folder = tmp_path / ("val" if number % 10 == 0 else "train") / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((20, 21 + number, 3), number, np.uint8)).save(folder / f"{number:03}.png")
+    (tmp_path / "train/a/062.png").write_bytes(b"")
+    source = ImageFiles(tmp_path, most=3, processes=3)
+    numbers = [int(Path(path).stem) for path in source.images.paths]
+    assert len(numbers) == 129 and source.unreadable == {"train/a/062.png": "empty file"}
+    assert source.images.looks.sides[:, 1].tolist() == [21 + number for number in numbers]
+    assert [pixels[0, 0, 0] for pixels in source.pixels(np.arange(129))] == numbers
 
 
 @pytest.mark.parametrize(

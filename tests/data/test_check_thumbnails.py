@@ -45,6 +45,12 @@ def test_nearly_the_same_images_are_near(change: str) -> None:
     assert near.sum() >= 0.95 * COUNT
 
 
+def test_a_grey_copy_of_a_colourful_image_is_similar() -> None:
+    image = Image.fromarray((np.asarray(photograph(0)) * [1, 0.5, 0.1]).astype(np.uint8))
+    before, after = thumbnails([image]), thumbnails([CHANGES["grey"](image)])
+    assert np.corrcoef(before.ravel(), after.ravel())[0, 1] < 0.7 and similarity(before, after) > 0.99
+
+
 def test_a_corner_cut_off_is_similar_where_thumbnails_are_moved_onto_each_other() -> None:
     images = [photograph(seed) for seed in range(COUNT)]
     cut = [image.resize((96, 96), Image.Resampling.BILINEAR, (0, 0, 92, 92)) for image in images]
