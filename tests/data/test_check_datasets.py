@@ -120,6 +120,22 @@ def test_duplicates_across_splits_are_found_and_said_to_invalidate_results(
     assert text.splitlines()[-1] == "  verdict: results would be invalid (exact, near)"
 
 
+def test_two_parts_of_one_file_are_not_the_same_image(faulty: Path, tmp_path: Path, check: Run) -> None:
+    shutil.copy(faulty / "train/cup/cup-train-1/a.png", faulty / "val/cup/cup-val-1/copied.png")
+    rows = prepared(faulty, tmp_path / "data", duplicates="allowed").store.folder / "images.csv"
+    lines = rows.read_text().splitlines()
+    for parts, found in (
+        ([f"at {k}.0 s" for k in range(25)], []),
+        ([""] * 25, ["exact"]),
+        (["at 1.0 s"] * 25, ["exact"]),
+    ):
+        rows.write_text(
+            "\n".join([f"{lines[0]},part", *(f"{a},{b}" for a, b in zip(lines[1:], parts, strict=True))]) + "\n"
+        )
+        document = check("--data", tmp_path / "data")[1]
+        assert [kind for kind in kinds(document) if kind == "exact"] == found
+
+
 def test_what_is_near_is_a_setting(faulty: Path, check: Run) -> None:
     source = Image.open(faulty / "train/cup/cup-train-1/a.png")
     source.resize((96, 96), box=(1, 1, 93, 93)).save(faulty / "val/cup/cup-val-1/cut.png")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from blurtrain.data import tree
-from blurtrain.data.checking.images import Images, Looks, sampled
+from blurtrain.data.checking.images import Images, Looks, content_of, sampled
 from blurtrain.data.checking.looks import Look, Pixels, look_at
 from blurtrain.data.dataset import SPLITS
 from blurtrain.data.decode import opened
@@ -93,7 +93,7 @@ class ImageFiles:
 
 
 def _look_at_file(folder: Path, path: str, measured: bool) -> tuple[int, Look | str]:
-    """The first 64 bits of its SHA-256, and what is found; or why it cannot be read."""
+    """Its content (see `content_of`), and what is found; or why it cannot be read."""
     try:
         content = (folder / path).read_bytes()
         look = look_at([np.asarray(opened(content))], [measured])[0]
@@ -101,4 +101,4 @@ def _look_at_file(folder: Path, path: str, measured: bool) -> tuple[int, Look | 
         return 0, error.strerror or str(error)
     except DataError as error:
         return 0, str(error)
-    return int(hashlib.sha256(content).hexdigest()[:16], 16), look
+    return content_of(hashlib.sha256(content).hexdigest()), look

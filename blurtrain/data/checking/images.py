@@ -1,5 +1,6 @@
 """The images that are checked: what is known of each, and how their pixels are read."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -24,7 +25,7 @@ class Images:
     split: NDArray[np.int64]
     """Position in SPLITS; -1 where there are none yet."""
     content: NDArray[np.uint64]
-    """The first 64 bits of the SHA-256 of its file."""
+    """Equal for the same images; see `content_of`."""
     looks: "Looks"
 
     def __len__(self) -> int:
@@ -91,6 +92,12 @@ class Source(Protocol):
     def source_sides(self, entries: NDArray[np.int64]) -> NDArray[np.int64]:
         """Height and width [k, 2] of the files of those of the entries that are at hand."""
         ...
+
+
+def content_of(sha256: str, part: str = "") -> int:
+    """64 bits that say which image this is: of its file's SHA-256 (hex digits), and of what part of the file is it."""
+    digest = hashlib.sha256(f"{sha256} {part}".encode()).hexdigest() if part else sha256
+    return int(digest[:16], 16)
 
 
 def evenly(entries: NDArray[np.int64], most: int) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from blurtrain.data.checking.images import Images, Looks, sampled
+from blurtrain.data.checking.images import Images, Looks, content_of, sampled
 from blurtrain.data.checking.looks import Look, Pixels, look_at
 from blurtrain.data.dataset import Dataset
 from blurtrain.data.store import as_seen
@@ -28,7 +28,7 @@ class StoredImages:
         self._dataset = dataset
         view, rows = dataset.view, dataset.store.rows
         self._index = view["index"]
-        digests = (int(rows[k]["sha256"][:16], 16) for k in self._index)
+        digests = (content_of(rows[k]["sha256"], rows[k].get("part", "")) for k in self._index)
         self.images = Images(
             paths=[rows[k]["path"] for k in self._index],
             classes=dataset.classes,
