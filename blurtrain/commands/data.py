@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from blurtrain.commands import check
 from blurtrain.commands.options import command, data_option, group, json_option
 from blurtrain.errors import DataError, SettingsError
 
@@ -58,18 +59,6 @@ def _prepare(options: argparse.Namespace) -> int:
             print(f"  folders without a file: {', '.join(empty[:5])}{more}", file=sys.stderr)
         for path, reason in manifest["unreadable"].items():
             print(f"  left out {path}: {reason}", file=sys.stderr)
-    return 0
-
-
-def _check(options: argparse.Namespace) -> int:
-    from blurtrain.data.dataset import datasets, open_dataset
-
-    chosen = [open_dataset(options.data, name) for name in options.names] or datasets(options.data)
-    if not chosen:
-        raise DataError(f"{options.data}: holds no prepared dataset")
-    for dataset in chosen:
-        dataset.check()
-        print(f"{dataset.folder}: intact ({len(dataset.view['index'])} images)")
     return 0
 
 
@@ -201,7 +190,10 @@ def add(commands: Any) -> None:
     p.add_argument("--min-leaves", type=int, help="keep labels with at least so many leaf folders")
     p.add_argument("--min-images", type=int, help="keep labels with at least so many images")
     p.add_argument(
-        "--splits", type=_pairs, metavar="SPLIT=FOLDER,...", help="use the tree's splits so, e.g. train=train,test=val"
+        "--splits",
+        type=check.pairs,
+        metavar="SPLIT=FOLDER,...",
+        help="use the tree's splits so, e.g. train=train,test=val",
     )
     p.add_argument("--val", type=float, help="share to hold out for validation where the tree has no splits (0.1)")
     p.add_argument("--test", type=float, help="share to hold out for testing where the tree has no splits (0.2)")
@@ -245,9 +237,7 @@ def add(commands: Any) -> None:
         help="put it in the place of one that was prepared otherwise, or has been damaged",
     )
     data_option(p, Path("data"))
-    p = command(data, "check", _check, "verify prepared datasets down to every stored pixel")
-    p.add_argument("names", nargs="*", metavar="NAME", help="default: all")
-    data_option(p, Path("data"))
+    check.add(data)
     p = command(data, "sharpness", _sharpness, "how sharp the images of a folder are, by four no-reference measures")
     p.add_argument("folder", type=Path, metavar="FOLDER", help="folder of images, in folders or not")
     p.add_argument("--images", type=int, metavar="N", help="look at so many, evenly apart by path (all)")
@@ -270,10 +260,3 @@ def add(commands: Any) -> None:
 
 def _label(text: str) -> str | int:
     return int(text) if text.isdigit() else text
-
-
-def _pairs(text: str) -> dict[str, str]:
-    pairs = dict(pair.partition("=")[::2] for pair in text.split(","))
-    if not all(pairs.values()):
-        raise argparse.ArgumentTypeError("must be SPLIT=FOLDER,... e.g. train=train,test=val")
-    return pairs
