@@ -10,7 +10,7 @@
 BLURTRAIN := .venv/bin/blurtrain
 DEMO := configs/grids/demo.yaml
 
-ONE := tests/analysis tests/blur tests/data tests/models tests/settings tests/bench tests/gpu
+ONE := tests/analysis tests/blur tests/data tests/models tests/settings tests/bench tests/gpu tests/evaluation
 
 PYTHON ?= $(shell [ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)
 DEVICE ?= cuda
