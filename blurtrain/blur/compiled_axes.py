@@ -33,7 +33,9 @@ def resize(
     long = (lefts.max() + across.shape[1] - left) * channels
     ring, held = np.empty(many * long, np.float32), np.full(many, -1)
     strip, sideways = np.zeros(STRIP * long, np.float32), np.empty(long * STRIP, np.float32)
-    tile = np.empty(width * channels * STRIP, np.float32)
+    step = channels * STRIP  # values of a column of a strip
+    tile = np.empty(width * step, np.float32)
+    above, before = np.empty(many, np.int64), np.empty(across.shape[1], np.int64)
     flat = lines.reshape(-1)
     for y in range(0, height, STRIP):
         few = min(STRIP, height - y)
@@ -44,79 +46,49 @@ def resize(
                     to, start = _U(line % many * long), _U(line * lines.shape[1] + left * channels)
                     for x in range(long):
                         ring[to + _U(x)] = flat[start + _U(x)]
-            _add_lines(ring, tops[y + r], long, down[y + r], strip, r * long)
+            for k in range(many):
+                above[k] = (tops[y + r] + k) % many * long
+            _add(ring, above, down[y + r], strip, r * long, long)
         for x in range(long):
             to, start = _U(x * STRIP), _U(x)
             for r in range(STRIP):
                 sideways[to + _U(r)] = strip[start + _U(r) * _U(long)]
         for x in range(width):
-            _add_columns(sideways, (lefts[x] - left) * channels, channels * STRIP, across[x], tile, x)
+            for k in range(across.shape[1]):
+                before[k] = (lefts[x] - left + k) * step
+            _add(sideways, before, across[x], tile, x * step, step)
         _turn_back(tile, y, few, out)
 
 
 @compiled
-def _add_lines(
-    ring: NDArray[np.float32], top: int, long: int, weights: NDArray[np.float32], strip: NDArray[np.float32], to: int
-) -> None:
-    """The weighted sum of lines of the ring, from `top` on, to the place `to` of the strip."""
-    many, at, k = len(weights), _U(to), 0
-    if many >= 4:
-        a, b, c, d = (
-            _U(top % many * long),
-            _U((top + 1) % many * long),
-            _U((top + 2) % many * long),
-            _U((top + 3) % many * long),
-        )
-        p, q, r, s = weights[0], weights[1], weights[2], weights[3]
-        for i in range(long):
-            x = _U(i)
-            strip[at + x] = (p * ring[a + x] + q * ring[b + x]) + (r * ring[c + x] + s * ring[d + x])
-        k = 4
-    else:
-        a, p = _U(top % many * long), weights[0]
-        for i in range(long):
-            x = _U(i)
-            strip[at + x] = p * ring[a + x]
-        k = 1
-    while k < many:
-        a, p = _U((top + k) % many * long), weights[k]
-        for i in range(long):
-            x = _U(i)
-            strip[at + x] += p * ring[a + x]
-        k += 1
-
-
-@compiled
-def _add_columns(
-    sideways: NDArray[np.float32],
-    first: int,
-    step: int,
+def _add(
+    values: NDArray[np.float32],
+    places: NDArray[np.int64],
     weights: NDArray[np.float32],
-    tile: NDArray[np.float32],
-    x: int,
+    total: NDArray[np.float32],
+    to: int,
+    width: int,
 ) -> None:
-    """The weighted sum of columns of a strip that lies sideways, `step` values each, as column x of the tile."""
-    many, at, k = len(weights), _U(x * step), 0
-    a = _U(first * STRIP)
-    if many >= 4:
-        b, c, d = a + _U(step), a + _U(2 * step), a + _U(3 * step)
-        p, q, r, s = weights[0], weights[1], weights[2], weights[3]
-        for i in range(step):
-            y = _U(i)
-            tile[at + y] = (p * sideways[a + y] + q * sideways[b + y]) + (r * sideways[c + y] + s * sideways[d + y])
-        k = 4
-    else:
-        p = weights[0]
-        for i in range(step):
-            y = _U(i)
-            tile[at + y] = p * sideways[a + y]
-        k = 1
-    while k < many:
-        b, p = a + _U(k * step), weights[k]
-        for i in range(step):
-            y = _U(i)
-            tile[at + y] += p * sideways[b + y]
-        k += 1
+    """To the place `to` of `total` the weighted sum of the `width` values from each of `places` on, four in a sweep."""
+    at, k = _U(to), len(weights) % 4
+    if k == 0:
+        for i in range(width):
+            total[at + _U(i)] = 0
+    for j in range(k):
+        a, p = _U(places[j]), weights[j]
+        if j == 0:
+            for i in range(width):
+                total[at + _U(i)] = p * values[a + _U(i)]
+        else:
+            for i in range(width):
+                total[at + _U(i)] += p * values[a + _U(i)]
+    while k < len(weights):
+        a, b, c, d = _U(places[k]), _U(places[k + 1]), _U(places[k + 2]), _U(places[k + 3])
+        p, q, r, s = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
+        for i in range(width):
+            x = _U(i)
+            total[at + x] += (p * values[a + x] + q * values[b + x]) + (r * values[c + x] + s * values[d + x])
+        k += 4
 
 
 @compiled
@@ -148,8 +120,9 @@ def blur(
 
     down, across: weights of the middle pixel, and of each pair of pixels 1, 2, ... away from it; and which row (column)
     stands at each place of the padded image. grid: the rows that are computed; and, if not all are, for each row the
-    first of eight of them, and their weights [H, 8]. affine: of each channel what the result is multiplied by, and what
-    is then added. out: as many values, as floats, or bytes, or the bits of bfloat16; two of the three are empty.
+    first of those that it is made of, and their weights [H, K]. affine: of each channel what the result is multiplied
+    by, and what is then added. out: as many values, as floats, or bytes, or the bits of bfloat16; two of the three are
+    empty.
     """
     channels, height, width = image.shape
     rows, first, weights = grid
@@ -157,6 +130,7 @@ def blur(
     plane, line = np.empty(height * width, np.float32), np.empty(width + 2 * reach_across, np.float32)
     total, few = np.empty(width, np.float32), np.empty(len(rows) * width if len(weights) else 0, np.float32)
     above, below = np.empty(reach_down + 1, np.int64), np.empty(reach_down + 1, np.int64)
+    lines = np.empty(weights.shape[1], np.int64)
     lefts, rights = reach_across - np.arange(reach_across + 1), reach_across + np.arange(reach_across + 1)
     given, edge = image.reshape(-1), reach_across + width
     for c in range(channels):
@@ -176,7 +150,9 @@ def blur(
                 _add_pairs(line, reach_across, lefts, rights, across[0], total, 0, width)
                 _keep(total, affine[0][c], affine[1][c], out, (c * height + k) * width)
         for y in range(len(weights) and height):
-            _add_eight(few, first[y] * width, weights[y], total)
+            for k in range(weights.shape[1]):
+                lines[k] = (first[y] + k) * width
+            _add(few, lines, weights[y], total, 0, width)
             _keep(total, affine[0][c], affine[1][c], out, (c * height + y) * width)
 
 
@@ -231,21 +207,6 @@ def _add_pairs(
                 r * (plane[e + x] + plane[f + x]) + s * (plane[g + x] + plane[h + x])
             )
         k += 4
-
-
-@compiled
-def _add_eight(few: NDArray[np.float32], first: int, weights: NDArray[np.float32], total: NDArray[np.float32]) -> None:
-    """The weighted sum of eight lines of `few`, from the place `first` on."""
-    width = len(total)
-    a, step = _U(first), _U(width)
-    for k in (0, 4):
-        b, c, d = a + step, a + _U(2) * step, a + _U(3) * step
-        p, q, r, s = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
-        for i in range(width):
-            x = _U(i)
-            value = (p * few[a + x] + q * few[b + x]) + (r * few[c + x] + s * few[d + x])
-            total[x] = value if k == 0 else total[x] + value
-        a = d + step
 
 
 @compiled
