@@ -1,0 +1,164 @@
+"""Crop, antialiased resize, flip, blur and normalisation of 8-bit images in one go, by kernels of Triton on a GPU.
+
+As `blurtrain.blur.operators` has it: one operator per image and axis, out = R X C^T. There the operators are whole
+matrices, made by some fifty kernels and kept in memory, and so is what the first product leaves. Here
+`blurtrain.blur.fused_kernels` makes of each operator only the band that is not zero, and multiplies tile by tile: what
+is between the two products stays on the chip, pixels are read as 8 bits, and the normalised result is written once.
+
+Against float64: at most 1e-3 of 255 in float32; in bfloat16 at most 1 of 255 from sigma 3 up and 2 below, the rounding
+of the result to bfloat16 aside, with constants preserved. The same bits each time: tiles are fixed, sums have one order.
+"""
+
+import importlib.util
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from blurtrain.blur.axis import LARGEST_RADIUS, check_crops
+from blurtrain.blur.operators import Sigma, checked_sigma
+from blurtrain.blur.product import workspace
+
+LARGEST_SIDE = 8192
+"""Pixels a side: twice its square is to fit into 32 bits."""
+_BLOCK = 64  # pixels of an operator that are made at a time; bands are multiples of it
+_SUPPORT = {"bilinear": 1, "bicubic": 2}
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How the product is cut up: rows and columns of the result that one program computes, rows and columns of the
+    image that it takes at a time (powers of two, from 16 to 64; a tile of any from 16 up), and warps."""
+
+    height: int
+    width: int
+    rows: int
+    columns: int
+    warps: int
+
+
+FACTOR = {torch.bfloat16: torch.float16, torch.float32: torch.float32}
+"""What is multiplied: as fast as bfloat16, float16 has eight times its resolution, and here nothing leaves its range."""
+TILING = {torch.bfloat16: Tiling(64, 64, 32, 32, 4), torch.float32: Tiling(32, 32, 16, 32, 4)}
+"""Chosen by what the compiler says of registers and shared memory, not by time: not measured on a GPU yet."""
+
+
+def unavailable(device: torch.device, arithmetic: torch.dtype) -> str | None:
+    """Why the fused kernel cannot be had for images on `device`; None if it can."""
+    if arithmetic not in TILING:
+        return f"it has no {str(arithmetic).removeprefix('torch.')} arithmetic"
+    if device.type != "cuda" and not _interpreted():
+        return f"it needs a CUDA device, and images are on {device.type}"
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
+        return "it needs a GPU of compute capability 8.0 or newer"
+    if importlib.util.find_spec("triton") is None:
+        return "it needs the package triton, which CUDA builds of torch bring along"
+    return None
+
+
+def normalised_crop_blur(
+    images: Tensor,
+    top: Tensor,
+    left: Tensor,
+    height: Tensor,
+    width: Tensor,
+    size: int | tuple[int, int],
+    flip: Tensor | None = None,
+    sigma: Sigma = 0.0,
+    interpolation: str = "bicubic",
+    truncate: float = 4.0,
+    *,
+    mean: Sequence[float] = (0.0, 0.0, 0.0),
+    sd: Sequence[float] = (1 / 255, 1 / 255, 1 / 255),
+    dtype: torch.dtype = torch.float32,
+    tiling: Tiling | None = None,
+) -> Tensor:
+    """`resized_crop_blur` of uint8 images [N, 3, H, W], and (pixel / 255 - mean) / sd of what it gives.
+
+    top, left, height, width (pixels, integer), flip (bool): tensors [N] in main memory, so that nothing waits for the
+    device; sigma: pixels of the result, a number or [N]. mean, sd: of each channel, of pixels in 0..1; by default
+    pixels stay in 0..255. dtype: of arithmetic and result, float32 or bfloat16. Returns [N, 3, *size], not
+    differentiable. Raises ValueError for images of another kind, crops outside of them, a bad sigma, and where the
+    kernel cannot be had (`unavailable`).
+    """
+    if reason := unavailable(images.device, dtype):
+        raise ValueError(f"the fused kernel cannot be had: {reason}")
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape:
+        raise ValueError(f"images must be uint8 [N, 3, H, W], not {images.dtype} {list(images.shape)}")
+    sides = (size, size) if isinstance(size, int) else size
+    if max(*images.shape[2:], *sides) > LARGEST_SIDE or min(sides) < 1:
+        raise ValueError(f"sides must be of 1 to {LARGEST_SIDE} pixels, not {list(images.shape[2:])} to {list(sides)}")
+    for start, length, side in zip((top, left), (height, width), images.shape[2:], strict=True):
+        check_crops(start, length, side)
+    flip = torch.zeros_like(top, dtype=torch.bool) if flip is None else flip
+    geometry = _geometry(len(images), (top, left, height, width, flip), checked_sigma(images, sigma), truncate)
+    out = torch.empty(len(images), 3, *sides, dtype=dtype, device=images.device)
+    tiling = tiling or TILING[dtype]
+    per_image = sum(_pitch(side) * (size + 64) * dtype.itemsize for side, size in zip(images.shape[2:], sides, strict=True))
+    step = max(1, workspace(images.device) // per_image)
+    normal = [1 / (255 * s) for s in sd] + [(128 - 255 * m) / (255 * s) for m, s in zip(mean, sd, strict=True)]
+    with torch.cuda.device_of(images):
+        for first in range(0, len(images), step):
+            part = slice(first, first + step)
+            _launch(images[part], geometry[part], out[part], normal, _SUPPORT[interpolation], tiling)
+    return out
+
+
+def _geometry(n: int, places: Sequence[Tensor], sigma: float | Tensor, truncate: float) -> Tensor:
+    """One row an image, as the kernels read it; see `fused_kernels.GEOMETRY`."""
+    sigmas = torch.as_tensor(sigma, dtype=torch.float64).cpu().expand(n)
+    if not bool(torch.isfinite(sigmas).all() and (sigmas >= 0).all()):
+        raise ValueError("sigma must be a finite number of pixels >= 0")
+    if not truncate > 0 or float(sigmas.max()) * truncate > LARGEST_RADIUS:
+        raise ValueError(f"a Gaussian must be cut at more than 0 and at most {LARGEST_RADIUS} pixels from its centre")
+    radius = torch.floor(truncate * sigmas + 0.5)  # SciPy's convention, see kernels.gaussian_radius
+    rows = [*places, radius, sigmas.float().view(torch.int32)]
+    return torch.stack([row.to(torch.int32).expand(n) for row in rows], 1)
+
+
+def _launch(
+    images: Tensor, geometry: Tensor, out: Tensor, normal: Sequence[float], support: int, tiling: Tiling
+) -> None:
+    from blurtrain.blur import fused_kernels
+
+    n, device, factor = len(images), images.device, FACTOR[out.dtype]
+    geometry = geometry.to(device, non_blocking=True)
+    made, tiles, pitches = [], [], []
+    for axis, (side, size, tile) in enumerate(
+        zip(images.shape[2:], out.shape[2:], (tiling.height, tiling.width), strict=True)
+    ):
+        count, pitch, gaussian_pitch = -(-size // tile), _pitch(side), 2 * size
+        gaussians = torch.empty(n, gaussian_pitch, device=device)
+        inverse_sums = torch.empty(n, size, device=device)
+        matrices = torch.empty(n, count * tile, pitch, dtype=factor, device=device)
+        bands = torch.empty(n, count, 2, dtype=torch.int32, device=device)
+        scales = torch.empty(n, count * tile, device=device)
+        fused_kernels.tables[(n,)](
+            geometry, gaussians, inverse_sums, size, gaussian_pitch, size, AXIS=axis, SUPPORT=support, BLOCK=256
+        )
+        fused_kernels.operators[(n * count,)](
+            geometry, gaussians, inverse_sums, matrices, bands, scales, size, count, gaussian_pitch, size, pitch,
+            AXIS=axis, SUPPORT=support, TILE=tile, BLOCK=_BLOCK,
+        )  # fmt: skip
+        made.append((matrices, bands, scales))
+        tiles.append(count)
+        pitches.append(pitch)
+    (rows, row_bands, row_scales), (columns, column_bands, column_scales) = made
+    fused_kernels.product[(n * tiles[0] * tiles[1],)](
+        images, rows, columns, row_bands, column_bands, row_scales, column_scales, out,
+        *normal, *images.stride(), *images.shape[2:], *out.shape[2:], *tiles, *pitches,
+        TILE_H=tiling.height, TILE_W=tiling.width, BLOCK_H=tiling.rows, BLOCK_W=tiling.columns,
+        num_warps=tiling.warps,
+    )  # fmt: skip
+
+
+def _pitch(side: int) -> int:
+    """Values from one row of an operator to the next: the last block of a band may reach beyond the image."""
+    return -(-side // 16) * 16 + _BLOCK
+
+
+def _interpreted() -> bool:
+    """Whether Triton interprets its kernels, on a processor: for tests."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
