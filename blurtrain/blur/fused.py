@@ -5,14 +5,18 @@ matrices, made by some fifty kernels and kept in memory, and so is what the firs
 `blurtrain.blur.fused_kernels` makes of each operator only the band that is not zero, and multiplies tile by tile: what
 is between the two products stays on the chip, pixels are read as 8 bits, and the normalised result is written once.
 
-Against float64: at most 1e-3 of 255 in float32; in bfloat16 at most 1 of 255 from sigma 3 up and 2 below, the rounding
-of the result to bfloat16 aside, with constants preserved. The same bits each time: tiles are fixed, sums have one order.
+Against float64: at most 1e-3 of 255 in float32; in bfloat16 at most 1 of 255 from sigma 3 up and 2 below, with
+constants preserved as far as bfloat16 has them. The same bits each time: tiles are fixed, and sums have one order.
 """
 
+import functools
 import importlib.util
 import os
+import shutil
+import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -22,7 +26,7 @@ from blurtrain.blur.operators import Sigma, checked_sigma
 from blurtrain.blur.product import workspace
 
 LARGEST_SIDE = 8192
-"""Pixels a side: twice its square is to fit into 32 bits."""
+"""Pixels a side: twice its square has to fit into 32 bits."""
 _BLOCK = 64  # pixels of an operator that are made at a time; bands are multiples of it
 _SUPPORT = {"bilinear": 1, "bicubic": 2}
 
@@ -30,32 +34,70 @@ _SUPPORT = {"bilinear": 1, "bicubic": 2}
 @dataclass(frozen=True)
 class Tiling:
     """How the product is cut up: rows and columns of the result that one program computes, rows and columns of the
-    image that it takes at a time (powers of two, from 16 to 64; a tile of any from 16 up), and warps."""
+    image that it takes at a time (powers of two from 16 on, of the image up to 64), its warps, and the registers that
+    each of its threads may use (None: as many as the compiler likes)."""
 
     height: int
     width: int
     rows: int
     columns: int
     warps: int
+    registers: int | None = None
 
 
 FACTOR = {torch.bfloat16: torch.float16, torch.float32: torch.float32}
-"""What is multiplied: as fast as bfloat16, float16 has eight times its resolution, and here nothing leaves its range."""
-TILING = {torch.bfloat16: Tiling(64, 64, 32, 32, 4), torch.float32: Tiling(32, 32, 16, 32, 4)}
-"""Chosen by what the compiler says of registers and shared memory, not by time: not measured on a GPU yet."""
+"""What is multiplied, by arithmetic. float16 is as fast as bfloat16, has eight times its resolution, and nothing here
+leaves its range."""
+
+
+def tiling_of(arithmetic: torch.dtype, capability: tuple[int, int]) -> Tiling:
+    """The tiling on a GPU of such a compute capability: by what the compiler says of registers and shared memory, as
+    nothing has been measured on a GPU yet. `make gpu` times others beside it (TILINGS)."""
+    if arithmetic == torch.float32:
+        return Tiling(32, 32, 16, 32, 4)
+    return Tiling(64, 64, 32, 32, 8, 128) if capability >= (9, 0) else Tiling(64, 64, 32, 32, 8)
+
+
+TILINGS = (
+    Tiling(64, 64, 32, 32, 8, 128),
+    Tiling(64, 64, 32, 32, 8),
+    Tiling(64, 64, 32, 32, 4),
+    Tiling(64, 128, 32, 32, 8),
+    Tiling(64, 64, 32, 64, 8),
+    Tiling(32, 64, 32, 32, 4),
+    Tiling(128, 64, 32, 32, 8),
+)
+"""To be timed in bfloat16 on a GPU; none spills registers on one of compute capability 9.0."""
 
 
 def unavailable(device: torch.device, arithmetic: torch.dtype) -> str | None:
     """Why the fused kernel cannot be had for images on `device`; None if it can."""
-    if arithmetic not in TILING:
+    if arithmetic not in FACTOR:
         return f"it has no {str(arithmetic).removeprefix('torch.')} arithmetic"
-    if device.type != "cuda" and not _interpreted():
-        return f"it needs a CUDA device, and images are on {device.type}"
-    if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
-        return "it needs a GPU of compute capability 8.0 or newer"
     if importlib.util.find_spec("triton") is None:
         return "it needs the package triton, which CUDA builds of torch bring along"
+    if interpreted():
+        return None
+    if device.type != "cuda":
+        return f"it needs a GPU with CUDA, and images are on the device {device.type}"
+    if torch.cuda.get_device_capability(device) < (8, 0):
+        return "it needs a GPU of compute capability 8.0 or newer"
+    return _without_compiler()
+
+
+@functools.cache
+def _without_compiler() -> str | None:
+    """What Triton lacks for the few lines of C by which it launches kernels."""
+    if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+        return "Triton needs a C compiler (gcc or clang, or CC)"
+    if not Path(sysconfig.get_paths()["include"], "Python.h").exists():
+        return "Triton needs Python.h, which a package such as python3-dev brings"
     return None
+
+
+def interpreted() -> bool:
+    """Whether Triton interprets its kernels, on any device: for tests."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def normalised_crop_blur(
@@ -87,6 +129,8 @@ def normalised_crop_blur(
         raise ValueError(f"the fused kernel cannot be had: {reason}")
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape:
         raise ValueError(f"images must be uint8 [N, 3, H, W], not {images.dtype} {list(images.shape)}")
+    if interpolation not in _SUPPORT:
+        raise ValueError(f"interpolation must be {' or '.join(_SUPPORT)}, not {interpolation!r}")
     sides = (size, size) if isinstance(size, int) else size
     if max(*images.shape[2:], *sides) > LARGEST_SIDE or min(sides) < 1:
         raise ValueError(f"sides must be of 1 to {LARGEST_SIDE} pixels, not {list(images.shape[2:])} to {list(sides)}")
@@ -95,9 +139,10 @@ def normalised_crop_blur(
     flip = torch.zeros_like(top, dtype=torch.bool) if flip is None else flip
     geometry = _geometry(len(images), (top, left, height, width, flip), checked_sigma(images, sigma), truncate)
     out = torch.empty(len(images), 3, *sides, dtype=dtype, device=images.device)
-    tiling = tiling or TILING[dtype]
-    per_image = sum(_pitch(side) * (size + 64) * dtype.itemsize for side, size in zip(images.shape[2:], sides, strict=True))
-    step = max(1, workspace(images.device) // per_image)
+    tiling = tiling or tiling_of(dtype, _capability(images.device))
+    operators = zip(images.shape[2:], sides, (tiling.height, tiling.width), strict=True)
+    weights = sum(_pitch(side) * _tiles(size, tile) * tile for side, size, tile in operators)
+    step = max(1, workspace(images.device) // (weights * FACTOR[dtype].itemsize))
     normal = [1 / (255 * s) for s in sd] + [(128 - 255 * m) / (255 * s) for m, s in zip(mean, sd, strict=True)]
     with torch.cuda.device_of(images):
         for first in range(0, len(images), step):
@@ -129,7 +174,7 @@ def _launch(
     for axis, (side, size, tile) in enumerate(
         zip(images.shape[2:], out.shape[2:], (tiling.height, tiling.width), strict=True)
     ):
-        count, pitch, gaussian_pitch = -(-size // tile), _pitch(side), 2 * size
+        count, pitch, gaussian_pitch = _tiles(size, tile), _pitch(side), 2 * size
         gaussians = torch.empty(n, gaussian_pitch, device=device)
         inverse_sums = torch.empty(n, size, device=device)
         matrices = torch.empty(n, count * tile, pitch, dtype=factor, device=device)
@@ -150,15 +195,18 @@ def _launch(
         images, rows, columns, row_bands, column_bands, row_scales, column_scales, out,
         *normal, *images.stride(), *images.shape[2:], *out.shape[2:], *tiles, *pitches,
         TILE_H=tiling.height, TILE_W=tiling.width, BLOCK_H=tiling.rows, BLOCK_W=tiling.columns,
-        num_warps=tiling.warps,
+        num_warps=tiling.warps, **({} if tiling.registers is None else {"maxnreg": tiling.registers}),
     )  # fmt: skip
+
+
+def _capability(device: torch.device) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(device) if device.type == "cuda" else (0, 0)
+
+
+def _tiles(size: int, tile: int) -> int:
+    return -(-size // tile)
 
 
 def _pitch(side: int) -> int:
     """Values from one row of an operator to the next: the last block of a band may reach beyond the image."""
     return -(-side // 16) * 16 + _BLOCK
-
-
-def _interpreted() -> bool:
-    """Whether Triton interprets its kernels, on a processor: for tests."""
-    return os.environ.get("TRITON_INTERPRET") == "1"

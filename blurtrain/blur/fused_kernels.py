@@ -79,7 +79,7 @@ def tables(
             t = begin + k
             distance = tl.abs(size * (2 * t + 1) - centre).to(tl.float32) / (2 * longest).to(tl.float32)
             total += tl.where(t < length, _filtered(distance, SUPPORT), 0.0)
-        tl.store(inverse_sums + n * size_pitch + j, 1.0 / total, mask=j < size)
+        tl.store(inverse_sums + n * size_pitch + j, 1.0 / tl.where(j < size, total, 1.0), mask=j < size)
 
 
 @triton.jit
@@ -87,9 +87,9 @@ def operators(
     geometry, gaussians, inverse_sums, matrices, bands, scales, size, tiles, gaussian_pitch, size_pitch, pitch,
     AXIS: tl.constexpr, SUPPORT: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One program a tile of TILE rows of the operator of an image along an axis: blur times (flipped) resized crop.
+    """One program a tile of TILE rows of the operator of an image along an axis: blur times flipped, resized crop.
 
-    matrices [N, tiles TILE, pitch]: weights by pixel of the stored image, written only where the band of a tile lies.
+    matrices [N, tiles TILE, pitch]: weights by pixel of the stored image, written only where a tile's band lies.
     bands [N, tiles, 2]: where that begins and ends. scales [N, tiles TILE]: one over the sum of the weights of a row, as
     they are once rounded: with it they add up to one, so that what is constant stays so.
     """
@@ -122,7 +122,7 @@ def operators(
         before = centre - 2 * SUPPORT * longest - length  # pixels j of the resized image that s is part of are beyond
         j = tl.where(before < 0, 0, tl.maximum(before, 0) // (2 * length) + 1)
         weights = tl.zeros([TILE, BLOCK], tl.float32)
-        for k in range(0, (2 * SUPPORT * longest + length - 1) // length + 1):
+        for _ in range(0, (2 * SUPPORT * longest + length - 1) // length + 1):
             distance = tl.abs(centre - length * (2 * j + 1)).to(tl.float32) / (2 * longest).to(tl.float32)
             met = inside & (j < size)
             part = tl.where(met, _filtered(distance, SUPPORT), 0.0) * tl.load(inverse + j, mask=met, other=0.0)

@@ -3,14 +3,14 @@
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blurtrain.blur import gaussian_blur, resized_crop_blur
+from blurtrain.blur import fused, gaussian_blur, resized_crop_blur
 from blurtrain.blur.assignment import Assignment
 from blurtrain.blur.blur import Blur
 from blurtrain.blur.cores import image_by_image, keep_freed_memory
@@ -52,6 +52,8 @@ class Transform:
     seed: int
     arithmetic: torch.dtype = torch.float32
     """Of the training images, float32 or bfloat16; evaluation is in float32 always."""
+    crop_and_blur: Literal["plain", "fused"] = "plain"
+    """How they are done on a GPU where they are one operator, see `precision.crop_and_blur`."""
 
     @classmethod
     def of(cls, settings: Settings, dataset: Dataset) -> "Transform":
@@ -65,7 +67,17 @@ class Transform:
         mean, sd = settings.data.mean or dataset.manifest["mean"], settings.data.sd or dataset.manifest["sd"]
         # Others have no such arithmetic here: float16 and float64 networks are shown what float32 ones are.
         arithmetic = torch.bfloat16 if settings.precision.arithmetic == "bfloat16" else torch.float32
-        return cls(settings.augmentation, settings.data.resolution, mean, sd, settings.blur, settings.seed, arithmetic)
+        a, resolution, chosen = settings.augmentation, settings.data.resolution, settings.precision.crop_and_blur
+        return cls(a, resolution, mean, sd, settings.blur, settings.seed, arithmetic, chosen)
+
+    def without_fused(self, device: torch.device) -> str | None:
+        """Why training images on `device` do not go through the fused kernel although that was chosen; None: they do,
+        or it was not chosen."""
+        if self.crop_and_blur == "plain":
+            return None
+        if self.augmentation.scaled or not self._in_one:
+            return "something stands between crop and blur (colour, erasing, a warp, HSV jitter, scales, linear light)"
+        return fused.unavailable(device, self.arithmetic)
 
     def train(
         self,
@@ -132,8 +144,12 @@ class Transform:
         if by_image(images):
             return self._image_by_image(images, crops, operations, erased, sigma, warps, gains, normal, own)
         blur = sigma if isinstance(sigma, float) else torch.from_numpy(sigma)
-        # Crop and blur are one operator if nothing stands between them.
-        in_one = not (self._eight_bit or a.erasing or a.warps)
+        in_one = self._in_one
+        if in_one and normal and self.crop_and_blur == "fused" and not fused.unavailable(device, self.arithmetic):
+            return fused.normalised_crop_blur(
+                images, *(torch.from_numpy(g) for g in crops[:4]), size, torch.from_numpy(crops[4]), blur,
+                a.interpolation, truncate, mean=self.mean, sd=self.sd, dtype=self.arithmetic,
+            )  # fmt: skip
         first, work = (blur, self.arithmetic) if in_one else (0.0, torch.float32)
         if warps is not None:
             first = torch.from_numpy(warps.softening())
@@ -267,6 +283,11 @@ class Transform:
         """Whether the crop is rounded to 8 bits: colour operations are defined on those, and linear light is not linear
         in them."""
         return self.augmentation.colour > 0 or self.augmentation.jitters_hsv or self.blur.linear_light
+
+    @property
+    def _in_one(self) -> bool:
+        """Whether crop and blur are one operator: nothing stands between them."""
+        return not (self._eight_bit or self.augmentation.erasing or self.augmentation.warps)
 
     def resized(self, images: Tensor, sides: NDArray[np.int64] | None = None) -> Tensor:
         """The whole image at the network's resolution, as 8-bit values in float32: the start of every evaluation.

@@ -41,6 +41,10 @@ class Precision(Section):
     """Let GPUs round the factors of float32 products to ten bits of mantissa."""
     compile: bool = False
     """Compile the network by torch.compile: fewer, larger kernels, after a minute or so."""
+    crop_and_blur: Literal["plain", "fused"] = added_later("plain")
+    """fused: on a GPU, one kernel for crop, resize, flip, Gaussian blur and normalisation, where nothing stands between
+    them (augmentation.colour=0, no erasing, no warp) and Triton can be had, else as plain; plain: products of
+    matrices. Values are the same but for rounding."""
 
 
 class BlurUnits(Section):

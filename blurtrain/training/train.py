@@ -235,6 +235,8 @@ def _log_start(training: Training, position: Position) -> None:
             )
         if missing := training.settings.curriculum.shortfall(training.settings.optimisation.epochs):
             log.warning("%s", missing)
+        if reason := training.batches.transform.without_fused(group.device):
+            log.warning("precision.crop_and_blur=fused cannot be had, so that plain is taken: %s", reason)
         evaluation = training.settings.evaluation
         split, protocol = evaluation.split, evaluation.protocol
         resolution = protocol.defined_at if protocol else training.settings.data.resolution
