@@ -68,11 +68,11 @@ def bench_bandwidth(
             images = noise(batch, source, device).to(dtype)
             shown = f"{dtype}".removeprefix("torch.") + " to bfloat16" * (dtype == uint8)
             about = {"what": what, "device": str(device), "dtype": shown, "size": size, "batch": batch}
-            yield about | _beside_a_copy(blur, images, device, repeats)
+            yield about | beside_a_copy(blur, images, device, repeats)
             del images
 
 
-def _beside_a_copy(blur: Blur, images: Tensor, device: torch.device, repeats: int) -> dict[str, Any]:
+def beside_a_copy(blur: Blur, images: Tensor, device: torch.device, repeats: int) -> dict[str, Any]:
     result = blur(images)
     total = images.nbytes + result.nbytes
     exact = blur(images[:2].cpu().double())

@@ -80,7 +80,7 @@ def unavailable(device: torch.device, arithmetic: torch.dtype) -> str | None:
         return None
     if device.type != "cuda":
         return f"it needs a GPU with CUDA, and images are on the device {device.type}"
-    if torch.cuda.get_device_capability(device) < (8, 0):
+    if capability(device) < (8, 0):
         return "it needs a GPU of compute capability 8.0 or newer"
     return _without_compiler()
 
@@ -93,6 +93,11 @@ def _without_compiler() -> str | None:
     if not Path(sysconfig.get_paths()["include"], "Python.h").exists():
         return "Triton needs Python.h, which a package such as python3-dev brings"
     return None
+
+
+def capability(device: torch.device) -> tuple[int, int]:
+    """The compute capability of a GPU; of a processor (0, 0)."""
+    return torch.cuda.get_device_capability(device) if device.type == "cuda" else (0, 0)
 
 
 def interpreted() -> bool:
@@ -139,7 +144,7 @@ def normalised_crop_blur(
     flip = torch.zeros_like(top, dtype=torch.bool) if flip is None else flip
     geometry = _geometry(len(images), (top, left, height, width, flip), checked_sigma(images, sigma), truncate)
     out = torch.empty(len(images), 3, *sides, dtype=dtype, device=images.device)
-    tiling = tiling or tiling_of(dtype, _capability(images.device))
+    tiling = tiling or tiling_of(dtype, capability(images.device))
     operators = zip(images.shape[2:], sides, (tiling.height, tiling.width), strict=True)
     weights = sum(_pitch(side) * _tiles(size, tile) * tile for side, size, tile in operators)
     step = max(1, workspace(images.device) // (weights * FACTOR[dtype].itemsize))
@@ -197,10 +202,6 @@ def _launch(
         TILE_H=tiling.height, TILE_W=tiling.width, BLOCK_H=tiling.rows, BLOCK_W=tiling.columns,
         num_warps=tiling.warps, **({} if tiling.registers is None else {"maxnreg": tiling.registers}),
     )  # fmt: skip
-
-
-def _capability(device: torch.device) -> tuple[int, int]:
-    return torch.cuda.get_device_capability(device) if device.type == "cuda" else (0, 0)
 
 
 def _tiles(size: int, tile: int) -> int:

@@ -90,7 +90,7 @@ def operators(
     """One program a tile of TILE rows of the operator of an image along an axis: blur times flipped, resized crop.
 
     matrices [N, tiles TILE, pitch]: weights by pixel of the stored image, written only where a tile's band lies.
-    bands [N, tiles, 2]: where that begins and ends. scales [N, tiles TILE]: one over the sum of the weights of a row, as
+    bands [N, tiles, 2]: where that begins and ends. scales [N, tiles TILE]: one over the sum of the weights of a row as
     they are once rounded: with it they add up to one, so that what is constant stays so.
     """
     n = (tl.program_id(0) // tiles).to(tl.int64)

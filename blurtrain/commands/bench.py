@@ -1,6 +1,7 @@
 """`blurtrain bench ...`."""
 
 import argparse
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -28,9 +29,10 @@ def _blur(options: argparse.Namespace) -> int:
 def _bandwidth(options: argparse.Namespace) -> int:
     from blurtrain.bench import device_of
     from blurtrain.bench.bandwidth import bench_bandwidth, table
+    from blurtrain.bench.fused import bench_fused
 
-    rows = []
-    for row in bench_bandwidth(device_of(options.device), options.batch or 256, options.size, options.repeats):
+    rows, given = [], (device_of(options.device), options.batch or 256, options.size, options.repeats)
+    for row in itertools.chain(bench_bandwidth(*given), bench_fused(*given)):
         rows.append(row)
         print(f"{row['what']}, {row['dtype']}: {row['ms']:.3f} ms, {row['times_a_copy']:.2f} copies", file=sys.stderr)
     print(json.dumps(rows, indent=1) if options.json else table(rows))

@@ -86,6 +86,25 @@ def blur(c: Context) -> Iterator[Row]:
     yield from bench_bandwidth(device_of(c.device), batch, size, repeats)
 
 
+def fused(c: Context) -> Iterator[Row]:
+    """The fused kernel: how exact, how long beside a copy of as many bytes, and by other tilings."""
+    import torch
+
+    from blurtrain.bench import device_of
+    from blurtrain.bench.fused import bench_fused
+    from blurtrain.blur.fused import unavailable
+
+    device, inexact = device_of(c.device), []
+    if reason := unavailable(device, torch.bfloat16):
+        raise Skipped(reason)
+    for row in bench_fused(device, others=True):
+        yield row
+        if row["max_abs_error_255"] > (1e-3 if row["dtype"].endswith("float32") else 2):
+            inexact.append(row["what"])
+    if inexact:
+        raise RuntimeError(f"errors beyond the tolerance: {'; '.join(inexact)}")
+
+
 def blur_peers(c: Context) -> Iterator[Row]:
     from blurtrain.bench import device_of
     from blurtrain.bench.blur import bench_blur
@@ -225,6 +244,7 @@ PARTS = (
          lambda c: determinism(c, _short(c))),
     Part("group", "A group of one process", 60, group_of_one),
     Part("blur", "Blur beside a copy of as many bytes", 60, blur),
+    Part("fused", "The fused kernel for crop, resize, flip, blur and normalisation", 90, fused, ("triton",), gpu=True),
     Part("train-resident", "Training, images on the device", 90, partial(train_each, loader="resident")),
     Part("train-pytorch", "Training, loader pytorch", 90, partial(train_each, loader="pytorch")),
     Part("train-ffcv", "Training, loader ffcv", 90, partial(train_each, loader="ffcv"), ("ffcv",)),
