@@ -59,7 +59,13 @@ def _row(
         return normalised_crop_blur(some, top, left, height, width, size, flip, own, dtype=dtype, tiling=tiling)
 
     name = f"{dtype}".removeprefix("torch.")
-    about = {"what": what, "device": str(device), "dtype": f"uint8 to {name}", "size": size, "batch": len(images)}
+    about: dict[str, Any] = {
+        "what": what,
+        "device": str(device),
+        "dtype": f"uint8 to {name}",
+        "size": size,
+        "batch": len(images),
+    }
     row = about | beside_a_copy(blur, images, device, repeats)
     top, left, height, width, flip = geometry
     plain = resized_crop_blur(images, top, left, height, width, size, flip, sigma, compute=dtype)

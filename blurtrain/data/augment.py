@@ -145,15 +145,15 @@ class Transform:
             return self._image_by_image(images, crops, operations, erased, sigma, warps, gains, normal, own)
         blur = sigma if isinstance(sigma, float) else torch.from_numpy(sigma)
         in_one = self._in_one
+        top, left, height, width, flip = (torch.from_numpy(g) for g in crops)
         if in_one and normal and self.crop_and_blur == "fused" and not fused.unavailable(device, self.arithmetic):
             return fused.normalised_crop_blur(
-                images, *(torch.from_numpy(g) for g in crops[:4]), size, torch.from_numpy(crops[4]), blur,
-                a.interpolation, truncate, mean=self.mean, sd=self.sd, dtype=self.arithmetic,
+                images, top, left, height, width, size, flip, blur, a.interpolation, truncate,
+                mean=self.mean, sd=self.sd, dtype=self.arithmetic,
             )  # fmt: skip
         first, work = (blur, self.arithmetic) if in_one else (0.0, torch.float32)
         if warps is not None:
             first = torch.from_numpy(warps.softening())
-        top, left, height, width, flip = (torch.from_numpy(g) for g in crops)
         cropped = resized_crop_blur(
             images, top, left, height, width, size, flip, first, a.interpolation, truncate, compute=work
         )

@@ -222,3 +222,15 @@ def test_a_run_that_goes_on_with_other_threads_says_so(
     said = [event for event in run.journal() if event["event"] == "resumed otherwise"]
     assert [event["changed"] for event in said] == [{"threads": [1, 2]}]
     assert "goes on with other threads (2, before 1): sums are rounded otherwise" in caplog.text
+
+
+def test_a_fused_kernel_that_cannot_be_had_is_said_once_and_changes_nothing_but_the_id(
+    tiny: Tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sharp, once = {"colour": 0}, {"epochs": 1, "warmup_epochs": 0}
+    plain = train(tiny(augmentation=sharp, optimisation=once), tmp_path)
+    assert "crop_and_blur" not in caplog.text
+    fused = train(tiny(augmentation=sharp, optimisation=once, precision={"crop_and_blur": "fused"}), tmp_path)
+    line = "precision.crop_and_blur=fused cannot be had, so that plain is taken: it needs"
+    assert caplog.text.count(line) == 1
+    assert fused.id != plain.id and fused.weights.read_bytes() == plain.weights.read_bytes()
