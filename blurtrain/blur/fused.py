@@ -28,6 +28,8 @@ from blurtrain.blur.product import workspace
 LARGEST_SIDE = 8192
 """Pixels a side: twice its square has to fit into 32 bits."""
 _BLOCK = 64  # pixels of an operator that are made at a time; bands are multiples of it
+OPERATOR_WARPS = 8
+"""Of a program that makes a tile of an operator; with fewer its threads would need more registers than there are."""
 _SUPPORT = {"bilinear": 1, "bicubic": 2}
 
 
@@ -186,21 +188,23 @@ def _launch(
         bands = torch.empty(n, count, 2, dtype=torch.int32, device=device)
         scales = torch.empty(n, count * tile, device=device)
         fused_kernels.tables[(n,)](
-            geometry, gaussians, inverse_sums, size, gaussian_pitch, size, AXIS=axis, SUPPORT=support, BLOCK=256
-        )
+            geometry, gaussians, inverse_sums, size, gaussian_pitch, size,
+            AXIS=axis, SUPPORT=support, BLOCK=256, enable_fp_fusion=True,
+        )  # fmt: skip
         fused_kernels.operators[(n * count,)](
             geometry, gaussians, inverse_sums, matrices, bands, scales, size, count, gaussian_pitch, size, pitch,
-            AXIS=axis, SUPPORT=support, TILE=tile, BLOCK=_BLOCK,
+            AXIS=axis, SUPPORT=support, TILE=tile, BLOCK=_BLOCK, num_warps=OPERATOR_WARPS, enable_fp_fusion=True,
         )  # fmt: skip
         made.append((matrices, bands, scales))
         tiles.append(count)
         pitches.append(pitch)
+    limit = {} if tiling.registers is None else {"maxnreg": tiling.registers}
     (rows, row_bands, row_scales), (columns, column_bands, column_scales) = made
     fused_kernels.product[(n * tiles[0] * tiles[1],)](
         images, rows, columns, row_bands, column_bands, row_scales, column_scales, out,
         *normal, *images.stride(), *images.shape[2:], *out.shape[2:], *tiles, *pitches,
         TILE_H=tiling.height, TILE_W=tiling.width, BLOCK_H=tiling.rows, BLOCK_W=tiling.columns,
-        num_warps=tiling.warps, **({} if tiling.registers is None else {"maxnreg": tiling.registers}),
+        num_warps=tiling.warps, enable_fp_fusion=True, **limit,
     )  # fmt: skip
 
 

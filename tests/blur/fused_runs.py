@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -117,8 +118,12 @@ _FACTORS, _FLOATS = ("rows", "columns", "matrices"), ("gaussians", "inverse_sums
                                                       "column_scales")  # fmt: skip
 
 
-def compiled(kernel: str, capability: int, dtype: str, tiling: Tiling, channels_last: bool = True) -> dict[str, Any]:
-    """Registers, bytes of stack (that is, spilled registers) and of shared memory, and which products the code has."""
+def compiled(
+    kernel: str, capability: int, dtype: str, tiling: Tiling, channels_last: bool = True, ones: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Registers, bytes of stack (that is, spilled registers) and of shared memory, and which products the code has.
+
+    ones: integers that are 1, for which Triton makes a kernel of its own."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -130,6 +135,7 @@ def compiled(kernel: str, capability: int, dtype: str, tiling: Tiling, channels_
     constants: dict[str, Any] = {"AXIS": 1, "SUPPORT": 2, "BLOCK": 64, "TILE": tiling.width}
     constants |= {"TILE_H": tiling.height, "TILE_W": tiling.width, "BLOCK_H": tiling.rows, "BLOCK_W": tiling.columns}
     constants |= {"channel_stride": 1} if channels_last else {"column_stride": 1}
+    constants |= dict.fromkeys(ones, 1)
     constants = {name: value for name, value in constants.items() if name in function.arg_names}
     types = dict.fromkeys(_FLOATS, "*fp32") | dict.fromkeys(_FACTORS, "*" + short[fused.FACTOR[work]])
     types |= {name: "*" + of for name, of in _POINTERS.items()} | {"out": "*" + short[work]}
@@ -140,9 +146,11 @@ def compiled(kernel: str, capability: int, dtype: str, tiling: Tiling, channels_
     aligned = [
         name for name in function.arg_names if name in types or "pitch" in name or name in ("row_stride", "size_w")
     ]
+    aligned = [name for name in aligned if name not in constants]
     attributes = {(function.arg_names.index(name),): [["tt.divisibility", 16]] for name in aligned}
     places = {(function.arg_names.index(name),): value for name, value in constants.items()}
-    options = {"num_warps": tiling.warps if kernel == "product" else 4}
+    warps = {"tables": 4, "operators": fused.OPERATOR_WARPS, "product": tiling.warps}
+    options: dict[str, Any] = {"num_warps": warps[kernel], "enable_fp_fusion": True}
     if kernel == "product" and tiling.registers:
         options["maxnreg"] = tiling.registers
     source = ASTSource(function, signature, constexprs=places, attrs=attributes)
