@@ -1,5 +1,6 @@
 """What the fused kernel makes of small images in Triton's interpreter, which a process has to be started with, or what
-the compiler makes of it for a GPU that is not there: `python fused_runs.py interpreted OUT.npz` or `compiled CASE ...`.
+the compiler makes of it for a GPU that is not there: `python fused_runs.py interpreted OUT.npz`, `compiled CASE ...`;
+`measured` is its bench.
 """
 
 import json
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from blurtrain.bench.fused import bench_fused
 from blurtrain.blur import fused, product
 from blurtrain.blur.assignment import Assignment
 from blurtrain.blur.fused import Tiling, normalised_crop_blur
@@ -167,7 +169,9 @@ def compiled(
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    if sys.argv[1] == "interpreted":
+    if sys.argv[1] == "measured":
+        print(json.dumps(list(bench_fused(torch.device("cpu"), batch=2, size=14, repeats=1))))
+    elif sys.argv[1] == "interpreted":
         np.savez(sys.argv[2], **{name: value.float().numpy() for name, value in interpreted().items()})
     else:
         for case in sys.argv[2:]:

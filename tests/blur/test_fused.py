@@ -22,6 +22,7 @@ from fused_runs import CASES, DTYPES, MEAN, SD, Case
 from packaging.version import Version
 from scipy import ndimage
 
+from blurtrain.bench.fused import bench_fused
 from blurtrain.blur.fused import TILINGS, Tiling, normalised_crop_blur, tiling_of, unavailable
 from blurtrain.data.augment import Transform
 from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision)
@@ -149,6 +150,25 @@ def test_tilings_to_be_timed_spill_no_registers() -> None:
     cases = [product(90) | {"tiling": tiling} for tiling in TILINGS]
     for made, case in zip(compiled(*cases), cases, strict=True):
         assert made["stack"] == 0 and made["shared"] < 114 * 1024, (case, made)
+
+
+# --- how it is measured -----------------------------------------------------------------------------------------------
+
+
+@TRITON
+@pytest.mark.long
+def test_rows_of_its_bench() -> None:
+    rows = json.loads(run("measured", TRITON_INTERPRET="1"))
+    assert len({(row["what"], row["dtype"]) for row in rows}) == len(rows) == 8
+    for row in rows:
+        wide = row["dtype"] == "uint8 to bfloat16"
+        assert row["gigabytes"] == round(2 * 3 * (16**2 + 14**2 * (2 if wide else 4)) / 1e9, 4)
+        assert row["max_abs_error_255"] < (2 if wide else 1e-3) and row["from_plain_255"] < (2 if wide else 1e-3)
+        assert row["times_a_copy"] > 0 and row["device_ms"] is None and "warps" in row["tiling"]
+
+
+def test_nothing_is_measured_where_it_cannot_be_had() -> None:
+    assert list(bench_fused(CPU)) == []
 
 
 # --- where it cannot be had -------------------------------------------------------------------------------------------
