@@ -81,7 +81,7 @@ def unavailable(device: torch.device, arithmetic: torch.dtype) -> str | None:
         return "it needs the package triton, which CUDA builds of torch bring along"
     if interpreted():
         return None
-    if device.type != "cuda":
+    if device.type != "cuda" or torch.version.cuda is None:
         return f"it needs a GPU with CUDA, and images are on the device {device.type}"
     if capability(device) < (8, 0):
         return "it needs a GPU of compute capability 8.0 or newer"

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -37,18 +38,23 @@ CPU = torch.device("cpu")
 
 def run(*arguments: str, **environment: str) -> str:
     script = Path(__file__).with_name("fused_runs.py")
-    done = subprocess.run(
-        [sys.executable, str(script), *arguments],
-        env={**os.environ, **environment}, capture_output=True, text=True, cwd=script.parents[2],
-    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as cache:
+        done = subprocess.run(
+            [sys.executable, str(script), *arguments], cwd=script.parents[2], capture_output=True, text=True,
+            env={**os.environ, "TRITON_CACHE_DIR": cache, **environment},
+        )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, np.ndarray]:
+def interpreter() -> None:
     if Version(importlib.metadata.version("triton")) < Version("3.7"):
         pytest.skip("the interpreter of Triton before 3.7 does not work with NumPy 2.4")
+
+
+@pytest.fixture(scope="module")
+def found(interpreter: None, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, np.ndarray]:
     out = tmp_path_factory.mktemp("fused") / "found.npz"
     run("interpreted", str(out), TRITON_INTERPRET="1")
     return dict(np.load(out))
@@ -157,6 +163,7 @@ def test_tilings_to_be_timed_spill_no_registers() -> None:
 
 @TRITON
 @pytest.mark.long
+@pytest.mark.usefixtures("interpreter")
 def test_rows_of_its_bench() -> None:
     rows = json.loads(run("measured", TRITON_INTERPRET="1"))
     assert len({(row["what"], row["dtype"]) for row in rows}) == len(rows) == 8

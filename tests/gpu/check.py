@@ -205,7 +205,8 @@ def _environment(folder: Path, log: Any) -> dict[str, str]:
         paths.insert(0, str(site))
     temporary = folder / "tmp"
     temporary.mkdir()
-    return environment | {"PYTHONPATH": ":".join(paths), "TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1"}
+    environment |= {"TMPDIR": str(temporary), "TRITON_CACHE_DIR": str(folder / "triton")}  # nothing is left behind
+    return environment | {"PYTHONPATH": ":".join(paths), "PYTHONUNBUFFERED": "1"}
 
 
 def _wheels_to_install() -> list[Path]:
