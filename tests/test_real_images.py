@@ -8,7 +8,8 @@ import pytest
 
 import analysis
 from blurtrain.data.preparation import prepare
-from blurtrain.data.tree import keep_labels, scan
+from blurtrain.data.preparation.readers import Tree
+from blurtrain.data.preparation.splits import keep_labels
 from blurtrain.documents import merge
 from blurtrain.settings import PRESETS, compose
 from blurtrain.training.train import train
@@ -19,10 +20,10 @@ SMALL, DEMO = (PRESETS / "grids" / f"{name}.yaml" for name in ("small", "demo"))
 
 @pytest.mark.images
 def test_grocery_is_labelled_by_product_and_by_kind(images_root: Path) -> None:
-    products = scan(images_root / "grocery")
+    products = Tree().samples(images_root / "grocery").labelled
     assert len({i.label for i in products}) == 81
     assert Counter(i.split for i in products) == {"train": 2640, "val": 296, "test": 2485}
-    kinds = keep_labels(scan(images_root / "grocery", level=2), min_leaves=2)
+    kinds = keep_labels(Tree(label=2).samples(images_root / "grocery").labelled, min_leaves=2)
     assert len({i.label for i in kinds}) == 12
 
 

@@ -23,13 +23,14 @@ from blurtrain.blur.assignment import Assignment
 from blurtrain.blur.cores import image_by_image
 from blurtrain.blur.kernels import gaussian_radius
 from blurtrain.blur.operators import by_image
-from blurtrain.data import erasing, tree
+from blurtrain.data import erasing
 from blurtrain.data.augment import Transform
 from blurtrain.data.colour import DRAWS, colour, colour_image, drawn
 from blurtrain.data.dataset import Dataset
 from blurtrain.data.draws import uniform
 from blurtrain.data.loader import Loader, open_loader
 from blurtrain.data.preparation import Recipe, prepare
+from blurtrain.data.preparation.readers import Tree
 from blurtrain.device import cores
 from blurtrain.errors import DataError
 from blurtrain.settings import Augmentation, BlurUnits
@@ -84,11 +85,11 @@ def bench_loader(
 
 def _linked(source: Path, folder: Path, count: int) -> None:
     """At most `count` images of a tree, spread over it, as links in class folders."""
-    found = tree.scan(source)
+    found = Tree().samples(source).labelled
     for k in np.unique(np.linspace(0, len(found) - 1, count).astype(int)):
-        link = folder / found[k].label / f"{k}{Path(found[k].path).suffix}"
+        link = folder / found[k].label / f"{k}{Path(found[k].file).suffix}"
         link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to((source / found[k].path).resolve())
+        link.symlink_to((source / found[k].file).resolve())
 
 
 def _photographs(folder: Path, count: int) -> None:

@@ -52,6 +52,10 @@ def _prepare(options: argparse.Namespace) -> int:
                 f"  {manifest['cropped']} images are longer than {manifest['longest']:g}:1, and were cropped to it",
                 file=sys.stderr,
             )
+        if skipped := manifest.get("skipped"):
+            reasons = ", ".join(f"{n} {reason}" for reason, n in skipped.items())
+            found, where = manifest["listed"] - sum(skipped.values()), dataset.folder / "skipped.csv"
+            print(f"  found {found} of {manifest['listed']}: {reasons}; all in {where}", file=sys.stderr)
         if left_alone := manifest.get("left_alone"):
             print(f"  left alone {in_words(Counter(left_alone))}", file=sys.stderr)
         if empty := manifest.get("empty_folders"):
@@ -183,23 +187,33 @@ def add(commands: Any) -> None:
         metavar="DIR",
         help="where the grid's image folders lie (default: here)",
     )
+    p.add_argument(
+        "--reader",
+        metavar="'KIND OPTION=VALUE ...'",
+        help="how the folder is read: tree (default), list, hugging-face, or your own as file.py:Name; e.g. 'list "
+        "table=faces.csv'",
+    )
     p.add_argument("--standin", help="instead of images: a generated stand-in")
     p.add_argument(
-        "--label", type=_label, help="label by the leaf folder (default) or the folder at this level, 1 = topmost"
+        "--label",
+        type=_label,
+        help="of a tree: label by the leaf folder (default) or the folder at this level, 1 = topmost",
     )
-    p.add_argument("--min-leaves", type=int, help="keep labels with at least so many leaf folders")
+    p.add_argument("--min-leaves", type=int, help="keep labels with at least so many groups (leaf folders)")
     p.add_argument("--min-images", type=int, help="keep labels with at least so many images")
     p.add_argument(
         "--splits",
         type=check.pairs,
         metavar="SPLIT=FOLDER,...",
-        help="use the tree's splits so, e.g. train=train,test=val",
+        help="use the given splits so, e.g. train=train,test=val",
     )
     p.add_argument("--val", type=float, help="share to hold out for validation where the tree has no splits (0.1)")
     p.add_argument("--test", type=float, help="share to hold out for testing where the tree has no splits (0.2)")
     p.add_argument("--split-seed", type=int, help="seed of the drawn splits (0)")
     p.add_argument(
-        "--hold-out", choices=["images", "leaves"], help="hold out single images (default) or whole leaf folders"
+        "--hold-out",
+        choices=["images", "groups", "leaves"],
+        help="hold out single images (default) or whole groups, which are the leaf folders of a tree",
     )
     p.add_argument("--train-images", type=int, metavar="N", help="at most N training images of each label (all)")
     p.add_argument(

@@ -112,14 +112,18 @@ class Dataset:
         """Which object (0, 1, ...) each image of a split shows, in the order of `split`; None where no object is known
         to be shown by several of its images.
 
-        An object is a leaf folder, but only where leaves are not the classes themselves: images of one class (of a
-        plain class folder, or of an instance that is a class of its own) are what one would draw anew.
+        An object is a group (of a tree: a leaf folder), but only where groups are not the classes themselves: images
+        of one class (of a plain class folder, or of an instance that is a class of its own) are what one would draw
+        anew. An image of no known group is one by itself.
         """
-        label, leaf = self.view["label"], self.view["leaf"]
-        leaves_are_classes = len(np.unique(leaf)) == len(np.unique(label))  # a leaf is in one class, and none is empty
-        if self.manifest["request"]["label"] == "leaf" or leaves_are_classes:
+        label, group = self.view["label"], self.view["leaf"]
+        request, known = self.manifest["request"], group[group >= 0]
+        leaves_are_classes = len(np.unique(known)) == len(np.unique(label))  # a leaf is in one class, and none is empty
+        if (request["label"] == "leaf" and not request.get("reader")) or leaves_are_classes or not len(known):
             return None
-        objects = np.unique(leaf[self.view["split"] == SPLITS.index(split)], return_inverse=True)[1]
+        alone = -1 - np.arange(len(group))
+        chosen = self.view["split"] == SPLITS.index(split)
+        objects = np.unique(np.where(group < 0, alone, group)[chosen], return_inverse=True)[1]
         return objects if np.bincount(objects).max() > 1 else None
 
     def labels_by_index(self) -> NDArray[np.int64]:

@@ -4,8 +4,8 @@ import contextlib
 import hashlib
 import io
 import re
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 from blurtrain.data.depth import Shallow, check_depth, eight_bits
+from blurtrain.data.source import Box, Source, content_of, sha256_of_file
+from blurtrain.data.video import frame_at
 from blurtrain.errors import DataError
 
 MEGAPIXELS = 89.478485
@@ -57,11 +59,16 @@ def decode(content: bytes, size: int, longest: int | None = None) -> NDArray[np.
     return _resized(opened(content), size, longest)[0]
 
 
-def longer_side(path: Path, size: int) -> int:
+def longer_side(source: Source, size: int) -> int:
     """That of an image whose smaller one is resized to `size`, from the head of its file; `size` where that cannot be
     read. Never raises."""
     try:
-        with Image.open(path) as image:
+        if source.box is not None:
+            left, top, right, bottom = source.box
+            return _longer_side(size, (right - left, bottom - top))
+        if source.time is not None:
+            return _longer_side(size, frame_at(source.path, source.time).size)
+        with Image.open(source.path if source.row is None else io.BytesIO(content_of(source))) as image:
             return _longer_side(size, image.size)
     except Exception:  # the reason is given by who decodes it
         return size
@@ -159,16 +166,45 @@ def _orientation(image: Image.Image) -> int:
 
 
 def read(
-    path: Path, size: int, longest: int | None = None, megapixels: float | None = None, bits: int | None = None
+    source: Source, size: int, longest: int | None = None, megapixels: float | None = None, bits: int | None = None
 ) -> Decoded:
-    """An image file, decoded as by `decode`, but that of 16 bits `bits` are used. Never raises."""
+    """A source, decoded as by `decode`, but that of 16 bits `bits` are used. Never raises."""
+    digest = ""
     try:
-        content = path.read_bytes()
+        digest, whole = (_whole if source.box is None else _kept)(source._replace(box=None), megapixels, bits)
+        if source.sha256 and source.sha256 != digest:
+            raise DataError(f"is another file than was listed: its SHA-256 is {digest}")
+        if isinstance(whole, DataError):
+            raise whole
+        image = whole.image if source.box is None else _part(whole.image, source.box)
+        return Decoded(digest, *_resized(image, size, longest), "", whole.needed, whole.stated)
     except OSError as error:
-        return Decoded("", None, reason=error.strerror or str(error))
-    digest = hashlib.sha256(content).hexdigest()
-    try:
-        image, needed, stated = _opened(content, megapixels, bits)
-        return Decoded(digest, *_resized(image, size, longest), "", needed, stated)
+        return Decoded(digest, None, reason=error.strerror or str(error))
     except DataError as error:
         return Decoded(digest, None, reason=str(error))
+
+
+def _whole(source: Source, megapixels: float | None, bits: int | None) -> tuple[str, Shallow | DataError]:
+    """The SHA-256 of a file (or row), and the image in it, or the frame, or why there is none. Raises OSError."""
+    if (time := source.time) is not None:
+        return sha256_of_file(source.path), _tried(lambda: Shallow(frame_at(source.path, time)))
+    content = content_of(source)
+    return hashlib.sha256(content).hexdigest(), _tried(lambda: _opened(content, megapixels, bits))
+
+
+_kept = lru_cache(maxsize=1)(_whole)
+"""Of an image with several parts, which come one after the other."""
+
+
+def _tried(decode: Callable[[], Shallow]) -> Shallow | DataError:
+    try:
+        return decode()
+    except DataError as error:
+        return error
+
+
+def _part(image: Image.Image, box: Box) -> Image.Image:
+    left, top, right, bottom = box
+    if not (0 <= left < right <= image.width and 0 <= top < bottom <= image.height):
+        raise DataError(f"[{left}, {top}, {right}, {bottom}] is no part of this {image.width} x {image.height} image")
+    return image.crop(box)

@@ -16,7 +16,7 @@ from blurtrain.blur.assignment import Assignment
 from blurtrain.blur.curriculum import Curriculum
 from blurtrain.data.batches import Batch, on_device
 from blurtrain.data.draws import batch_draws, curriculum_draws, shuffled
-from blurtrain.data.reader import Reader
+from blurtrain.data.pixel_reader import PixelReader
 from blurtrain.data.store import PixelStore
 from blurtrain.device import cores
 from blurtrain.errors import DataError
@@ -120,7 +120,7 @@ def open_loader(
     return loader
 
 
-def _open_reader(settings: Settings, store: PixelStore) -> Reader | None:
+def _open_reader(settings: Settings, store: PixelStore) -> PixelReader | None:
     workers = settings.workers or len(cores())
     if settings.kind == "pytorch":
         from blurtrain.data.reader_pytorch import PyTorchReader
@@ -174,7 +174,7 @@ class ResidentLoader:
 class StreamingLoader:
     """Batches that a reader brings from the disk, one after the other."""
 
-    def __init__(self, images: Labelled, device: torch.device, reader: Reader):
+    def __init__(self, images: Labelled, device: torch.device, reader: PixelReader):
         self.store, self.device, self.reader = images.store, device, reader
         self._sides = _sides(self.store)
         self.labels = torch.from_numpy(images.labels_by_index())

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blurtrain.data.reader import failed, stalled
+from blurtrain.data.pixel_reader import failed, stalled
 from blurtrain.data.store import PixelStore
 
 _threads = torch.get_num_threads()
@@ -53,7 +53,7 @@ class FFCVReader:
         self.stalled_seconds = stalled_seconds
 
     def batches(self, order: NDArray[np.int64], batch_size: int) -> Generator[Tensor]:
-        """See `Reader`."""
+        """See `PixelReader`."""
         if len(order) and not 0 <= order.min() <= order.max() < self.images:
             raise IndexError("no such image in the store")  # compiled code would read whatever lies there in memory
         self.ffcv.batch_size = batch_size  # each epoch's buffers are allocated by this

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from blurtrain.data.reader import failed, stalled
+from blurtrain.data.pixel_reader import failed, stalled
 from blurtrain.data.store import PixelStore
 from blurtrain.errors import DataError
 
@@ -37,7 +37,7 @@ class PyTorchReader:
         self.store, self.workers, self.stalled_seconds = store, workers, stalled_seconds
 
     def batches(self, order: NDArray[np.int64], batch_size: int) -> Generator[Tensor]:
-        """See `Reader`."""
+        """See `PixelReader`."""
         parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
         if not parts:
             return

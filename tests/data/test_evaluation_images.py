@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from blurtrain.data.augment import Transform
-from blurtrain.data.dataset import Dataset, EvaluationImages, datasets, open_dataset
+from blurtrain.data.dataset import SPLITS, Dataset, EvaluationImages, datasets, open_dataset
 from blurtrain.data.decode import decode
 from blurtrain.data.loader import open_loader
 from blurtrain.data.preparation import Recipe, prepare
-from blurtrain.data.tree import SPLITS
 from blurtrain.errors import DataError
 from blurtrain.evaluation.runs import evaluate_run
 from blurtrain.run import Run

@@ -3,20 +3,19 @@
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from blurtrain.data.tree import (
-    Image,
+from blurtrain.data.preparation.readers import Found, Sample, Tree
+from blurtrain.data.preparation.splits import (
     check_apart,
     check_trained,
     draw_splits,
     keep_labels,
     keep_together,
     keep_training,
-    look,
     rename_splits,
-    scan,
 )
 from blurtrain.errors import DataError
 
@@ -29,13 +28,25 @@ def grow(root: Path, paths: Iterable[str]) -> Path:
     return root
 
 
-def labels(images: list[Image]) -> dict[str, str]:
-    return {image.path: image.label for image in images}
+def look(root: Path, level: int | None = None, **options: Any) -> Found:
+    return Tree(label=level or "leaf", **options).samples(root)
 
 
-def images(counts: dict[str, int]) -> list[Image]:
+def scan(root: Path, level: int | None = None) -> list[Sample]:
+    return look(root, level).labelled
+
+
+def image(path: str, label: str, group: str, split: str = "") -> Sample:
+    return Sample(path, path, label, group, split)
+
+
+def labels(images: list[Sample]) -> dict[str, str]:
+    return {image.key: image.label for image in images}
+
+
+def images(counts: dict[str, int]) -> list[Sample]:
     """So many images of each leaf; the label is the leaf's first folder."""
-    return [Image(f"{leaf}/{k:02d}.png", leaf.split("/")[0], leaf) for leaf, n in counts.items() for k in range(n)]
+    return [image(f"{leaf}/{k:02d}.png", leaf.split("/")[0], leaf) for leaf, n in counts.items() for k in range(n)]
 
 
 # --- scan -----------------------------------------------------------------------------------------------------------
@@ -44,15 +55,15 @@ def images(counts: dict[str, int]) -> list[Image]:
 def test_one_class_a_folder(tmp_path: Path) -> None:
     root = grow(tmp_path, ["cat/1.png", "dog/2.JPG", "cat/0.jpeg"])
     assert scan(root) == [
-        Image("cat/0.jpeg", "cat", "cat"),
-        Image("cat/1.png", "cat", "cat"),
-        Image("dog/2.JPG", "dog", "dog"),
+        image("cat/0.jpeg", "cat", "cat"),
+        image("cat/1.png", "cat", "cat"),
+        image("dog/2.JPG", "dog", "dog"),
     ]
 
 
 def test_splits_at_the_top(tmp_path: Path) -> None:
     root = grow(tmp_path, ["train/cat/1.png", "valid/cat/2.png", "test/dog/3.png"])
-    assert [(i.path, i.label, i.leaf, i.split) for i in scan(root)] == [
+    assert [(i.key, i.label, i.group, i.split) for i in scan(root)] == [
         ("test/dog/3.png", "dog", "dog", "test"),
         ("train/cat/1.png", "cat", "cat", "train"),
         ("valid/cat/2.png", "cat", "cat", "val"),
@@ -70,7 +81,7 @@ def test_ragged_trees_are_labelled_by_leaf_or_by_level(tmp_path: Path) -> None:
     by_leaf, by_level = scan(root), scan(root, level=1)
     assert [i.label for i in by_leaf] == ["milk", "red", "kiwi"]
     assert [i.label for i in by_level] == ["milk", "fruit", "fruit"]
-    assert [i.leaf for i in by_leaf] == [i.leaf for i in by_level] == ["milk", "fruit/apple/red", "fruit/kiwi"]
+    assert [i.group for i in by_leaf] == [i.group for i in by_level] == ["milk", "fruit/apple/red", "fruit/kiwi"]
 
 
 def test_leaves_of_one_name_in_two_places_are_two_labels(tmp_path: Path) -> None:
@@ -86,13 +97,13 @@ def test_a_leaf_may_lie_elsewhere_in_another_split(tmp_path: Path) -> None:
 def test_the_order_is_by_folder_and_then_by_name(tmp_path: Path) -> None:
     # By string, "a-b/" would come before "a/".
     root = grow(tmp_path, ["a/1.png", "a-b/1.png", "a/0.png"])
-    assert [i.path for i in scan(root)] == ["a/0.png", "a/1.png", "a-b/1.png"]
+    assert [i.key for i in scan(root)] == ["a/0.png", "a/1.png", "a-b/1.png"]
 
 
 def test_hidden_files_and_other_files_are_passed_over(tmp_path: Path) -> None:
     root = grow(tmp_path, ["a/1.png", "a/._1.png", ".cache/b/2.png", "a/notes.txt", "a/.hidden/3.png", "README"])
     (root / "a" / "folder.png").mkdir()
-    assert [i.path for i in scan(root)] == ["a/1.png"]
+    assert [i.key for i in scan(root)] == ["a/1.png"]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +152,7 @@ def test_what_is_left_alone_is_counted(tmp_path: Path) -> None:
     (root / "train" / "dog").mkdir()
     (root / "test" / "cat" / "bare").write_bytes(b"\xff\xd8\xff\xe0")
     tree = look(root)
-    assert [i.path for i in tree.images] == ["test/cat/2.png", "test/cat/bare", "train/cat/1.png"]
+    assert [i.key for i in tree.labelled] == ["test/cat/2.png", "test/cat/bare", "train/cat/1.png"]
     assert tree.left_alone == {
         "in extra, beside the splits": 1, "in @eaDir": 1, "in __MACOSX": 1, ".xml": 1, "without suffix": 1,
     }  # fmt: skip
@@ -150,7 +161,7 @@ def test_what_is_left_alone_is_counted(tmp_path: Path) -> None:
 
 def test_a_folder_of_images_inside_a_class_is_no_class(tmp_path: Path) -> None:
     root = grow(tmp_path, ["train/n01/images/1.png", "train/n02/images/2.png", "val/n01/images/3.png"])
-    assert [(i.label, i.leaf) for i in scan(root)] == [("n01", "n01"), ("n02", "n02"), ("n01", "n01")]
+    assert [(i.label, i.group) for i in scan(root)] == [("n01", "n01"), ("n02", "n02"), ("n01", "n01")]
 
 
 def test_two_spellings_of_a_letter_are_one_class(tmp_path: Path) -> None:
@@ -162,13 +173,13 @@ def test_two_spellings_of_a_letter_are_one_class(tmp_path: Path) -> None:
 def test_any_folder_may_be_a_split(tmp_path: Path) -> None:
     root = grow(tmp_path, ["data/good/cat/1.png", "data/new/cat/2.png", "data/old/cat/3.png"])
     names = {"train": "good", "test": "new"}
-    found = rename_splits(look(root, splits=names).images, names)
-    assert {i.path: i.split for i in found} == {"data/good/cat/1.png": "train", "data/new/cat/2.png": "test"}
+    found = rename_splits(look(root, splits=names).labelled, names)
+    assert {i.key: i.split for i in found} == {"data/good/cat/1.png": "train", "data/new/cat/2.png": "test"}
 
 
 def test_files_are_left_out_by_pattern(tmp_path: Path) -> None:
     root = grow(tmp_path, ["cat/1.png", "cat/2.gif", "dog/small/3.png", "dog/large/4.png"])
-    assert [i.path for i in look(root, exclude=["*.gif", "*/small/*"]).images] == ["cat/1.png", "dog/large/4.png"]
+    assert [i.key for i in look(root, exclude=["*.gif", "*/small/*"]).labelled] == ["cat/1.png", "dog/large/4.png"]
     with pytest.raises(DataError, match=r"no file is called like --exclude '\*\.bmp'"):
         look(root, exclude=["*.bmp"])
 
@@ -193,8 +204,8 @@ def test_names_that_are_not_utf_8_are_named(tmp_path: Path) -> None:
 
 def test_the_same_file_stays_in_one_split(tmp_path: Path) -> None:
     tree = images({"a": 40, "b": 40})
-    contents = {i.path: i.path.split("/")[1] for i in tree}  # each of a is one of b
-    split = {i.path: i.split for i in keep_together(draw_splits(tree, 0.2, 0.2, 0, False), contents)}
+    contents = {i.key: i.key.split("/")[1] for i in tree}  # each of a is one of b
+    split = {i.key: i.split for i in keep_together(draw_splits(tree, 0.2, 0.2, 0, False), contents)}
     assert all(split[f"a/{k:02d}.png"] == split[f"b/{k:02d}.png"] for k in range(40))
     assert set(split.values()) == {"train", "val", "test"}
     alone = dict.fromkeys(contents, "") | {path: path for path in contents}
@@ -203,9 +214,9 @@ def test_the_same_file_stays_in_one_split(tmp_path: Path) -> None:
 
 
 def test_what_lies_in_two_splits_is_counted(tmp_path: Path) -> None:
-    tree = [Image(f"{split}/cat/{k}.png", "cat", "cat", split) for split in ("train", "test") for k in range(3)]
-    check_apart(tree, {i.path: i.path for i in tree})
-    contents = {i.path: i.path.split("/")[-1] for i in tree}
+    tree = [image(f"{split}/cat/{k}.png", "cat", "cat", split) for split in ("train", "test") for k in range(3)]
+    check_apart(tree, {i.key: i.key for i in tree})
+    contents = {i.key: i.key.split("/")[-1] for i in tree}
     with pytest.raises(DataError, match=r"3 images lie in several splits, byte for byte the same \(3 in train"):
         check_apart(tree, contents)
 
@@ -226,7 +237,7 @@ def test_labels_with_too_few_objects_or_images_are_left_out() -> None:
 def test_splits_can_be_used_under_other_names(tmp_path: Path) -> None:
     root = grow(tmp_path, ["train/a/1.png", "val/a/2.png", "test/a/3.png"])
     renamed = rename_splits(scan(root), {"train": "train", "test": "val"})
-    assert {i.path: i.split for i in renamed} == {"train/a/1.png": "train", "val/a/2.png": "test"}
+    assert {i.key: i.split for i in renamed} == {"train/a/1.png": "train", "val/a/2.png": "test"}
 
 
 @pytest.mark.parametrize("names", [{"train": "tset"}, {"trian": "train"}])
@@ -242,9 +253,9 @@ def test_unknown_splits_are_refused(tmp_path: Path, names: dict[str, str]) -> No
 
 
 def drawn(
-    tree: list[Image], val: float = 0.1, test: float = 0.2, seed: int = 0, leaves: bool = False
+    tree: list[Sample], val: float = 0.1, test: float = 0.2, seed: int = 0, leaves: bool = False
 ) -> dict[str, str]:
-    return {i.path: i.split for i in draw_splits(tree, val, test, seed, leaves)}
+    return {i.key: i.split for i in draw_splits(tree, val, test, seed, leaves)}
 
 
 def test_shares_are_held_out_within_each_label() -> None:
@@ -264,7 +275,7 @@ def test_a_draw_depends_on_seed_and_path_only() -> None:
     assert drawn(tree) == drawn(tree[::-1])
     assert drawn(tree) != drawn(tree, seed=1)
     # An image that is added may push one over a boundary, but does not draw the others anew.
-    more = drawn([*tree, Image("a/99.png", "a", "a")])
+    more = drawn([*tree, image("a/99.png", "a", "a")])
     assert sum(more[path] != split for path, split in drawn(tree).items()) <= 2
 
 
@@ -290,9 +301,9 @@ def test_shares_must_leave_something(val: float, test: float) -> None:
 
 
 def test_every_label_needs_training_images() -> None:
-    check_trained([Image("a/1", "a", "a", "train"), Image("a/2", "a", "a", "test")])
+    check_trained([image("a/1", "a", "a", "train"), image("a/2", "a", "a", "test")])
     with pytest.raises(DataError, match="no training images of b"):
-        check_trained([Image("a/1", "a", "a", "train"), Image("b/2", "b", "b", "test")])
+        check_trained([image("a/1", "a", "a", "train"), image("b/2", "b", "b", "test")])
 
 
 def test_links_to_folders_are_followed_once(tree: Path, tmp_path: Path) -> None:
@@ -319,7 +330,7 @@ def test_splits_are_known_however_they_are_written(tree: Path, tmp_path: Path) -
 
 
 def test_training_images_are_drawn_within_each_label_and_others_stay() -> None:
-    tree = draw_splits(images({"a": 50, "b": 20, "c": 5}), val=0.1, test=0.2, seed=0, whole_leaves=False)
+    tree = draw_splits(images({"a": 50, "b": 20, "c": 5}), val=0.1, test=0.2, seed=0, whole_groups=False)
     kept = keep_training(tree, 12, seed=3)
     assert {s: [i for i in kept if i.split == s] for s in ("val", "test")} == {
         s: [i for i in tree if i.split == s] for s in ("val", "test")
@@ -330,12 +341,12 @@ def test_training_images_are_drawn_within_each_label_and_others_stay() -> None:
 
 
 def test_which_training_images_stay_depends_on_seed_and_path_only() -> None:
-    tree = [Image(f"a/{k:03d}.png", "a", "a", "train") for k in range(200)]
+    tree = [image(f"a/{k:03d}.png", "a", "a", "train") for k in range(200)]
     kept = keep_training(tree, 100, seed=0)
     assert set(keep_training(tree[::-1], 100, seed=0)) == set(kept)
     assert set(keep_training(tree, 40, seed=0)) < set(kept)
     # As many of another seed's are the same as by chance: 50, give or take five (hypergeometric sd 3.5).
     assert abs(len(set(keep_training(tree, 100, seed=1)) & set(kept)) - 50) < 15
     # What was all but held out, by the hash of the splits, stays no more often than the rest.
-    held_out = {i.path for i in draw_splits(tree, val=0, test=0.5, seed=0, whole_leaves=False) if i.split == "test"}
-    assert abs(sum(i.path in held_out for i in kept) - 50) < 15
+    held_out = {i.key for i in draw_splits(tree, val=0, test=0.5, seed=0, whole_groups=False) if i.split == "test"}
+    assert abs(sum(i.key in held_out for i in kept) - 50) < 15

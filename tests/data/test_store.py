@@ -16,6 +16,7 @@ from blurtrain.data.beton import Encoding
 from blurtrain.data.dataset import Dataset, open_dataset
 from blurtrain.data.decode import decode
 from blurtrain.data.preparation import Recipe, prepare, writer
+from blurtrain.data.preparation.readers import Sample
 from blurtrain.data.store import PixelStore
 from blurtrain.errors import DataError
 
@@ -38,6 +39,10 @@ def copy(jpg: Dataset, tmp_path: Path) -> Dataset:
     """A copy of `jpg` that may be damaged."""
     shutil.copytree(jpg.folder.parent, tmp_path / "copy")
     return open_dataset(tmp_path / "copy", jpg.name)
+
+
+def samples(*paths: str) -> list[Sample]:
+    return [Sample(path, path) for path in paths]
 
 
 # --- identity -------------------------------------------------------------------------------------------------------
@@ -164,7 +169,7 @@ def test_large_images_find_room_in_ffcvs_pages(tmp_path: Path) -> None:
     (tmp_path / "t" / "a").mkdir(parents=True)
     for k in range(2):
         Image.new("RGB", (8, 8), (k, 99, 7)).save(tmp_path / "t" / "a" / f"{k}.png")
-    store, _ = writer.write_store(tmp_path / "data", tmp_path / "t", ["a/0.png", "a/1.png"], 1700)
+    store, _ = writer.write_store(tmp_path / "data", tmp_path / "t", samples("a/0.png", "a/1.png"), 1700)
     assert store.read(np.array([1]))[0, -1, -1].tolist() == [1, 99, 7]
 
 
@@ -215,7 +220,7 @@ def test_too_little_room_is_told_before_it_runs_out(
 def test_a_disk_that_is_full_is_told(portable: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PixelStore, "beton", Path("/dev/full"))
     with pytest.raises(DataError, match="cannot be written: No space left on device"):
-        writer.write_store(tmp_path / "data", portable, ["cup/0.ppm"], 16)
+        writer.write_store(tmp_path / "data", portable, samples("cup/0.ppm"), 16)
     assert list((tmp_path / "data" / ".stores").iterdir()) == []
 
 

@@ -1,19 +1,23 @@
 """From a tree of images to a prepared dataset: its stores, its view and its manifest."""
 
+import csv
 import hashlib
 import io
 import json
 import re
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace as replaced
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blurtrain.data import tree
 from blurtrain.data.dataset import SCHEMA, SPLITS, Dataset, data_id_of, same_sources
+from blurtrain.data.preparation import splits
+from blurtrain.data.preparation.readers import Found, Reader, Sample
+from blurtrain.data.preparation.readers.reader import in_order
 from blurtrain.data.preparation.recipe import Recipe
 from blurtrain.data.preparation.standins import KINDS, draw
 from blurtrain.data.preparation.workspace import sweep
@@ -22,6 +26,8 @@ from blurtrain.data.store import PixelStore, as_seen
 from blurtrain.errors import DataError
 from blurtrain.files import publish, read_json
 from blurtrain.schema import NAME
+
+SKIPPED = "skipped.csv"
 
 
 def prepare(
@@ -36,13 +42,13 @@ def prepare(
     if not re.fullmatch(NAME, name):
         raise DataError(f"{name!r} is no name for a dataset: letters, digits, '.', '_' and '-', beginning with no sign")
     source = _source(root, recipe, images_root)
-    found = tree.look(source, None if recipe.label == "leaf" else recipe.label, recipe.exclude, recipe.splits)
-    images = found.images
+    found = _found(source, recipe)
+    images = found.labelled
     request = {
         **recipe.request,
         "source": str(source.resolve()),
         "schema": SCHEMA,
-        "files": _fingerprint(source, images),
+        "files": _fingerprint(source, images, recipe.reading),
     }
     dataset, stores = Dataset(root / name), root / ".stores"
     sweep(stores)
@@ -52,7 +58,7 @@ def prepare(
         test = old.get("test_store", "not yet")  # as before there were any
         if test is None or (stores / test).is_dir():
             return dataset, False
-        test = _write_test_store(dataset, source, recipe, dataset.store, dataset.view["index"][dataset.held_out])
+        test = _write_test_store(dataset, source, recipe, dataset.store, dataset.view["index"][dataset.held_out], found)
         publish(dataset.folder / "manifest.json", json.dumps(old | {"test_store": test}, indent=1))
         return Dataset(dataset.folder), True
     differing = sorted(k for k in {*old["request"], *request} if old["request"].get(k) != request.get(k)) if old else []
@@ -62,9 +68,9 @@ def prepare(
             "choose another --name"
         )
 
-    images = tree.keep_labels(images, recipe.min_leaves, recipe.min_images)
+    images = splits.keep_labels(images, recipe.min_leaves, recipe.min_images)
     if recipe.splits:
-        images = tree.rename_splits(images, recipe.splits)
+        images = splits.rename_splits(images, recipe.splits)
     own_splits = bool(images[0].split)
     if own_splits and (given := {"val", "test", "split_seed", "hold_out"} & recipe.model_fields_set):
         has = ", ".join(sorted({i.split for i in images}))
@@ -75,40 +81,48 @@ def prepare(
             "class folders, or see --label"
         )
     if not own_splits:
-        images = tree.draw_splits(images, recipe.val, recipe.test, recipe.split_seed, recipe.hold_out == "leaves")
-    tree.check_trained(images)
-    # All images of the tree go into the store, so that views with other labels find the same one.
-    every = [path.as_posix() for path in found.paths]
+        images = splits.draw_splits(images, recipe.val, recipe.test, recipe.split_seed, recipe.hold_out == "leaves")
+    splits.check_trained(images)
+    # All images go into the store, so that views with other labels find the same one.
     store, unreadable = write_store(
-        root, source, every, recipe.size, recipe.jpeg_quality, recipe.longest_aspect, recipe.megapixels, recipe.bits
+        root,
+        source,
+        found.samples,
+        recipe.size,
+        recipe.jpeg_quality,
+        recipe.longest_aspect,
+        recipe.megapixels,
+        recipe.bits,
     )
     if unreadable and not recipe.skip_unreadable:
         shown = "; ".join(f"{path}: {reason}" for path, reason in list(unreadable.items())[:3])
         raise DataError(
-            f"{source}: {len(unreadable)} of {len(every)} images cannot be decoded ({shown}"
+            f"{source}: {len(unreadable)} of {len(found.samples)} images cannot be decoded ({shown}"
             f"{'; ...' * (len(unreadable) > 3)}); mend or remove them, or leave them out with --skip-unreadable"
         )
     position = {row["path"]: k for k, row in enumerate(store.rows)}
-    images = [i for i in images if i.path in position]
-    contents = {row["path"]: row["sha256"] for row in store.rows}
+    images = [i for i in images if i.key in position]
+    contents = {row["path"]: row["sha256"] + row.get("part", "") for row in store.rows}
     if not own_splits and recipe.hold_out == "images":
-        images = tree.keep_together(images, contents)
+        images = splits.keep_together(images, contents)
     if recipe.duplicates == "refused":
-        tree.check_apart(images, contents)
+        splits.check_apart(images, contents)
     if recipe.train_images:
-        images = tree.keep_training(images, recipe.train_images, recipe.split_seed)
+        images = splits.keep_training(images, recipe.train_images, recipe.split_seed)
     classes = sorted({i.label for i in images})
-    tree.check_trained(images)
-    leaves = sorted({i.leaf for i in images})
-    images.sort(key=lambda i: position[i.path])
+    label_of = {name: k for k, name in enumerate(classes)}
+    splits.check_trained(images)
+    groups = sorted({i.group for i in images} - {""})
+    numbers = {name: k for k, name in enumerate(groups)} | {"": -1}
+    images.sort(key=lambda i: position[i.key])
     view: dict[str, NDArray[Any]] = {
-        "index": np.array([position[i.path] for i in images], np.int64),
-        "label": np.array([classes.index(i.label) for i in images], np.int64),
-        "leaf": np.array([leaves.index(i.leaf) for i in images], np.int64),
+        "index": np.array([position[i.key] for i in images], np.int64),
+        "label": np.array([label_of[i.label] for i in images], np.int64),
+        "leaf": np.array([numbers[i.group] for i in images], np.int64),
         "split": np.array([SPLITS.index(i.split) for i in images], np.int8),
     }
     mean, sd = _statistics(store, view["index"][view["split"] == 0])
-    test = _write_test_store(dataset, source, recipe, store, view["index"][view["split"] != 0])
+    test = _write_test_store(dataset, source, recipe, store, view["index"][view["split"] != 0], found)
     manifest = {
         "schema": SCHEMA,
         "name": name,
@@ -124,7 +138,8 @@ def prepare(
         "sd": sd,
         "unreadable": unreadable,
         "left_alone": dict(found.left_alone),
-        "empty_folders": found.empty,
+        "empty_folders": list(found.empty),
+        **_skipped(found),
         "request": request,
     }
     dataset.folder.mkdir(parents=True, exist_ok=True)
@@ -133,8 +148,46 @@ def prepare(
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **view)
     publish(dataset.folder / "view.npz", buffer.getvalue())
+    _write_skipped(dataset.folder, found)
     publish(dataset.folder / "manifest.json", json.dumps(manifest, indent=1))
     return Dataset(dataset.folder), True
+
+
+def _found(source: Path, recipe: Recipe) -> Found:
+    """What the recipe's reader finds, in the order in which it is stored."""
+    reader = recipe.reading
+    found = reader.samples(source)
+    if recipe.exclude and recipe.reader is not None:
+        found = found.without(recipe.exclude, source)
+    labelled = found.labelled
+    if not labelled:
+        raise DataError(f"{source}: reader {reader.type} finds no images that have a label{_why(found)}")
+    if len({bool(sample.split) for sample in labelled}) == 2:
+        one = next(sample for sample in labelled if not sample.split)
+        raise DataError(f"{source}: some images have a split, and others have none, e.g. {one.name}")
+    return replaced(found, samples=in_order(found.samples, source))
+
+
+def _why(found: Found) -> str:
+    reasons = ", ".join(f"{n} {reason}" for reason, n in Counter(r for _, r in found.skipped).most_common(3))
+    return f" ({reasons})" if reasons else ""
+
+
+def _skipped(found: Found) -> dict[str, Any]:
+    """What the manifest says of images that should have been there."""
+    if not found.skipped:
+        return {}
+    reasons = Counter(reason for _, reason in found.skipped)
+    return {"listed": found.listed, "skipped": dict(reasons.most_common())}
+
+
+def _write_skipped(folder: Path, found: Found) -> None:
+    """skipped.csv: name and reason of each of those; none where there are none."""
+    (folder / SKIPPED).unlink(missing_ok=True)
+    if found.skipped:
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows([("image", "reason"), *found.skipped])
+        publish(folder / SKIPPED, text.getvalue())
 
 
 def _is_damaged(dataset: Dataset) -> bool:
@@ -152,18 +205,18 @@ def _of_aspect(recipe: Recipe, store: PixelStore, indices: NDArray[np.int64]) ->
 
 
 def _write_test_store(
-    dataset: Dataset, source: Path, recipe: Recipe, store: PixelStore, indices: NDArray[np.int64]
+    dataset: Dataset, source: Path, recipe: Recipe, store: PixelStore, indices: NDArray[np.int64], found: Found
 ) -> str | None:
     """The id of the store that has these images of the training `store` as they are tested; None for no images."""
     if not len(indices):
         return None
     rows = [store.rows[k] for k in indices]
     # They are decoded once more. That costs their share of the time, and keeps a store one size and one list of images.
-    paths = [row["path"] for row in rows]
+    wanted = {row["path"] for row in rows}
     test, unreadable = write_store(
         dataset.folder.parent,
         source,
-        paths,
+        [sample for sample in found.samples if sample.key in wanted],
         recipe.tested_size,
         longest_aspect=recipe.longest_aspect,
         megapixels=recipe.megapixels,
@@ -193,16 +246,25 @@ def _source(root: Path, recipe: Recipe, images_root: Path) -> Path:
     return drawn
 
 
-def _fingerprint(source: Path, images: Iterable[tree.Image]) -> str:
+def _fingerprint(source: Path, samples: Iterable[Sample], reader: Reader) -> str:
     """Changes when files come, go or change: a quick look that saves decoding everything again. Not part of any id."""
     listing = hashlib.sha256()
-    for image in images:
-        try:
-            stat = (source / image.path).stat()
-            listing.update(f"{image.path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-        except OSError as error:  # a link that leads nowhere, say, is listed with what cannot be decoded
-            listing.update(f"{image.path}\0{error.strerror}\n".encode())
+    file, line = "", b""
+    for sample in samples:
+        if sample.file != file:
+            file, line = sample.file, _of_file(source, sample.file)
+        listing.update(line)
+        if not reader.labels_from_paths:
+            listing.update(f"{tuple(sample)}\n".encode())
     return listing.hexdigest()
+
+
+def _of_file(source: Path, file: str) -> bytes:
+    try:
+        stat = (source / file).stat()
+        return f"{file}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode()
+    except OSError as error:  # a link that leads nowhere, say, is listed with what cannot be decoded
+        return f"{file}\0{error.strerror}\n".encode()
 
 
 def _statistics(store: PixelStore, indices: NDArray[np.int64]) -> tuple[list[float], list[float]]:

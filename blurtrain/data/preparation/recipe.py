@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
 
 from blurtrain.data.beton import LARGEST_SIDE, Encoding
 from blurtrain.data.jpeg import BEST_QUALITY
+from blurtrain.data.preparation.readers import Reader, Tree
 
 
 class Recipe(BaseModel):
@@ -13,15 +14,17 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    reader: SerializeAsAny[Reader] | None = None
+    """How the folder is read; none: as a tree, see `blurtrain.data.preparation.readers`."""
     images: str | None = None
     """Folder of images; in a grid file relative to the folder given by --images."""
     standin: Literal["faces", "objects", "imagenet-12", "imagenet-100"] | None = None
     """Instead of images: which generated stand-in to draw."""
     standin_seed: int = 0
     label: Annotated[int, Field(ge=1)] | Literal["leaf"] = "leaf"
-    """Label images by their leaf folder, or by the folder at this level below the split (1 = topmost)."""
+    """Of a tree: label images by their leaf folder, or by the folder at this level below the split (1 = topmost)."""
     min_leaves: int = Field(1, ge=1)
-    """Keep only labels with at least so many leaf folders (objects) ..."""
+    """Keep only labels with at least so many groups (objects; of a tree: leaf folders) ..."""
     min_images: int = Field(1, ge=1)
     """... and so many images."""
     splits: dict[str, str] | None = None
@@ -32,7 +35,8 @@ class Recipe(BaseModel):
     """... and for testing,"""
     split_seed: int = 0
     hold_out: Literal["images", "leaves"] = "images"
-    """... drawn by image, or by whole leaf folder, so that tested objects were never trained on."""
+    """... drawn by image, or by whole group (`groups` means the same as `leaves`), so that tested objects were never
+    trained on."""
     train_images: int | None = Field(None, ge=1)
     """At most so many training images of each label, drawn by split_seed; none: all."""
     resolution: int = Field(224, ge=8)
@@ -63,6 +67,11 @@ class Recipe(BaseModel):
     """How many are used of images of 16 bits; by default as their files state, else all."""
 
     @property
+    def reading(self) -> Reader:
+        """What reads the folder."""
+        return self.reader or Tree(label=self.label, exclude=self.exclude, splits=self.splits)
+
+    @property
     def size(self) -> int:
         return self.stored or round(self.resolution * 8 / 7)
 
@@ -91,10 +100,30 @@ class Recipe(BaseModel):
         defaults = type(self)()
         later |= {
             name
-            for name in ("train_images", "exclude", "duplicates", "megapixels", "bits")
+            for name in ("reader", "train_images", "exclude", "duplicates", "megapixels", "bits")
             if getattr(self, name) == getattr(defaults, name)
         }
         return self.model_dump(mode="json", exclude=later)
+
+    @field_validator("hold_out", mode="before")
+    @classmethod
+    def _groups_are_leaves(cls, value: Any) -> Any:
+        return "leaves" if value == "groups" else value
+
+    @field_validator("reader")
+    @classmethod
+    def _none_for_a_tree(cls, reader: Reader | None) -> Reader | None:
+        if not isinstance(reader, Tree):
+            return reader
+        if given := reader.model_fields_set - {"type"}:
+            raise ValueError(f"{', '.join(sorted(given))}: of a tree, these are settings beside `reader`, not in it")
+        return None
+
+    @model_validator(mode="after")
+    def _labels_of_trees(self) -> "Recipe":
+        if self.reader is not None and "label" in self.model_fields_set:
+            raise ValueError(f"label={self.label} goes with trees of folders; reader={self.reader.type} has labels")
+        return self
 
     @model_validator(mode="after")
     def _of_kept_aspect(self) -> "Recipe":

@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -25,7 +25,9 @@ from blurtrain.data.beton import BetonWriter, Encoding
 from blurtrain.data.decode import longer_side, read
 from blurtrain.data.depth import FULL, check_depths
 from blurtrain.data.preparation.pool import end_with_parent, without_script
+from blurtrain.data.preparation.readers import Sample
 from blurtrain.data.preparation.workspace import workspace
+from blurtrain.data.source import Source
 from blurtrain.data.store import PixelStore, as_seen, checksum
 from blurtrain.errors import DataError
 
@@ -50,6 +52,13 @@ class Form(NamedTuple):
     """Largest image that is decoded; None: see `opened`."""
     bits: int | None = None
     """How many are used of 16-bit images; None: see `eight_bits`."""
+    parts: bool = False
+    """Whether there are parts of images, or frames of videos."""
+
+    @property
+    def identifying(self) -> int:
+        """How many columns of images.csv say which image this is."""
+        return 2 + self.parts
 
     @property
     def canvas(self) -> tuple[int, int]:
@@ -59,6 +68,7 @@ class Form(NamedTuple):
     def columns(self) -> tuple[str, ...]:
         """Of images.csv."""
         columns = COLUMNS if self.longest is None else KEPT_COLUMNS
+        columns = (*columns[:2], "part", *columns[2:]) if self.parts else columns
         return columns if self.jpeg_quality is None else (*columns, "encoded")
 
     @property
@@ -73,7 +83,7 @@ class Encoded(NamedTuple):
     """An image that is to be stored."""
 
     row: tuple[str | int, ...]
-    """What images.csv says of it, behind its path."""
+    """What images.csv says of it, behind its key."""
     content: bytes
     reason: str = ""
     """What was wrong with it."""
@@ -85,7 +95,7 @@ class Encoded(NamedTuple):
 def write_store(
     root: Path,
     source: Path,
-    paths: list[str],
+    samples: Sequence[Sample],
     size: int,
     jpeg_quality: int | None = None,
     longest_aspect: float | None = None,
@@ -93,7 +103,8 @@ def write_store(
     bits: int | None = None,
     whole: bool = True,
 ) -> tuple[PixelStore, dict[str, str]]:
-    """Decode `source`/path for all paths into a store below `root`, unless that store is there already, and intact.
+    """Decode all samples of the folder `source`, in their order, into a store below `root`, unless that store is there
+    already, and intact.
 
     Images are squared to `size`, or keep their aspect up to `longest_aspect`, with a smaller side of `size`. Pixels are
     stored raw, or with `jpeg_quality` (1..95) as JPEG; images of more than `megapixels` are not decoded. `bits`: used
@@ -101,23 +112,23 @@ def write_store(
     would be nearly black.
 
     Returns the store, and the images that could not be decoded, with the reasons. The store's id is a hash of the
-    paths, the source bytes of the readable ones, the size, the longest side, the quality and the bits: not of times or
-    encoded bytes.
+    keys, the source bytes (and which part of them) of the readable ones, the size, the longest side, the quality and
+    the bits: not of times or encoded bytes.
     """
-    longest = None if longest_aspect is None else _longest(source, paths, size, longest_aspect)
-    form = Form(size, longest, jpeg_quality, megapixels, bits)
+    longest = None if longest_aspect is None else _longest(source, samples, size, longest_aspect)
+    form = Form(size, longest, jpeg_quality, megapixels, bits, any(s.source(source).part for s in samples))
     stores = root / ".stores"
     with workspace(stores) as temporary:
         building = PixelStore(temporary / "store")
         building.folder.mkdir()
-        rows, unreadable, needed, stated = _write(building, source, paths, form)
+        rows, unreadable, needed, stated = _write(building, source, samples, form)
         if whole:
             check_depths(needed, str(source))
         if not rows:
             path, reason = next(iter(unreadable.items()))
-            raise DataError(f"{source}: none of {len(paths)} images can be decoded; the first, {path}: {reason}")
+            raise DataError(f"{source}: none of {len(samples)} images can be decoded; the first, {path}: {reason}")
         name = f"{form.name}; depths as stated" if stated else form.name
-        key = hashlib.sha256(json.dumps([name, size, [r[:2] for r in rows]]).encode()).hexdigest()[:16]
+        key = hashlib.sha256(json.dumps([name, size, [r[: form.identifying] for r in rows]]).encode()).hexdigest()[:16]
         store = PixelStore(stores / key)
         if not _is_intact(store):
             with (building.folder / "images.csv").open("w", newline="") as file:
@@ -154,7 +165,7 @@ def _check(store: PixelStore) -> None:
 
 
 def _ffcv_reader(store: PixelStore) -> Any:
-    """A Reader, if FFCV can be imported, and torch with it."""
+    """A PixelReader, if FFCV can be imported, and torch with it."""
     try:
         from blurtrain.data.reader_ffcv import FFCVReader
     except ImportError:
@@ -163,9 +174,9 @@ def _ffcv_reader(store: PixelStore) -> Any:
 
 
 def _write(
-    store: PixelStore, source: Path, paths: list[str], form: Form
+    store: PixelStore, source: Path, samples: Sequence[Sample], form: Form
 ) -> tuple[list[tuple[str | int, ...]], dict[str, str], list[int], bool]:
-    """Write the images that can be decoded, in the order of their paths.
+    """Write the images that can be decoded.
 
     Returns a row for images.csv of each, the reasons for the others, the bits that 16-bit ones need whose files do not
     state them, and whether any does.
@@ -176,21 +187,21 @@ def _write(
     encoding: Encoding = "raw" if form.jpeg_quality is None else "jpg"
     try:
         if encoding == "raw":
-            _check_space(store.folder, len(paths) * math.prod(form.canvas) * 3, len(paths))
-        with BetonWriter(store.beton, len(paths), form.canvas, encoding) as beton:
-            encoded = _encoded(source, paths, form)
-            for done, (path, image) in enumerate(zip(paths, encoded, strict=True), 1):
+            _check_space(store.folder, len(samples) * math.prod(form.canvas) * 3, len(samples))
+        with BetonWriter(store.beton, len(samples), form.canvas, encoding) as beton:
+            encoded = _encoded(source, samples, form)
+            for done, (sample, image) in enumerate(zip(samples, encoded, strict=True), 1):
                 row, content = image.row, image.content
                 if image.reason:
-                    unreadable[path] = image.reason
+                    unreadable[sample.name] = image.reason
                     continue
                 needed += [image.needed] if image.needed else []
                 stated |= image.stated
                 beton.append(content)
-                rows.append((path, *row))
+                rows.append((sample.key, *row))
                 written += len(content)
                 if encoding == "jpg" and len(rows) >= 64 and not len(rows) & (len(rows) - 1):  # at 64, 128, 256, ...
-                    _check_space(store.folder, 1.1 * written / len(rows) * (len(paths) - done), len(paths))
+                    _check_space(store.folder, 1.1 * written / len(rows) * (len(samples) - done), len(samples))
     except OSError as error:
         raise DataError(f"{store.beton}: cannot be written: {error.strerror}") from None
     return rows, unreadable, needed, stated
@@ -202,34 +213,34 @@ def _check_space(folder: Path, need: float, images: int) -> None:
         raise DataError(f"{where}: needs {need / 1e9:.1f} GB more room to prepare {images} images")
 
 
-def _longest(source: Path, paths: list[str], size: int, aspect: float) -> int:
+def _longest(source: Path, samples: Sequence[Sample], size: int, aspect: float) -> int:
     """The longer side of the longest image, as all are given room for it; at most `aspect` times `size`."""
     with warnings.catch_warnings(), ThreadPoolExecutor(_HEADS_AT_A_TIME) as pool:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # it is looked at when it is decoded
-        work = pool.map(partial(longer_side, size=size), [source / path for path in paths])
-        sides = list(tqdm(work, total=len(paths), desc="measuring", unit="img", disable=None))
+        work = pool.map(partial(longer_side, size=size), [sample.source(source) for sample in samples])
+        sides = list(tqdm(work, total=len(samples), desc="measuring", unit="img", disable=None))
     return min(max(sides, default=size), round(size * aspect))
 
 
-def _encoded(source: Path, paths: list[str], form: Form) -> Iterator[Encoded]:
+def _encoded(source: Path, samples: Sequence[Sample], form: Form) -> Iterator[Encoded]:
     workers = len(os.sched_getaffinity(0))
     done = 0
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(workers, context, initializer=end_with_parent) as pool:
         with without_script():
-            work = pool.map(partial(_encode, form=form), [source / p for p in paths], chunksize=16)
+            work = pool.map(partial(_encode, form=form), [sample.source(source) for sample in samples], chunksize=16)
         try:
-            for image in tqdm(work, total=len(paths), desc="decoding", unit="img", disable=None):
+            for image in tqdm(work, total=len(samples), desc="decoding", unit="img", disable=None):
                 done += 1
                 yield image
         except BrokenProcessPool:
-            suspects = f"{paths[done]} ... {paths[min(done + 16 * workers, len(paths)) - 1]}"
+            suspects = f"{samples[done].name} ... {samples[min(done + 16 * workers, len(samples)) - 1].name}"
             raise DataError(f"{source}: a decoder crashed (out of memory?) on one of {suspects}") from None
 
 
-def _encode(path: Path, form: Form) -> Encoded:
+def _encode(source: Source, form: Form) -> Encoded:
     """An image as it is stored: in the top left corner of its canvas, which a squared one fills."""
-    digest, pixels, cropped, reason, needed, stated = read(path, form.size, form.longest, form.megapixels, form.bits)
+    digest, pixels, cropped, reason, needed, stated = read(source, form.size, form.longest, form.megapixels, form.bits)
     if pixels is None:
         return Encoded((), b"", reason)
     height, width, _ = pixels.shape
@@ -238,7 +249,8 @@ def _encode(path: Path, form: Form) -> Encoded:
     canvas = np.pad(lying, ((0, 0), (0, form.canvas[1] - lying.shape[1]), (0, 0)), "edge")
     content = canvas.tobytes() if form.jpeg_quality is None else jpeg.encode(canvas, form.jpeg_quality)
     stored = canvas if form.jpeg_quality is None else jpeg.decode(content)
-    row: tuple[str | int, ...] = (digest, checksum(as_seen(stored, np.array([height, width]))))
+    identity = (digest, source.part) if form.parts else (digest,)
+    row: tuple[str | int, ...] = (*identity, checksum(as_seen(stored, np.array([height, width]))))
     row = row if form.longest is None else (*row, height, width, int(cropped))
     row = row if form.jpeg_quality is None else (*row, checksum(np.frombuffer(content, np.uint8)))
     return Encoded(row, content, "", needed, stated)

@@ -11,7 +11,7 @@ from torch import Tensor
 from blurtrain.errors import DataError
 
 
-class Reader(Protocol):
+class PixelReader(Protocol):
     def batches(self, order: NDArray[np.int64], batch_size: int) -> Generator[Tensor]:
         """Canvases uint8 [N, H, W, 3] of the images of `order`, `batch_size` at a time; the last may be smaller.
 
