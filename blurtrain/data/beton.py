@@ -8,10 +8,13 @@ on the disk a second time, and cannot be had everywhere.
 
 import math
 import os
+from array import array
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 Encoding = Literal["raw", "jpg"]
 MODES: dict[Encoding, int] = {"jpg": 0, "raw": 1}
@@ -36,24 +39,47 @@ class BetonWriter:
     As a context; the file is whole when that ends without an exception. Raises OSError where it cannot be written.
     """
 
-    def __init__(self, path: Path, capacity: int, canvas: tuple[int, int], encoding: Encoding):
-        self._file = path.open("wb")
+    def __init__(
+        self,
+        path: Path,
+        capacity: int,
+        canvas: tuple[int, int],
+        encoding: Encoding,
+        pointers: NDArray[np.uint64] | None = None,
+        lengths: NDArray[np.uint64] | None = None,
+    ):
+        """pointers, lengths: where the images begin that the file holds from an earlier attempt, in the order in which
+        they were written, and how many bytes they have; what lies behind them is cut off."""
         self._canvas, self._mode, raw = canvas, MODES[encoding], 3 * math.prod(canvas)
         # Noise at the best quality becomes a JPEG file that is larger than its raw pixels, but not twice as large.
         largest = raw if encoding == "raw" else 2 * raw + _JPEG_HEADERS
         self._page = max(_LEAST_PAGE, 1 << (largest - 1).bit_length())
         self._end = _multiple(SAMPLES_START + capacity * SAMPLE.itemsize, self._page)
-        self._extents: list[tuple[int, int]] = []
+        self._pointers, self._lengths = array("Q"), array("Q")
+        if pointers is not None and lengths is not None and len(pointers):
+            self._pointers.frombytes(pointers.tobytes())
+            self._lengths.frombytes(lengths.tobytes())
+            self._end = self._pointers[-1] + self._lengths[-1]
+        self._file = path.open("r+b" if self._pointers else "wb")
+        if self._pointers:
+            self._file.truncate(self._end)
+        self.order: Sequence[int] | NDArray[np.integer] | None = None
+        """Which of the images written is the first one, the second one, ...; None: as they were written."""
 
-    def append(self, content: bytes) -> None:
-        """Write the next image, as raw pixels or as a JPEG file."""
+    def append(self, content: bytes) -> tuple[int, int]:
+        """Write the next image, as raw pixels or as a JPEG file; returns where it begins, and its length."""
         left = -self._end % self._page
-        if left < len(content):
-            self._end += left
-        self._file.seek(self._end)
+        pointer = self._end + (left if left < len(content) else 0)
+        self._file.seek(pointer)
         self._file.write(content)
-        self._extents.append((self._end, len(content)))
-        self._end += len(content)
+        self._pointers.append(pointer)
+        self._lengths.append(len(content))
+        self._end = pointer + len(content)
+        return pointer, len(content)
+
+    def flush(self) -> None:
+        """So that what has been appended is in the file if this process is killed."""
+        self._file.flush()
 
     def __enter__(self) -> Self:
         return self
@@ -66,8 +92,10 @@ class BetonWriter:
                 os.fsync(self._file.fileno())  # or a power cut leaves zeros in a file of the right size
 
     def _write_tables(self) -> None:
-        n = len(self._extents)
-        pointers, lengths = np.array(self._extents, np.uint64).reshape(n, 2).T
+        n = len(self._pointers)
+        pointers, lengths = np.array(self._pointers, np.uint64), np.array(self._lengths, np.uint64)
+        if self.order is not None:
+            pointers, lengths = pointers[self.order], lengths[self.order]
         samples, extents = np.zeros(n, SAMPLE), np.zeros(n, EXTENT)
         samples["index"] = extents["sample"] = np.arange(n)
         images = samples["image"]

@@ -167,7 +167,8 @@ class Dataset:
             raise DataError(f"{self.folder}: view.npz was changed after it was prepared; {AGAIN}")
         store.check()
         if self.test_store:
-            if not same_sources(self.test_store, [store.rows[k] for k in view["index"][self.held_out]]):
+            kept = store.rows_at(view["index"][self.held_out])
+            if not _same_sources(self.test_store.rows, kept):
                 raise DataError(f"{self.test_store.folder}: holds other images than val and test; {AGAIN}")
             self.test_store.check()
 
@@ -178,9 +179,10 @@ def _by_index(store: PixelStore, indices: NDArray[np.int64], labels: NDArray[np.
     return placed
 
 
-def same_sources(store: PixelStore, rows: list[dict[str, str]]) -> bool:
-    """Whether the images of the store were made, one by one, from the same files as those of `rows`."""
-    return [(r["path"], r["sha256"]) for r in store.rows] == [(r["path"], r["sha256"]) for r in rows]
+def _same_sources(some: list[dict[str, str]], others: list[dict[str, str]]) -> bool:
+    """Whether images were made, one by one, from the same files."""
+    names = ("path", "sha256", "part")
+    return [[row.get(name) for name in names] for row in some] == [[row.get(name) for name in names] for row in others]
 
 
 def open_dataset(root: Path, name: str) -> Dataset:
@@ -201,11 +203,13 @@ def datasets(root: Path) -> list[Dataset]:
 def data_id_of(store: PixelStore, classes: list[str], view: dict[str, NDArray[Any]]) -> str:
     """The store's id is a hash of the paths and bytes of all its images and of how they are stored; places in it count,
     because every random draw is a function of an image's place."""
-    images = [
-        (int(index), classes[label], SPLITS[split])
-        for index, label, split in zip(view["index"], view["label"], view["split"], strict=True)
-    ]
-    return hashlib.sha256(json.dumps([SCHEMA, store.folder.name, images]).encode()).hexdigest()[:16]
+    content = hashlib.sha256(f"[{SCHEMA}, {json.dumps(store.folder.name)}, [".encode())
+    for start in range(0, len(view["index"]), 4096):
+        part = [view[name][start : start + 4096].tolist() for name in ("index", "label", "split")]
+        images = [(index, classes[label], SPLITS[split]) for index, label, split in zip(*part, strict=True)]
+        content.update((", " * (start > 0) + json.dumps(images)[1:-1]).encode())
+    content.update(b"]]")
+    return content.hexdigest()[:16]
 
 
 def remove(root: Path, names: Sequence[str]) -> int:

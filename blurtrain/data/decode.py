@@ -34,14 +34,12 @@ _TURNS = {
 
 
 class Decoded(NamedTuple):
-    """What has been read of one image file."""
+    """What has been read of one source."""
 
     sha256: str
     """Of the file; "" where it cannot be read."""
-    pixels: NDArray[np.uint8] | None
-    """[height, width, 3]; None where it cannot be decoded."""
-    cropped: bool = False
-    """Whether its ends were cut off, as it was too long."""
+    image: Image.Image | None
+    """8-bit RGB; None where it cannot be decoded."""
     reason: str = ""
     """What was wrong."""
     needed: int = 0
@@ -56,36 +54,38 @@ def decode(content: bytes, size: int, longest: int | None = None) -> NDArray[np.
     ends are cut off alike. None: squared. Returns uint8 [height, width, 3]. Raises DataError with the reason
     for anything that cannot be decoded to its last pixel.
     """
-    return _resized(opened(content), size, longest)[0]
+    return resized(opened(content), size, longest)[0]
 
 
-def longer_side(source: Source, size: int) -> int:
-    """That of an image whose smaller one is resized to `size`, from the head of its file; `size` where that cannot be
-    read. Never raises."""
+def sides_of(source: Source) -> tuple[int, int] | None:
+    """Smaller and longer side of an image in pixels, from the head of its file; None where that cannot be read. Never
+    raises."""
     try:
         if source.box is not None:
             left, top, right, bottom = source.box
-            return _longer_side(size, (right - left, bottom - top))
-        if source.time is not None:
-            return _longer_side(size, frame_at(source.path, source.time).size)
-        with Image.open(source.path if source.row is None else io.BytesIO(content_of(source))) as image:
-            return _longer_side(size, image.size)
+            sides = right - left, bottom - top
+        elif source.time is not None:
+            sides = frame_at(source.path, source.time).size
+        else:
+            with Image.open(source.path if source.row is None else io.BytesIO(content_of(source))) as image:
+                sides = image.size
+        return min(sides), max(sides)
     except Exception:  # the reason is given by who decodes it
-        return size
+        return None
 
 
-def _longer_side(size: int, sides: tuple[int, int]) -> int:
-    """To the nearest pixel."""
+def longer_side(size: int, sides: tuple[int, int]) -> int:
+    """That of an image of these `sides`, whose smaller one becomes `size`; to the nearest pixel."""
     small, large = min(sides), max(sides)
     return (2 * size * large + small) // (2 * small)
 
 
-def _resized(image: Image.Image, size: int, longest: int | None) -> tuple[NDArray[np.uint8], bool]:
+def resized(image: Image.Image, size: int, longest: int | None) -> tuple[NDArray[np.uint8], bool]:
     """See `decode`; also whether the image was cropped."""
     if longest is None:
         return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)), False
     small, large = min(image.size), max(image.size)
-    longer = _longer_side(size, image.size)
+    longer = longer_side(size, image.size)
     cropped = longer > longest
     kept = min(large, small * longest / size) if cropped else large  # of the source's longer side
     longer, first, last = min(longer, longest), (large - kept) / 2, (large + kept) / 2
@@ -166,29 +166,38 @@ def _orientation(image: Image.Image) -> int:
 
 
 def read(
-    source: Source, size: int, longest: int | None = None, megapixels: float | None = None, bits: int | None = None
+    source: Source, megapixels: float | None = None, bits: int | None = None, content: bytes | None = None
 ) -> Decoded:
-    """A source, decoded as by `decode`, but that of 16 bits `bits` are used. Never raises."""
+    """A source, decoded as by `opened`, but that of 16 bits `bits` are used. Never raises.
+
+    content: of its file, where that has been read.
+    """
     digest = ""
     try:
-        digest, whole = (_whole if source.box is None else _kept)(source._replace(box=None), megapixels, bits)
+        if content is not None:
+            digest, whole = _decoded(content, megapixels, bits)
+        else:
+            digest, whole = (_whole if source.box is None else _kept)(source._replace(box=None), megapixels, bits)
         if source.sha256 and source.sha256 != digest:
             raise DataError(f"is another file than was listed: its SHA-256 is {digest}")
         if isinstance(whole, DataError):
             raise whole
         image = whole.image if source.box is None else _part(whole.image, source.box)
-        return Decoded(digest, *_resized(image, size, longest), "", whole.needed, whole.stated)
+        return Decoded(digest, image, "", whole.needed, whole.stated)
     except OSError as error:
-        return Decoded(digest, None, reason=error.strerror or str(error))
+        return Decoded(digest, None, error.strerror or str(error))
     except DataError as error:
-        return Decoded(digest, None, reason=str(error))
+        return Decoded(digest, None, str(error))
 
 
 def _whole(source: Source, megapixels: float | None, bits: int | None) -> tuple[str, Shallow | DataError]:
     """The SHA-256 of a file (or row), and the image in it, or the frame, or why there is none. Raises OSError."""
     if (time := source.time) is not None:
         return sha256_of_file(source.path), _tried(lambda: Shallow(frame_at(source.path, time)))
-    content = content_of(source)
+    return _decoded(content_of(source), megapixels, bits)
+
+
+def _decoded(content: bytes, megapixels: float | None, bits: int | None) -> tuple[str, Shallow | DataError]:
     return hashlib.sha256(content).hexdigest(), _tried(lambda: _opened(content, megapixels, bits))
 
 

@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from blurtrain.data import jpeg
 from blurtrain.data.beton import EXTENT, FIELDS, HEADER, MODES, SAMPLE, SAMPLES_START, VERSION, Encoding
+from blurtrain.data.canvas import as_seen
 from blurtrain.errors import DataError
 
 AGAIN = "prepare the dataset again (`blurtrain data prepare ... --replace`)"
@@ -35,12 +36,6 @@ AGAIN = "prepare the dataset again (`blurtrain data prepare ... --replace`)"
 def checksum(pixels: NDArray[np.uint8]) -> str:
     """CRC-32 of an image's pixels [height, width, 3], or of any bytes, as images.csv has it."""
     return f"{zlib.crc32(np.ascontiguousarray(pixels).data):08x}"
-
-
-def as_seen(canvas: NDArray[np.uint8], sides: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """The image [height, width, 3] of these `sides` (height, width) that lies in a `canvas` [H, W, 3]; a view of it."""
-    height, width = sides
-    return canvas[:height, :width] if height <= width else canvas[:width, :height].transpose(1, 0, 2)
 
 
 @dataclass(frozen=True)
@@ -57,6 +52,16 @@ class PixelStore:
     def rows(self) -> list[dict[str, str]]:
         """What images.csv says of each image: path, sha256, crc32; where aspect is kept also height, width, cropped."""
         return list(self._rows())
+
+    def rows_at(self, indices: Iterable[int]) -> list[dict[str, str]]:
+        """As `rows`, of the images at these places, without keeping all others in memory."""
+        wanted = [int(index) for index in indices]
+        places = set(wanted)
+        found = {k: row for k, row in enumerate(self._rows()) if k in places}
+        try:
+            return [found[k] for k in wanted]
+        except KeyError as error:
+            raise DataError(f"{self.folder}/images.csv: does not list image {error}; {AGAIN}") from None
 
     def _rows(self) -> Iterator[dict[str, str]]:
         try:

@@ -68,8 +68,9 @@ def _chosen(images: Images, count: int) -> NDArray[np.int64]:
             f"{count} example images: the {images.split} split has {images.n} to choose from; give 1 or more"
         )
     label = dict(zip(images.source.indices.tolist(), images.source.labels.tolist(), strict=True))
-    rows = images.source.store.rows
-    hashed = sorted(images.indices.tolist(), key=lambda k: hashlib.sha256(rows[k]["path"].encode()).hexdigest())
+    places = images.indices.tolist()
+    paths = dict(zip(places, (row["path"] for row in images.source.store.rows_at(places)), strict=True))
+    hashed = sorted(places, key=lambda k: hashlib.sha256(paths[k].encode()).hexdigest())
     before: dict[int, int] = {}
     turns = []
     for index in hashed:
@@ -87,8 +88,8 @@ def _example(subject: Subject, batch: Batch, blur: Blur) -> Example:
         pixels = eight_bit_blurred(sharp, level, batch.indices, subject.transform)
         pixels = network.preprocessing.cropped(pixels) if subject.protocol is None else pixels
         looks.append(_look(pixels, shown(level), network.classes))
-    path = subject.images.source.store.rows[int(batch.indices[0])]["path"]
-    return Example(path, network.classes[int(batch.labels[0])], *looks)
+    (row,) = subject.images.source.store.rows_at(batch.indices[:1])
+    return Example(row["path"], network.classes[int(batch.labels[0])], *looks)
 
 
 def _look(pixels: Tensor, outputs: Tensor, names: Sequence[str]) -> Look:

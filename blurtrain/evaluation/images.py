@@ -117,7 +117,7 @@ def measured(images: int, evaluation: Evaluation) -> int:
 def _of_each_class(dataset: Dataset, source: EvaluationImages, split: str, k: int) -> NDArray[np.int64]:
     """The `k` images of each class whose paths have the lowest hashes, as places in the split, ascending: the same ones
     whatever else is asked for, and those of a lower `k` are among those of a higher one."""
-    paths = [source.store.rows[index]["path"] for index in source.indices]
+    paths = [row["path"] for row in source.store.rows_at(source.indices)]
     order = np.argsort([hashlib.sha256(path.encode()).hexdigest() for path in paths], kind="stable")
     chosen = []
     for label, name in enumerate(dataset.classes):

@@ -172,7 +172,7 @@ def _means(training: Training, sums: Tensor, epoch: int, global_order: NDArray[n
     if lost and o.non_finite == "stop":
         first = min(step for step in training.group.gather(int(training.learner.first_bad)) if step >= 0)
         step = first - epoch * training.batches.steps
-        rows = [training.dataset.store.rows[i]["path"] for i in global_order[step * o.batch_size :][:3]]
+        rows = [r["path"] for r in training.dataset.store.rows_at(global_order[step * o.batch_size :][:3])]
         raise TrainingError(
             f"the loss is NaN or infinite in step {step + 1} of epoch {epoch + 1}, whose batch of "
             f"{o.batch_size} begins with {', '.join(rows)}; lower optimisation.learning_rate, "

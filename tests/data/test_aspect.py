@@ -18,11 +18,12 @@ from pydantic import ValidationError
 
 from blurtrain.cli import main
 from blurtrain.data import jpeg
+from blurtrain.data.canvas import as_seen
 from blurtrain.data.dataset import Dataset, open_dataset
 from blurtrain.data.decode import decode
 from blurtrain.data.loader import open_loader
 from blurtrain.data.preparation import Recipe, prepare
-from blurtrain.data.store import PixelStore, as_seen
+from blurtrain.data.store import PixelStore
 from blurtrain.errors import DataError
 from blurtrain.settings import Loader, Settings
 from blurtrain.training.train import train

@@ -169,8 +169,9 @@ def test_large_images_find_room_in_ffcvs_pages(tmp_path: Path) -> None:
     (tmp_path / "t" / "a").mkdir(parents=True)
     for k in range(2):
         Image.new("RGB", (8, 8), (k, 99, 7)).save(tmp_path / "t" / "a" / f"{k}.png")
-    store, _ = writer.write_store(tmp_path / "data", tmp_path / "t", samples("a/0.png", "a/1.png"), 1700)
-    assert store.read(np.array([1]))[0, -1, -1].tolist() == [1, 99, 7]
+    some = samples("a/0.png", "a/1.png")
+    written, *_ = writer.write_stores(tmp_path / "data", tmp_path / "t", some, writer.Wanted(1700))
+    assert written.store.read(np.array([1]))[0, -1, -1].tolist() == [1, 99, 7]
 
 
 # --- damage ---------------------------------------------------------------------------------------------------------
@@ -220,7 +221,7 @@ def test_too_little_room_is_told_before_it_runs_out(
 def test_a_disk_that_is_full_is_told(portable: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PixelStore, "beton", Path("/dev/full"))
     with pytest.raises(DataError, match="cannot be written: No space left on device"):
-        writer.write_store(tmp_path / "data", portable, samples("cup/0.ppm"), 16)
+        writer.write_stores(tmp_path / "data", portable, samples("cup/0.ppm"), writer.Wanted(16))
     assert list((tmp_path / "data" / ".stores").iterdir()) == []
 
 

@@ -5,8 +5,68 @@ import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from itertools import islice
 from typing import Any
+
+from blurtrain.data.encode import Form, Prepared, Work, prepared
+from blurtrain.data.source import Source, content_of
+from blurtrain.errors import DataError
+
+_BYTES_AT_A_TIME = 2**21
+_LEAST, MOST = 8, 64
+"""Images that go to a process at a time, so that they come back as about so many bytes."""
+
+
+def prepared_by_all(
+    work: Iterable[tuple[Source, Sequence[Form]]], workers: int, megapixels: float | None, bits: int | None
+) -> Iterator[Prepared]:
+    """The results of `blurtrain.data.encode.prepared` in the order of the work, by so many processes. Few are ahead of
+    what is asked for, so that memory does not grow with the work.
+
+    Raises BrokenProcessPool where one of the processes dies.
+    """
+    context = multiprocessing.get_context("forkserver")
+    chunks = _chunks(work)
+    with ProcessPoolExecutor(workers, context, initializer=end_with_parent) as pool:
+        waiting = deque[Future[list[Prepared]]]()
+        with without_script():  # all processes are started with the first chunks
+            for chunk in islice(chunks, 2 * workers):
+                waiting.append(pool.submit(prepared, chunk, megapixels, bits))
+        try:
+            while waiting:
+                yield from waiting.popleft().result()
+                for chunk in islice(chunks, 1):
+                    waiting.append(pool.submit(prepared, chunk, megapixels, bits))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _chunks(work: Iterable[tuple[Source, Sequence[Form]]]) -> Iterator[list[Work]]:
+    """What goes to one process at a time: what comes out of one file stays together, up to MOST."""
+    chunk: list[Work] = []
+    weight = 0
+    for source, forms in work:
+        together = chunk and source.row is None and chunk[-1][0].path == source.path
+        enough = len(chunk) >= _LEAST and (weight >= _BYTES_AT_A_TIME or len(chunk) >= MOST)
+        if (enough and not together) or len(chunk) >= MOST:
+            yield chunk
+            chunk, weight = [], 0
+        chunk.append((source, forms, _of_table(source)))
+        weight += sum(3 * form.canvas[0] * form.canvas[1] for form in forms)
+    if chunk:
+        yield chunk
+
+
+def _of_table(source: Source) -> bytes | None:
+    """The bytes of an image in a table: read here, in the order of the rows, and not by each process anew."""
+    if source.row is None:
+        return None
+    with contextlib.suppress(OSError, DataError):  # who decodes it says why
+        return content_of(source)
+    return None
 
 
 def end_with_parent() -> None:

@@ -5,7 +5,11 @@ Every draw goes by the hash of a key (or of a group), so that what is drawn depe
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from blurtrain.data.dataset import SPLITS
 from blurtrain.data.preparation.readers.reader import Sample
@@ -46,42 +50,56 @@ def draw_splits(images: list[Sample], val: float, test: float, seed: int, whole_
     """
     if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
         raise DataError(f"split shares val={val}, test={test}: must be >= 0 and leave something for training")
-    unit = {i.key: (i.group or i.key) if whole_groups else i.key for i in images}
-    pairs = {(i.label, unit[i.key]) for i in images}
-    several = len({member for _, member in pairs}) < len(pairs)
-    units = defaultdict(set)
-    for label, member in pairs:
-        units["" if several else label].add(member)
-    split_of = {}
-    for label, members in units.items():
-        ranked = sorted(members, key=lambda m: hashlib.sha256(f"{seed}/{m}".encode()).digest())
-        n_test, n_val = (max(1, round(share * len(ranked))) if share else 0 for share in (test, val))
-        if len(ranked) - n_test - n_val < 1:
-            raise DataError(
-                f"{f'label {label!r} has' if label else 'there are'} {len(ranked)} "
-                f"{'objects' if whole_groups else 'images'}: too few for "
-                f"{' and '.join(n for n, k in (('train', 1), ('val', n_val), ('test', n_test)) if k)}; "
-                "leave it out (min_images, min_leaves) or choose other shares"
-            )
-        for rank, member in enumerate(ranked):
-            split_of[label, member] = "test" if rank < n_test else "val" if rank < n_test + n_val else "train"
-    return [i._replace(split=split_of["" if several else i.label, unit[i.key]]) for i in images]
+    several = whole_groups and _have_several_labels(images)
+    places = defaultdict(list)
+    for place, image in enumerate(images):
+        places["" if several else image.label].append(place)
+    drawn = list(images)
+    for label, own in places.items():  # one at a time, so that what is needed for it is needed only so long
+        units = [images[k].group or images[k].key if whole_groups else images[k].key for k in own]
+        split_of = _drawn(label, set(units), val, test, seed, "objects" if whole_groups else "images")
+        for k, unit in zip(own, units, strict=True):
+            drawn[k] = images[k]._replace(split=split_of[unit])
+    return drawn
 
 
-def keep_together(images: list[Sample], contents: Mapping[str, str]) -> list[Sample]:
-    """Images whose content is the same, byte for byte, in one split: that of the first of them by key."""
-    first: dict[str, Sample] = {}
-    for image in sorted(images, key=lambda i: i.key):
-        first.setdefault(contents[image.key], image)
-    return [i._replace(split=first[contents[i.key]].split) for i in images]
+def _have_several_labels(images: list[Sample]) -> bool:
+    label_of: dict[str, str] = {}
+    return any(label_of.setdefault(i.group, i.label) != i.label for i in images if i.group)
 
 
-def check_apart(images: list[Sample], contents: Mapping[str, str]) -> None:
+def _drawn(label: str, units: set[str], val: float, test: float, seed: int, noun: str) -> dict[str, str]:
+    ranked = sorted(units, key=lambda unit: hashlib.sha256(f"{seed}/{unit}".encode()).digest())
+    n_test, n_val = (max(1, round(share * len(ranked))) if share else 0 for share in (test, val))
+    if len(ranked) - n_test - n_val < 1:
+        raise DataError(
+            f"{f'label {label!r} has' if label else 'there are'} {len(ranked)} {noun}: too few for "
+            f"{' and '.join(n for n, k in (('train', 1), ('val', n_val), ('test', n_test)) if k)}; "
+            "leave it out (min_images, min_leaves) or choose other shares"
+        )
+    return {
+        unit: "test" if rank < n_test else "val" if rank < n_test + n_val else "train"
+        for rank, unit in enumerate(ranked)
+    }
+
+
+def keep_together(images: list[Sample], contents: Sequence[Any] | NDArray[Any]) -> list[Sample]:
+    """Images whose content is the same, byte for byte, in one split: that of the first of them by key.
+
+    contents: of each image, what is equal only where its content is.
+    """
+    kept = list(images)
+    for alike in _alike(contents):
+        first = min(alike, key=lambda k: images[k].key)
+        for k in alike:
+            kept[k] = images[k]._replace(split=images[first].split)
+    return kept
+
+
+def check_apart(images: list[Sample], contents: Sequence[Any] | NDArray[Any]) -> None:
     """Raise DataError where images of two splits are the same, byte for byte: what was trained on would be tested."""
-    by_content = defaultdict(list)
-    for image in images:
-        by_content[contents[image.key]].append(image)
-    shared = [alike for alike in by_content.values() if len({i.split for i in alike}) > 1]
+    alike = [[images[k] for k in places] for places in _alike(contents)]
+    shared = [some for some in alike if len({i.split for i in some}) > 1]
     if not shared:
         return
     counts = Counter(" and ".join(split for split in SPLITS if split in {i.split for i in a}) for a in shared)
@@ -91,6 +109,15 @@ def check_apart(images: list[Sample], contents: Mapping[str, str]) -> None:
         f"{len(shared)} images lie in several splits, byte for byte the same ({said}; {one.key} is {other.key}): "
         "leave one side out (--exclude PATTERN), or allow it with --duplicates allowed"
     )
+
+
+def _alike(contents: Sequence[Any] | NDArray[Any]) -> list[list[int]]:
+    """The places of equal contents, where there are two or more, by the first of them."""
+    _, which, counts = np.unique(np.asarray(contents), return_inverse=True, return_counts=True)
+    places = defaultdict(list)
+    for place in np.flatnonzero(counts[which] > 1).tolist():
+        places[int(which[place])].append(place)
+    return list(places.values())
 
 
 def keep_training(images: list[Sample], most: int, seed: int) -> list[Sample]:

@@ -1,149 +1,149 @@
-"""Writing a pixel store: decode, write, and check what was written."""
+"""Writing the stores of a dataset: every image is decoded once, encoded for the stores that have it, and checked."""
 
 import contextlib
-import csv
 import hashlib
 import json
 import math
-import multiprocessing
 import os
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from blurtrain.data import jpeg
-from blurtrain.data.beton import BetonWriter, Encoding
-from blurtrain.data.decode import longer_side, read
+from blurtrain.data.decode import longer_side, sides_of
 from blurtrain.data.depth import FULL, check_depths
-from blurtrain.data.preparation.pool import end_with_parent, without_script
+from blurtrain.data.encode import Form, Prepared
+from blurtrain.data.preparation.building import Building, Finished
+from blurtrain.data.preparation.pool import MOST, prepared_by_all
 from blurtrain.data.preparation.readers import Sample
 from blurtrain.data.preparation.workspace import workspace
-from blurtrain.data.source import Source
-from blurtrain.data.store import PixelStore, as_seen, checksum
+from blurtrain.data.store import PixelStore
 from blurtrain.errors import DataError
 
 # Part of the id: another way to prepare pixels is another store.
 FORMAT = "raw RGB, squared, bilinear antialiased, 1"
 KEPT_FORMAT = "raw RGB, aspect kept, of at most {} px, bilinear antialiased, 1"
-COLUMNS = ("path", "sha256", "crc32")
-KEPT_COLUMNS = (*COLUMNS, "height", "width", "cropped")
 _STALLED_SECONDS = 120
 _HEADS_AT_A_TIME = 16  # files that are opened at a time, to find how long their images are
 
 
-class Form(NamedTuple):
-    """How images are stored."""
+class Wanted(NamedTuple):
+    """What is to be written."""
 
     size: int
-    longest: int | None
-    """The longer side of the longest image, where aspect is kept; none: squared."""
-    jpeg_quality: int | None
-    """None: raw pixels."""
+    """Smaller side of the images of the training store, in pixels."""
+    tested: int | None = None
+    """That of the images of the test store; None: there is to be none."""
+    longest_aspect: float | None = None
+    """Images keep their aspect up to this one; None: they are squared."""
+    jpeg_quality: int | None = None
+    """Of the training store, 1..95; None: raw pixels."""
     megapixels: float | None = None
-    """Largest image that is decoded; None: see `opened`."""
+    """Larger images are not decoded; None: see `opened`."""
     bits: int | None = None
     """How many are used of 16-bit images; None: see `eight_bits`."""
-    parts: bool = False
-    """Whether there are parts of images, or frames of videos."""
-
-    @property
-    def identifying(self) -> int:
-        """How many columns of images.csv say which image this is."""
-        return 2 + self.parts
-
-    @property
-    def canvas(self) -> tuple[int, int]:
-        return self.size, self.longest or self.size
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Of images.csv."""
-        columns = COLUMNS if self.longest is None else KEPT_COLUMNS
-        columns = (*columns[:2], "part", *columns[2:]) if self.parts else columns
-        return columns if self.jpeg_quality is None else (*columns, "encoded")
-
-    @property
-    def name(self) -> str:
-        """Part of the store's id."""
-        pixels = FORMAT if self.longest is None else KEPT_FORMAT.format(self.longest)
-        pixels += f"; {self.bits} of 16 bits" if self.bits not in (None, FULL) else ""
-        return pixels if self.jpeg_quality is None else f"{pixels}; JPEG 4:4:4 of quality {self.jpeg_quality}"
+    whole: bool = True
+    """Whether these are all images of the folder; then those of 16 bits are refused if they would be nearly black."""
 
 
-class Encoded(NamedTuple):
-    """An image that is to be stored."""
+class Written(NamedTuple):
+    """A store, and what it holds."""
 
-    row: tuple[str | int, ...]
-    """What images.csv says of it, behind its key."""
-    content: bytes
-    reason: str = ""
-    """What was wrong with it."""
-    needed: int = 0
-    stated: bool = False
-    """See `Shallow`."""
+    store: PixelStore
+    samples: NDArray[np.int64]
+    """Of each image, its place in what was given."""
+    sha256: NDArray[np.void]
+    """Of the source files, 32 bytes."""
+    cropped: NDArray[np.bool_]
+    pixels: NDArray[np.int64]
+    """How many each image has."""
+    sums: NDArray[np.uint64]
+    """[n, 6]: of each image, those of its three channels, and of their squares."""
 
 
-def write_store(
+def write_stores(
     root: Path,
     source: Path,
     samples: Sequence[Sample],
-    size: int,
-    jpeg_quality: int | None = None,
-    longest_aspect: float | None = None,
-    megapixels: float | None = None,
-    bits: int | None = None,
-    whole: bool = True,
-) -> tuple[PixelStore, dict[str, str]]:
-    """Decode all samples of the folder `source`, in their order, into a store below `root`, unless that store is there
-    already, and intact.
+    wanted: Wanted,
+    held_out: Sequence[int] | NDArray[np.int64] = (),
+    fingerprint: str = "",
+) -> tuple[Written, Written | None, dict[str, str]]:
+    """Decode all samples of the folder `source` into a training store below `root`, and those held out also into a test
+    store, unless those stores are there already, and intact.
 
-    Images are squared to `size`, or keep their aspect up to `longest_aspect`, with a smaller side of `size`. Pixels are
-    stored raw, or with `jpeg_quality` (1..95) as JPEG; images of more than `megapixels` are not decoded. `bits`: used
-    of 16 (see `eight_bits`). whole: these are all images of the tree; then raises DataError where those of 16 bits
-    would be nearly black.
-
-    Returns the store, and the images that could not be decoded, with the reasons. The store's id is a hash of the
-    keys, the source bytes (and which part of them) of the readable ones, the size, the longest side, the quality and
-    the bits: not of times or encoded bytes.
+    held_out: places in `samples`, ascending. fingerprint: of the files; with another one, what an interrupted call has
+    left is not taken up. Returns the stores, in the order of `samples`, and the names of what could not be decoded,
+    with the reasons. A store's id is a hash of the keys, the source bytes (and which part of them) of the readable
+    images, the size, the longest side, the quality and the bits: not of times or encoded bytes.
     """
-    longest = None if longest_aspect is None else _longest(source, samples, size, longest_aspect)
-    form = Form(size, longest, jpeg_quality, megapixels, bits, any(s.source(source).part for s in samples))
+    parts = any(sample.box is not None or sample.time is not None for sample in samples)
+    train, test = _forms(source, samples, wanted, held_out)
+    job = [str(source.resolve()), fingerprint, wanted, train, test, parts, np.asarray(held_out, np.int64).tobytes()]
     stores = root / ".stores"
-    with workspace(stores) as temporary:
-        building = PixelStore(temporary / "store")
-        building.folder.mkdir()
-        rows, unreadable, needed, stated = _write(building, source, samples, form)
-        if whole:
-            check_depths(needed, str(source))
-        if not rows:
-            path, reason = next(iter(unreadable.items()))
-            raise DataError(f"{source}: none of {len(samples)} images can be decoded; the first, {path}: {reason}")
-        name = f"{form.name}; depths as stated" if stated else form.name
-        key = hashlib.sha256(json.dumps([name, size, [r[: form.identifying] for r in rows]]).encode()).hexdigest()[:16]
-        store = PixelStore(stores / key)
-        if not _is_intact(store):
-            with (building.folder / "images.csv").open("w", newline="") as file:
-                csv.writer(file).writerows([form.columns, *rows])
-                file.flush()
-                os.fsync(file.fileno())
-            _check(building)
-            with contextlib.suppress(FileNotFoundError):
-                store.folder.rename(temporary / "damaged")
-            try:
-                building.folder.rename(store.folder)  # whole or not at all; a second writer of it loses nothing
-            except OSError:
-                if not store.folder.exists():
-                    raise
-    return PixelStore(store.folder), unreadable
+    with workspace(stores, hashlib.sha256(repr(job).encode()).hexdigest()[:16]) as folder:
+        building = Building(folder / "train", len(samples), train)
+        second = Building(folder / "test", len(held_out), test) if test and len(held_out) else None
+        try:
+            work = _Work(source, samples, wanted, building, second, held_out)
+            unreadable = work.done_before(folder) | work.do(folder)
+            finished = [b.finish() for b in (building, second) if b]
+        except OSError as error:
+            raise DataError(f"{building.store.beton}: cannot be written: {error.strerror}") from None
+        records = finished[0].records
+        if wanted.whole:
+            check_depths([n for n in building.records["needed"][: building.done].tolist() if n], str(source))
+        if not len(records):
+            name, reason = next(iter(unreadable.items()))
+            raise DataError(f"{source}: none of {len(samples)} images can be decoded; the first, {name}: {reason}")
+        names = [_name(each.form, wanted.bits, bool(each.records["stated"].any())) for each in finished]
+        keys = [each.key(name, samples, parts) for each, name in zip(finished, names, strict=True)]
+        missing = [not _is_intact(PixelStore(stores / key)) for key in keys]
+        for each, wants in zip(finished, missing, strict=True):
+            if wants:
+                each.write_table(samples, parts)
+                _check(each)
+        for each, key, wants in zip(finished, keys, missing, strict=True):
+            if wants:
+                _publish(each.store.folder, stores / key, folder / "damaged")
+        written = [_written(PixelStore(stores / key), each) for key, each in zip(keys, finished, strict=True)]
+    return written[0], written[1] if second else None, unreadable
+
+
+def _name(form: Form, bits: int | None, stated: bool) -> str:
+    """Part of the store's id."""
+    pixels = FORMAT if form.longest is None else KEPT_FORMAT.format(form.longest)
+    pixels += f"; {bits} of 16 bits" if bits not in (None, FULL) else ""
+    pixels += "" if form.jpeg_quality is None else f"; JPEG 4:4:4 of quality {form.jpeg_quality}"
+    return f"{pixels}; depths as stated" if stated else pixels
+
+
+def _written(store: PixelStore, finished: Finished) -> Written:
+    records = finished.records
+    pixels = records["height"].astype(np.int64) * records["width"]
+    return Written(
+        store, records["sample"].astype(np.int64), records["sha256"].copy(), records["cropped"].copy(), pixels,
+        records["sums"].copy(),
+    )  # fmt: skip
+
+
+def _publish(building: Path, place: Path, damaged: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(damaged, ignore_errors=True)
+        place.rename(damaged)
+    try:
+        building.rename(place)  # whole or not at all; a second writer of it loses nothing
+    except OSError:
+        if not place.exists():
+            raise
 
 
 def _is_intact(store: PixelStore) -> bool:
@@ -154,14 +154,20 @@ def _is_intact(store: PixelStore) -> bool:
         return False
 
 
-def _check(store: PixelStore) -> None:
-    """Compare what was written with what was decoded; JPEG as FFCV decodes it, on machines that have FFCV."""
+def _check(finished: Finished) -> None:
+    """Compare what was written with what was encoded; JPEG also as FFCV decodes it, on machines that have FFCV."""
+    store = PixelStore(finished.store.folder)
+    finished.check(_workers())
     if store.encoding == "raw" or not (reader := _ffcv_reader(store)):
-        return store.check()
+        return
     try:
         store.check(batch.numpy() for batch in reader.batches(np.arange(len(store)), 64))
     except DataError as error:  # the checksums are of the pixels that Pillow decodes
         raise DataError(f"FFCV and Pillow decode JPEG differently; prepare with --encoding raw ({error})") from None
+
+
+def _workers() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def _ffcv_reader(store: PixelStore) -> Any:
@@ -170,87 +176,139 @@ def _ffcv_reader(store: PixelStore) -> Any:
         from blurtrain.data.reader_ffcv import FFCVReader
     except ImportError:
         return None
-    return FFCVReader(store, len(os.sched_getaffinity(0)), _STALLED_SECONDS)
+    return FFCVReader(store, _workers(), _STALLED_SECONDS)
 
 
-def _write(
-    store: PixelStore, source: Path, samples: Sequence[Sample], form: Form
-) -> tuple[list[tuple[str | int, ...]], dict[str, str], list[int], bool]:
-    """Write the images that can be decoded.
-
-    Returns a row for images.csv of each, the reasons for the others, the bits that 16-bit ones need whose files do not
-    state them, and whether any does.
-    """
-    rows: list[tuple[str | int, ...]] = []
-    unreadable: dict[str, str] = {}
-    written, needed, stated = 0, list[int](), False
-    encoding: Encoding = "raw" if form.jpeg_quality is None else "jpg"
-    try:
-        if encoding == "raw":
-            _check_space(store.folder, len(samples) * math.prod(form.canvas) * 3, len(samples))
-        with BetonWriter(store.beton, len(samples), form.canvas, encoding) as beton:
-            encoded = _encoded(source, samples, form)
-            for done, (sample, image) in enumerate(zip(samples, encoded, strict=True), 1):
-                row, content = image.row, image.content
-                if image.reason:
-                    unreadable[sample.name] = image.reason
-                    continue
-                needed += [image.needed] if image.needed else []
-                stated |= image.stated
-                beton.append(content)
-                rows.append((sample.key, *row))
-                written += len(content)
-                if encoding == "jpg" and len(rows) >= 64 and not len(rows) & (len(rows) - 1):  # at 64, 128, 256, ...
-                    _check_space(store.folder, 1.1 * written / len(rows) * (len(samples) - done), len(samples))
-    except OSError as error:
-        raise DataError(f"{store.beton}: cannot be written: {error.strerror}") from None
-    return rows, unreadable, needed, stated
+# --- the work -------------------------------------------------------------------------------------------------------
 
 
-def _check_space(folder: Path, need: float, images: int) -> None:
-    if shutil.disk_usage(folder).free < need:
-        where = folder.parent.parent.parent
-        raise DataError(f"{where}: needs {need / 1e9:.1f} GB more room to prepare {images} images")
+class _Work:
+    """All samples, one after the other."""
+
+    def __init__(
+        self,
+        source: Path,
+        samples: Sequence[Sample],
+        wanted: Wanted,
+        train: Building,
+        test: Building | None,
+        held_out: Sequence[int] | NDArray[np.int64],
+    ):
+        self.source, self.samples, self.wanted, self.train, self.test = source, samples, wanted, train, test
+        self.tested = np.zeros(len(samples), bool)
+        self.tested[np.asarray(held_out, np.int64)] = test is not None
+        self.order = _order(samples)
+
+    def done_before(self, folder: Path) -> dict[str, str]:
+        """Take up what an earlier call has done; returns what it could not decode, with the reasons."""
+        reasons = _reasons(folder)
+        self.train.take_up()
+        done = self.train.records["sample"][: self.train.done]
+        if self.test:
+            self.test.take_up(int(self.tested[done].sum()))
+            if self.test.done < self.tested[done].sum():  # by a power cut, say
+                tested = np.flatnonzero(self.tested[done])
+                self.train.end()
+                self.train.take_up(int(tested[self.test.done]))
+        done = self.train.records[: self.train.done]
+        return {self.samples[k].name: reasons.get(k, "") for k in done["sample"][~done["stored"]].tolist()}
+
+    def do(self, folder: Path) -> dict[str, str]:
+        """All that is left; returns what cannot be decoded, with the reasons."""
+        unreadable: dict[str, str] = {}
+        left = self.order[self.train.done :]
+        self._check_space(len(left))
+        with _reasons_file(folder) as reasons:
+            for number, (k, prepared) in enumerate(zip(left.tolist(), self._prepared(left), strict=True), 1):
+                if prepared.reason:
+                    unreadable[self.samples[k].name] = prepared.reason
+                    reasons.write(json.dumps([k, prepared.reason]) + "\n")
+                    reasons.flush()
+                images = list(prepared.forms)
+                self.train.add(k, prepared, images[0] if images else None)
+                if self.test and self.tested[k]:
+                    self.test.add(k, prepared, images[1] if images else None)
+                if number % _COMMITTED == 0 or number == len(left):
+                    # In this order: an image counts as done by the record of the training store.
+                    for building in (self.test, self.train):
+                        if building:
+                            building.commit()
+                if number >= _COMMITTED and not number & (number - 1):  # at 64, 128, 256, ...
+                    self._check_space(len(left) - number, self.train.mean_bytes)
+        return unreadable
+
+    def _prepared(self, left: NDArray[np.int64]) -> Iterator[Prepared]:
+        """Of the samples at these places, in this order."""
+        train, test = self.train.form, self.test and self.test.form
+        forms = [(train,), (train, test)] if test else [(train,)]
+        samples = (self.samples[k] for k in left.tolist())
+        work = (
+            (sample.source(self.source), forms[int(self.tested[k])])
+            for sample, k in zip(samples, left.tolist(), strict=True)
+        )
+        bar = tqdm(total=len(self.samples), initial=self.train.done, desc="decoding", unit="img", disable=None)
+        done = 0
+        with bar:
+            try:
+                for image in prepared_by_all(work, _workers(), self.wanted.megapixels, self.wanted.bits):
+                    yield image
+                    done += 1
+                    bar.update()
+            except BrokenProcessPool:
+                some = [self.samples[k].name for k in left[done : done + MOST * 2 * _workers()].tolist()]
+                raise DataError(
+                    f"{self.source}: a decoder crashed (out of memory?) on one of {some[0]} ... {some[-1]}"
+                ) from None
+
+    def _check_space(self, images: int, mean: float | None = None) -> None:
+        """Raise DataError where the disk has too little for so many more images; mean: bytes of one, where known."""
+        train = math.prod(self.train.form.canvas) * 3.0 if self.train.encoding == "raw" else 1.1 * (mean or 0)
+        tested = self.test.left * math.prod(self.test.form.canvas) * 3.0 if self.test else 0.0
+        if shutil.disk_usage(self.train.store.folder).free < (need := images * train + tested):
+            where = self.train.store.folder.parents[2]
+            raise DataError(f"{where}: needs {need / 1e9:.1f} GB more room to prepare {len(self.samples)} images")
 
 
-def _longest(source: Path, samples: Sequence[Sample], size: int, aspect: float) -> int:
-    """The longer side of the longest image, as all are given room for it; at most `aspect` times `size`."""
-    with warnings.catch_warnings(), ThreadPoolExecutor(_HEADS_AT_A_TIME) as pool:
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # it is looked at when it is decoded
-        work = pool.map(partial(longer_side, size=size), [sample.source(source) for sample in samples])
-        sides = list(tqdm(work, total=len(samples), desc="measuring", unit="img", disable=None))
-    return min(max(sides, default=size), round(size * aspect))
+_COMMITTED = 64
+"""Images after which what has been done is kept, whatever happens."""
 
 
-def _encoded(source: Path, samples: Sequence[Sample], form: Form) -> Iterator[Encoded]:
-    workers = len(os.sched_getaffinity(0))
-    done = 0
-    context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(workers, context, initializer=end_with_parent) as pool:
-        with without_script():
-            work = pool.map(partial(_encode, form=form), [sample.source(source) for sample in samples], chunksize=16)
-        try:
-            for image in tqdm(work, total=len(samples), desc="decoding", unit="img", disable=None):
-                done += 1
-                yield image
-        except BrokenProcessPool:
-            suspects = f"{samples[done].name} ... {samples[min(done + 16 * workers, len(samples)) - 1].name}"
-            raise DataError(f"{source}: a decoder crashed (out of memory?) on one of {suspects}") from None
+def _order(samples: Sequence[Sample]) -> NDArray[np.int64]:
+    """In which samples are decoded: as they are stored, but what comes out of one file one after the other."""
+    if all(sample.row is None and sample.time is None and sample.box is None for sample in samples):
+        return np.arange(len(samples))
+    places = sorted(
+        range(len(samples)), key=lambda k: (samples[k].file, samples[k].row or 0, samples[k].time or 0.0, k)
+    )
+    return np.array(places, np.int64)
 
 
-def _encode(source: Source, form: Form) -> Encoded:
-    """An image as it is stored: in the top left corner of its canvas, which a squared one fills."""
-    digest, pixels, cropped, reason, needed, stated = read(source, form.size, form.longest, form.megapixels, form.bits)
-    if pixels is None:
-        return Encoded((), b"", reason)
-    height, width, _ = pixels.shape
-    lying = pixels if height <= width else pixels.transpose(1, 0, 2)
-    # Filled up with its own edge, which JPEG's blocks of 8 x 8 pixels then carry on instead of mixing it with black.
-    canvas = np.pad(lying, ((0, 0), (0, form.canvas[1] - lying.shape[1]), (0, 0)), "edge")
-    content = canvas.tobytes() if form.jpeg_quality is None else jpeg.encode(canvas, form.jpeg_quality)
-    stored = canvas if form.jpeg_quality is None else jpeg.decode(content)
-    identity = (digest, source.part) if form.parts else (digest,)
-    row: tuple[str | int, ...] = (*identity, checksum(as_seen(stored, np.array([height, width]))))
-    row = row if form.longest is None else (*row, height, width, int(cropped))
-    row = row if form.jpeg_quality is None else (*row, checksum(np.frombuffer(content, np.uint8)))
-    return Encoded(row, content, "", needed, stated)
+def _reasons_file(folder: Path) -> IO[str]:
+    return (folder / "unreadable").open("a")
+
+
+def _reasons(folder: Path) -> dict[int, str]:
+    """Why images could not be decoded, by an earlier call."""
+    path, found = folder / "unreadable", {}
+    for line in path.read_text().splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError):  # half a line of a power cut
+            place, reason = json.loads(line)
+            found[place] = reason
+    return found
+
+
+def _forms(
+    source: Path, samples: Sequence[Sample], wanted: Wanted, held_out: Sequence[int] | NDArray[np.int64]
+) -> tuple[Form, Form | None]:
+    """Of the training store and of the test store."""
+    longest: list[int | None] = [None, None]
+    if wanted.longest_aspect is not None:
+        with warnings.catch_warnings(), ThreadPoolExecutor(_HEADS_AT_A_TIME) as pool:
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # it is looked at when it is decoded
+            heads = pool.map(sides_of, [sample.source(source) for sample in samples])
+            sides = list(tqdm(heads, total=len(samples), desc="measuring", unit="img", disable=None))
+        for form, (size, some) in enumerate(((wanted.size, sides), (wanted.tested, [sides[k] for k in held_out]))):
+            found = [longer_side(size, each) for each in some if each] if size else []
+            longest[form] = min(max([*found, size or 0]), round((size or 0) * wanted.longest_aspect))
+    test = None if wanted.tested is None else Form(wanted.tested, longest[1])
+    return Form(wanted.size, longest[0], wanted.jpeg_quality), test
