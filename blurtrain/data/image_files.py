@@ -2,7 +2,6 @@
 
 import fnmatch
 import os
-import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,8 +24,8 @@ _FILES_OF_SYSTEMS = {"thumbs.db", "desktop.ini"}
 class Listing:
     """What lies below a folder."""
 
-    paths: list[Path] = field(default_factory=list)
-    """Of images, below the folder, by their parts."""
+    paths: list[str] = field(default_factory=list)
+    """Of images, below the folder and with /, in the order of their parts."""
     left_alone: Counter[str] = field(default_factory=Counter)
     """Files that are none, by suffix, and others by why they were passed over; hidden ones are not counted."""
     empty: list[str] = field(default_factory=list)
@@ -35,7 +34,7 @@ class Listing:
 
 def image_files(root: Path) -> list[Path]:
     """Paths below `root` of all files that are images by name, but for hidden ones; raises DataError for none."""
-    return listed(root).paths
+    return [Path(path) for path in listed(root).paths]
 
 
 def listed(root: Path, exclude: Sequence[str] = ()) -> Listing:
@@ -49,15 +48,14 @@ def listed(root: Path, exclude: Sequence[str] = ()) -> Listing:
         raise DataError(f"{root}: no such folder")
     found = Listing()
     used = set[str]()
-    for path in _files(root, found):
-        relative = path.relative_to(root)
-        if pattern := next((p for p in exclude if fnmatch.fnmatchcase(relative.as_posix(), p)), ""):
+    for path, entry in _files(root, "", frozenset(), found):
+        if pattern := next((p for p in exclude if fnmatch.fnmatchcase(path, p)), ""):
             used.add(pattern)
             found.left_alone[f"excluded by {pattern}"] += 1
-        elif why := _no_image(path):
+        elif why := _no_image(entry):
             found.left_alone[why] += 1
         else:
-            found.paths.append(relative)
+            found.paths.append(path)
     if unused := [pattern for pattern in exclude if pattern not in used]:
         raise DataError(
             f"{root}: no file is called like --exclude {unused[0]!r} (of paths below the folder: */x/*.png)"
@@ -70,8 +68,6 @@ def listed(root: Path, exclude: Sequence[str] = ()) -> Listing:
             f"{root}: {len(bad)} names are not UTF-8, e.g. {os.fsencode(bad[0])!r}: rename them (convmv does), or "
             "leave them out with --exclude"
         )
-    # Sorted by parts and not by string, so that the order is the same on every file system.
-    found.paths.sort(key=lambda p: p.parts)
     return found
 
 
@@ -82,52 +78,74 @@ def in_words(left_alone: Counter[str]) -> str:
     return f"{total} file{'s' * (total > 1)}: {parts}"
 
 
-def _files(root: Path, found: Listing) -> Iterator[Path]:
-    def refuse(error: OSError) -> None:
-        raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from None
+def _files(root: Path, below: str, entered: frozenset[str], found: Listing) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """All files, in the order of the parts of their paths, which is the same on every file system.
 
-    above = {str(root): frozenset[str]()}
-    for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
-        real, entered = os.path.realpath(folder), above.pop(folder)
-        if real in entered:
-            folders.clear()
-            continue
-        if not folders and not files:
-            found.empty.append(Path(folder).relative_to(root).as_posix())
-        for name in [name for name in folders if name.lower() in _OF_SYSTEMS]:
-            beneath = sum(len(names) for _, _, names in os.walk(Path(folder, name)))
+    below: of the folder, "" or ending in /. entered: the real folders that it lies in. No more is asked of the file
+    system than what lies in a folder, which it says of a million files as of one.
+    """
+    folder = f"{root}/{below}"
+    real = os.path.realpath(folder)
+    if real in entered:
+        return
+    try:
+        with os.scandir(folder) as entries:
+            inside = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"{error.filename.rstrip('/')}: cannot be read: {error.strerror}") from None
+    if not inside:
+        found.empty.append(below.rstrip("/") or ".")
+    for entry in inside:
+        name = entry.name
+        if not _is_folder(entry):
+            if not name.startswith(".") and name.lower() not in _FILES_OF_SYSTEMS:
+                yield below + name, entry
+        elif name.lower() in _OF_SYSTEMS:
+            beneath = sum(len(names) for _, _, names in os.walk(entry.path))
             found.left_alone += Counter({f"in {name}": beneath})  # which leaves out what is none
-            folders.remove(name)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        above |= {os.path.join(folder, name): entered | {real} for name in folders}  # noqa: PTH118  (as os.walk does)
-        yield from (Path(folder, f) for f in files if not f.startswith(".") and f.lower() not in _FILES_OF_SYSTEMS)
+        elif not name.startswith("."):
+            yield from _files(root, f"{below}{name}/", entered | {real}, found)
 
 
-def _no_image(path: Path) -> str:
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, say
+        return False
+
+
+def _no_image(entry: os.DirEntry[str]) -> str:
     """Why a file is none by its name; empty: it is one. Raises DataError for an image by name that is no file."""
-    suffix = path.suffix.lower()
+    suffix = os.path.splitext(entry.name)[1].lower().rstrip(".")  # noqa: PTH122  (a Path costs more than all else here)
     if suffix and suffix not in SUFFIXES:
         return suffix
-    try:
-        kind = path.stat().st_mode
-    except OSError:
-        kind = stat.S_IFREG  # a link to nothing: who reads it says so
-    if suffix and not stat.S_ISREG(kind):
-        raise DataError(f"{path}: is called like an image, but is no file: a pipe, socket or device is not read")
+    regular = _is_regular(entry)
+    if suffix and not regular:
+        raise DataError(f"{entry.path}: is called like an image, but is no file: a pipe, socket or device is not read")
     if suffix:
         return ""
-    if not stat.S_ISREG(kind):
+    if not regular:
         return "that are no files"
     try:
-        with path.open("rb") as file:
+        with Path(entry.path).open("rb") as file:
             return "" if file.read(8).startswith(_BEGINNINGS) else "without suffix"
     except OSError:
         return "without suffix"
 
 
-def _is_utf8(path: Path) -> bool:
+def _is_regular(entry: os.DirEntry[str]) -> bool:
+    """Also of a link to nothing: who reads it says so."""
     try:
-        str(path).encode()
+        if entry.is_file():
+            return True
+        return entry.is_symlink() and not Path(entry.path).exists()
+    except OSError:
+        return True
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
     except UnicodeEncodeError:
         return False
     return True

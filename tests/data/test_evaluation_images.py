@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -325,38 +325,70 @@ def test_images_that_changed_since_are_refused(copy: Dataset, tree: Path, tmp_pa
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from blurtrain.data.preparation import Recipe, prepare
-from blurtrain.data.store import PixelStore
+from blurtrain.data.preparation import Recipe, building, prepare, writer
 
-check = PixelStore.check
+at, seen = sys.argv[3], 0
 
-def killed_in_the_second(store, *batches):  # all is written, and nothing published
-    if store.size == 64:
-        os.kill(os.getpid(), signal.SIGKILL)
-    check(store, *batches)
+def killing(function, when):
+    def call(*arguments):
+        global seen
+        seen += 1
+        if seen == when:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*arguments)
+    return call
 
 if __name__ == "__main__":
-    PixelStore.check = killed_in_the_second
+    if at == "decoding":  # some are done, and some are not
+        writer._COMMITTED = 4
+        building.Building.commit = killing(building.Building.commit, 10)
+    if at == "checking the second":  # all is written, and nothing published
+        writer._check = killing(writer._check, 2)
+    if at == "publishing the second":
+        writer._publish = killing(writer._publish, 2)
     prepare(Path(sys.argv[1]), "textures", Recipe(images=sys.argv[2], resolution=64))
+"""
+AGAIN = """
+import sys
+from pathlib import Path
+from blurtrain.data.preparation import Recipe, building, prepare
+
+added, add = 0, building.Building.add
+
+def counted(*arguments):
+    global added
+    added += 1
+    add(*arguments)
+
+if __name__ == "__main__":
+    building.Building.add = counted
+    prepare(Path(sys.argv[1]), "textures", Recipe(images=sys.argv[2], resolution=64))
+    print(added)
 """
 
 
 @pytest.mark.slow
-def test_a_preparation_killed_in_its_second_half_is_taken_up_again(
-    prepared: Dataset, tree: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("at", "left"), [("decoding", range(1, 40)), ("checking the second", [0]), ("publishing the second", [0])]
+)
+def test_a_preparation_that_was_killed_is_taken_up_again(
+    at: str, left: Sequence[int], prepared: Dataset, tree: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "data"
-    (tmp_path / "killed.py").write_text(KILLED)
-    command = [sys.executable, str(tmp_path / "killed.py"), str(root), str(tree)]
-    killed = subprocess.run(command, capture_output=True, text=True)
+    for name, code in (("killed.py", KILLED), ("again.py", AGAIN)):
+        (tmp_path / name).write_text(code)
+    killed = subprocess.run(
+        [sys.executable, str(tmp_path / "killed.py"), str(root), str(tree), at], capture_output=True, text=True
+    )
     assert killed.returncode == -9, killed.stderr
-    stores = [p for p in (root / ".stores").iterdir() if not p.name.startswith(".")]
-    assert [p.name for p in stores] == [prepared.manifest["store"]] and datasets(root) == []
-    before = files(stores[0])
-    left = list((root / ".stores").glob(".*"))
-    assert len(left) == 1
-    dataset, _ = prepare(root, "textures", Recipe(images=str(tree), resolution=64))
-    assert files(stores[0]) == before and not list((root / ".stores").glob(".*")), f"{left} has gone"
+    assert datasets(root) == [] and len(list((root / ".stores").glob(".writing-*"))) == 1
+    again = subprocess.run(
+        [sys.executable, str(tmp_path / "again.py"), str(root), str(tree)], capture_output=True, text=True
+    )
+    assert again.returncode == 0, again.stderr
+    assert int(again.stdout) in left, "what had been done is not done again"
+    dataset = open_dataset(root, "textures")
+    assert not list((root / ".stores").glob(".*"))
     assert dataset.manifest == prepared.manifest
     for mine, theirs in ((dataset.store, prepared.store), (dataset.test_store, prepared.test_store)):
         assert mine and theirs and mine.folder.name == theirs.folder.name

@@ -170,7 +170,8 @@ def test_large_images_find_room_in_ffcvs_pages(tmp_path: Path) -> None:
     for k in range(2):
         Image.new("RGB", (8, 8), (k, 99, 7)).save(tmp_path / "t" / "a" / f"{k}.png")
     some = samples("a/0.png", "a/1.png")
-    written, *_ = writer.write_stores(tmp_path / "data", tmp_path / "t", some, writer.Wanted(1700))
+    with writer.written_stores(tmp_path / "data", tmp_path / "t", some, writer.Wanted(1700)) as (written, *_):
+        assert len(written.samples) == 2
     assert written.store.read(np.array([1]))[0, -1, -1].tolist() == [1, 99, 7]
 
 
@@ -220,8 +221,9 @@ def test_too_little_room_is_told_before_it_runs_out(
 
 def test_a_disk_that_is_full_is_told(portable: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PixelStore, "beton", Path("/dev/full"))
-    with pytest.raises(DataError, match="cannot be written: No space left on device"):
-        writer.write_stores(tmp_path / "data", portable, samples("cup/0.ppm"), writer.Wanted(16))
+    stores = writer.written_stores(tmp_path / "data", portable, samples("cup/0.ppm"), writer.Wanted(16))
+    with pytest.raises(DataError, match="cannot be written: No space left on device"), stores:
+        pass
     assert list((tmp_path / "data" / ".stores").iterdir()) == []
 
 

@@ -39,6 +39,8 @@ class Building:
         self.form, self.store = form, PixelStore(folder)
         self._path = folder.with_suffix(".records")
         self._capacity, self._written = capacity, 0
+        self.moved = False
+        """Whether an earlier call has finished it, and moved it to its place."""
         self.records = np.zeros(capacity, RECORD)
         """Of those that are done, in the order of the work."""
         self.done = 0
@@ -65,6 +67,10 @@ class Building:
         there = self.store.beton.stat().st_size if self.store.beton.exists() else 0
         known = known[: self._capacity]
         whole = ~known["stored"] | (known["pointer"] + known["bytes"] <= there)
+        if len(known) == self._capacity and not there:
+            self.moved, self.done = True, len(known)
+            self.records[:] = known
+            return
         self.done = len(known) if whole.all() else int(np.argmin(whole))
         self.records[: self.done] = known[: self.done]
         stored = self.records[: self.done][self.records["stored"][: self.done]]
@@ -97,20 +103,23 @@ class Building:
 
     def end(self) -> None:
         """Close the files; what was not committed is lost."""
-        self._log.close()
-        self._beton.__exit__(InterruptedError, None, None)
+        if not self.moved:
+            self._log.close()
+            self._beton.__exit__(InterruptedError, None, None)
 
     def finish(self) -> "Finished":
         """All has been added: write the tables. Until its folder is moved, it can be taken up again."""
-        self.commit()
+        if not self.moved:
+            self.commit()
         records = self.records[: self.done]
         records = records[records["stored"]]
         order = np.argsort(records["sample"], kind="stable")
         in_order = bool((order == np.arange(len(order))).all())
-        self._beton.order = None if in_order else order
-        self._log.close()
-        with self._beton:
-            pass
+        if not self.moved:
+            self._beton.order = None if in_order else order
+            self._log.close()
+            with self._beton:
+                pass
         return Finished(self.store, self.form, records if in_order else records[order])
 
 

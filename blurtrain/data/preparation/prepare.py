@@ -5,6 +5,7 @@ import io
 import json
 import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from blurtrain.data.preparation.folder import fingerprint, folder_of, found_in, 
 from blurtrain.data.preparation.readers import Found, Sample
 from blurtrain.data.preparation.recipe import Recipe
 from blurtrain.data.preparation.workspace import sweep
-from blurtrain.data.preparation.writer import Wanted, Written, write_stores
+from blurtrain.data.preparation.writer import Wanted, Written, written_stores
 from blurtrain.errors import DataError
 from blurtrain.files import publish, read_json
 from blurtrain.schema import NAME
@@ -63,37 +64,60 @@ def prepare(
     images, drawn = _chosen(found, recipe, source)
     # All images go into the store, so that views with other labels find the same one.
     held_out = _places(found, [image for image in images if image.split != "train"])
-    written, tested, unreadable = write_stores(root, source, found.samples, _wanted(recipe), held_out, request["files"])
-    if unreadable and not recipe.skip_unreadable:
-        shown = "; ".join(f"{path}: {reason}" for path, reason in list(unreadable.items())[:3])
-        raise DataError(
-            f"{source}: {len(unreadable)} of {len(found.samples)} images cannot be decoded ({shown}"
-            f"{'; ...' * (len(unreadable) > 3)}); mend or remove them, or leave them out with --skip-unreadable"
-        )
-    images, index = _readable(images, found, written, recipe, drawn)
-    view = _view(images, index)
+    stores_of = written_stores(root, source, found.samples, _wanted(recipe), held_out, request["files"])
+    with stores_of as (written, tested, unreadable):
+        if unreadable and not recipe.skip_unreadable:
+            raise _refused(source, unreadable, len(found.samples))
+        images, index = _readable(images, found, written, recipe, drawn)
+        view = _view(images, index)
+        held_out = index[view["split"] != SPLITS.index("train")]
+        test = _test_store(dataset, source, recipe, found, written, tested, held_out)
+        manifest = _manifest(recipe, found, written, images, view) | {
+            "name": name, "test_store": test, "unreadable": unreadable, "request": request,
+        }  # fmt: skip
+        _publish(dataset, found, view, {key: manifest[key] for key in _MANIFEST if key in manifest})
+    return Dataset(dataset.folder), True
+
+
+def _refused(source: Path, unreadable: Mapping[str, str], images: int) -> DataError:
+    shown = "; ".join(f"{path}: {reason}" for path, reason in list(unreadable.items())[:3])
+    return DataError(
+        f"{source}: {len(unreadable)} of {images} images cannot be decoded ({shown}"
+        f"{'; ...' * (len(unreadable) > 3)}); mend or remove them, or leave them out with --skip-unreadable"
+    )
+
+
+_MANIFEST = (
+    "schema", "name", "data_id", "store", "test_store", "stored_size", "resolution", "aspect", "longest", "tested",
+    "cropped", "classes", "counts", "mean", "sd", "unreadable", "left_alone", "empty_folders", "listed", "skipped",
+    "request",
+)  # fmt: skip
+"""Its entries in their order."""
+
+
+def _manifest(
+    recipe: Recipe, found: Found, written: Written, images: list[Sample], view: dict[str, NDArray[Any]]
+) -> dict[str, Any]:
     classes = sorted({image.label for image in images})
-    mean, sd = _statistics(written, index[view["split"] == 0])
-    test = _test_store(dataset, source, recipe, found, written, tested, index[view["split"] != 0])
-    manifest = {
+    mean, sd = _statistics(written, view["index"][view["split"] == SPLITS.index("train")])
+    return {
         "schema": SCHEMA,
-        "name": name,
         "data_id": data_id_of(written.store, classes, view),
         "store": written.store.folder.name,
-        "test_store": test,
         "stored_size": written.store.size,
         "resolution": recipe.resolution,
-        **({} if recipe.aspect == "square" else _of_aspect(recipe, written, index)),
+        **({} if recipe.aspect == "square" else _of_aspect(recipe, written, view["index"])),
         "classes": classes,
         "counts": _ordered(Counter(image.split for image in images)),
         "mean": mean,
         "sd": sd,
-        "unreadable": unreadable,
         "left_alone": dict(found.left_alone),
         "empty_folders": list(found.empty),
         **skipped(found),
-        "request": request,
     }
+
+
+def _publish(dataset: Dataset, found: Found, view: dict[str, NDArray[Any]], manifest: dict[str, Any]) -> None:
     dataset.folder.mkdir(parents=True, exist_ok=True)
     # The manifest comes last: without it the dataset does not exist, and with it everything it speaks of does.
     (dataset.folder / "manifest.json").unlink(missing_ok=True)
@@ -102,7 +126,6 @@ def prepare(
     publish(dataset.folder / "view.npz", buffer.getvalue())
     write_skipped(dataset.folder, found)
     publish(dataset.folder / "manifest.json", json.dumps(manifest, indent=1))
-    return Dataset(dataset.folder), True
 
 
 def _is_damaged(dataset: Dataset) -> bool:
@@ -232,8 +255,9 @@ def _write_test_store(
 ) -> str:
     wanted = _wanted(recipe)._replace(size=recipe.tested_size, tested=None, jpeg_quality=None, whole=False)
     samples = [found.samples[k] for k in places.tolist()]
-    test, _, unreadable = write_stores(dataset.folder.parent, source, samples, wanted)
-    if unreadable or not np.array_equal(test.sha256, sha256):
+    with written_stores(dataset.folder.parent, source, samples, wanted) as (test, _, unreadable):
+        same = not unreadable and np.array_equal(test.sha256, sha256)
+    if not same:
         raise DataError(
             f"{source}: images have changed since they were stored for training; remove {dataset.folder}, if it is "
             "there, and prepare again"

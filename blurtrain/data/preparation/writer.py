@@ -69,19 +69,21 @@ class Written(NamedTuple):
     """[n, 6]: of each image, those of its three channels, and of their squares."""
 
 
-def write_stores(
+@contextlib.contextmanager
+def written_stores(
     root: Path,
     source: Path,
     samples: Sequence[Sample],
     wanted: Wanted,
     held_out: Sequence[int] | NDArray[np.int64] = (),
     fingerprint: str = "",
-) -> tuple[Written, Written | None, dict[str, str]]:
+) -> Iterator[tuple[Written, Written | None, dict[str, str]]]:
     """Decode all samples of the folder `source` into a training store below `root`, and those held out also into a test
-    store, unless those stores are there already, and intact.
+    store, unless those stores are there already, and intact. As a context: what it takes to go on after an interruption
+    stays until its end.
 
     held_out: places in `samples`, ascending. fingerprint: of the files; with another one, what an interrupted call has
-    left is not taken up. Returns the stores, in the order of `samples`, and the names of what could not be decoded,
+    left is not taken up. Gives the stores, in the order of `samples`, and the names of what could not be decoded,
     with the reasons. A store's id is a hash of the keys, the source bytes (and which part of them) of the readable
     images, the size, the longest side, the quality and the bits: not of times or encoded bytes.
     """
@@ -107,6 +109,9 @@ def write_stores(
         names = [_name(each.form, wanted.bits, bool(each.records["stated"].any())) for each in finished]
         keys = [each.key(name, samples, parts) for each, name in zip(finished, names, strict=True)]
         missing = [not _is_intact(PixelStore(stores / key)) for key in keys]
+        moved = [b.moved for b in (building, second) if b]
+        if lost := [key for key, wants, gone in zip(keys, missing, moved, strict=True) if wants and gone]:
+            raise DataError(f"{stores / lost[0]}: was written by a call that was interrupted, and is gone; start again")
         for each, wants in zip(finished, missing, strict=True):
             if wants:
                 each.write_table(samples, parts)
@@ -115,7 +120,8 @@ def write_stores(
             if wants:
                 _publish(each.store.folder, stores / key, folder / "damaged")
         written = [_written(PixelStore(stores / key), each) for key, each in zip(keys, finished, strict=True)]
-    return written[0], written[1] if second else None, unreadable
+        del finished, records, work
+        yield written[0], written[1] if second else None, unreadable
 
 
 def _name(form: Form, bits: int | None, stated: bool) -> str:

@@ -136,20 +136,21 @@ def _section(value: Any) -> Any:
     return {**parse_overrides(options), "type": name}
 
 
-def by_parts(sample: Sample) -> list[str]:
-    """What samples are sorted by: not by the key as one text, so that the order is that of folders."""
-    return sample.key.split("/")
+def _by_parts(sample: Sample) -> str:
+    """What samples are sorted by: a folder before its neighbours, whatever signs their names have."""
+    return sample.key.replace("/", "\0")
 
 
-def in_order(samples: Iterable[Sample], root: Path) -> list[Sample]:
-    """The samples by their keys; raises DataError where two have the same, or one has none."""
-    ordered = sorted(samples, key=by_parts)
-    for one, other in pairwise(ordered):
+def in_order(samples: Sequence[Sample], root: Path) -> Sequence[Sample]:
+    """The samples by the parts of their keys; raises DataError where two have the same, or one has none."""
+    if not all(_by_parts(one) < _by_parts(other) for one, other in pairwise(samples)):
+        samples = sorted(samples, key=_by_parts)
+    for one, other in pairwise(samples):
         if one.key == other.key:
             raise DataError(f"{root}: {one.name} and {other.name} have one key, {one.key!r}; keys must differ")
-    if ordered and not ordered[0].key:
-        raise DataError(f"{root}: {ordered[0].name} has no key")
-    return ordered
+    if samples and not samples[0].key:
+        raise DataError(f"{root}: {samples[0].name} has no key")
+    return samples
 
 
 def with_keys(samples: Sequence[Sample], root: Path, cure: str) -> list[Sample]:

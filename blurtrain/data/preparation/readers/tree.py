@@ -9,7 +9,6 @@ Folders around the splits are looked through (archive/data/train/...), and so is
 """
 
 import re
-import sys
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -49,37 +48,50 @@ class Tree(Reader):
         found = listed(root, self.exclude)
         left_alone = Counter(found.left_alone)
         prefix, names = _splits(root, found.paths, self.splits)
-        level = None if self.label == "leaf" else self.label
+        known: dict[str, tuple[str, str, str]] = {}  # of each folder
         images = []
         for path in found.paths:
-            inside, key = path.parts[len(prefix) :], path.as_posix()
-            if names and inside[0] not in names:
-                left_alone[f"in {'/'.join((*prefix, inside[0]))}, beside the splits"] += 1
-                images.append(Sample(key, key))
-                continue
-            split, folders = (names[inside[0]], inside[1:-1]) if names else ("", path.parts[:-1])
-            if len(folders) < (level or 1):
-                raise DataError(
-                    f"{root / path}: must lie in {'a class folder' if not level else f'{level} folders'}"
-                    f"{' below its split' * bool(names)}, as its label is read off {'that' if not level else 'them'}"
-                )
-            if len(folders) > 1 and level is None and folders[-1].lower() in _OF_IMAGES:
-                folders = folders[:-1]
-            label = unicodedata.normalize("NFC", folders[level - 1 if level else -1])  # one class, however it is typed
-            images.append(Sample(key, key, sys.intern(label), sys.intern("/".join(folders)), split))
-        if level is None:
+            folder = path.rpartition("/")[0]
+            if folder not in known:
+                known[folder] = self._known(root, path, prefix, names)
+            label, group, split = known[folder]
+            if not label:
+                left_alone[f"in {'/'.join(path.split('/')[: len(prefix) + 1])}, beside the splits"] += 1
+            images.append(Sample(path, path, label, group, split))
+        if self.label == "leaf":
             _check_leaves(root, images)
             images = _unambiguous(images)
         return Found(images, left_alone, found.empty)
 
+    def _known(self, root: Path, path: str, prefix: tuple[str, ...], names: Mapping[str, str]) -> tuple[str, str, str]:
+        """Label, group and split of the images in the folder of `path`."""
+        parts = path.split("/")
+        inside = parts[len(prefix) :]
+        if names and inside[0] not in names:
+            return "", "", ""
+        split, folders = (names[inside[0]], inside[1:-1]) if names else ("", parts[:-1])
+        level = 0 if self.label == "leaf" else self.label
+        if len(folders) < (level or 1):
+            raise DataError(
+                f"{root / path}: must lie in {'a class folder' if not level else f'{level} folders'}"
+                f"{' below its split' * bool(names)}, as its label is read off {'that' if not level else 'them'}"
+            )
+        if len(folders) > 1 and not level and folders[-1].lower() in _OF_IMAGES:
+            folders = folders[:-1]
+        label = unicodedata.normalize("NFC", folders[level - 1])  # one class, however it is typed
+        return label, "/".join(folders), split
+
 
 def _splits(
-    root: Path, paths: Sequence[Path], given: Mapping[str, str] | None
+    root: Path, paths: Sequence[str], given: Mapping[str, str] | None
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """The folders around the splits, and which split each folder there is; empty: there are none."""
     prefix: tuple[str, ...] = ()
+    # One image of each folder stands for all of them.
+    first = {path.rpartition("/")[0]: path for path in reversed(paths)}
+    leaves = [tuple(path.split("/")) for path in first.values()]
     while True:
-        inside = [path.parts[len(prefix) :] for path in paths]
+        inside = [parts[len(prefix) :] for parts in leaves]
         tops = sorted({parts[0] for parts in inside if len(parts) > 1})
         # A class may be called like a split; a split has folders in it.
         names = {top: split for top in tops if (split := _split_called(top))}
