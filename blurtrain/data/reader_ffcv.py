@@ -15,9 +15,11 @@ from blurtrain.data.store import PixelStore
 
 _threads = torch.get_num_threads()
 try:
+    import ffcv.loader.loader as ffcv_loader
     from ffcv.fields.decoders import SimpleRGBImageDecoder
     from ffcv.loader import Loader, OrderOption
     from ffcv.loader.epoch_iterator import EpochIterator
+    from ffcv.memory_managers.os_cache import OSCacheContext, OSCacheManager
     from ffcv.pipeline.compiler import Compiler
     from ffcv.transforms import ToTensor
 finally:
@@ -32,6 +34,19 @@ def _set_num_threads(compiler: Any, threads: int) -> None:
 
 
 Compiler.set_num_threads = classmethod(_set_num_threads)  # FFCV's own sets torch's, too, from its reading thread
+
+
+class _Mapped(OSCacheManager):
+    """FFCV's own also keeps sets of all samples and pages, which nothing here uses: of a million images, half a GB."""
+
+    def __init__(self, reader: Any):
+        self.reader, table = reader, reader.alloc_table
+        order = np.argsort(table["ptr"], kind="stable")  # they mostly are in order
+        self.ptrs, self.sizes = table["ptr"][order], table["size"][order]
+        self.context = OSCacheContext(self)
+
+
+ffcv_loader.OSCacheManager = _Mapped
 
 
 class FFCVReader:
