@@ -76,7 +76,7 @@ def bench_loader(
         if bench.images:
             _linked(bench.images, images, bench.count)
         else:
-            _photographs(images, bench.count)
+            photographs(images, bench.count)
         recipe = Recipe(images=str(images), resolution=bench.resolution, val=0, test=0)
         dataset, _ = prepare(Path(folder) / "data", "bench", recipe)
         torch.set_num_threads(len(cores()))
@@ -92,7 +92,7 @@ def _linked(source: Path, folder: Path, count: int) -> None:
         link.symlink_to((source / found[k].file).resolve())
 
 
-def _photographs(folder: Path, count: int) -> None:
+def photographs(folder: Path, count: int) -> None:
     """JPEGs of the sizes and about the detail of ImageNet's: noise at all scales, 300 x 270 to 500 x 375 pixels."""
     for k in range(count):
         rng = np.random.default_rng(k)

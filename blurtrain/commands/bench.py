@@ -69,6 +69,16 @@ def _loader(options: argparse.Namespace) -> int:
     return 0
 
 
+def _prepare(options: argparse.Namespace) -> int:
+    from blurtrain.bench.prepare import Bench, bench_prepare, table
+
+    _at_least_one(options, "count", "repeats", "resolution")
+    bench = Bench(**{name: getattr(options, name) for name in Bench.__dataclass_fields__})
+    rows = bench_prepare(bench, lambda line: print(line, file=sys.stderr))
+    print(json.dumps(rows, indent=1) if options.json else table(rows))
+    return 0
+
+
 def _train(options: argparse.Namespace) -> int:
     from blurtrain.bench import device_of
     from blurtrain.bench.train import bench_train, table
@@ -226,6 +236,13 @@ def add(commands: Any) -> None:
     p.add_argument("--repeats", type=int, default=3, help="rounds, of which the median is taken (3)")
     p.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     p.add_argument("--quick", action="store_true", help="a few small images only")
+    json_option(p)
+
+    p = command(bench, "prepare", _prepare, "preparing a folder of images, beside OpenCV decoding and encoding them")
+    p.add_argument("--images", type=Path, help="folder of images, in class folders or splits (default: generated ones)")
+    p.add_argument("--count", type=int, default=1000, help="of generated images (1000)")
+    p.add_argument("--resolution", type=int, default=160, help="of the network's input in pixels (160)")
+    p.add_argument("--repeats", type=int, default=3, help="rounds, of which the median is taken (3)")
     json_option(p)
 
     p = command(bench, "train", _train, "a network's own speed, and what is left of it in the whole pipeline")

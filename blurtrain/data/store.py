@@ -184,7 +184,7 @@ class PixelStore:
         """The places of every so many-th image, as what lies in the file is found to be what was written; raises
         DataError. Unlike `check`, it decodes no JPEG, unless the store is of before their bytes had a checksum."""
         # Views that give Python's integers, without holding all of them.
-        pointers, lengths = (memoryview(np.ascontiguousarray(self.extents[name])) for name in ("pointer", "bytes"))
+        pointers, lengths = (np.ascontiguousarray(self.extents[name]).data for name in ("pointer", "bytes"))
         rows, names = self._lines()
         column = names.get("encoded", names.get("crc32", len(names)))
         as_stored = "encoded" in names or (self.encoding == "raw" and self.squared)
