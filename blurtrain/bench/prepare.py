@@ -105,7 +105,9 @@ def _encode(output: tuple[str, list[int]], folder: str, encoding: str) -> None:
         for k, size in enumerate(sizes):
             resized = cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA)
             if encoding == "jpg" and k == 0:
-                out.write(cv2.imencode(".jpg", resized, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes())
+                how = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]
+                how += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+                out.write(cv2.imencode(".jpg", resized, how)[1].tobytes())
             else:
                 out.write(resized.tobytes())
 

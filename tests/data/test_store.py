@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ffcv import libffcv
 from PIL import Image
 from pydantic import ValidationError
 
@@ -158,9 +159,15 @@ def test_what_ffcv_would_decode_otherwise_is_not_published(
     portable: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where FFCV and Pillow were built with libraries that do not agree."""
-    brought = reader_ffcv.FFCVReader.batches
-    monkeypatch.setattr(reader_ffcv.FFCVReader, "batches", lambda *a: (pixels ^ 1 for pixels in brought(*a)))
-    with pytest.raises(DataError, match=r"FFCV and Pillow decode JPEG differently.*image 0 \(ball/0\.ppm\)"):
+    decoded = libffcv.imdecode
+
+    def otherwise(content: np.ndarray, pixels: np.ndarray, *sides: int) -> int:
+        done = int(decoded(content, pixels, *sides))
+        pixels ^= 1
+        return done
+
+    monkeypatch.setattr(libffcv, "imdecode", otherwise)
+    with pytest.raises(DataError, match=r"FFCV and Pillow decode JPEG differently, image 0 for one; prepare with"):
         prepare(tmp_path / "data", "x", Recipe(images=str(portable), stored=16, encoding="jpg"))
     assert list((tmp_path / "data" / ".stores").iterdir()) == []
 

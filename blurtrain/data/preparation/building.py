@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurtrain.data.beton import BetonWriter, Encoding
+from blurtrain.data.canvas import as_seen
 from blurtrain.data.encode import Encoded, Form, Prepared
 from blurtrain.data.preparation.readers import Sample
-from blurtrain.data.store import PixelStore
+from blurtrain.data.store import PixelStore, checksum
 from blurtrain.errors import DataError
 
 RECORD = np.dtype([
@@ -160,15 +161,30 @@ class Finished:
             for _ in pool.map(self._check, np.array_split(np.arange(len(self)), workers)):
                 pass
 
+    def check_pixels(self, most: int, decode: Callable[[bytes, tuple[int, int]], NDArray[np.uint8]]) -> None:
+        """Compare pixels with what another decoder makes of the bytes, for so many of the images; raises DataError."""
+        places = np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).astype(int))
+        for place, content in self._contents(places):
+            record = self.records[place]
+            sides = np.array([record["height"], record["width"]], np.int64)
+            if int(checksum(as_seen(decode(content, self.form.canvas), sides)), 16) != record["crc32"]:
+                raise DataError(
+                    f"{self.store.beton}: FFCV and Pillow decode JPEG differently, image {place} for one; prepare with "
+                    "--encoding raw"
+                )
+
     def _check(self, places: NDArray[np.int64]) -> None:
+        for place, content in self._contents(places):
+            if zlib.crc32(content) != self.records[place]["encoded"]:
+                raise DataError(
+                    f"{self.store.beton}: image {place} is not as it was written: is the disk damaged? Start again"
+                )
+
+    def _contents(self, places: NDArray[np.int64]) -> Iterator[tuple[int, bytes]]:
         with self.store.beton.open("rb", buffering=0) as file:
-            for place in places:
+            for place in places.tolist():
                 record = self.records[place]
-                content = os.pread(file.fileno(), int(record["bytes"]), int(record["pointer"]))
-                if zlib.crc32(content) != record["encoded"]:
-                    raise DataError(
-                        f"{self.store.beton}: image {place} is not as it was written: is the disk damaged? Start again"
-                    )
+                yield place, os.pread(file.fileno(), int(record["bytes"]), int(record["pointer"]))
 
     def _rows(self, samples: Sequence[Sample], parts: bool) -> Iterator[tuple[str, ...]]:
         kept, jpg = self.form.longest is not None, self.form.jpeg_quality is not None
