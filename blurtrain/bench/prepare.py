@@ -1,12 +1,12 @@
 """`blurtrain bench prepare`: preparing a folder of images, beside OpenCV decoding, resizing and encoding as many."""
 
-import multiprocessing
 import os
 import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import Any, Literal
 from blurtrain.bench.loader import photographs
 from blurtrain.data.dataset import Dataset
 from blurtrain.data.preparation import Recipe, prepare
-from blurtrain.data.preparation.pool import without_script
 from blurtrain.errors import DataError
 
 ENCODINGS: tuple[Literal["raw", "jpg"], ...] = ("raw", "jpg")
@@ -85,31 +84,28 @@ def _outputs(images: Path, dataset: Dataset, recipe: Recipe) -> list[tuple[str, 
     ]
 
 
-def _by_opencv(outputs: Sequence[tuple[str, list[int]]], folder: Path, encoding: str) -> None:
-    workers = len(os.sched_getaffinity(0))
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    with multiprocessing.get_context("forkserver").Pool(workers) as pool, without_script():
-        for _ in pool.imap(partial(_encode, folder=str(folder), encoding=encoding), outputs, chunksize=16):
-            pass
-
-
-def _encode(output: tuple[str, list[int]], folder: str, encoding: str) -> None:
-    """Decode an image and append it, in each size, to a file of this process; the second one is always raw."""
+def _by_opencv(outputs: Sequence[tuple[str, list[int]]], file: Path, encoding: str) -> None:
+    """By as many threads as there are cores, which OpenCV lets run beside each other; all into one file."""
     import cv2
 
     cv2.setNumThreads(1)
+    with file.open("wb") as out, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for contents in pool.map(partial(_encoded, encoding=encoding), outputs):
+            out.writelines(contents)
+
+
+def _encoded(output: tuple[str, list[int]], encoding: str) -> list[bytes]:
+    """An image in each size; the second one is always raw."""
+    import cv2
+
     file, sizes = output
     pixels = cv2.imread(file, cv2.IMREAD_COLOR)
-    with Path(folder, str(os.getpid())).open("ab") as out:
-        for k, size in enumerate(sizes):
-            resized = cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA)
-            if encoding == "jpg" and k == 0:
-                how = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]
-                how += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-                out.write(cv2.imencode(".jpg", resized, how)[1].tobytes())
-            else:
-                out.write(resized.tobytes())
+    resized = [cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA) for size in sizes]
+    if encoding == "raw":
+        return [each.tobytes() for each in resized]
+    how = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]
+    how += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]  # as ours
+    return [cv2.imencode(".jpg", resized[0], how)[1].tobytes(), *(each.tobytes() for each in resized[1:])]
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

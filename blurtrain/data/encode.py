@@ -89,15 +89,12 @@ def _encoded(image: Image.Image, form: Form) -> Encoded:
         lying = np.pad(lying, ((0, 0), (0, beside), (0, 0)), "edge")
     canvas = np.ascontiguousarray(lying)
     content = canvas.tobytes() if form.jpeg_quality is None else jpeg.encode(canvas, form.jpeg_quality)
+    encoded = zlib.crc32(content)
+    if form.jpeg_quality is None and canvas is pixels:
+        return Encoded(content, height, width, cropped, encoded, encoded, _sums(pixels))
     stored = canvas if form.jpeg_quality is None else jpeg.decode(content)
     seen = np.ascontiguousarray(as_seen(stored, np.array([height, width])))
-    encoded = zlib.crc32(content)
-    crc32 = encoded if form.jpeg_quality is None and seen.nbytes == len(content) and height <= width else _crc(seen)
-    return Encoded(content, height, width, cropped, crc32, encoded, _sums(seen))
-
-
-def _crc(pixels: NDArray[np.uint8]) -> int:
-    return zlib.crc32(pixels.data)
+    return Encoded(content, height, width, cropped, zlib.crc32(seen.data), encoded, _sums(seen))
 
 
 def _sums(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
