@@ -105,7 +105,7 @@ def check_folder(
 ) -> Check:
     """Decode every image of a folder, and look for what would make results on it invalid.
 
-    level, exclude, splits: see `blurtrain.data.tree.look`. Raises DataError where no image can be read.
+    level, exclude, splits: see the fields of `Tree`. Raises DataError where no image can be read.
     """
     check = Check(folder, "folder")
     source = ImageFiles(folder, limits.images, processes, level, exclude, splits)

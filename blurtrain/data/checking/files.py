@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from blurtrain.data import tree
 from blurtrain.data.checking.images import Images, Looks, content_of, sampled
 from blurtrain.data.checking.looks import Look, Pixels, look_at
 from blurtrain.data.dataset import SPLITS
 from blurtrain.data.decode import opened
 from blurtrain.data.image_files import listed
 from blurtrain.data.preparation.pool import end_with_parent, without_script
+from blurtrain.data.preparation.readers import Sample, Tree
 from blurtrain.errors import DataError
 
 
@@ -36,30 +36,30 @@ class ImageFiles:
         splits: Mapping[str, str] | None = None,
     ):
         """Decodes every image; measures the sharpness of `most` of each split. Raises DataError where there is none
-        that can be read. level, exclude, splits: see `blurtrain.data.tree.look`."""
+        that can be read. level, exclude, splits: see the fields of `Tree`."""
         self._folder = folder
         self.unreadable: dict[str, str] = {}
         """Why, by path."""
         self.no_classes = ""
         """Why folders are not taken for classes."""
         try:
-            found = tree.look(folder, level, exclude, splits).images
+            found = Tree(label=level or "leaf", exclude=tuple(exclude), splits=splits).samples(folder).labelled
         except DataError as error:
-            found = [tree.Image(path.as_posix(), "", path.parent.as_posix()) for path in listed(folder, exclude).paths]
+            found = [Sample(path, path, "", path.rpartition("/")[0]) for path in listed(folder, exclude).paths]
             self.no_classes = str(error)
         split = np.array([SPLITS.index(i.split) if i.split else -1 for i in found], np.int64)
-        content, looks = self._look([i.path for i in found], sampled(split, most).tolist(), processes)
-        read = np.flatnonzero([i.path not in self.unreadable for i in found])
+        content, looks = self._look([i.file for i in found], sampled(split, most).tolist(), processes)
+        read = np.flatnonzero([i.file not in self.unreadable for i in found])
         if not len(read):
             path, why = next(iter(self.unreadable.items()))
             raise DataError(f"{folder}: none of {len(found)} images can be read; {path}: {why}")
         kept = [found[k] for k in read]
         classes, label = np.unique([i.label for i in kept], return_inverse=True)
         self.images = Images(
-            paths=[i.path for i in kept],
+            paths=[i.file for i in kept],
             classes=[] if self.no_classes else classes.tolist(),
             label=label.astype(np.int64),
-            leaf=np.unique([i.leaf for i in kept], return_inverse=True)[1].astype(np.int64),
+            leaf=np.unique([i.group for i in kept], return_inverse=True)[1].astype(np.int64),
             split=split[read],
             content=content[read],
             looks=looks.kept(read),

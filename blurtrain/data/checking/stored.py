@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from blurtrain.data.canvas import as_seen
 from blurtrain.data.checking.images import Images, Looks, content_of, sampled
 from blurtrain.data.checking.looks import Look, Pixels, look_at
 from blurtrain.data.dataset import Dataset
-from blurtrain.data.store import as_seen
 
 _BYTES, _IMAGES = 2**24, 256
 """Pixels, and images, that a thread looks at together, at most."""
