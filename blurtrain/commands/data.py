@@ -11,6 +11,9 @@ from blurtrain.commands import check
 from blurtrain.commands.options import command, data_option, group, json_option
 from blurtrain.errors import DataError, SettingsError
 
+_LISTED = 50
+"""Images left out that are named one by one."""
+
 
 def _prepare(options: argparse.Namespace) -> int:
     from blurtrain.data.image_files import in_words
@@ -52,17 +55,21 @@ def _prepare(options: argparse.Namespace) -> int:
                 f"  {manifest['cropped']} images are longer than {manifest['longest']:g}:1, and were cropped to it",
                 file=sys.stderr,
             )
+        unreadable = manifest["unreadable"]
         if skipped := manifest.get("skipped"):
-            reasons = ", ".join(f"{n} {reason}" for reason, n in skipped.items())
-            found, where = manifest["listed"] - sum(skipped.values()), dataset.folder / "skipped.csv"
-            print(f"  found {found} of {manifest['listed']}: {reasons}; all in {where}", file=sys.stderr)
+            reasons = Counter(skipped) + Counter(reason.partition(":")[0] for reason in unreadable.values())
+            said = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common())
+            found, where = manifest["listed"] - reasons.total(), dataset.folder / "skipped.csv"
+            print(f"  found {found} of {manifest['listed']}: {said}; all in {where}", file=sys.stderr)
         if left_alone := manifest.get("left_alone"):
             print(f"  left alone {in_words(Counter(left_alone))}", file=sys.stderr)
         if empty := manifest.get("empty_folders"):
             more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
             print(f"  folders without a file: {', '.join(empty[:5])}{more}", file=sys.stderr)
-        for path, reason in manifest["unreadable"].items():
+        for path, reason in list(unreadable.items())[:_LISTED]:
             print(f"  left out {path}: {reason}", file=sys.stderr)
+        if (rest := len(unreadable) - _LISTED) > 0:
+            print(f"  left out {rest} more: all in {dataset.folder / 'manifest.json'}", file=sys.stderr)
     return 0
 
 
@@ -190,8 +197,8 @@ def add(commands: Any) -> None:
     p.add_argument(
         "--reader",
         metavar="'KIND OPTION=VALUE ...'",
-        help="how the folder is read: tree (default), list, hugging-face, or your own as file.py:Name; e.g. 'list "
-        "table=faces.csv'",
+        help="how the folder is read: tree (default), list, hugging-face, facescrub, toybox, or your own as "
+        "file.py:Name; e.g. 'list table=faces.csv'",
     )
     p.add_argument("--standin", help="instead of images: a generated stand-in")
     p.add_argument(

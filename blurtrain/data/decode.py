@@ -215,5 +215,5 @@ def _tried(decode: Callable[[], Shallow]) -> Shallow | DataError:
 def _part(image: Image.Image, box: Box) -> Image.Image:
     left, top, right, bottom = box
     if not (0 <= left < right <= image.width and 0 <= top < bottom <= image.height):
-        raise DataError(f"[{left}, {top}, {right}, {bottom}] is no part of this {image.width} x {image.height} image")
+        raise DataError(f"box outside the image: [{left}, {top}, {right}, {bottom}] in {image.width} x {image.height}")
     return image.crop(box)

@@ -3,7 +3,7 @@
 import fnmatch
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,12 +37,12 @@ def image_files(root: Path) -> list[Path]:
     return [Path(path) for path in listed(root).paths]
 
 
-def listed(root: Path, exclude: Sequence[str] = ()) -> Listing:
+def listed(root: Path, exclude: Sequence[str] = (), also: Container[str] = ()) -> Listing:
     """What lies below `root`, links to folders followed, but not round in circles.
 
-    exclude: patterns (`*.gif`, `*/extra/*`: * is any characters) of paths below `root`. Raises DataError where there is
-    no image, where a folder may not be read, where an image by name is no file (a pipe would be waited for), and where
-    names are not UTF-8.
+    also: suffixes, in small letters, of other files that are taken like images. exclude: patterns (`*.gif`,
+    `*/extra/*`: * is any characters) of paths below `root`. Raises DataError where there is no image, where a folder
+    may not be read, where an image by name is no file (a pipe would be waited for), and where names are not UTF-8.
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder")
@@ -52,7 +52,7 @@ def listed(root: Path, exclude: Sequence[str] = ()) -> Listing:
         if pattern := next((p for p in exclude if fnmatch.fnmatchcase(path, p)), ""):
             used.add(pattern)
             found.left_alone[f"excluded by {pattern}"] += 1
-        elif why := _no_image(entry):
+        elif why := _no_image(entry, also):
             found.left_alone[why] += 1
         else:
             found.paths.append(path)
@@ -114,10 +114,10 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _no_image(entry: os.DirEntry[str]) -> str:
+def _no_image(entry: os.DirEntry[str], also: Container[str]) -> str:
     """Why a file is none by its name; empty: it is one. Raises DataError for an image by name that is no file."""
     suffix = os.path.splitext(entry.name)[1].lower().rstrip(".")  # noqa: PTH122  (a Path costs more than all else here)
-    if suffix and suffix not in SUFFIXES:
+    if suffix and suffix not in SUFFIXES and suffix not in also:
         return suffix
     regular = _is_regular(entry)
     if suffix and not regular:

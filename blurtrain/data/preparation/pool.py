@@ -29,29 +29,30 @@ def prepared_by_all(
     Raises BrokenProcessPool where one of the processes dies.
     """
     context = multiprocessing.get_context("forkserver")
-    chunks = _chunks(work)
+    shared = chunks(work)
     with ProcessPoolExecutor(workers, context, initializer=end_with_parent) as pool:
         waiting = deque[Future[list[Prepared]]]()
         with without_script():  # all processes are started with the first chunks
-            for chunk in islice(chunks, 2 * workers):
+            for chunk in islice(shared, 2 * workers):
                 waiting.append(pool.submit(prepared, chunk, megapixels, bits))
         try:
             while waiting:
                 yield from waiting.popleft().result()
-                for chunk in islice(chunks, 1):
+                for chunk in islice(shared, 1):
                     waiting.append(pool.submit(prepared, chunk, megapixels, bits))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _chunks(work: Iterable[tuple[Source, Sequence[Form]]]) -> Iterator[list[Work]]:
-    """What goes to one process at a time: what comes out of one file stays together, up to MOST."""
+def chunks(work: Iterable[tuple[Source, Sequence[Form]]]) -> Iterator[list[Work]]:
+    """What goes to one process at a time: what comes out of one file stays together, up to MOST; all frames of a video,
+    which is then decoded once, from its beginning."""
     chunk: list[Work] = []
     weight = 0
     for source, forms in work:
         together = chunk and source.row is None and chunk[-1][0].path == source.path
         enough = len(chunk) >= _LEAST and (weight >= _BYTES_AT_A_TIME or len(chunk) >= MOST)
-        if (enough and not together) or len(chunk) >= MOST:
+        if (enough and not together) or (len(chunk) >= MOST and not (together and source.time is not None)):
             yield chunk
             chunk, weight = [], 0
         chunk.append((source, forms, _of_table(source)))

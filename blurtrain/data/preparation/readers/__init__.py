@@ -27,11 +27,13 @@ The recipe does the rest for all readers alike: exclude, min_images, splits (dra
 hold_out=groups), train_images, duplicates, skip_unreadable.
 """
 
+from blurtrain.data.preparation.readers.facescrub import FaceScrub
 from blurtrain.data.preparation.readers.hugging_face import HuggingFace
 from blurtrain.data.preparation.readers.listing import List
 from blurtrain.data.preparation.readers.reader import Found, Reader, Sample, with_keys
+from blurtrain.data.preparation.readers.toybox import Toybox
 from blurtrain.data.preparation.readers.tree import Tree
 
 __all__ = ["Found", "Reader", "Sample", "Tree", "with_keys"]
 
-Reader.kinds = {"hugging-face": HuggingFace, "list": List, "tree": Tree}
+Reader.kinds = {"facescrub": FaceScrub, "hugging-face": HuggingFace, "list": List, "toybox": Toybox, "tree": Tree}
