@@ -179,7 +179,7 @@ def read(
         else:
             digest, whole = (_whole if source.box is None else _kept)(source._replace(box=None), megapixels, bits)
         if source.sha256 and source.sha256 != digest:
-            raise DataError(f"is another file than was listed: its SHA-256 is {digest}")
+            raise DataError(f"hash differs from the list: its SHA-256 is {digest}")
         if isinstance(whole, DataError):
             raise whole
         image = whole.image if source.box is None else _part(whole.image, source.box)

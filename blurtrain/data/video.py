@@ -18,7 +18,7 @@ def frame_at(path: str, time: float) -> Image.Image:
     Frames asked for in their order are decoded one after the other, each once. Raises DataError where there is no such
     frame, where it or one before it cannot be decoded, and without PyAV; OSError where the file cannot be read.
     """
-    return _opened(path, Path(path).stat().st_mtime_ns).at(time)
+    return _opened(path, _changed(path)).at(time)
 
 
 class Length(NamedTuple):
@@ -33,7 +33,7 @@ class Length(NamedTuple):
 def length(path: str) -> Length:
     """How long a video is. Raises as `frame_at` does."""
     av = pyav()
-    Path(path).stat()
+    _changed(path)
     try:
         with av.open(f"file:{path}") as container:
             stream = container.streams.video[0]
@@ -44,6 +44,13 @@ def length(path: str) -> Length:
             return Length(seconds, float(stream.average_rate or 0))
     except (av.FFmpegError, IndexError) as error:
         raise DataError(_reason(error)) from None
+
+
+def _changed(path: str) -> int:
+    stat = Path(path).stat()
+    if not stat.st_size:
+        raise DataError("empty file")
+    return stat.st_mtime_ns
 
 
 def pyav() -> Any:

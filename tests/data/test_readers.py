@@ -221,7 +221,7 @@ def test_what_cannot_be_decoded_is_named_by_its_file_and_reason(tmp_path: Path) 
     reasons = dataset.manifest["unreadable"]
     digest = hashlib.sha256(IMAGES["cup", "cup_1.JPEG"]).hexdigest()
     assert reasons == {
-        "in1/cup_1.JPEG": f"is another file than was listed: its SHA-256 is {digest}",
+        "in1/cup_1.JPEG": f"hash differs from the list: its SHA-256 is {digest}",
         "in2/cup_2.JPEG [0,0,25,18]": "box outside the image: [0, 0, 25, 18] in 24 x 18",
         "in2/cup_5.JPEG": "No such file or directory",
     }

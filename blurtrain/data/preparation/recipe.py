@@ -18,8 +18,8 @@ class Recipe(BaseModel):
     """How the folder is read; none: as a tree, see `blurtrain.data.preparation.readers`."""
     images: str | None = None
     """Folder of images; in a grid file relative to the folder given by --images."""
-    standin: Literal["faces", "objects", "imagenet-12", "imagenet-100"] | None = None
-    """Instead of images: which generated stand-in to draw."""
+    standin: Literal["faces", "objects", "imagenet-12", "imagenet-100", "facescrub", "toybox"] | None = None
+    """Instead of images: which generated stand-in to draw; facescrub and toybox go with the readers of that name."""
     standin_seed: int = 0
     label: Annotated[int, Field(ge=1)] | Literal["leaf"] = "leaf"
     """Of a tree: label images by their leaf folder, or by the folder at this level below the split (1 = topmost)."""
@@ -123,6 +123,13 @@ class Recipe(BaseModel):
     def _labels_of_trees(self) -> "Recipe":
         if self.reader is not None and "label" in self.model_fields_set:
             raise ValueError(f"label={self.label} goes with trees of folders; reader={self.reader.type} has labels")
+        return self
+
+    @model_validator(mode="after")
+    def _raw_standins(self) -> "Recipe":
+        kind = "tree" if self.reader is None else self.reader.type
+        if self.standin in ("facescrub", "toybox") and kind != self.standin:
+            raise ValueError(f"standin={self.standin} goes with reader={self.standin}, not with reader={kind}")
         return self
 
     @model_validator(mode="after")

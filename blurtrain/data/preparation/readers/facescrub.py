@@ -23,6 +23,7 @@ from blurtrain.errors import DataError
 _OF_FACES = {"face", "faces", "cropped", "crops"}
 _OF_NOBODY = _OF_FACES | {"actors", "actresses", "actor", "actress", "image", "images", "uncropped", "facescrub"}
 """Folders that are called like no person."""
+_FORMS = [re.compile(rf"(?:(.*)[_ ])?{numbers}") for numbers in (r"(\d+)_(\d+)", r"(\d+)")]
 _EXPECTED = (
     "facescrub_actors.txt and facescrub_actresses.txt with photographs NAME/NAME_IMAGE.jpeg below them, or a folder of "
     "faces a person, NAME/NAME_IMAGE_FACE.jpeg"
@@ -45,27 +46,31 @@ class FaceScrub(Reader):
     def samples(self, root: Path) -> Found:
         lists = find_lists(root)
         found = listed(root)
-        files = [_File.of(path) for path in found.paths]
         left_alone = Counter(found.left_alone)
         for path in lists:
             left_alone[path.suffix.lower()] -= 1
         if lists:
-            return self._by_lists(root, lists, files, +left_alone, found.empty)
+            return self._by_lists(root, lists, found.paths, +left_alone, found.empty)
         if self.corrections or self.faces == "boxes":
             raise DataError(f"{root}: holds no list of FaceScrub, so that there are no boxes; expected {_EXPECTED}")
-        return _by_folders(root, files, +left_alone, found.empty)
+        return _by_folders(root, found.paths, +left_alone, found.empty)
 
     def _by_lists(
-        self, root: Path, lists: list[Path], files: list["_File"], left_alone: Counter[str], empty: list[str]
+        self, root: Path, lists: list[Path], images: list[Path], left_alone: Counter[str], empty: list[str]
     ) -> Found:
         rows, skipped = _rows(lists)
+        people = {row.who for row in rows}
+        files = [_File.of(path, people) for path in images]
         fixed = read_corrections(root / self.corrections) if self.corrections else {}
         if unknown := fixed.keys() - {(row.who, row.face_id) for row in rows}:
             name, face = min(unknown)
             raise DataError(f"{root / str(self.corrections)}: corrects {name} {face}, which no list has")
         photographs = _indexed(root, rows, [f for f in files if not f.is_face])
         boxes = self.faces == "boxes" or (self.faces is None and bool(photographs))
-        paths = photographs if boxes else _indexed(root, rows, files if self.faces else [f for f in files if f.is_face])
+        paths = photographs
+        if not boxes:
+            cut = [file for file in files if file.is_face]
+            paths = _indexed(root, rows, cut or (files if self.faces == "cut" else []))
         if not paths:
             raise DataError(
                 f"{root}: {len(files)} images, e.g. {files[0].path.as_posix()}, but none is called like one of the "
@@ -100,18 +105,20 @@ class _File(NamedTuple):
     """Whether it is cut out already."""
 
     @classmethod
-    def of(cls, path: Path) -> "_File":
+    def of(cls, path: Path, people: set[str]) -> "_File":
+        """people: whom a name may begin with, which may end in numbers itself."""
         folders = [folder.lower() for folder in path.parts[:-1]]
         near = next((f for f in reversed(path.parts[:-1]) if f.lower() not in _OF_NOBODY), "")
-        parts = re.fullmatch(r"(?:(.*?)[_ ])??(?:(\d+)_)?(\d+)", path.stem)
-        prefix, *found = parts.groups() if parts else ("",)
-        numbers = tuple(int(n) for n in found if n)
+        ways = [said.groups() for form in _FORMS if (said := form.fullmatch(path.stem))]
+        known = (way for way in ways if way[0] and who(way[0]) in people)
+        prefix, *found = next(known, ways[0] if ways else ("",))
+        numbers = tuple(map(int, found))
         return cls(path, near, prefix or "", numbers, len(numbers) == 2 or bool(_OF_FACES & set(folders)))
 
     @property
     def person(self) -> str:
-        near = self.folder if self.folder == self.path.parent.name or not self.prefix else self.prefix
-        return shown(near)
+        is_near = bool(self.folder) and self.folder == self.path.parent.name
+        return shown(self.folder if is_near or not self.prefix else self.prefix)
 
 
 def _rows(lists: Iterable[Path]) -> tuple[list[Row], list[tuple[str, str]]]:
@@ -153,7 +160,9 @@ def _indexed(root: Path, rows: list[Row], files: list[_File]) -> dict[Row, Path]
     return best
 
 
-def _by_folders(root: Path, files: list[_File], left_alone: Counter[str], empty: list[str]) -> Found:
+def _by_folders(root: Path, images: list[Path], left_alone: Counter[str], empty: list[str]) -> Found:
+    people = {who(folder) for path in images for folder in path.parts[:-1]}
+    files = [_File.of(path, people) for path in images]
     faces = [file for file in files if file.is_face] or files
     if photographs := len(files) - len(faces):
         left_alone["photographs, beside the faces that were cut from them"] += photographs

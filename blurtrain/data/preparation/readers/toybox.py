@@ -155,9 +155,7 @@ class _Tree(NamedTuple):
                 elif not known.seconds:
                     self.skipped.append((path.as_posix(), "video that does not say how long it is"))
                 elif 0 < known.rate < reader.rate * 0.999:
-                    raise DataError(
-                        f"{root / path}: has {known.rate:.3g} frames a second, rate={reader.rate:g} wants more"
-                    )
+                    raise DataError(f"{root / path}: has {known.rate:.3g} frames a second, fewer than {reader.rate:g}")
                 else:
                     count = math.ceil(known.seconds * reader.rate - 1e-6)
                     times = range(max(1, count))

@@ -7,6 +7,8 @@
 | imagenet-12 | the same categories, a new toy in every image, before clutter | `car/0000.png` |
 | imagenet-100 | 10 surface textures x 10 solids, in random colours | `checks_cone/0000.png` |
 
+facescrub and toybox are faces and objects (of 24 images a toy), in the layouts of those data sets, see `raw`.
+
 Classes differ in fine detail as well as in form, little in mean colour: a network trained on sharp images fails when
 they are blurred. Image k of a class is a pure function of (kind, seed, class, k), whatever else is drawn and wherever.
 """
@@ -24,9 +26,13 @@ from PIL import Image
 
 from blurtrain.data.preparation.pool import end_with_parent, without_script
 from blurtrain.data.preparation.standins import faces, objects, textures, toys
+from blurtrain.data.preparation.standins.raw import DRAWN_AS, write_raw
 
-KINDS: tuple[str, ...] = ("faces", "objects", "imagenet-12", "imagenet-100")
-IMAGES_PER_CLASS = {"faces": 40, "objects": 20, "imagenet-12": 90, "imagenet-100": 32}
+TREES: tuple[str, ...] = ("faces", "objects", "imagenet-12", "imagenet-100")
+KINDS: tuple[str, ...] = (*TREES, *DRAWN_AS)
+IMAGES_PER_CLASS = {
+    "faces": 40, "objects": 20, "imagenet-12": 90, "imagenet-100": 32, "facescrub": 40, "toybox": 24,
+}  # fmt: skip
 IDENTITIES = 20
 FAMILY = 2  # identities that share head, hair and skin
 TOYS_PER_CATEGORY = 6
@@ -40,13 +46,15 @@ def draw(
     images_per_class: int | None = None,
     workers: int | None = None,
 ) -> int:
-    """Write one stand-in dataset as a tree of PNG images (RGB, `size` x `size` pixels) below `out`.
+    """Write one stand-in dataset as a tree of PNG images (RGB, `size` x `size` pixels) below `out`; or as a data set is
+    distributed, then of a size that is even.
 
     `images_per_class` counts images a folder (a toy, for objects); None takes `IMAGES_PER_CLASS`. `workers`
     processes share the work, at most and by default one a usable core. The tree is drawn into `out` + ".partial"
     and renamed when complete; a leftover of an interrupted draw is removed. Returns the number of images.
 
-    Raises ValueError for an unknown kind or a count, size or seed out of range, FileExistsError if `out` exists.
+    Raises ValueError for an unknown kind or a count, size or seed out of range, FileExistsError if `out` exists, and
+    DataError where videos are to be written without PyAV.
     """
     if kind not in KINDS:
         near = difflib.get_close_matches(str(kind), KINDS, n=1, cutoff=0.0)[0]
@@ -60,6 +68,14 @@ def draw(
     partial = out.with_name(out.name + ".partial")
     if partial.exists():
         shutil.rmtree(partial)
+    if kind in DRAWN_AS:
+        tree = partial.with_name(partial.name + ".tree")
+        shutil.rmtree(tree, ignore_errors=True)
+        number = draw(DRAWN_AS[kind], tree, seed, size + size % 2, count, workers)
+        write_raw(kind, tree, partial)
+        shutil.rmtree(tree)
+        partial.rename(out)
+        return number
     folders = class_folders(kind)
     cores = len(os.sched_getaffinity(0))
     processes = max(1, min(workers or cores, cores, len(folders)))
@@ -97,7 +113,7 @@ def _artist(kind: str, seed: int, number: int) -> Callable[[int, int], Image.Ima
 
     def generator(*place: int) -> np.random.Generator:
         return np.random.Generator(
-            np.random.Philox(np.random.SeedSequence(seed, spawn_key=(KINDS.index(kind), *place)))
+            np.random.Philox(np.random.SeedSequence(seed, spawn_key=(TREES.index(kind), *place)))
         )
 
     if kind == "faces":
