@@ -288,7 +288,7 @@ def test_without_pyav_it_is_said_how_to_install_it(
         prepared(drawn, tmp_path, INSTANCE)
 
 
-def test_a_wrong_folder_or_option_is_told_what_was_expected(raw: Path, tmp_path: Path) -> None:
+def test_a_wrong_folder_or_option_is_told_what_was_expected(raw: Path, drawn: Path, tmp_path: Path) -> None:
     def refused(said: str, root: Path = raw, reader: Any = INSTANCE, error: type[Exception] = DataError) -> None:
         with pytest.raises(error, match=said):
             prepared(root, tmp_path / "data", reader)
@@ -303,10 +303,10 @@ def test_a_wrong_folder_or_option_is_told_what_was_expected(raw: Path, tmp_path:
     refused("objects goes with view=category", reader="toybox objects=x.csv", error=SettingsError)
     refused("reader.videos", reader="toybox videos=[rxplus,rxpuls]", error=SettingsError)
     refused(
-        "holds 24 .png, e.g. 00.png, but nothing called like a video of rxplus, .*expected CATEGORY_NN",
-        raw.parent / "tree",
+        r"holds 24 \.png, e\.g\. 00\.png, but nothing called like a video of rxplus, .*expected CATEGORY_NN",
+        drawn.parent / "tree" / "cat" / "cat_0",
     )
-    refused(r"too few to hold 2 out and train on some; smaller blocks", reader="toybox block=40")
+    refused("too few to hold 8 out and train on some; smaller blocks", reader="toybox val=0.6 test=0.6")
     (raw / "cat_01_pivothead_rxplus").mkdir()
     Image.new("RGB", (8, 8)).save(raw / "cat_01_pivothead_rxplus" / "frame_0001.png")
     refused("holds videos .* and frames; name the folder that holds one of them")
