@@ -14,7 +14,8 @@ from PIL import Image
 
 import blurtrain
 from blurtrain.data.dataset import SPLITS, Dataset
-from blurtrain.data.preparation.portions import portions
+from blurtrain.data.encode import Form
+from blurtrain.data.preparation.pool import MOST, chunks
 from blurtrain.data.preparation.readers.blocks import split_blocks
 from blurtrain.data.preparation.readers.toybox import Toybox
 from blurtrain.data.preparation.standins.raw import write_raw, write_video
@@ -180,14 +181,15 @@ def test_blocks_keep_neighbours_together() -> None:
 
 
 def test_each_video_is_given_to_one_process_whole() -> None:
-    images = [Source(f"{k}.png") for k in range(40)]
-    frames = [Source(f"{video}.mp4", time=float(k)) for video in "abc" for k in range(30)]
+    images = [Source(f"{k}.png") for k in range(100)]
+    frames = [Source(f"{video}.mp4", time=float(k)) for video in "abc" for k in range(90)]
     few = [Source(f"{video}.avi", time=float(k)) for video in "de" for k in range(3)]
-    shared = list(portions([*images, *frames, *few]))
-    assert [source for portion in shared for source in portion] == [*images, *frames, *few]
+    given = [(source, [Form(16)]) for source in (*images, *frames, *few)]
+    shared = [[source for source, _, _ in chunk] for chunk in chunks(given)]
+    assert [source for chunk in shared for source in chunk] == [source for source, _ in given]
     for video in "abc":
-        assert sum(any(source.path == f"{video}.mp4" for source in portion) for portion in shared) == 1
-    assert [len(portion) for portion in shared] == [16, 16, 38, 30, 30, 6]
+        assert sum(any(source.path == f"{video}.mp4" for source in chunk) for chunk in shared) == 1
+    assert max(map(len, shared)) <= MOST + 90 and len(shared) >= 4
 
 
 def test_frames_in_their_order_are_decoded_once(drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:

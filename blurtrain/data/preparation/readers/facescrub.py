@@ -46,14 +46,14 @@ class FaceScrub(Reader):
     def samples(self, root: Path) -> Found:
         lists = find_lists(root)
         found = listed(root)
-        left_alone = Counter(found.left_alone)
+        images, left_alone = [Path(path) for path in found.paths], Counter(found.left_alone)
         for path in lists:
             left_alone[path.suffix.lower()] -= 1
         if lists:
-            return self._by_lists(root, lists, found.paths, +left_alone, found.empty)
+            return self._by_lists(root, lists, images, +left_alone, found.empty)
         if self.corrections or self.faces == "boxes":
             raise DataError(f"{root}: holds no list of FaceScrub, so that there are no boxes; expected {_EXPECTED}")
-        return _by_folders(root, found.paths, +left_alone, found.empty)
+        return _by_folders(root, images, +left_alone, found.empty)
 
     def _by_lists(
         self, root: Path, lists: list[Path], images: list[Path], left_alone: Counter[str], empty: list[str]

@@ -85,7 +85,7 @@ class Toybox(Reader):
     def _sorted(self, root: Path, listing: Listing) -> "_Tree":
         """The files by the videos that they are of. Raises DataError where there are none, or of two kinds."""
         tree = _Tree(defaultdict(list), [], Counter(), [])
-        for path in listing.paths:
+        for path in map(Path, listing.paths):
             named = clip_of(path)
             if isinstance(named, str):
                 tree.skipped.append((path.as_posix(), named))
@@ -94,9 +94,9 @@ class Toybox(Reader):
             else:
                 tree.files[named[0]].append((named[1], path))
         if not tree.files:
-            kinds = Counter(path.suffix.lower() for path in listing.paths).most_common(3)
+            kinds = Counter(Path(path).suffix.lower() for path in listing.paths).most_common(3)
             raise DataError(
-                f"{root}: holds {', '.join(f'{n} {kind}' for kind, n in kinds)}, e.g. {listing.paths[0].as_posix()}, "
+                f"{root}: holds {', '.join(f'{n} {kind}' for kind, n in kinds)}, e.g. {listing.paths[0]}, "
                 f"but nothing called like a video of {', '.join(self.videos)}; expected "
                 "CATEGORY_NN_pivothead_VIDEO.mp4 in any folders, or folders CATEGORY_NN_pivothead_VIDEO of frames"
             )
