@@ -47,7 +47,7 @@ def draw(
     workers: int | None = None,
 ) -> int:
     """Write one stand-in dataset as a tree of PNG images (RGB, `size` x `size` pixels) below `out`; or as a data set is
-    distributed, then of a size that is even.
+    distributed (frames of videos then have even sides).
 
     `images_per_class` counts images a folder (a toy, for objects); None takes `IMAGES_PER_CLASS`. `workers`
     processes share the work, at most and by default one a usable core. The tree is drawn into `out` + ".partial"
@@ -71,7 +71,7 @@ def draw(
     if kind in DRAWN_AS:
         tree = partial.with_name(partial.name + ".tree")
         shutil.rmtree(tree, ignore_errors=True)
-        number = draw(DRAWN_AS[kind], tree, seed, size + size % 2, count, workers)
+        number = draw(DRAWN_AS[kind], tree, seed, size + size % 2 * (kind == "toybox"), count, workers)
         write_raw(kind, tree, partial)
         shutil.rmtree(tree)
         partial.rename(out)
