@@ -21,7 +21,7 @@ from blurtrain.data.preparation.readers.reader import Found, Reader, Sample
 from blurtrain.errors import DataError
 
 _OF_FACES = {"face", "faces", "cropped", "crops"}
-_OF_NOBODY = _OF_FACES | {"actors", "actresses", "actor", "actress", "image", "images", "uncropped", "facescrub"}
+_GENERAL = _OF_FACES | {"actors", "actresses", "actor", "actress", "image", "images", "uncropped", "facescrub"}
 """Folders that are called like no person."""
 _FORMS = [re.compile(rf"(?:(.*)[_ ])?{numbers}") for numbers in (r"(\d+)_(\d+)", r"(\d+)")]
 _EXPECTED = (
@@ -108,7 +108,7 @@ class _File(NamedTuple):
     def of(cls, path: Path, people: set[str]) -> "_File":
         """people: whom a name may begin with, which may end in numbers itself."""
         folders = [folder.lower() for folder in path.parts[:-1]]
-        near = next((f for f in reversed(path.parts[:-1]) if f.lower() not in _OF_NOBODY), "")
+        near = next((f for f in reversed(path.parts[:-1]) if f.lower() not in _GENERAL), "")
         ways = [said.groups() for form in _FORMS if (said := form.fullmatch(path.stem))]
         known = (way for way in ways if way[0] and who(way[0]) in people)
         prefix, *found = next(known, ways[0] if ways else ("",))
