@@ -201,6 +201,9 @@ def test_frames_in_their_order_are_decoded_once(drawn: Path, monkeypatch: pytest
     assert len(opened) == 1
     frame_at(file, 0.0)
     assert len(opened) == 2
+    assert np.array_equal(frame_at(file, 40 / 30), frame_at(file, 39 / 30))
+    with pytest.raises(DataError, match=r"has no frame at 1\.4 s: it ends at 1\.33 s"):
+        frame_at(file, 1.4)
 
 
 # --- what is wrong --------------------------------------------------------------------------------------------------
@@ -246,15 +249,21 @@ def test_what_is_damaged_missing_or_misnamed_is_listed(raw: Path, tmp_path: Path
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("fault", ["cut", "zeros", "flipped"])
+@pytest.mark.parametrize("fault", ["cut", "zeros", "flipped", "45", "55", "65", "75"])
 def test_a_video_that_is_damaged_inside_gives_the_frames_before_that(drawn: Path, tmp_path: Path, fault: str) -> None:
     """The head stands before the frames, as in files that were written to be streamed."""
     images = sorted((drawn.parent / "tree" / "cat" / "cat_0").glob("*.png"))
     write_video(tmp_path / "plain.mp4", images)
     head_first(tmp_path / "plain.mp4", tmp_path / "whole.mp4")
     content = (tmp_path / "whole.mp4").read_bytes()
-    at = len(content) * 6 // 10
-    rest = {"cut": b"", "zeros": bytes(len(content) - at), "flipped": bytes(255 - x for x in content[at:])}
+    at = len(content) * (int(fault) if fault.isdigit() else 60) // 100
+    flipped = bytes(255 - x for x in content[at:])
+    rest = {
+        "cut": b"",
+        "zeros": bytes(len(content) - at),
+        "flipped": flipped,
+        fault if fault.isdigit() else "": flipped[:20] + content[at + 20 :],
+    }
     (tmp_path / "damaged.mp4").write_bytes(content[:at] + rest[fault])
     good = 0
     for k in range(IMAGES):
