@@ -166,6 +166,33 @@ def test_folders_of_faces_are_read_with_lists_and_without(raw: Path, tmp_path: P
     assert {sample.key for sample in by_boxes.samples if sample.box} == set(stored)
 
 
+def test_files_in_peoples_folders_may_be_called_anything(tmp_path: Path) -> None:
+    names = ["Ann Lee/IMG_001.jpg", "Ann Lee/photo_1.jpg", "Ann Lee/IMG_2019_07.jpg", "Ann Lee/smile.png"]
+    names += ["Bo_Ek/face/001.png", "Bo_Ek/face/Bo Ek_2.png", "Ann Lee/face/Ann_Lee_9.png", "Ann_Lee/face/10_3.png"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    keys = [sample.key for sample in FaceScrub().samples(tmp_path).samples]
+    assert sorted(keys) == ["Ann Lee/10_3", "Ann Lee/9", "Bo Ek/1", "Bo Ek/2"]
+    for folder in tmp_path.glob("*/face"):
+        shutil.rmtree(folder)
+    keys = [sample.key for sample in FaceScrub().samples(tmp_path).samples]
+    assert sorted(keys) == ["Ann Lee/IMG_001", "Ann Lee/IMG_2019_07", "Ann Lee/photo_1", "Ann Lee/smile"]
+
+
+def test_a_photograph_of_two_people_may_lie_in_both_folders(drawn: Path, tmp_path: Path) -> None:
+    for name in ("facescrub_actors.txt", "facescrub_actresses.txt"):
+        shutil.copy(drawn / name, tmp_path / name)
+    one, *_, other = rows(drawn)
+    text = (tmp_path / "facescrub_actresses.txt").read_text().replace(other["url"], one["url"])
+    (tmp_path / "facescrub_actresses.txt").write_text(text)
+    for row in (one, other):
+        (tmp_path / row["name"]).mkdir()
+        shutil.copy(drawn / row["path"], tmp_path / row["name"] / f"{url_hash(one)}.jpg")
+    found = {sample.label: sample.file for sample in FaceScrub().samples(tmp_path).samples}
+    assert found == {row["name"]: f"{row['name']}/{url_hash(one)}.jpg" for row in (one, other)}
+
+
 def test_photographs_beside_their_faces_are_left_alone(raw: Path, tmp_path: Path) -> None:
     both = cut(raw, Path(shutil.copytree(raw, tmp_path / "both")), downloaded)
     for path in both.glob("*.txt"):

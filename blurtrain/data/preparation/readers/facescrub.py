@@ -112,13 +112,20 @@ class _File(NamedTuple):
         ways = [said.groups() for form in _FORMS if (said := form.fullmatch(path.stem))]
         known = (way for way in ways if way[0] and who(way[0]) in people)
         prefix, *found = next(known, ways[0] if ways else ("",))
-        numbers = tuple(map(int, found))
-        return cls(path, near, prefix or "", numbers, len(numbers) == 2 or bool(_OF_FACES & set(folders)))
+        numbers, is_known = tuple(map(int, found)), not prefix or who(prefix) in people
+        is_face = (len(numbers) == 2 and is_known) or bool(_OF_FACES & set(folders))
+        return cls(path, near, prefix or "", numbers, is_face)
 
     @property
     def person(self) -> str:
         is_near = bool(self.folder) and self.folder == self.path.parent.name
         return shown(self.folder if is_near or not self.prefix else self.prefix)
+
+    @property
+    def number(self) -> str:
+        """What tells it from others of the person: the numbers, or the name where that is no person's."""
+        is_own = self.numbers and (not self.prefix or who(self.prefix) == who(self.person))
+        return "_".join(map(str, self.numbers)) if is_own else self.path.stem
 
 
 def _rows(lists: Iterable[Path]) -> tuple[list[Row], list[tuple[str, str]]]:
@@ -144,7 +151,7 @@ def _indexed(root: Path, rows: list[Row], files: list[_File]) -> dict[Row, Path]
     for file in files:
         person = next((p for p in (who(file.prefix), who(file.folder)) if p in people), "")
         hashed = re.fullmatch("[0-9a-f]{40}", file.path.stem)
-        key = ("", file.path.stem) if hashed else (person, file.numbers)
+        key = (person, file.path.stem if hashed else file.numbers)
         if (hashed or (person and file.numbers)) and by_name.setdefault(key, file.path) is not file.path:
             raise DataError(f"{root}: {by_name[key]} and {file.path} are called alike; which is it? Remove one of them")
     best: dict[Row, Path] = {}
@@ -153,7 +160,7 @@ def _indexed(root: Path, rows: list[Row], files: list[_File]) -> dict[Row, Path]
         for row in rows:
             both, one = (row.image_id, row.face_id), (getattr(row, id_),)
             of_url = hashlib.sha1(row.url, usedforsecurity=False).hexdigest()
-            names = ((row.who, both), (row.who, one), ("", of_url))
+            names = ((row.who, both), (row.who, one), (row.who, of_url), ("", of_url))
             if path := next((by_name[name] for name in names if name in by_name), None):
                 found[row] = path
         best = max(best, found, key=len)
@@ -168,6 +175,5 @@ def _by_folders(root: Path, images: list[Path], left_alone: Counter[str], empty:
         left_alone["photographs, beside the faces that were cut from them"] += photographs
     if wrong := next((file.path for file in faces if not file.person), None):
         raise DataError(f"{root}: {wrong} lies in no person's folder; expected {_EXPECTED}")
-    keys = ["_".join(map(str, file.numbers)) or file.path.stem for file in faces]
-    samples = [Sample(f"{f.person}/{key}", f.path.as_posix(), f.person) for f, key in zip(faces, keys, strict=True)]
+    samples = [Sample(f"{file.person}/{file.number}", file.path.as_posix(), file.person) for file in faces]
     return Found(samples, left_alone, empty)
