@@ -56,6 +56,8 @@ def _prepare(options: argparse.Namespace) -> int:
             reasons = ", ".join(f"{n} {reason}" for reason, n in skipped.items())
             found, where = manifest["listed"] - sum(skipped.values()), dataset.folder / "skipped.csv"
             print(f"  found {found} of {manifest['listed']}: {reasons}; all in {where}", file=sys.stderr)
+        for note in manifest.get("notes", []):
+            print(f"  {note}", file=sys.stderr)
         if left_alone := manifest.get("left_alone"):
             print(f"  left alone {in_words(Counter(left_alone))}", file=sys.stderr)
         if empty := manifest.get("empty_folders"):
