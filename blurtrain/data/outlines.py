@@ -2,8 +2,8 @@
 
 An outline is a list of polygons [x0, y0, x1, y1, ...], in pixels from the corner of the image; run lengths are {size:
 [height, width], counts}: how many pixels, column by column, are outside, inside, outside, ...; as numbers, or packed in
-a text (six bits a sign, five of them of the value, from the lowest on, and from the third on the difference to the run
-before the last).
+a text (six bits a sign, five of them of the value, from the lowest on; from the fourth run on the difference to the
+run before the last).
 """
 
 import json
@@ -69,9 +69,9 @@ def filled(corners: NDArray[np.float64], height: int, width: int) -> NDArray[np.
     rows = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + first[edge]
     x = x0[edge] + (rows + 0.5 - y0[edge]) * (x1 - x0)[edge] / (y1 - y0)[edge]
     columns = np.clip(np.ceil(x - 0.5), 0, width).astype(np.int64)
-    changes = np.zeros((height, width + 1), np.int64)
-    np.add.at(changes, (rows, columns), 1)
-    return np.cumsum(changes, axis=1)[:, :width] % 2 == 1
+    changes = np.zeros((height, width + 1), np.uint8)
+    np.bitwise_xor.at(changes, (rows, columns), np.uint8(1))
+    return np.bitwise_xor.accumulate(changes, axis=1)[:, :width] == 1
 
 
 def unpacked(text: str) -> list[int]:

@@ -159,7 +159,7 @@ SCALED = Scaled(object_scales=(44, 48), network_scales=(44, 60), defined_at=48, 
 def test_training_masks_follow_crops_flips_scales_and_warps(
     boards: tuple[Dataset, Dataset], which: int, augmentation: dict[str, Any], near: int
 ) -> None:
-    """near: from an edge, in pixels, where what is resized twice may be off: a mask cannot be of two classes in part."""
+    """near: so near to an edge, in pixels, what is resampled twice may be off; a pixel of a mask is no half class."""
     dataset, indices = boards[which], np.arange(4)
     assert dataset.masks is not None
     images = torch.from_numpy(dataset.store.read(indices)).permute(0, 3, 1, 2)
@@ -173,10 +173,10 @@ def test_training_masks_follow_crops_flips_scales_and_warps(
         assert found.shape == (4, 40, 40) and found.dtype == torch.uint8
         for photo, mask in zip(seen, found.numpy(), strict=True):
             grey, cat = photo[0].numpy(), mask == CAT
-            clear = (abs(grey - 127.5) > 8) & (mask != VOID)
+            clear = (abs(grey - 127.5) > (40 if change.augmentation.warps else 8)) & (mask != VOID)
             inside = ~edges(cat, near) if near else np.ones_like(cat)
             assert not (clear & inside & ((grey > 127.5) != cat)).any()
-            assert (clear & inside).mean() > 0.4
+            assert (clear & inside).mean() > 0.25
             shown.add(mask.tobytes())
     assert len(shown) > 12, "geometry differs from epoch to epoch"
 
