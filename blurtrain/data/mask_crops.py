@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blurtrain.data.affine import warp
+from blurtrain.data.affine import places
 from blurtrain.data.augment import Transform
 
 
@@ -34,19 +34,18 @@ def training_masks(
         lying = np.where(portrait[:, None, None], columns[:, None], rows[:, :, None])
         across = np.where(portrait[:, None, None], rows[:, :, None], columns[:, None])
         return _taken(masks, lying, across)
-    top, left, height, width, flip = transform.crops(indices, epoch, masks.shape[-1])
-    rows, columns = (s[:, None] + steps * (n / size)[:, None] for s, n in ((top, height), (left, width)))
-    columns = np.where(flip[:, None], columns[:, ::-1], columns)
-    cropped = _taken(masks, rows[:, :, None], columns[:, None])
-    if (warps := transform.warps(indices, epoch)) is None:
-        return cropped
-    return warp(cropped[:, None].float(), warps, "nearest")[:, 0].to(torch.uint8)
+    top, left, height, width, flip = (part[:, None, None] for part in transform.crops(indices, epoch, masks.shape[-1]))
+    down, across = steps[None, :, None], steps[None, None]
+    if (warps := transform.warps(indices, epoch)) is not None:
+        down, across = places(warps, size)
+    across = np.where(flip, size - across, across)
+    return _taken(masks, top + down * height / size, left + across * width / size)
 
 
 def _taken(masks: Tensor, rows: NDArray[np.float64], columns: NDArray[np.float64]) -> Tensor:
-    """The pixels of masks [n, H, W] that places, in pixels from the corner, lie in: [n, *their common shape]."""
+    """The pixels of masks [n, H, W] that lie at these places, in pixels from the corner: [n, *their common shape]."""
     height, width = masks.shape[1:]
     down = np.clip(np.floor(rows), 0, height - 1).astype(np.int64)
     right = np.clip(np.floor(columns), 0, width - 1).astype(np.int64)
-    flat = torch.from_numpy(down * width + right).to(masks.device, non_blocking=True)
+    flat = torch.from_numpy(np.ascontiguousarray(down * width + right)).to(masks.device, non_blocking=True)
     return masks.flatten(1).gather(1, flat.flatten(1)).view(flat.shape)

@@ -89,7 +89,7 @@ def labels(found: Found) -> dict[str, tuple[str, str]]:
 
 
 def read(layout: str, root: Path) -> Found:
-    return OneThousand(truth="truth.txt" if layout == "lines" else None).samples(root)
+    return OneThousand(labels="truth.txt" if layout == "lines" else None).samples(root)
 
 
 def test_validation_by_ground_truth_is_the_same_dataset_as_by_folders(tmp_path: Path) -> None:
@@ -132,10 +132,10 @@ def test_missing_and_unknown_validation_images_shift_nothing_and_are_listed(tmp_
     put(root / "ILSVRC2012_img_val" / "holiday.JPEG", jpeg(5))
     found = OneThousand().samples(root)
     assert labels(found) == {name: own for name, own in before.items() if "_00000001" not in name}
-    truth = "ILSVRC2012_validation_ground_truth.txt"
+    file = "ILSVRC2012_validation_ground_truth.txt"
     assert found.skipped == [
-        ("ILSVRC2012_img_val/holiday.JPEG", f"not in {truth}"),
-        ("ILSVRC2012_val_00000001", f"in {truth}, but no such file"),
+        ("ILSVRC2012_img_val/holiday.JPEG", f"not in {file}"),
+        ("ILSVRC2012_val_00000001", f"in {file}, but no such file"),
     ]
 
 
@@ -180,7 +180,7 @@ def test_odd_files_are_right_or_listed(tmp_path: Path) -> None:
         (["train/dog/1.JPEG"], "imagenet", "train: expected folders of classes, like n01440764/; found dog/"),
         (["val/n01440764/1.JPEG"], "imagenet", "has val/, but no training images"),
         (["train/n01440764/1.JPEG", "val/1.JPEG"], "imagenet", r"or images and a ground truth .*; found 1\.JPEG"),
-        (["train/n01440764/1.JPEG", "val/1.JPEG"], "imagenet truth=t.csv", r"truth=t\.csv: no such file"),
+        (["train/n01440764/1.JPEG", "val/1.JPEG"], "imagenet labels=t.csv", r"labels=t\.csv: no such file"),
         (["train/n01440764/1.JPEG"], "imagenet synsets=kagle", r"no list; did you mean 'kaggle'"),
         (["train/n01440764/1.JPEG"], "imagenet-100", "has 1 class folders, and no Labels.json; imagenet-100 has 100"),
         (["train/n01440764/1.JPEG"], "imagenet-100 synsets=cmc", "has 1 class folders, and none of the 100"),
@@ -200,7 +200,7 @@ def test_ground_truth_by_positions_alone_is_refused(tmp_path: Path) -> None:
         OneThousand().samples(root)
     put(root / "truth.txt", "ILSVRC2012_val_00000001.JPEG 3\nILSVRC2012_val_00000002.JPEG 1\n")
     with pytest.raises(DataError, match=r"truth\.txt, line 2: .* names no class by its WordNet id"):
-        OneThousand(truth="truth.txt").samples(root)
+        OneThousand(labels="truth.txt").samples(root)
 
 
 # --- ImageNet-100 ---------------------------------------------------------------------------------------------------

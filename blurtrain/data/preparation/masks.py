@@ -23,7 +23,6 @@ from blurtrain.data.outlines import painted
 from blurtrain.data.preparation.readers import Sample
 from blurtrain.data.preparation.workspace import workspace
 from blurtrain.data.store import PixelStore
-from blurtrain.device import cores
 from blurtrain.errors import DataError
 
 # Part of the id: another way to prepare masks is another store.
@@ -63,7 +62,10 @@ def write_masks(
     stores = root / ".stores"
     rows: list[tuple[str | int, ...]] = []
     largest, unreadable = np.full(len(samples), -1, np.int64), {}
-    with workspace(stores, f"masks-{images.folder.name}") as temporary, ThreadPoolExecutor(len(cores())) as pool:
+    with (
+        workspace(stores, f"masks-{images.folder.name}") as temporary,
+        ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
+    ):
         building = temporary / "masks"
         building.mkdir(exist_ok=True)
         found = tqdm(pool.map(work, samples, images.sides), "masks", len(samples), unit="mask", disable=None)

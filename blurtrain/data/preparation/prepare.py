@@ -101,8 +101,8 @@ def _refused(source: Path, unreadable: Mapping[str, str], images: int) -> DataEr
 
 _MANIFEST = (
     "schema", "name", "data_id", "store", "test_store", "masks", "test_masks", "stored_size", "resolution", "aspect",
-    "longest", "tested", "cropped", "classes", "counts", "mean", "sd", "unreadable", "left_alone", "empty_folders", "listed", "skipped",
-    "notes", "request",
+    "longest", "tested", "cropped", "classes", "counts", "mean", "sd", "unreadable", "left_alone", "empty_folders",
+    "listed", "skipped", "notes", "request",
 )  # fmt: skip
 """Its entries in their order."""
 

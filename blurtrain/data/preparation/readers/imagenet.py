@@ -23,7 +23,7 @@ from blurtrain.data.preparation.readers.synsets import (
     recognised,
     synsets_in,
     synsets_named,
-    truth_of_validation,
+    validation_classes,
 )
 from blurtrain.errors import DataError
 
@@ -43,7 +43,7 @@ class ImageNet(Reader):
     synsets: str | None = None
     """Which classes: `kaggle`, `cmc` (the two lists of ImageNet-100), or a file with a WordNet id a line, {id: name} in
     JSON, or `synsets: [...]` in YAML, below the folder or by its path."""
-    truth: str | None = None
+    labels: str | None = None
     """File of the classes of validation images that lie in one folder; by default looked for."""
     classes: ClassVar[int | None] = None
     """How many there must be."""
@@ -55,7 +55,7 @@ class ImageNet(Reader):
         samples = [s for f in folders["train"] for s in _of_classes(root, f, "train", wanted, looked)]
         trained = {sample.label for sample in samples}
         for folder in folders["val"]:
-            samples += _of_validation(root, base, folder, wanted, self.truth, looked)
+            samples += _of_validation(root, base, folder, wanted, self.labels, looked)
         if folders["val"] and folders["train"]:
             untrained = [s for s in samples if s.label not in trained]
             looked.skipped += [(s.file, "of a class without training images") for s in untrained]
@@ -153,14 +153,14 @@ def _of_validation(
     if _classes_in(folder):
         return _of_classes(root, folder, "val", wanted, looked)
     names = looked.images_in(folder)
-    truth = truth_of_validation(root, given) or truth_of_validation(base, None) or truth_of_validation(folder, None)
-    if not names or truth is None:
+    found = validation_classes(root, given) or validation_classes(base, None) or validation_classes(folder, None)
+    if not names or found is None:
         raise DataError(
             f"{folder}: expected folders of classes, like n01440764/, or images and a ground truth "
             "(ILSVRC2012_validation_ground_truth.txt with meta.mat, LOC_val_solution.csv, or any file of lines `image "
-            f"WordNet-id`, --reader '... truth=FILE'); found {shown(folder, 3)}"
+            f"WordNet-id`, --reader '... labels=FILE'); found {shown(folder, 3)}"
         )
-    file, classes = truth
+    file, classes = found
     samples = []
     for name in names:
         synset = classes.get(Path(name).stem)

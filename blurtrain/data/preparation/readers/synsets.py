@@ -80,11 +80,11 @@ def recognised(found: set[str]) -> str:
 
 # --- validation images ----------------------------------------------------------------------------------------------
 
-_TRUTHS = ("ILSVRC2012_validation_ground_truth.txt", "LOC_val_solution.csv", "val_labels.csv", "val.csv", "val.txt")
+_FILES = ("ILSVRC2012_validation_ground_truth.txt", "LOC_val_solution.csv", "val_labels.csv", "val.csv", "val.txt")
 _DEVKITS = ("", "ILSVRC2012_devkit_t12/data", "ILSVRC2012_devkit_t12", "devkit/data", "ILSVRC/devkit/data", "data")
 
 
-def truth_of_validation(root: Path, given: str | None) -> tuple[Path, Mapping[str, str]] | None:
+def validation_classes(root: Path, given: str | None) -> tuple[Path, Mapping[str, str]] | None:
     """The file of true classes, and the class of each image by its name without suffix; None where there is none.
 
     given: the file below `root` or by its path; else it is looked for. It is either of lines `name ... id ...`, with
@@ -94,9 +94,9 @@ def truth_of_validation(root: Path, given: str | None) -> tuple[Path, Mapping[st
     if given is not None:
         found = next((p for p in (root / given, Path(given).expanduser()) if p.is_file()), None)
         if found is None:
-            raise DataError(f"truth={given}: no such file in {root} or here")
+            raise DataError(f"labels={given}: no such file in {root} or here")
     else:
-        places = (root / folder / name for name in _TRUTHS for folder in _DEVKITS)
+        places = (root / folder / name for name in _FILES for folder in _DEVKITS)
         found = next((place for place in places if place.is_file()), None)
     if found is None:
         return None
@@ -111,17 +111,17 @@ def truth_of_validation(root: Path, given: str | None) -> tuple[Path, Mapping[st
 
 
 def _by_name(file: Path, lines: list[str]) -> dict[str, str]:
-    truth = {}
+    classes = {}
     for number, line in enumerate(lines, 1):
         words = re.split(r"[,\s]+", line)
         synset = next((word for word in words[1:] if SYNSET.fullmatch(word)), None)
         if synset is not None:
-            truth[Path(words[0]).stem] = synset
+            classes[Path(words[0]).stem] = synset
         elif number > 1:  # else a line of titles
             raise DataError(
                 f"{file}, line {number}: {line[:60]!r} names no class by its WordNet id; positions are not taken for it"
             )
-    return truth
+    return classes
 
 
 def _of_id(ids: Mapping[int, str], number: int, file: Path) -> str:
