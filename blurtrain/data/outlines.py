@@ -18,9 +18,9 @@ from blurtrain.data.mask_file import VOID
 from blurtrain.errors import DataError
 
 
-def packed(objects: Sequence[tuple[int, Any]]) -> bytes:
-    """Objects, each the number of its class and its `segmentation`, as `painted` takes them."""
-    return zlib.compress(json.dumps(objects, separators=(",", ":")).encode())
+def packed(objects: Sequence[tuple[int, str]]) -> bytes:
+    """Objects, each the number of its class and its `segmentation` as JSON, as `painted` takes them."""
+    return zlib.compress(f"[{','.join(f'[{number},{outline}]' for number, outline in objects)}]".encode())
 
 
 def painted(outlines: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:

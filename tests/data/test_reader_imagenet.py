@@ -258,4 +258,4 @@ def test_real_images_of_imagenet_and_tiny_imagenet(images_root: Path) -> None:
     assert len(found.samples) == 1500 and len({s.label for s in found.samples}) == 10
     tiny = OneHundred().samples(images_root / "tiny_imagenet_100")
     assert len(tiny.samples) == 11000
-    assert tiny.notes == ["the 100 classes are no list that is known here (5 of them in cmc, 8 of them in kaggle)"]
+    assert tiny.notes == ["the 100 classes are no list that is known here (3 of them in cmc, 8 of them in kaggle)"]

@@ -44,8 +44,8 @@ class Instance(NamedTuple):
     area: float
     crowd: bool
     """Whether it is a group of objects."""
-    segmentation: Any
-    """See `blurtrain.data.outlines`; None where it was not asked for."""
+    segmentation: str
+    """As JSON, which takes a quarter of the memory; "" where it was not asked for. See `blurtrain.data.outlines`."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,9 @@ def _read(root: Path, file: Path, wanted: Collection[str], outlines: bool) -> An
     def slim(one: dict[str, Any]) -> Any:
         """An annotation or a photo, without what is not needed, as soon as it has been read."""
         if "bbox" in one and "category_id" in one:
-            keys = ("id", "image_id", "category_id", "bbox", "area", "iscrowd", *(["segmentation"] if outlines else []))
-            return [one.get(key) for key in keys]
+            outline = json.dumps(one.get("segmentation"), separators=(",", ":")) if outlines else ""
+            keys = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
+            return [*(one.get(key) for key in keys), outline]
         if "file_name" in one and "height" in one:
             return [one["id"], one["file_name"], one["width"], one["height"]]
         return one
@@ -110,11 +111,11 @@ def _read(root: Path, file: Path, wanted: Collection[str], outlines: bool) -> An
 
 
 def _instance(row: list[Any], names: dict[int, str]) -> Instance:
-    number, photo, category, box, area, crowd, *rest = row
+    number, photo, category, box, area, crowd, outline = row
     left, top, width, height = map(float, box)
     return Instance(
         int(number), int(photo), names[category], (left, top, width, height), float(area or 0), bool(crowd),
-        rest[0] if rest else None,
+        outline,
     )  # fmt: skip
 
 

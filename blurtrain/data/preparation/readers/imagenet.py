@@ -67,7 +67,8 @@ class ImageNet(Reader):
         for name in folders_in(base):
             if _UNLABELLED.fullmatch(name) and folders["train"] != [base]:
                 looked.left_alone[f"{name}/, which has no labels (a folder)"] += 1
-        looked.notes.append(recognised(trained) if self.classes else f"{len(trained)} classes")
+        if self.classes:
+            looked.notes.append(recognised(trained))
         return Found(with_keys(samples, root, "rename one"), looked.left_alone, (), looked.skipped, (), looked.notes)
 
     def _wanted(self, root: Path, there: set[str]) -> set[str] | None:

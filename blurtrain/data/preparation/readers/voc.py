@@ -72,7 +72,7 @@ class Voc(Reader):
         further = given or list(more)
         if refused := {*further} & {*val}:
             looked.left_alone["further masks, of photos in val.txt"] += len(refused)
-        return {name: "train" for name in [*train, *further] if name not in refused} | dict.fromkeys(val, "val")
+        return dict.fromkeys([*train, *further], "train") | dict.fromkeys(val, "val")
 
 
 def _base(root: Path) -> Path:
