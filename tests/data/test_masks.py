@@ -1,6 +1,7 @@
 """Masks beside photos: aligned to the pixel from the files to training, kept without loss, and part of the data id."""
 
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from raw_layouts import put, sbd, voc
 import blurtrain
 from blurtrain.cli import main
 from blurtrain.data.augment import Transform
-from blurtrain.data.dataset import Dataset
+from blurtrain.data.dataset import Dataset, remove
 from blurtrain.data.mask_crops import training_masks
 from blurtrain.data.mask_file import VOID, palette, read_mask, write_mask
 from blurtrain.data.preparation import Recipe, prepare
@@ -59,13 +60,22 @@ def misplaced(photo: NDArray[np.uint8] | torch.Tensor, mask: NDArray[np.uint8] |
     return int((clear & ((grey > 127.5) != (mask == CAT))).sum())
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Dataset]:
+    """A tree of VOC, and the dataset prepared from it. Not to be changed."""
+    folder = tmp_path_factory.mktemp("voc")
+    voc(folder / "VOCdevkit" / "VOC2012", pictures(), LISTS)
+    return folder / "VOCdevkit", prepared(folder / "VOCdevkit", folder / "data")
+
+
 # --- preparation ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("aspect", [{}, {"aspect": "kept", "longest": 1.5}])
-def test_photo_and_mask_are_aligned_to_the_pixel(tmp_path: Path, aspect: dict[str, Any]) -> None:
-    root = voc(tmp_path / "VOCdevkit" / "VOC2012", pictures(), LISTS)
-    dataset = prepared(root.parents[1], tmp_path / "data", **aspect)
+@pytest.mark.parametrize("aspect", ["square", "kept"])
+def test_photo_and_mask_are_aligned_to_the_pixel(tmp_path: Path, made: tuple[Path, Dataset], aspect: str) -> None:
+    root, dataset = made
+    if aspect == "kept":
+        dataset = prepared(root, tmp_path / "data", aspect="kept", longest=1.5)
     assert dataset.manifest["counts"] == {"train": 3, "val": 1}
     assert dataset.classes[:2] == ["background", "aeroplane"] and len(dataset.classes) == 21
     assert (dataset.classes[PERSON], dataset.classes[CAT]) == ("person", "cat")
@@ -73,7 +83,7 @@ def test_photo_and_mask_are_aligned_to_the_pixel(tmp_path: Path, aspect: dict[st
     assert len(pairs) == 5
     for photo, mask in pairs:
         assert photo.shape[:2] == mask.shape and misplaced(photo, mask) == 0
-    if aspect:
+    if aspect == "kept":
         assert [mask.shape for _, mask in pairs] == [(48, 64), (64, 48), (48, 72), (48, 48), (40, 40)]
     # The same, as batches on their canvases.
     assert dataset.masks is not None and dataset.test_masks is not None
@@ -97,28 +107,33 @@ def test_masks_keep_their_classes_and_their_void_by_nearest_neighbours(tmp_path:
     assert set(dataset.view["label"]) == {1 + counts.argmax()}, "the label is the largest class but for background"
 
 
-def test_masks_are_part_of_the_data_id(tmp_path: Path) -> None:
-    root = voc(tmp_path / "t", pictures(), LISTS)
-    one = prepared(root, tmp_path / "data")
+def test_masks_are_part_of_the_data_id(tmp_path: Path, made: tuple[Path, Dataset]) -> None:
+    root, one = made
     _, mask = board(*SHAPES["2007_000039"])
     mask[50, 50] = 3
-    write_mask(root / "SegmentationClass" / "2007_000039.png", mask)
-    with pytest.raises(DataError, match=r"was prepared otherwise \(files\)"):
-        prepared(root, tmp_path / "data")
-    other = prepared(root, tmp_path / "data", "other")
+    changed = Path(shutil.copytree(root, tmp_path / "VOCdevkit"))
+    data = Path(shutil.copytree(one.folder.parent, tmp_path / "data"))
+    write_mask(changed / "VOC2012" / "SegmentationClass" / "2007_000039.png", mask)
+    with pytest.raises(DataError, match=r"was prepared otherwise \(files, source\)"):
+        prepared(changed, data)
+    other = prepared(changed, data, "other")
     assert other.manifest["store"] == one.manifest["store"], "the photos are the same"
     assert other.manifest["masks"] != one.manifest["masks"] and other.data_id != one.data_id
+    assert other.manifest["test_masks"] == one.manifest["test_masks"]
+    remove(data, ["other"])
+    Dataset(data / "d").check()
 
 
-def test_damaged_masks_are_found(tmp_path: Path) -> None:
-    dataset = prepared(voc(tmp_path / "t", pictures(), LISTS), tmp_path / "data")
+def test_damaged_masks_are_found_and_replaced(tmp_path: Path, made: tuple[Path, Dataset]) -> None:
+    root, one = made
+    dataset = Dataset(Path(shutil.copytree(one.folder.parent, tmp_path / "data")) / "d")
     assert dataset.masks is not None
     content = bytearray(dataset.masks.file.read_bytes())
     content[-20] ^= 1
     dataset.masks.file.write_bytes(content)
     with pytest.raises(DataError, match=r"mask of image 3 \(2008_000002\.jpg\) is damaged; prepare the dataset again"):
         dataset.check()
-    recipe = Recipe(images=str(tmp_path / "t"), reader="voc", stored=48, resolution=40)  # type: ignore[arg-type]
+    recipe = Recipe(images=str(root.resolve()), reader="voc", stored=48, resolution=40)  # type: ignore[arg-type]
     assert not prepare(tmp_path / "data", "d", recipe)[1], "it looks as it was, and nobody has asked for more"
     prepare(tmp_path / "data", "d", recipe, replace=True)[0].check()
 
