@@ -18,18 +18,24 @@ from blurtrain.data.mask_file import VOID
 from blurtrain.errors import DataError
 
 
-def packed(objects: Sequence[tuple[int, str]]) -> bytes:
-    """Objects, each the number of its class and its `segmentation` as JSON, as `painted` takes them."""
-    return zlib.compress(f"[{','.join(f'[{number},{outline}]' for number, outline in objects)}]".encode())
+def packed(objects: Sequence[tuple[int, str]], size: tuple[int, int]) -> bytes:
+    """Objects, each the number of its class and its `segmentation` as JSON, of a photo that is annotated as one of
+    `size` (width, height), as `painted` takes them."""
+    outlines = ",".join(f"[{number},{outline}]" for number, outline in objects)
+    return zlib.compress(f"[{list(size)},[{outlines}]]".encode())
 
 
 def painted(outlines: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
     """The mask [height, width] of a photo of `size` (width, height) with such objects: 0 outside all, and VOID where
-    objects of several classes overlap, as which is in front is not known. Raises DataError."""
+    objects of several classes overlap, as which is in front is not known. Raises DataError, also where the photo is
+    annotated as one of another size."""
     width, height = size
     mask = np.zeros((height, width), np.uint8)
     try:
-        for number, segmentation in json.loads(zlib.decompress(outlines)):
+        annotated, objects = json.loads(zlib.decompress(outlines))
+        if tuple(annotated) != size:
+            raise DataError(f"is annotated as {annotated[0]} x {annotated[1]} pixels, and has {width} x {height}")
+        for number, segmentation in objects:
             inside = region(segmentation, height, width)
             mask[inside & (mask != 0) & (mask != number)] = VOID
             mask[inside & (mask == 0)] = number

@@ -114,7 +114,7 @@ def test_masks_are_part_of_the_data_id(tmp_path: Path, made: tuple[Path, Dataset
     changed = Path(shutil.copytree(root, tmp_path / "VOCdevkit"))
     data = Path(shutil.copytree(one.folder.parent, tmp_path / "data"))
     write_mask(changed / "VOC2012" / "SegmentationClass" / "2007_000039.png", mask)
-    with pytest.raises(DataError, match=r"was prepared otherwise \(files, source\)"):
+    with pytest.raises(DataError, match=r"was prepared otherwise \(files, images, source\)"):
         prepared(changed, data)
     other = prepared(changed, data, "other")
     assert other.manifest["store"] == one.manifest["store"], "the photos are the same"

@@ -68,7 +68,9 @@ def test_run_lengths_are_read_column_by_column_packed_or_not() -> None:
     with pytest.raises(DataError, match="run lengths of 9 x 13 pixels for a photo of 9 x 12"):
         region({"size": [13, 9], "counts": runs}, 12, 9)
     with pytest.raises(DataError, match="cannot be read: packed run lengths end too early"):
-        painted(packed([(1, json.dumps({"size": [13, 9], "counts": "P"}))]), (9, 13))
+        painted(packed([(1, json.dumps({"size": [13, 9], "counts": "P"}))], (9, 13)), (9, 13))
+    with pytest.raises(DataError, match="is annotated as 13 x 9 pixels, and has 9 x 13"):
+        painted(packed([], (13, 9)), (9, 13))
 
 
 def pack(runs: list[int]) -> str:

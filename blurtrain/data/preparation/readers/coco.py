@@ -160,12 +160,12 @@ class Coco(Reader):
             elif not there(photo):
                 looked.skipped.append((f"{place}/{photo.name}", f"in {annotations.file.name}, but no such file"))
             else:
-                yield _sample(f"{place}/{photo.name}", annotations.split, objects, number)
+                yield _sample(f"{place}/{photo.name}", photo, annotations.split, objects, number)
         if few:
             looked.left_alone[f"of {place}/, with less than {self.least} pixels of these categories"] += few
 
 
-def _sample(file: str, split: str, objects: Sequence[Instance], number: dict[str, int]) -> Sample:
+def _sample(file: str, photo: Photo, split: str, objects: Sequence[Instance], number: dict[str, int]) -> Sample:
     ordered = sorted(objects, key=lambda one: one.number)
-    outlines = packed([(number[one.category], one.segmentation) for one in ordered])
-    return Sample(file.rpartition("/")[2], file, "photo", "", split, outlines=outlines)
+    outlines = packed([(number[one.category], one.segmentation) for one in ordered], (photo.width, photo.height))
+    return Sample(photo.name, file, "photo", "", split, outlines=outlines)
