@@ -209,8 +209,10 @@ def test_masks_of_the_semantic_boundaries_dataset_are_trained_on_but_for_val(tmp
     sbd(root / "benchmark_RELEASE" / "dataset", more)
     found = Voc().samples(root)
     assert {s.key: s.split for s in found.samples} == {f"{n}.jpg": "val" if "2008" in n else "train" for n in every}
-    assert found.left_alone["further masks, of photos in val.txt"] == 1
-    assert found.notes == ["1 photos to train on with masks of VOC, 2 with further ones"]
+    assert found.notes == [
+        "1 further masks are left alone: their photos are in val.txt",
+        "1 photos to train on with masks of VOC, 2 with further ones",
+    ]
     assert next(s.mask for s in found.samples if s.split == "val").startswith("VOC2012/SegmentationClass/")
     one = prepared(root, tmp_path / "data")
     assert len(Voc(more=False).samples(root).samples) == 2

@@ -104,7 +104,8 @@ def test_pixels_are_of_the_class_of_their_object_and_void_where_classes_overlap(
     dataset.check()
     assert dataset.manifest["counts"] == {"train": 2, "val": 1} and dataset.classes[15] == "person"
     assert dataset.manifest["skipped"] == {"in instances_train2017.json, but no such file": 1}
-    assert dataset.manifest["left_alone"] == {"of train2017/, with less than 1000 pixels of these categories": 2}
+    said = "train2017/: 2 photos with less than 1000 pixels of these classes are left alone"
+    assert dataset.manifest["notes"] == [said]
     (photo, mask), (_, cat) = dataset.pairs("train")
     assert np.array_equal(photo, decoded(photos[1])), "as it is"
     expected = np.zeros((60, 80), np.uint8)
@@ -177,7 +178,7 @@ def test_crops_of_objects_join_class_folders_and_are_the_pixels_of_their_box(tmp
     }  # fmt: skip
     assert {key.split("_")[0] for key in samples.keys() - of_coco} == {"airplane/n02690373", "horse/n02389026"}
     assert found.skipped == [("coco/train2017/000000000006.jpg", "in instances_train2017.json, but no such file")]
-    assert found.left_alone == {"objects in photos of COCO, smaller than 96 pixels or crowds": 2}
+    assert "COCO: 2 objects are left alone, which are smaller than 96 pixels, or crowds" in found.notes
     assert "giraffe: no folder n02439033/" in found.notes and "airplane: no folder n02690373/" not in found.notes
     options = {"stored": 16, "resolution": 16, "val": 0.25, "test": 0.25, "min_images": 4}
     dataset: Dataset = blurtrain.prepare(root, "d", tmp_path / "data", reader="imagenet-12 images=6", **options)
@@ -205,7 +206,8 @@ def test_either_source_may_be_missing_and_layouts_give_the_same_samples(tmp_path
     assert {s.label for s in found.samples} == {"giraffe", "horse"}
     assert found.notes[0] == "nothing of imagenet: there is no imagenet/"
     some = ImageNet12(images=3, imagenet="in").samples(root)
-    assert set(by_key(some)) < set(whole) and some.left_alone["images beyond 3 of their category"] == 8
+    assert set(by_key(some)) < set(whole) and len(some.samples) == len(whole) - 8
+    assert "8 images are left alone, beyond 3 of their category" in some.notes
     assert "giraffe: 2 images, less than 3" in some.notes
 
 

@@ -108,8 +108,7 @@ def test_validation_by_ground_truth_is_the_same_dataset_as_by_folders(tmp_path: 
         split = {f"{own}/{name}": (own, "train", content) for (own, name), content in TRAIN.items()}
         assert rows == split | {f"{own}/{name}": (own, "val", content) for (own, name), content in VAL.items()}, layout
         assert not found.skipped, layout
-        more = {"test/, which has no labels (a folder)": 1} if layout == "kaggle" else {}
-        assert found.left_alone == more, layout
+        assert found.notes == ["test/ is left alone: it has no labels"] * (layout == "kaggle"), layout
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -165,7 +164,8 @@ def test_odd_files_are_right_or_listed(tmp_path: Path) -> None:
     names = {Path(name).name: reason for name, reason in dataset.manifest["unreadable"].items()}
     assert set(names) == {"cut.JPEG", "page.JPEG", "empty.JPEG", "broken.JPEG"}
     assert names["page.JPEG"] == "no image, by its content" and names["empty.JPEG"] == "empty file"
-    assert dataset.manifest["left_alone"] == {".txt": 1, "train/scraps/, which is no class (a folder)": 1}
+    assert dataset.manifest["left_alone"] == {".txt": 1}
+    assert dataset.manifest["notes"] == ["train/scraps/ is left alone: it is no class"]
     stored = {row["path"]: dataset.store.read(np.array([k]))[0] for k, row in enumerate(dataset.store.rows)}
     assert (stored[f"{CLASSES[0]}/is_a_png.JPEG"] == 7).all()
     assert np.array_equal(stored[f"{CLASSES[0]}/cmyk.JPEG"], decode(jpeg(7, mode="CMYK"), SIZE))
@@ -223,8 +223,9 @@ def test_the_layout_of_kaggle_is_the_same_dataset_as_folders_and_a_list(
     two = prepared(whole, tmp_path / "data-2", "imagenet-100 synsets=kaggle")
     assert (one.data_id, one.classes) == (two.data_id, sorted(classes))
     assert one.manifest["counts"] == {"train": 100, "val": 100}
-    assert one.manifest["notes"] == ["the 100 classes are those of the list kaggle"] == two.manifest["notes"]
-    assert two.manifest["left_alone"] == {"of train/, of other classes (folders)": 1}
+    said = "the 100 classes are those of the list kaggle"
+    assert one.manifest["notes"] == [said]
+    assert two.manifest["notes"] == ["train/: 1 other classes are left alone", said]
 
 
 def test_a_class_folder_that_labels_json_has_and_the_disk_has_not_is_listed(tmp_path: Path) -> None:

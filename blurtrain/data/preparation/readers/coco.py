@@ -162,7 +162,9 @@ class Coco(Reader):
             else:
                 yield _sample(f"{place}/{photo.name}", photo, annotations.split, objects, number)
         if few:
-            looked.left_alone[f"of {place}/, with less than {self.least} pixels of these categories"] += few
+            looked.notes.append(
+                f"{place}/: {few} photos with less than {self.least} pixels of these classes are left alone"
+            )
 
 
 def _sample(file: str, photo: Photo, split: str, objects: Sequence[Instance], number: dict[str, int]) -> Sample:

@@ -66,7 +66,7 @@ class ImageNet(Reader):
             looked.skipped += [(name, "no such class folder") for name in missing]
         for name in folders_in(base):
             if _UNLABELLED.fullmatch(name) and folders["train"] != [base]:
-                looked.left_alone[f"{name}/, which has no labels (a folder)"] += 1
+                looked.notes.append(f"{name}/ is left alone: it has no labels")
         if self.classes:
             looked.notes.append(recognised(trained))
         return Found(with_keys(samples, root, "rename one"), looked.left_alone, (), looked.skipped, (), looked.notes)
@@ -137,13 +137,13 @@ def _of_classes(root: Path, folder: Path, split: str, wanted: set[str] | None, l
         raise DataError(f"{folder}: expected folders of classes, like n01440764/; found {shown(folder)}{packed}")
     for name in folders_in(folder):
         if name not in classes and not (folder == root and name.startswith(".")):
-            looked.left_alone[f"{(folder / name).relative_to(root)}/, which is no class (a folder)"] += 1
+            looked.notes.append(f"{(folder / name).relative_to(root)}/ is left alone: it is no class")
     for synset in map(sys.intern, classes):
         if wanted is None or synset in wanted:
             place = (folder / synset).relative_to(root).as_posix()
             samples += [Sample("", f"{place}/{f}", synset, "", split) for f in looked.images_in(folder / synset)]
     if others := [synset for synset in classes if wanted is not None and synset not in wanted]:
-        looked.left_alone[f"of {folder.relative_to(root)}/, of other classes (folders)"] += len(others)
+        looked.notes.append(f"{folder.relative_to(root)}/: {len(others)} other classes are left alone")
     return samples
 
 

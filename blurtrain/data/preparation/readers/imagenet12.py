@@ -103,7 +103,9 @@ class ImageNet12(Reader):
                 candidates[file].append((own, -one.area, one.number, Sample(key, file, own, box=box)))
             looked.skipped += [(file, f"in {annotations.file.name}, but no such file") for file in sorted(missing)]
         if small:
-            looked.left_alone[f"objects in photos of COCO, smaller than {self.least} pixels or crowds"] += small
+            looked.notes.append(
+                f"COCO: {small} objects are left alone, which are smaller than {self.least} pixels, or crowds"
+            )
         counts = Counter(own for found in candidates.values() for own in {one[0] for one in found})
         for found in candidates.values():
             *_, sample = min(found, key=lambda one: (counts[one[0]], *one[:3]))
@@ -120,7 +122,7 @@ class ImageNet12(Reader):
             own.sort(key=lambda s: hashlib.sha256(f"imagenet-12/{s.key}".encode()).digest())
             kept += own[: self.images]
         if more := len(samples) - len(kept):
-            looked.left_alone[f"images beyond {self.images} of their category"] += more
+            looked.notes.append(f"{more} images are left alone, beyond {self.images} of their category")
         return kept
 
 

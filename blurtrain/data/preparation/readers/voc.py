@@ -71,7 +71,7 @@ class Voc(Reader):
         given = next((names for file in _TRAIN_AUG if (names := _names(lists / file))), []) if self.more else []
         further = given or list(more)
         if refused := {*further} & {*val}:
-            looked.left_alone["further masks, of photos in val.txt"] += len(refused)
+            looked.notes.append(f"{len(refused)} further masks are left alone: their photos are in val.txt")
         return dict.fromkeys([*train, *further], "train") | dict.fromkeys(val, "val")
 
 
