@@ -27,20 +27,23 @@ SHAPES = {"2007_000032": (75, 100), "2007_000039": (100, 75), "2007_000063": (60
 PERSON, CAT = 15, 8
 
 
-def board(height: int, width: int, square: int = 20) -> tuple[bytes, NDArray[np.uint8]]:
-    """A checkerboard as a photo, and its white squares as cats in a mask, of black persons; the first row of squares is
-    void, and white or black like the others."""
+def board(height: int, width: int, square: int = 20, lying: bool = False) -> tuple[bytes, NDArray[np.uint8]]:
+    """A checkerboard as a photo, and its white squares as cats in a mask, of black persons; a corner is void.
+
+    lying: the file has to be turned, by its EXIF orientation."""
     rows, columns = (np.arange(side) // square for side in (height, width))
     white = (rows[:, None] + columns) % 2 == 1
     photo = io.BytesIO()
-    Image.fromarray(np.where(white, 255, 0).astype(np.uint8)).save(photo, "PNG")
+    pixels, exif = np.where(white, 255, 0).astype(np.uint8), Image.Exif()
+    exif[274] = 6 if lying else 1
+    Image.fromarray(np.rot90(pixels) if lying else pixels).save(photo, "PNG", exif=exif)
     mask = np.where(white, CAT, PERSON).astype(np.uint8)
     mask[:3, :3] = VOID
     return photo.getvalue(), mask
 
 
 def pictures() -> dict[str, tuple[bytes, NDArray[np.uint8]]]:
-    return {name: board(*shape) for name, shape in SHAPES.items()}
+    return {name: board(*shape, lying=k == 1) for k, (name, shape) in enumerate(SHAPES.items())}
 
 
 LISTS = {"train": list(SHAPES)[:3], "val": list(SHAPES)[3:], "trainval": list(SHAPES)}
