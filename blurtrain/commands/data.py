@@ -61,6 +61,8 @@ def _prepare(options: argparse.Namespace) -> int:
             said = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common())
             found, where = manifest["listed"] - reasons.total(), dataset.folder / "skipped.csv"
             print(f"  found {found} of {manifest['listed']}: {said}; all in {where}", file=sys.stderr)
+        for note in manifest.get("notes", []):
+            print(f"  {note}", file=sys.stderr)
         if left_alone := manifest.get("left_alone"):
             print(f"  left alone {in_words(Counter(left_alone))}", file=sys.stderr)
         if empty := manifest.get("empty_folders"):
@@ -197,8 +199,8 @@ def add(commands: Any) -> None:
     p.add_argument(
         "--reader",
         metavar="'KIND OPTION=VALUE ...'",
-        help="how the folder is read: tree (default), list, hugging-face, facescrub, toybox, or your own as "
-        "file.py:Name; e.g. 'list table=faces.csv'",
+        help="how the folder is read: tree (default), list, hugging-face, facescrub, toybox, imagenet, imagenet-100, "
+        "imagenet-12, voc, coco, or your own as file.py:Name; e.g. 'list table=faces.csv'",
     )
     p.add_argument("--standin", help="instead of images: a generated stand-in")
     p.add_argument(

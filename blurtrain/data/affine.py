@@ -56,14 +56,29 @@ def warp(images: Tensor, warps: Warps, interpolation: str) -> Tensor:
     interpolation: bilinear, or bicubic (Keys' kernel with a = -0.75, which may overshoot). Where each pixel comes from
     is found without the device, so that it does not depend on it, nor on the other images.
     """
-    side = images.shape[-1]
-    # From the centre, in units of half the distance between the outermost pixels, as grid_sample has it.
+    columns, rows = (
+        torch.from_numpy(part.astype(np.float32)).to(images.device, non_blocking=True)
+        for part in _places(warps, images.shape[-1])
+    )
+    return grid_sample(images, columns + rows, interpolation, padding_mode="reflection", align_corners=True)
+
+
+def places(warps: Warps, side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where each pixel [n, S, S] of images of `side` comes from: down and across, in pixels from the corner."""
+    columns, rows = _places(warps, side)
+    across, down = np.moveaxis((columns + rows + 1) * (side - 1) / 2, -1, 0)  # from the first pixel's centre
+    period = max(2 * (side - 1), 1)
+    mirrored = (side - 1 - abs(at % period - (side - 1)) for at in (down, across))
+    down, across = (at + 0.5 for at in mirrored)
+    return down, across
+
+
+def _places(warps: Warps, side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What the columns [n, 1, S, (x, y)] and the rows [n, S, 1, (x, y)] have to do with that: the sum is the place from
+    the centre, in units of half the distance between the outermost pixels, as grid_sample has it."""
     axis, unit = np.linspace(-1, 1, side), 2 * side / max(side - 1, 1)
     x, y = axis - unit * warps.across[:, None], axis - unit * warps.down[:, None]  # [n, S], back before the translation
     cosine, sine = (part(np.radians(warps.angle))[:, None] / warps.zoom[:, None] for part in (np.cos, np.sin))
-    of_columns = np.stack([cosine * x, -sine * x], -1)[:, None]  # [n, 1, S, (x, y)]
+    of_columns = np.stack([cosine * x, -sine * x], -1)[:, None]
     of_rows = np.stack([sine * y, cosine * y], -1)[:, :, None]
-    columns, rows = (
-        torch.from_numpy(part.astype(np.float32)).to(images.device, non_blocking=True) for part in (of_columns, of_rows)
-    )
-    return grid_sample(images, columns + rows, interpolation, padding_mode="reflection", align_corners=True)
+    return of_columns, of_rows

@@ -132,12 +132,12 @@ class Transform:
         """`train` by `sigma` (pixels of the input, one or [N]); values in 0..255 where not `normal`, for float32, or
         what `own` makes of those of an image, given its place, where images are treated one by one."""
         a, size, truncate, device = self.augmentation, self.resolution, self.blur.truncate, images.device
-        draws = uniform(self.seed, epoch, indices, _BEFORE_AFFINE)
-        crops = random_crops(draws[:, :_GEOMETRY], images.shape[-1], a)
-        operations = drawn(draws[:, _GEOMETRY:_BEFORE_ERASING], a.colour, a.jitter)
-        erased = erasing.drawn(draws[:, _BEFORE_ERASING:], size, a)
+        draws = uniform(self.seed, epoch, indices, _BEFORE_AFFINE - _GEOMETRY, first=_GEOMETRY)
+        crops = self.crops(indices, epoch, images.shape[-1])
+        operations = drawn(draws[:, :DRAWS], a.colour, a.jitter)
+        erased = erasing.drawn(draws[:, DRAWS:], size, a)
         draw = functools.partial(uniform, self.seed, epoch, indices)
-        warps = affine.drawn(draw(affine.DRAWS, first=_BEFORE_AFFINE), a) if a.warps else None
+        warps = self.warps(indices, epoch)
         gains = hsv.drawn(draw(hsv.DRAWS, first=_BEFORE_HSV), a) if a.jitters_hsv else None
         if device.type == "cpu":
             keep_freed_memory()
@@ -176,6 +176,22 @@ class Transform:
         shown = erase(self.normalise(cropped), erased, torch.zeros((), device=device))
         return gaussian_blur(shown, blur, truncate, compute=self.arithmetic, finite=True).to(self.arithmetic)
 
+    def crops(self, indices: NDArray[np.integer], epoch: int, side: int) -> Crops:
+        """Where these images, of `side` pixels, are cropped in an epoch."""
+        return random_crops(uniform(self.seed, epoch, indices, _GEOMETRY), side, self.augmentation)
+
+    def warps(self, indices: NDArray[np.integer], epoch: int) -> Warps | None:
+        """How they are warped behind that; None: not at all."""
+        draws = uniform(self.seed, epoch, indices, affine.DRAWS, first=_BEFORE_AFFINE)
+        return affine.drawn(draws, self.augmentation) if self.augmentation.warps else None
+
+    def scaled_crops(self, indices: NDArray[np.integer], epoch: int, sides: NDArray[np.int64]) -> ScaledCrops:
+        """Where images of these `sides` [n, (height, width)] are cropped, by object and network scales."""
+        a = self.augmentation
+        assert a.scaled
+        draws = uniform(self.seed, epoch, indices, scaled_crop.DRAWS, first=_BEFORE_SCALED)
+        return ScaledCrops.drawn(draws, sides, self.resolution, a.scaled, a.flip)
+
     def _scaled(
         self,
         images: Tensor,
@@ -190,8 +206,7 @@ class Transform:
         crop = ScaledCrop(a.scaled, self.resolution, self.blur, a.interpolation, self.seed)
         if sides is None:
             sides = np.tile(np.array(images.shape[2:], np.int64), (len(images), 1))
-        draws = uniform(self.seed, epoch, indices, scaled_crop.DRAWS, first=_BEFORE_SCALED)
-        crops = ScaledCrops.drawn(draws, sides, self.resolution, a.scaled, a.flip)
+        crops = self.scaled_crops(indices, epoch, sides)
         out = torch.empty(len(images), 3, self.resolution, self.resolution, dtype=self.arithmetic, device=images.device)
 
         def augment(chosen: NDArray[np.int64], transposed: bool) -> None:

@@ -6,6 +6,6 @@ from numpy.typing import NDArray
 
 
 def as_seen(canvas: NDArray[np.uint8], sides: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """The image [height, width, 3] of these `sides` (height, width) that lies in a `canvas` [H, W, 3]; a view of it."""
+    """The image [height, width, ...] of these `sides` (height, width) that lies in a `canvas` [H, W, ...]; a view."""
     height, width = sides
-    return canvas[:height, :width] if height <= width else canvas[:width, :height].transpose(1, 0, 2)
+    return canvas[:height, :width] if height <= width else canvas[:width, :height].swapaxes(0, 1)

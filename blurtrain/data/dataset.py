@@ -2,13 +2,16 @@
 
 <root>/<name>/manifest.json    classes, counts per split, data id, stores, normalisation statistics, how it was made
 <root>/<name>/view.npz         index, label, leaf, split: one entry an image
-<root>/.stores/...             see blurtrain.data.store; several views may share one store
+<root>/.stores/...             see blurtrain.data.store and mask_store; several views may share one store
 
 A dataset has two stores. The training store holds all images of the tree, a little larger than the network's input, as
 crops are taken from them; so views with other labels and splits find the same one. The test store, always raw, holds
 the val and test images of the view at the resolution itself: resized again, from the training store, they are blurred
 by that. All images would take 77 % more disk (of raw pixels), so views that hold out others have other test stores.
 Where images keep their aspect, both sizes are of the smaller side.
+
+Where the data set has masks, they lie in two more stores, in the order of those and each of the size of its image: the
+classes of the dataset are then those of pixels (0: the background), and the label of an image is its largest one.
 """
 
 import hashlib
@@ -16,7 +19,7 @@ import json
 import shutil
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,12 +28,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from blurtrain.data.canvas import as_seen
+from blurtrain.data.mask_store import MaskStore
 from blurtrain.data.store import AGAIN, PixelStore
 from blurtrain.errors import DataError, nearest
 from blurtrain.files import read_json
 
 SCHEMA = 1
 SPLITS = ("train", "val", "test")
+Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+"""A photo [height, width, 3] and its mask [height, width]."""
+_STORES = ("store", "test_store", "masks", "test_masks")  # of a manifest
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,8 @@ class EvaluationImages:
     labels: NDArray[np.int64]
     pixels: Literal["source", "stored"]
     """source: resized once, straight from the source; stored: to be resized again, from the training store."""
+    masks: MaskStore | None = None
+    """Of the images of the store, where the dataset has some."""
 
     def labels_by_index(self) -> NDArray[np.int64]:
         """Label of each image in the store; -1 for those of no or another split."""
@@ -136,6 +146,34 @@ class Dataset:
         key = self.manifest.get("test_store")
         return PixelStore(self.folder.parent / ".stores" / key) if key else None
 
+    @cached_property
+    def masks(self) -> MaskStore | None:
+        """The class of each pixel of the images in `store`, in their order; None where the data set has none."""
+        return self._masks("masks", self.store)
+
+    @cached_property
+    def test_masks(self) -> MaskStore | None:
+        """As `masks`, of the images in `test_store`."""
+        return self._masks("test_masks", self.test_store)
+
+    def _masks(self, name: str, images: PixelStore | None) -> MaskStore | None:
+        key = self.manifest.get(name)
+        return MaskStore(self.folder.parent / ".stores" / key, images) if key and images else None
+
+    def pairs(self, split: str, side: int | None = None) -> Iterator[Pair]:
+        """Each image of a split [height, width, 3], and its mask [height, width]: values are places in `classes`, or
+        255 (void). Both as they are seen, at the (smaller) `side` that they are evaluated at, by default as for
+        training. Raises DataError where the dataset has no masks, or none of the split.
+
+        For batches on their canvases: `masks.read(indices)`, beside `store.read(indices)`.
+        """
+        images = self.evaluation_images(split, self.store.size if side is None else side)
+        if images.masks is None:
+            raise DataError(f"dataset {self.name!r} has no masks; reader voc, or one of yours, finds them")
+        for index in images.indices:
+            (canvas,) = images.store.read(np.array([index]))
+            yield as_seen(canvas, images.store.sides[index]), images.masks.mask(int(index))
+
     @property
     def held_out(self) -> NDArray[np.bool_]:
         """Which entries of the view are of val or test."""
@@ -150,11 +188,13 @@ class Dataset:
         indices, labels = self.split(split)
         store = self.test_store
         if split == "train" or store is None or self.tested != side:
-            return EvaluationImages(self.store, indices, labels, "stored")
+            return EvaluationImages(self.store, indices, labels, "stored", self.masks)
         if (len(store), store.size) != (np.count_nonzero(self.held_out), side):
             raise DataError(f"{store.folder}: does not hold the test images of {self.folder}; {AGAIN}")
         places = np.cumsum(self.held_out) - 1
-        return EvaluationImages(store, places[self.view["split"] == SPLITS.index(split)], labels, "source")
+        return EvaluationImages(
+            store, places[self.view["split"] == SPLITS.index(split)], labels, "source", self.test_masks
+        )
 
     def check(self) -> None:
         """Verify manifest, view and every stored pixel; raises DataError naming what is wrong."""
@@ -163,7 +203,7 @@ class Dataset:
         fits = len(view["index"]) == sum(self.manifest["counts"].values()) and len(store.rows) == len(store)
         if not fits or any(view[k].min() < 0 or view[k].max() >= limit for k, limit in limits.items()):
             raise DataError(f"{self.folder}: view.npz does not fit its manifest and store; {AGAIN}")
-        if data_id_of(store, self.classes, view) != self.data_id:
+        if data_id_of(store, self.classes, view, self.masks) != self.data_id:
             raise DataError(f"{self.folder}: view.npz was changed after it was prepared; {AGAIN}")
         store.check()
         if self.test_store:
@@ -171,6 +211,9 @@ class Dataset:
             if not _same_sources(self.test_store.rows, kept):
                 raise DataError(f"{self.test_store.folder}: holds other images than val and test; {AGAIN}")
             self.test_store.check()
+        for masks in (self.masks, self.test_masks):
+            if masks:
+                masks.check()
 
 
 def _by_index(store: PixelStore, indices: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -200,15 +243,18 @@ def datasets(root: Path) -> list[Dataset]:
     return [Dataset(p.parent) for p in sorted(root.glob("*/manifest.json"))]
 
 
-def data_id_of(store: PixelStore, classes: list[str], view: dict[str, NDArray[Any]]) -> str:
+def data_id_of(
+    store: PixelStore, classes: list[str], view: dict[str, NDArray[Any]], masks: MaskStore | None = None
+) -> str:
     """The store's id is a hash of the paths and bytes of all its images and of how they are stored; places in it count,
-    because every random draw is a function of an image's place."""
+    because every random draw is a function of an image's place. So is that of the masks. Their values are numbers of
+    classes, so that the names of all count, not only of those that are a label."""
     content = hashlib.sha256(f"[{SCHEMA}, {json.dumps(store.folder.name)}, [".encode())
     for start in range(0, len(view["index"]), 4096):
         part = [view[name][start : start + 4096].tolist() for name in ("index", "label", "split")]
         images = [(index, classes[label], SPLITS[split]) for index, label, split in zip(*part, strict=True)]
         content.update((", " * (start > 0) + json.dumps(images)[1:-1]).encode())
-    content.update(b"]]")
+    content.update(b"]" + (f", {json.dumps([masks.folder.name, classes])}" if masks else "").encode() + b"]")
     return content.hexdigest()[:16]
 
 
@@ -220,7 +266,7 @@ def remove(root: Path, names: Sequence[str]) -> int:
     for name in names:
         open_dataset(root, name)
     freed = sum(_removed(root / name) for name in names)
-    used = {key for d in datasets(root) for key in (d.manifest["store"], d.manifest.get("test_store"))}
+    used = {d.manifest.get(key) for d in datasets(root) for key in _STORES}
     sources = {Path(d.manifest["request"]["source"]).name for d in datasets(root)}
     for folder, kept in ((root / ".stores", used), (root / ".standins", sources)):
         stale = (path for path in folder.glob("*") if path.name not in kept and not path.name.startswith("."))

@@ -74,25 +74,33 @@ def sides_of(source: Source) -> tuple[int, int] | None:
         return None
 
 
+def size_as_seen(source: Source) -> tuple[int, int]:
+    """Width and height of an image file, turned by EXIF orientation, from its head; raises OSError or DataError."""
+    with _no_limits(), Image.open(source.path if source.row is None else io.BytesIO(content_of(source))) as image:
+        return image.size if _orientation(image) < 5 else image.size[::-1]
+
+
 def longer_side(size: int, sides: tuple[int, int]) -> int:
     """That of an image of these `sides`, whose smaller one becomes `size`; to the nearest pixel."""
     small, large = min(sides), max(sides)
     return (2 * size * large + small) // (2 * small)
 
 
-def resized(image: Image.Image, size: int, longest: int | None) -> tuple[NDArray[np.uint8], bool]:
-    """See `decode`; also whether the image was cropped."""
+def resized(
+    image: Image.Image, size: int, longest: int | None, method: Image.Resampling = Image.Resampling.BILINEAR
+) -> tuple[NDArray[np.uint8], bool]:
+    """See `decode`; also whether the image was cropped. Masks are resized as their photos, by NEAREST."""
     if longest is None:
-        return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)), False
+        return np.asarray(image.resize((size, size), method)), False
     small, large = min(image.size), max(image.size)
     longer = longer_side(size, image.size)
     cropped = longer > longest
     kept = min(large, small * longest / size) if cropped else large  # of the source's longer side
     longer, first, last = min(longer, longest), (large - kept) / 2, (large + kept) / 2
     if image.width >= image.height:
-        lying = image.resize((longer, size), Image.Resampling.BILINEAR, (first, 0, last, small))
+        lying = image.resize((longer, size), method, (first, 0, last, small))
         return np.asarray(lying), cropped
-    return np.asarray(image.resize((size, longer), Image.Resampling.BILINEAR, (0, first, small, last))), cropped
+    return np.asarray(image.resize((size, longer), method, (0, first, small, last))), cropped
 
 
 def opened(content: bytes, megapixels: float | None = None) -> Image.Image:

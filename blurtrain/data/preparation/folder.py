@@ -83,6 +83,8 @@ def fingerprint(source: Path, samples: Iterable[Sample], reader: Reader) -> str:
         listing.update(line)
         if not reader.labels_from_paths:
             listing.update(f"{tuple(sample)}\n".encode())
+        if sample.mask:
+            listing.update(_of_file(source, sample.mask))
     return listing.hexdigest()
 
 

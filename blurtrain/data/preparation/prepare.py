@@ -15,13 +15,18 @@ from numpy.typing import NDArray
 from blurtrain.data.dataset import SCHEMA, SPLITS, Dataset, data_id_of
 from blurtrain.data.preparation import splits
 from blurtrain.data.preparation.folder import fingerprint, folder_of, found_in, skipped, write_skipped
+from blurtrain.data.preparation.masks import Masks, write_masks
 from blurtrain.data.preparation.readers import Found, Sample
 from blurtrain.data.preparation.recipe import Recipe
 from blurtrain.data.preparation.workspace import sweep
 from blurtrain.data.preparation.writer import Wanted, Written, written_stores
+from blurtrain.data.store import PixelStore
 from blurtrain.errors import DataError
 from blurtrain.files import publish, read_json
 from blurtrain.schema import NAME
+
+_NEEDED = ("store", "masks", "test_masks")
+"""Of a manifest: the stores without which it is nothing; that of the test images is written again by itself."""
 
 
 def prepare(
@@ -46,7 +51,7 @@ def prepare(
     dataset, stores = Dataset(root / name), root / ".stores"
     sweep(stores)
     old = read_json(dataset.folder / "manifest.json")
-    there = old and old["request"] == request and (stores / old["store"]).is_dir()
+    there = old and old["request"] == request and all((stores / old[k]).is_dir() for k in _NEEDED if old.get(k))
     if old and there and not (replace and _is_damaged(dataset)):
         test = old.get("test_store", "not yet")  # as before there were any
         if test is None or (stores / test).is_dir():
@@ -66,15 +71,22 @@ def prepare(
     held_out = _places(found, [image for image in images if image.split != "train"])
     stores_of = written_stores(root, source, found.samples, _wanted(recipe), held_out, request["files"])
     with stores_of as (written, tested, unreadable):
+        masks = _masks(root, source, recipe, found, written)
+        unreadable |= masks.unreadable if masks else {}
         if unreadable and not recipe.skip_unreadable:
             raise _refused(source, unreadable, len(found.samples))
-        images, index = _readable(images, found, written, recipe, drawn)
-        view = _view(images, index)
+        images, index = _readable(images, found, written, recipe, drawn, masks)
+        classes = list(found.classes) or sorted({image.label for image in images})
+        view = _view(images, index, classes)
         held_out = index[view["split"] != SPLITS.index("train")]
         test = _test_store(dataset, source, recipe, found, written, tested, held_out)
-        manifest = _manifest(recipe, found, written, images, view) | {
+        manifest = _manifest(recipe, found, written, images, view, classes, masks) | {
             "name": name, "test_store": test, "unreadable": unreadable, "request": request,
         }  # fmt: skip
+        if masks and test:
+            samples = [found.samples[k] for k in written.samples[held_out].tolist()]
+            tested_masks = _masks_of(root, source, recipe, found, samples, PixelStore(stores / test))
+            manifest["test_masks"] = tested_masks.store.folder.name
         _publish(dataset, found, view, {key: manifest[key] for key in _MANIFEST if key in manifest})
     return Dataset(dataset.folder), True
 
@@ -88,22 +100,28 @@ def _refused(source: Path, unreadable: Mapping[str, str], images: int) -> DataEr
 
 
 _MANIFEST = (
-    "schema", "name", "data_id", "store", "test_store", "stored_size", "resolution", "aspect", "longest", "tested",
-    "cropped", "classes", "counts", "mean", "sd", "unreadable", "left_alone", "empty_folders", "listed", "skipped",
-    "request",
+    "schema", "name", "data_id", "store", "test_store", "masks", "test_masks", "stored_size", "resolution", "aspect",
+    "longest", "tested", "cropped", "classes", "counts", "mean", "sd", "unreadable", "left_alone", "empty_folders",
+    "listed", "skipped", "notes", "request",
 )  # fmt: skip
 """Its entries in their order."""
 
 
 def _manifest(
-    recipe: Recipe, found: Found, written: Written, images: list[Sample], view: dict[str, NDArray[Any]]
+    recipe: Recipe,
+    found: Found,
+    written: Written,
+    images: list[Sample],
+    view: dict[str, NDArray[Any]],
+    classes: list[str],
+    masks: Masks | None,
 ) -> dict[str, Any]:
-    classes = sorted({image.label for image in images})
     mean, sd = _statistics(written, view["index"][view["split"] == SPLITS.index("train")])
     return {
         "schema": SCHEMA,
-        "data_id": data_id_of(written.store, classes, view),
+        "data_id": data_id_of(written.store, classes, view, masks.store if masks else None),
         "store": written.store.folder.name,
+        **({"masks": masks.store.folder.name} if masks else {}),
         "stored_size": written.store.size,
         "resolution": recipe.resolution,
         **({} if recipe.aspect == "square" else _of_aspect(recipe, written, view["index"])),
@@ -114,6 +132,7 @@ def _manifest(
         "left_alone": dict(found.left_alone),
         "empty_folders": list(found.empty),
         **skipped(found),
+        **({"notes": list(found.notes)} if found.notes else {}),
     }
 
 
@@ -148,7 +167,7 @@ def _chosen(found: Found, recipe: Recipe, source: Path) -> tuple[list[Sample], b
     if not drawn and (given := {"val", "test", "split_seed", "hold_out"} & recipe.model_fields_set):
         has = ", ".join(sorted({i.split for i in images}))
         raise DataError(f"{source}: has splits of its own ({has}), so that {', '.join(sorted(given))} cannot act")
-    if len({i.label for i in images}) < 2:
+    if len({i.label for i in images}) < 2 and not found.classes:
         raise DataError(
             f"{source}: only one class, {images[0].label!r}: there is nothing to learn; name the folder that holds the "
             "class folders, or see --label"
@@ -160,11 +179,13 @@ def _chosen(found: Found, recipe: Recipe, source: Path) -> tuple[list[Sample], b
 
 
 def _readable(
-    images: list[Sample], found: Found, written: Written, recipe: Recipe, drawn: bool
+    images: list[Sample], found: Found, written: Written, recipe: Recipe, drawn: bool, masks: Masks | None
 ) -> tuple[list[Sample], NDArray[np.int64]]:
-    """The images that could be decoded, in their final splits, and their places in the store."""
+    """The images that could be decoded (and their masks), in their final splits, and their places in the store."""
     position = np.full(len(found.samples), -1, np.int64)
     position[written.samples] = np.arange(len(written.samples))
+    if masks:
+        position[written.samples[masks.largest < 0]] = -1
     places = position[_places(found, images)]
     images = [image for image, place in zip(images, places.tolist(), strict=True) if place >= 0]
     places = places[places >= 0]
@@ -177,6 +198,9 @@ def _readable(
         kept = splits.keep_training(images, recipe.train_images, recipe.split_seed)
         places, images = places[_within(images, kept)], kept
     splits.check_trained(images)
+    if masks:
+        labels = masks.largest[places].tolist()
+        images = [image._replace(label=found.classes[k]) for image, k in zip(images, labels, strict=True)]
     return images, places
 
 
@@ -201,8 +225,8 @@ def _within(samples: Any, some: list[Sample]) -> NDArray[np.int64]:
     return places
 
 
-def _view(images: list[Sample], index: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    labels = {name: k for k, name in enumerate(sorted({image.label for image in images}))}
+def _view(images: list[Sample], index: NDArray[np.int64], classes: list[str]) -> dict[str, NDArray[Any]]:
+    labels = {name: k for k, name in enumerate(classes)}
     groups = {name: k for k, name in enumerate(sorted({image.group for image in images} - {""}))} | {"": -1}
     return {
         "index": index,
@@ -263,6 +287,20 @@ def _write_test_store(
             "there, and prepare again"
         )
     return test.store.folder.name
+
+
+def _masks(root: Path, source: Path, recipe: Recipe, found: Found, written: Written) -> Masks | None:
+    """Those of what has been written, where the reader knows of masks."""
+    if not found.classes:
+        return None
+    samples = [found.samples[k] for k in written.samples.tolist()]
+    return _masks_of(root, source, recipe, found, samples, written.store)
+
+
+def _masks_of(
+    root: Path, source: Path, recipe: Recipe, found: Found, samples: list[Sample], images: PixelStore
+) -> Masks:
+    return write_masks(root, source, samples, images, found.classes, recipe.longest_aspect is None)
 
 
 def _of_aspect(recipe: Recipe, written: Written, index: NDArray[np.int64]) -> dict[str, Any]:

@@ -20,6 +20,8 @@ What it has to keep to:
 - Labels are names, never positions.
 - All samples that go into the store are given; those without a label are in no split of this dataset, but another one,
   that has them, finds the same store.
+- Masks of photos are named (`mask`, or drawn from `outlines`), with the names of their values as the `classes` of what
+  is found.
 - What should be there and is not is given as `skipped`, with its reason; what lies there and is no image is counted
   as `left_alone`. Where the folder is not as expected at all, it raises DataError: what was found, what was expected.
 
@@ -27,13 +29,28 @@ The recipe does the rest for all readers alike: exclude, min_images, splits (dra
 hold_out=groups), train_images, duplicates, skip_unreadable.
 """
 
+from blurtrain.data.preparation.readers.coco import Coco
 from blurtrain.data.preparation.readers.facescrub import FaceScrub
 from blurtrain.data.preparation.readers.hugging_face import HuggingFace
+from blurtrain.data.preparation.readers.imagenet import OneHundred, OneThousand
+from blurtrain.data.preparation.readers.imagenet12 import ImageNet12
 from blurtrain.data.preparation.readers.listing import List
 from blurtrain.data.preparation.readers.reader import Found, Reader, Sample, with_keys
 from blurtrain.data.preparation.readers.toybox import Toybox
 from blurtrain.data.preparation.readers.tree import Tree
+from blurtrain.data.preparation.readers.voc import Voc
 
 __all__ = ["Found", "Reader", "Sample", "Tree", "with_keys"]
 
-Reader.kinds = {"facescrub": FaceScrub, "hugging-face": HuggingFace, "list": List, "toybox": Toybox, "tree": Tree}
+Reader.kinds = {
+    "coco": Coco,
+    "facescrub": FaceScrub,
+    "hugging-face": HuggingFace,
+    "imagenet": OneThousand,
+    "imagenet-12": ImageNet12,
+    "imagenet-100": OneHundred,
+    "list": List,
+    "toybox": Toybox,
+    "tree": Tree,
+    "voc": Voc,
+}

@@ -41,7 +41,9 @@ class Sample(NamedTuple):
     row: int | None = None
     """Of a file that is a table of images (Parquet, Arrow): the image's row, from 0 on."""
     mask: str = ""
-    """Path below the folder of an image of the same size that holds the class of each pixel."""
+    """Path below the folder of a mask, of the size of the image as it is seen: the class of each pixel ..."""
+    outlines: bytes = b""
+    """... or what it is drawn from, see `blurtrain.data.outlines`."""
     sha256: str = ""
     """What the file should have, 64 hex digits; "": not known."""
 
@@ -69,6 +71,11 @@ class Found:
     skipped: Sequence[tuple[str, str]] = ()
     """Images that should be there, by a list or by the count of the dataset, and are not taken: name and reason. A
     reason is a few words that fit many (`no such file`)."""
+    classes: Sequence[str] = ()
+    """Of masks: the names of their values 0, 1, ...; 0 is the background. These are then the classes of the dataset,
+    and the label of an image is that with most pixels, besides the background."""
+    notes: Sequence[str] = ()
+    """What else a user should know of what was found, a line each."""
 
     @property
     def labelled(self) -> list[Sample]:
