@@ -162,10 +162,13 @@ def _list(options: argparse.Namespace) -> int:
 
 def _remove(options: argparse.Namespace) -> int:
     from blurtrain.data.dataset import remove
+    from blurtrain.data.preparation.workspace import sweep
 
     if not options.names and not options.unused:
         raise DataError("data remove: name datasets, or say --unused for stores alone that none uses")
     freed = remove(options.data, options.names)
+    if options.unused:
+        sweep(options.data / ".stores", kept=0)  # what interrupted preparations would go on with
     print(f"{options.data}: {freed / 1e6:,.1f} MB freed")
     return 0
 

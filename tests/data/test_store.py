@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ffcv import libffcv
 from PIL import Image
 from pydantic import ValidationError
 
-from blurtrain.data import beton, jpeg
+from blurtrain.data import beton, ffcv_decoder, jpeg
 from blurtrain.data.beton import Encoding
 from blurtrain.data.dataset import Dataset, open_dataset
 from blurtrain.data.decode import decode
@@ -94,12 +93,14 @@ def test_jpeg_pixels_are_near_the_sources_and_the_same_with_ffcv(jpg: Dataset, t
 def test_noise_is_decoded_alike_by_pillow_and_by_ffcv(quality: int, size: int) -> None:
     from ffcv.libffcv import imdecode
 
+    decode = ffcv_decoder.ffcv_decoder()
     for seed in range(20):
         rng = np.random.default_rng([seed, size])
         content = jpeg.encode(rng.integers(0, 256, (size, size, 3), dtype=np.uint8), quality)
         theirs = np.zeros((size, size, 3), np.uint8)
         assert imdecode(np.frombuffer(content, np.uint8), theirs, size, size, size, size) == 0
         assert np.array_equal(jpeg.decode(content), theirs)
+        assert decode and np.array_equal(decode(content, (size, size)), theirs)
 
 
 @pytest.mark.parametrize("encoding", ["raw", "jpg"])
@@ -159,14 +160,9 @@ def test_what_ffcv_would_decode_otherwise_is_not_published(
     portable: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where FFCV and Pillow were built with libraries that do not agree."""
-    decoded = libffcv.imdecode
-
-    def otherwise(content: np.ndarray, pixels: np.ndarray, *sides: int) -> int:
-        done = int(decoded(content, pixels, *sides))
-        pixels ^= 1
-        return done
-
-    monkeypatch.setattr(libffcv, "imdecode", otherwise)
+    decode = ffcv_decoder.ffcv_decoder()
+    assert decode
+    monkeypatch.setattr(ffcv_decoder, "ffcv_decoder", lambda: lambda *image: decode(*image) ^ 1)
     with pytest.raises(DataError, match=r"FFCV and Pillow decode JPEG differently, image 0 for one; prepare with"):
         prepare(tmp_path / "data", "x", Recipe(images=str(portable), stored=16, encoding="jpg"))
     assert list((tmp_path / "data" / ".stores").iterdir()) == []

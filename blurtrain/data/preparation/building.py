@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from blurtrain.data.beton import BetonWriter, Encoding
 from blurtrain.data.canvas import as_seen
 from blurtrain.data.encode import Encoded, Form, Prepared
+from blurtrain.data.ffcv_decoder import Decoder
 from blurtrain.data.preparation.readers import Sample
 from blurtrain.data.store import PixelStore, checksum
 from blurtrain.errors import DataError
@@ -161,7 +162,7 @@ class Finished:
             for _ in pool.map(self._check, np.array_split(np.arange(len(self)), workers)):
                 pass
 
-    def check_pixels(self, most: int, decode: Callable[[bytes, tuple[int, int]], NDArray[np.uint8]]) -> None:
+    def check_pixels(self, most: int, decode: Decoder) -> None:
         """Compare pixels with what another decoder makes of the bytes, for so many of the images; raises DataError."""
         places = np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).astype(int))
         for place, content in self._contents(places):

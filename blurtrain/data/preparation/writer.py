@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from blurtrain.data import ffcv_decoder
 from blurtrain.data.decode import longer_side, sides_of
 from blurtrain.data.depth import FULL, check_depths
 from blurtrain.data.encode import Form, Prepared
@@ -163,27 +164,12 @@ def _is_intact(store: PixelStore) -> bool:
 def _check(finished: Finished) -> None:
     """Compare what was written with what was encoded; of JPEG also some as FFCV decodes it, where there is FFCV."""
     finished.check(_workers())
-    if finished.form.jpeg_quality is not None and (decode := _ffcv_decoder()):
+    if finished.form.jpeg_quality is not None and (decode := ffcv_decoder.ffcv_decoder()):
         finished.check_pixels(_COMPARED, decode)
 
 
 def _workers() -> int:
     return len(os.sched_getaffinity(0))
-
-
-def _ffcv_decoder() -> Callable[[bytes, tuple[int, int]], NDArray[np.uint8]] | None:
-    """Without its loader, which would be compiled first."""
-    try:
-        from ffcv.libffcv import imdecode
-    except ImportError:
-        return None
-
-    def decode(content: bytes, canvas: tuple[int, int]) -> NDArray[np.uint8]:
-        pixels = np.zeros((*canvas, 3), np.uint8)
-        imdecode(np.frombuffer(content, np.uint8), pixels, *canvas, *canvas)
-        return pixels
-
-    return decode
 
 
 # --- the work -------------------------------------------------------------------------------------------------------

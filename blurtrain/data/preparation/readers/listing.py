@@ -81,7 +81,9 @@ def _columns(file: Path) -> dict[str, list[Any]]:
             words = dict.fromkeys(_first_line(file), pa.string())  # a label 007 is not 7
             table = pyarrow.csv.read_csv(
                 file,
-                parse_options=pyarrow.csv.ParseOptions(delimiter="\t" if file.suffix.lower() == ".tsv" else ","),
+                parse_options=pyarrow.csv.ParseOptions(
+                    delimiter="\t" if file.suffix.lower() == ".tsv" else ",", newlines_in_values=True
+                ),
                 convert_options=pyarrow.csv.ConvertOptions(column_types=words, strings_can_be_null=False),
             )
     except (OSError, pa.ArrowException) as error:
@@ -103,7 +105,7 @@ def _sample(row: Mapping[str, Any], where: str) -> Sample:
     split = words["split"] and (split_called(words["split"]) or "?")
     if split == "?":
         raise DataError(f"{where}: split {words['split']!r} is none of {', '.join(SPLITS)}")
-    file = words["path"].replace("\\", "/") if "/" not in words["path"] else words["path"]
+    file = words["path"].removeprefix("./")
     return Sample(
         words["key"],
         file,
