@@ -112,8 +112,8 @@ class Blur(Kind):
     def kernels(
         self, indices: Sequence[int] | NDArray[np.integer], *, resolution: int, truncate: float = 4.0
     ) -> list[NDArray[np.float64]]:
-        """The kernels by which `blurred` convolves the images of these numbers in evaluation, in their pixels; of images
-        that have the same one it is the same array. Raises SettingsError where there are none."""
+        """The kernels by which `blurred` convolves the images of these numbers in evaluation, in their pixels; of
+        several that have the same one, the same array. Raises SettingsError where there are none."""
         raise SettingsError(f"blur {self.label}: is no convolution by a kernel")
 
     def blur_one(self, image: "Tensor", index: int, out: "Tensor", normal: "Normal" = None, **draws: Any) -> None:

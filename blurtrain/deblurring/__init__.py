@@ -1,5 +1,5 @@
 """Deblurring of images whose kernel is known, or not: methods are settings sections that hold their own behaviour."""
 
-from blurtrain.deblurring.methods import AnyDeblurring, Deblurring, NoDeblurring, NonBlind
+from blurtrain.deblurring.methods import AnyDeblurring, Deblurring, NonBlind
 
-__all__ = ["AnyDeblurring", "Deblurring", "NoDeblurring", "NonBlind"]
+__all__ = ["AnyDeblurring", "Deblurring", "NonBlind"]

@@ -1,11 +1,10 @@
-"""What a method of deblurring is: a settings section and its behaviour in one; `blurtrain.deblurring.methods` holds those
-there are.
+"""What a method of deblurring is: a settings section and its behaviour in one; `blurtrain.deblurring.methods` holds
+those there are.
 
-In settings a method is a mapping, `{type: wiener, noise: 0.01}`, or its label, `wiener(noise=0.01)`. Torch is imported
+In settings a method is a mapping, `{type: wiener, noise: 0.01}`, or its label, `wiener noise=0.01`. Torch is imported
 inside methods only.
 """
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -35,15 +34,15 @@ class Deblurring(Named):
 
     @property
     def label(self) -> str:
-        """What it is called in files and tables: its type, and in brackets what is not at its default."""
+        """What it is called in files and tables: its type, and what is not at its default."""
         fields = type(self).model_fields
         named = [name for name in fields if name not in ("type", *self.unnamed)]
         given = [f"{name}={shown(value)}" for name in named if (value := getattr(self, name)) != fields[name].default]
-        return self.type + (f"({','.join(given)})" if given else "")
+        return " ".join([self.type, *given])
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What outcomes depend on of it; nothing where nothing is done."""
+        """What outcomes depend on of it."""
         return {"deblur": self.label}
 
     def check(self, blurs: Sequence[Blur]) -> None:
@@ -60,7 +59,7 @@ class Deblurring(Named):
         self, images: "Tensor", blur: Blur, indices: Sequence[int] | NDArray[np.integer], *, resolution: int,
         truncate: float = 4.0,
     ) -> "Tensor":  # fmt: skip
-        """`images` (float [N, C, H, W] in 0..255, smaller side `resolution`), which were blurred by `blur` in evaluation,
+        """`images` (float [N, C, H, W] in 0..255, smaller side `resolution`) that `blur` has blurred in evaluation,
         restored, in 0..255; same shape and dtype. Arguments as those of `Blur.blurred`."""
         return self._in_parts(images, [])
 
@@ -79,13 +78,10 @@ class Deblurring(Named):
     @model_validator(mode="wrap")
     @classmethod
     def _or_its_label(cls, value: Any, handler: Any) -> Any:
-        if isinstance(value, str) and (found := re.fullmatch(r"(.*?)\((.*)\)", value)):
-            name, given = found.groups()
-            words = [word.strip() for word in re.split(r",(?=\s*\w+=)", given) if word.strip()]
-            try:
-                value = {"type": name, **parse_overrides(words)}
-            except SettingsError as error:
-                raise ValueError(str(error)) from None
+        if isinstance(value, str) and (words := value.split()):
+            if without := [word for word in words[1:] if "=" not in word]:
+                raise ValueError(f"{value!r}: {without[0]!r} is no option; they are given as name=value")
+            value = {"type": words[0], **parse_overrides(words[1:])}
         return handler(value)
 
 
@@ -97,8 +93,8 @@ class NonBlind(Deblurring):
         for blur in blurs:
             if not isinstance(blur, Sharp) and not blur.has_kernel():
                 raise SettingsError(
-                    f"deblurring by {self.type} needs the kernel of each image, and {blur.label} has none: leave one of "
-                    "the two out, or take a method that needs no kernel, as unsharp"
+                    f"deblurring by {self.type} needs the kernel of each image, and {blur.label} has none: leave one "
+                    "of the two out, or take a method that needs no kernel, as unsharp"
                 )
 
     def deblurred(
@@ -113,4 +109,4 @@ class NonBlind(Deblurring):
 
 
 AnyDeblurring = SerializeAsAny[Deblurring]
-"""What a settings field takes: a mapping, `{type: wiener, noise: 0.01}`, or a label, `wiener(noise=0.01)`."""
+"""What a settings field takes: a mapping, `{type: wiener, noise: 0.01}`, or a label, `wiener noise=0.01`."""

@@ -12,7 +12,7 @@ INNER = 3
 
 
 def richardson_lucy(blur: ReflectedBlur, observed: Tensor, iterations: int) -> Tensor:
-    """`iterations` steps of Richardson (1972) and Lucy (1974) from the observed images [N, C, H, W] (>= 0, 1: white)."""
+    """`iterations` steps of Richardson (1972) and Lucy (1974) from the observed images [N, C, H, W] on (1: white)."""
     given = observed.clamp(min=LEAST)
     found = given
     evenly = blur.adjoint(torch.ones_like(given[:, :1]))

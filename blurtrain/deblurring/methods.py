@@ -2,17 +2,16 @@
 
 | label | method |
 |---|---|
-| `none` | blurred images as they are |
 | `wiener` | least squares with a smooth prior, by the true kernel |
 | `richardson-lucy` | iterations of Richardson and Lucy, by the true kernel |
 | `total-variation` | least squares with few edges, by the true kernel |
 | `unsharp` | unsharp masking, whatever the blur |
-| `wiener(noise=0.01)` | any of them with other options |
-| `package.module:Name(strength=2)` | a user's own |
+| `wiener noise=0.01` | any of them with other options |
+| `package.module:Name strength=2` | a user's own |
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -21,7 +20,7 @@ from blurtrain.deblurring.deblurring import AnyDeblurring, Deblurring, Kernel, N
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["AnyDeblurring", "Deblurring", "NoDeblurring", "NonBlind"]
+__all__ = ["AnyDeblurring", "Deblurring", "NonBlind"]
 
 NOISE = 0.002
 """Standard deviation of the noise, as a share of white. Rounding to 8 bits alone is 1 / (255 sqrt(12)) = 0.0011."""
@@ -29,19 +28,8 @@ GRADIENT = 0.06
 """Differences of neighbouring pixels of sharp photographs, root mean square, as a share of white."""
 
 
-class NoDeblurring(Deblurring):
-    """None: blurred images as they are."""
-
-    type: Literal["none"] = "none"
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """See `Deblurring.identity`."""
-        return {}
-
-
 class Wiener(NonBlind):
-    """The image that minimises |A x - y|^2 / noise^2 + |gradient of x|^2 / gradient^2, in which A is the blur: the Wiener
+    """The image that minimises |A x - y|^2 / noise^2 + |gradient of x|^2 / gradient^2, where A is the blur: the Wiener
     filter for white noise and a power spectrum of 1 / f^2, with borders that reflect."""
 
     type: Literal["wiener"] = "wiener"
@@ -72,7 +60,7 @@ class RichardsonLucy(NonBlind):
 
 
 class TotalVariation(NonBlind):
-    """The image that minimises |A x - y|^2 / (2 noise^2) + (sum of absolute differences of neighbours) / scale, in which
+    """The image that minimises |A x - y|^2 / (2 noise^2) + (sum of absolute differences of neighbours) / scale, where
     A is the blur (Rudin, Osher & Fatemi 1992, anisotropic); each channel by itself."""
 
     type: Literal["total-variation"] = "total-variation"
@@ -107,6 +95,5 @@ class Unsharp(Deblurring):
 
 
 Deblurring.kinds = {
-    str(kind.model_fields["type"].default): kind
-    for kind in (NoDeblurring, Wiener, RichardsonLucy, TotalVariation, Unsharp)
+    str(kind.model_fields["type"].default): kind for kind in (Wiener, RichardsonLucy, TotalVariation, Unsharp)
 }

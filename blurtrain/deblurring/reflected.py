@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from blurtrain.blur.convolution import smooth_length
+from blurtrain.blur.convolution import convolve_each, smooth_length
 from blurtrain.blur.kernels import stack
 from blurtrain.deblurring.cosine import Cosine, frequencies, weights
 from blurtrain.errors import SettingsError
@@ -23,11 +23,11 @@ STEPS = 16
 
 
 class ReflectedBlur:
-    """Convolution of images [N, C, H, W] (float32 or float64) with a kernel of each, borders reflecting as in
+    """Convolution of images [N, C, H, W] (float32 or float64) by a kernel of each, borders reflecting as in
     `blurtrain.blur.convolve`.
 
-    kernels: N point-spread functions, square, of odd sides. Where all are even along both axes, all that is done here is
-    exact, in a few products of matrices; of others equations are solved by STEPS steps of preconditioned
+    kernels: N point-spread functions, square, of odd sides. Where all are even along both axes, all that is done here
+    is exact, in a few products of matrices; of others equations are solved by STEPS steps of preconditioned
     conjugate gradients. Raises SettingsError where images have a side of one pixel, or one of the others reaches over
     a whole image.
     """
@@ -36,7 +36,7 @@ class ReflectedBlur:
         n, _, self.height, self.width = images.shape
         if len(kernels) != n:
             raise ValueError(f"{n} images but {len(kernels)} kernels")
-        self.device, self.dtype = images.device, images.dtype
+        self.device, self.dtype, self.kernels = images.device, images.dtype, kernels
         one = all(kernel is kernels[0] for kernel in kernels)
         each = torch.from_numpy(np.array(kernels[0])[None] if one else np.array(stack(kernels)))
         self.radius = each.shape[-1] // 2
@@ -58,7 +58,7 @@ class ReflectedBlur:
             self.gain = even[:, None].to(self.device, self.dtype)
             return
         parts = (even, sines[0] @ each @ sines[1].T, sines[0] @ each @ cosines[1].T, cosines[0] @ each @ sines[1].T)
-        self.gain = sum(part**2 for part in parts).sqrt()[:, None].to(self.device, self.dtype)  # type: ignore[union-attr]
+        self.gain = sum(part**2 for part in parts).sqrt()[:, None].to(self.device, self.dtype)
         if self.radius >= min(self.height, self.width):
             raise SettingsError(
                 f"a kernel that reaches over {self.radius} pixels is too large to deblur images of {self.height} x "
@@ -73,6 +73,8 @@ class ReflectedBlur:
 
     def apply(self, images: Tensor) -> Tensor:
         """The images blurred."""
+        if self.device.type == "cpu" and self.dtype == torch.float32:
+            return convolve_each(images.expand(len(self.kernels), -1, -1, -1), self.kernels)
         if self.is_even:
             return self.cosine.back(self.cosine.forward(images).mul_(self.gain))
         down, across = 2 * self.radius, 2 * self.radius
