@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Kernel = NDArray[np.float64]
 AT_A_TIME = 64 * 3 * 224 * 224
-"""Values of images that are worked on together: few enough for memory, enough for any device."""
+"""Values of images that a GPU works on together: few enough for its memory. A processor takes an image on each core."""
 
 
 class Deblurring(Named):
@@ -67,7 +67,17 @@ class Deblurring(Named):
         import torch
 
         from blurtrain.blur.arithmetic import in_own_arithmetic
+        from blurtrain.blur.cores import image_by_image
 
+        if images.device.type == "cpu":
+            out = torch.empty_like(images, memory_format=torch.contiguous_format)
+
+            def restore(k: int) -> None:
+                found = in_own_arithmetic(self.restored)(images[k : k + 1] / 255, kernels[k : k + 1])
+                torch.mul(found[0], 255, out=out[k]).clamp_(0, 255)
+
+            image_by_image(restore, len(images))
+            return out
         size = max(1, AT_A_TIME // max(1, images[0].numel())) if len(images) else 1
         parts = [
             in_own_arithmetic(self.restored)(images[k : k + size] / 255, kernels[k : k + size])

@@ -5,6 +5,7 @@ corners a quarter. Adjoints and sums of squares are meant so throughout (`weight
 taper, and no ringing from them.
 """
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -47,18 +48,16 @@ class ReflectedBlur:
         down, across = ((2 - 2 * torch.cos(frequencies(side))) for side in (self.height, self.width))
         self.roughness = (down[:, None] + across).to(self.device, self.dtype)
         """What each coefficient adds to the sum of squared differences of neighbours."""
-        cosines, sines = zip(*(self._waves(side) for side in (self.height, self.width)), strict=True)
-        even = cosines[0] @ each @ cosines[1].T
-        scale = float(each.abs().max())
-        self.is_even = all(bool((each - each.flip(axis)).abs().max() <= 1e-9 * scale) for axis in (1, 2))
-        self.gain: Tensor
+        self.is_even, gain = (
+            _gain_of_one(each.numpy().tobytes(), each.shape[-1], self.height, self.width)
+            if one
+            else _gain(each, self.height, self.width)
+        )
+        self.gain = gain.to(self.device, self.dtype)
         """What each coefficient is multiplied by [N or 1, 1, H, W]; where kernels are not even: root mean square over
         both diagonal directions."""
         if self.is_even:
-            self.gain = even[:, None].to(self.device, self.dtype)
             return
-        parts = (even, sines[0] @ each @ sines[1].T, sines[0] @ each @ cosines[1].T, cosines[0] @ each @ sines[1].T)
-        self.gain = sum(part**2 for part in parts).sqrt()[:, None].to(self.device, self.dtype)
         if self.radius >= min(self.height, self.width):
             raise SettingsError(
                 f"a kernel that reaches over {self.radius} pixels is too large to deblur images of {self.height} x "
@@ -66,10 +65,6 @@ class ReflectedBlur:
             )
         self.size = [smooth_length(side + 2 * self.radius) for side in (self.height, self.width)]
         self.spectrum = torch.fft.rfft2(each.to(self.device, self.dtype), s=self.size)[:, None]
-
-    def _waves(self, side: int) -> tuple[Tensor, Tensor]:
-        angles = frequencies(side)[:, None] * torch.arange(-self.radius, self.radius + 1)
-        return torch.cos(angles), torch.sin(angles)
 
     def apply(self, images: Tensor) -> Tensor:
         """The images blurred."""
@@ -143,6 +138,25 @@ class ReflectedBlur:
             before, product = product, _dot(residual, preconditioned)
             direction = preconditioned + product / before.clamp(min=torch.finfo(self.dtype).tiny) * direction
         return found
+
+
+@functools.lru_cache(maxsize=16)
+@torch.inference_mode(False)
+def _gain_of_one(kernel: bytes, side: int, height: int, width: int) -> tuple[bool, Tensor]:
+    return _gain(torch.frombuffer(bytearray(kernel), dtype=torch.float64).view(1, side, side), height, width)
+
+
+def _gain(kernels: Tensor, height: int, width: int) -> tuple[bool, Tensor]:
+    """Whether kernels [n, k, k] (float64) are even along both axes, and their `ReflectedBlur.gain`."""
+    radius = kernels.shape[-1] // 2
+    angles = [frequencies(side)[:, None] * torch.arange(-radius, radius + 1) for side in (height, width)]
+    (down, down_odd), (across, across_odd) = ((torch.cos(angle), torch.sin(angle)) for angle in angles)
+    even = down @ kernels @ across.T
+    scale = float(kernels.abs().max())
+    if all(bool((kernels - kernels.flip(axis)).abs().max() <= 1e-9 * scale) for axis in (1, 2)):
+        return True, even[:, None]
+    odd = (down_odd @ kernels @ across_odd.T, down_odd @ kernels @ across.T, down @ kernels @ across_odd.T)
+    return False, (even**2 + sum(part**2 for part in odd)).sqrt()[:, None]
 
 
 def laplacian(images: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from blurtrain.blur.blurs import Blur
 from blurtrain.data.augment import Transform
 from blurtrain.data.pixel_check import PixelCheck
 from blurtrain.distributed import Group
-from blurtrain.errors import BlurtrainError, SettingsError
+from blurtrain.errors import BlurtrainError
 from blurtrain.evaluation.images import Images
 from blurtrain.evaluation.measure import LogitsMeasure, Measure
 from blurtrain.evaluation.measures.accuracy import Accuracy
@@ -87,11 +87,6 @@ def measure_each(
 
     def wanted(words: str) -> "_Wanted":
         named = measure_named(words, averaged)
-        if "deblur" in depends and not named.kind.of_blurred:
-            raise SettingsError(
-                f"measure {named.kind.name}: does not look at the blurred images, so it is the same whatever they are "
-                "deblurred by: measure it without evaluation.deblur"
-            )
         metrics = {"metrics": named.kind.metrics} if named.kind.metrics else {}
         outcomes = Outcomes(folder, {**named.identity, **depends}, {**more, **metrics})
         measure = of(named.kind, named.options)

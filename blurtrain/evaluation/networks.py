@@ -13,7 +13,7 @@ from blurtrain.distributed import Group
 from blurtrain.errors import DataError
 from blurtrain.evaluation.cached import about, conditions, measure_each, together
 from blurtrain.evaluation.images import Images
-from blurtrain.evaluation.named import BY_PROTOCOL, measure_named
+from blurtrain.evaluation.named import BY_PROTOCOL, check_deblurred, measure_named
 from blurtrain.evaluation.plan import Plan
 from blurtrain.evaluation.progress import ticking
 from blurtrain.evaluation.subject import Subject
@@ -37,6 +37,7 @@ def evaluate_network(
     more = {"origin": plan.name, "dataset": dataset.name, **about(plan.images, len(plan.classes))}
     averaged = BY_PROTOCOL if protocol else ""
     documents = []
+    together(group, lambda: check_deblurred(evaluation.measures, evaluation.deblur))
     for deblur in (None, *evaluation.deblur):
         shown = replace(plan.transform, deblur=deblur)
         depends = {
