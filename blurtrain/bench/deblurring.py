@@ -83,7 +83,8 @@ def bench_deblurring(
                 "reflected": partial(each, True),
             }
             taken = medians(functions, device, repeats, enough=20)
-            taken = {who: ms if who == "ours" else ms * batch / len(pictures) for who, ms in taken.items()}
+            each_image = batch / len(pictures)
+            taken = {who: ms if who == "ours" else ms * each_image for who, ms in taken.items()}
             restored = {"ours": ours()[:THEIRS].round()}
             for who in ("plain", "reflected"):
                 restored[who] = torch.from_numpy(functions[who]()).to(device).mul(255).clamp(0, 255).round()
