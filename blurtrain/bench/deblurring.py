@@ -28,6 +28,10 @@ ITERATIONS = 10
 """Of Richardson-Lucy, of both."""
 THEIRS = 4
 """Images that scikit-image is given, one after the other; its time is that of one of them, times the batch."""
+MARGIN = 32
+"""Pixels of mirror images that are put around an image where borders are taken for dark."""
+PRIOR = (0.002 / 0.06) ** 2
+"""The weight of scikit-image's smooth prior: as our default, but of a Laplacian, which is its own."""
 
 
 def bench_deblurring(
@@ -35,12 +39,11 @@ def bench_deblurring(
 ) -> Iterator[dict[str, Any]]:
     """Rows of {method, blur, device, batch, size, ours_ms, plain_ms, reflected_ms, times_plain, times_reflected,
     psnr_blurred, psnr_ours, psnr_plain, psnr_reflected}: milliseconds of the whole batch; `times_...`: how many times
-    as long scikit-image takes, called on each channel by itself; PSNR of THEIRS images. Raises BlurtrainError where it is not installed.
+    as long scikit-image takes, called on each channel by itself; PSNR of THEIRS images. Raises BlurtrainError where it
+    is not installed.
     """
     if importlib.util.find_spec("skimage") is None:
         raise BlurtrainError("bench deblurring: scikit-image is not installed; pip install scikit-image")
-    from skimage import restoration
-
     torch.set_num_threads(len(cores()))
     # Noise that was smoothed is not white, as photographs are not.
     sharp = (gaussian_blur(noise(batch, size, device).float(), 2.0) - 128).mul_(4).add_(128).clamp_(0, 255).round_()
@@ -49,45 +52,17 @@ def bench_deblurring(
         blur = Blur.parse(label)
         given = blur.blurred(sharp, indices, resolution=size).clamp(0, 255).round()
         spreads = blur.kernels(indices, resolution=size)
-        pictures = list(given[:THEIRS].double().cpu().numpy() / 255)
-        weight = (0.002 / 0.06) ** 2  # as our defaults, but of a Laplacian prior, which is its own
-
-        def wiener(channel: NDArray[Any], spread: NDArray[Any]) -> NDArray[Any]:
-            return np.asarray(restoration.wiener(channel, spread, weight))  # noqa: B023  (used at once)
-
-        def lucy(channel: NDArray[Any], spread: NDArray[Any]) -> NDArray[Any]:
-            return np.asarray(restoration.richardson_lucy(channel, spread, ITERATIONS))
-
-        for name, theirs in (("wiener", wiener), (f"richardson-lucy iterations={ITERATIONS}", lucy)):
+        pictures = given[:THEIRS].double().cpu().numpy() / 255
+        for name in ("wiener", f"richardson-lucy iterations={ITERATIONS}"):
             method: Deblurring = Deblurring.model_validate(name)
-
-            def ours(method: Deblurring = method, blur: Blur = blur, given: Tensor = given) -> Tensor:
-                return method.deblurred(given, blur, indices, resolution=size)
-
-            def each(
-                wide: bool,
-                theirs: Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]] = theirs,
-                pictures: list[NDArray[Any]] = pictures,
-                spreads: list[NDArray[Any]] = spreads,
-            ) -> NDArray[Any]:
-                around = ((0, size - 2), (0, size - 2)) if wide else ((0, 0), (0, 0))
-                found = [
-                    [theirs(np.pad(channel, around, mode="reflect"), spread)[:size, :size] for channel in picture]
-                    for picture, spread in zip(pictures, spreads, strict=False)
-                ]
-                return np.array(found)
-
             functions: dict[str, Callable[[], Any]] = {
-                "ours": ours,
-                "plain": partial(each, False),
-                "reflected": partial(each, True),
+                "ours": partial(method.deblurred, given, blur, indices, resolution=size),
+                "plain": partial(_theirs, name, pictures, spreads, reflected=False),
+                "reflected": partial(_theirs, name, pictures, spreads, reflected=True),
             }
             taken = medians(functions, device, repeats, enough=20)
-            each_image = batch / len(pictures)
-            taken = {who: ms if who == "ours" else ms * each_image for who, ms in taken.items()}
-            restored = {"ours": ours()[:THEIRS].round()}
-            for who in ("plain", "reflected"):
-                restored[who] = torch.from_numpy(functions[who]()).to(device).mul(255).clamp(0, 255).round()
+            taken |= {who: taken[who] * batch / len(pictures) for who in ("plain", "reflected")}
+            restored = {who: torch.as_tensor(function()).to(device) for who, function in functions.items()}
             yield {
                 "method": method.label,
                 "blur": label,
@@ -96,13 +71,35 @@ def bench_deblurring(
                 "size": size,
                 **{f"{who}_ms": round(ms, 1) for who, ms in taken.items()},
                 **{f"times_{who}": round(taken[who] / taken["ours"], 2) for who in ("plain", "reflected")},
-                "psnr_blurred": _mean(given[:THEIRS], sharp[:THEIRS]),
-                **{f"psnr_{who}": _mean(images, sharp[:THEIRS]) for who, images in restored.items()},
+                "psnr_blurred": _mean(given, sharp),
+                **{f"psnr_{who}": _mean(images, sharp) for who, images in restored.items()},
             }
 
 
+def _theirs(
+    name: str, pictures: NDArray[np.float64], spreads: Sequence[NDArray[np.float64]], *, reflected: bool
+) -> NDArray[np.float64]:
+    """What scikit-image makes of each channel of pictures [n, 3, H, W] of 0..1; in 0..255."""
+    from skimage import restoration
+
+    periodic, size = name == "wiener", pictures.shape[-1]
+    before, after = (0, size - 2) if periodic else (MARGIN, MARGIN)
+    before, after = (before, after) if reflected else (0, 0)
+    found = np.empty_like(pictures)
+    for picture, spread, out in zip(pictures, spreads, found, strict=False):
+        for k, channel in enumerate(picture):
+            wide = np.pad(channel, (before, after), mode="reflect")
+            if periodic:
+                restored = restoration.wiener(wide, spread, PRIOR)
+            else:
+                restored = restoration.richardson_lucy(wide, spread, ITERATIONS)
+            out[k] = restored[before : before + size, before : before + size]
+    return 255 * found
+
+
 def _mean(images: Tensor, others: Tensor) -> float:
-    return round(float(psnr(images, others).mean()), 2)
+    """PSNR at 8 bits, of the first THEIRS images."""
+    return round(float(psnr(images[:THEIRS].clamp(0, 255).round(), others[:THEIRS]).mean()), 2)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

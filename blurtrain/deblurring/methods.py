@@ -5,17 +5,23 @@
 | `wiener` | least squares with a smooth prior, by the true kernel |
 | `richardson-lucy` | iterations of Richardson and Lucy, by the true kernel |
 | `total-variation` | least squares with few edges, by the true kernel |
+| `patch-prior` | the likeliest patches, by the true kernel and a prior from a file |
 | `unsharp` | unsharp masking, whatever the blur |
 | `wiener noise=0.01` | any of them with other options |
 | `package.module:Name strength=2` | a user's own |
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from blurtrain.blur.blur import Blur
 from blurtrain.deblurring.deblurring import AnyDeblurring, Deblurring, Kernel, NonBlind
+from blurtrain.errors import SettingsError
+from blurtrain.files import sha256_of
+from blurtrain.schema import FileName, Name, Sha256, outside_identity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,6 +85,52 @@ class TotalVariation(NonBlind):
         return total_variation(ReflectedBlur(kernels, images), images, weight, self.iterations)
 
 
+class PatchPrior(NonBlind):
+    """The image whose patches are likeliest, by a mixture of Gaussians that was learnt from sharp photographs, and that
+    explains the blurred one (EPLL of Zoran & Weiss 2011): `blurtrain deblur learn-patches` learns one."""
+
+    unnamed: ClassVar[frozenset[str]] = frozenset({"file", "sha256"})
+    type: Literal["patch-prior"] = "patch-prior"
+    noise: float = Field(NOISE, gt=0, le=1)
+    """Standard deviation of the noise, as a share of white; 0.01 in Vasiljevic et al. 2016."""
+    stride: int = Field(4, ge=1, le=8)
+    """Pixels from one patch to the next; 1: all patches, as published, which takes 16 times as long as 4."""
+    file: FileName = outside_identity(...)
+    sha256: Sha256 | None = None
+    """What `sha256sum FILE` prints; none: the file is taken as it is."""
+    title: Name | None = None
+    """What the label calls it."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """See `Deblurring.identity`; of the file its content."""
+        return {"deblur": self.label, "deblur_file": self._digest()}
+
+    def _digest(self) -> str:
+        if not Path(self.file).is_file():
+            raise SettingsError(f"patch-prior: {self.file}: no such file; `blurtrain deblur learn-patches` writes one")
+        found = sha256_of(Path(self.file))
+        if self.sha256 and found != self.sha256:
+            raise SettingsError(f"patch-prior: {self.file} is another file than was meant: its sha256 is {found}")
+        return found[:16]
+
+    def check(self, blurs: Sequence[Blur]) -> None:
+        """See `Deblurring.check`."""
+        super().check(blurs)
+        self._digest()
+
+    def restored(self, images: "Tensor", kernels: Sequence[Kernel]) -> "Tensor":
+        """See `Deblurring.restored`. Raises SettingsError for a file that is none."""
+        from blurtrain.deblurring.patches import expected_patch_log_likelihood, mixture_at
+        from blurtrain.deblurring.reflected import ReflectedBlur
+
+        if not Path(self.file).is_file():
+            self._digest()
+        mixture = mixture_at(self.file, Path(self.file).stat().st_mtime)
+        blur, smoothness = ReflectedBlur(kernels, images), (self.noise / GRADIENT) ** 2
+        return expected_patch_log_likelihood(blur, images, self.noise, mixture, self.stride, smoothness)
+
+
 class Unsharp(Deblurring):
     """Unsharp masking: the image, and `amount` times what a Gaussian of `sigma` pixels takes away from it."""
 
@@ -95,5 +147,6 @@ class Unsharp(Deblurring):
 
 
 Deblurring.kinds = {
-    str(kind.model_fields["type"].default): kind for kind in (Wiener, RichardsonLucy, TotalVariation, Unsharp)
+    str(kind.model_fields["type"].default): kind
+    for kind in (Wiener, RichardsonLucy, TotalVariation, PatchPrior, Unsharp)
 }
