@@ -15,6 +15,7 @@ from pydantic import SerializeAsAny, model_validator
 from blurtrain.blur.blurs import Blur, Sharp
 from blurtrain.documents import parse_overrides, shown
 from blurtrain.errors import SettingsError
+from blurtrain.parts import is_part_name, source_hash
 from blurtrain.tasks.named import Named
 
 if TYPE_CHECKING:
@@ -42,8 +43,9 @@ class Deblurring(Named):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What outcomes depend on of it."""
-        return {"deblur": self.label}
+        """What outcomes depend on of it; of one of the user's own also its source."""
+        own = {"deblur_source": source_hash(self.type)[:16]} if is_part_name(self.type) else {}
+        return {"deblur": self.label, **own}
 
     def check(self, blurs: Sequence[Blur]) -> None:
         """Raise SettingsError where images of one of these blurs cannot be deblurred so."""

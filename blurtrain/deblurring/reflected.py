@@ -48,6 +48,7 @@ class ReflectedBlur:
         down, across = ((2 - 2 * torch.cos(frequencies(side))) for side in (self.height, self.width))
         self.roughness = (down[:, None] + across).to(self.device, self.dtype)
         """What each coefficient adds to the sum of squared differences of neighbours."""
+        self.is_even: bool
         self.is_even, gain = (
             _gain_of_one(each.numpy().tobytes(), each.shape[-1], self.height, self.width)
             if one

@@ -110,6 +110,28 @@ def test_every_measure_of_blurred_images_is_of_restored_ones(run: Path, capsys: 
     assert all(plain != restored for plain, restored in by_measure.values())
 
 
+def test_a_method_of_ones_own(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = """from blurtrain.deblurring import NonBlind
+
+
+class Grey(NonBlind):
+    level: float = 0.5
+
+    def restored(self, images, kernels):
+        assert len(kernels) == len(images)
+        return images * 0 + self.level
+"""
+    (tmp_path / "mine.py").write_text(source)
+    monkeypatch.chdir(tmp_path)
+    words = ("--measure", "deblurring", "--deblur", "mine.py:Grey level=0.25", "evaluation.blurs=[disk-8]")
+    _, own = evaluate(run, *words, capsys=capsys)
+    assert own["deblur"] == "mine.py:Grey level=0.25" and len(own["deblur_source"]) == 16
+    psnr_of_grey = next(row["value"] for row in own["rows"] if (row["blur"], row["metric"]) == ("disk-8", "psnr"))
+    assert psnr_of_grey < 20
+
+
 def test_each_member_of_a_family_is_restored_by_its_own_kernel() -> None:
     (family,) = FAMILIES["disk"]
     plain = Transform(Augmentation(), 48, (0.5,) * 3, (0.25,) * 3, BlurUnits(), 0)
