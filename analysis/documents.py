@@ -26,6 +26,7 @@ CONDITIONS = (
     "light",
     "pixels",
     "protocol",
+    "deblur",
     "drop_last",
     "epoch",
     "n",
@@ -85,6 +86,8 @@ class Outcome(Document):
     pixels: Literal["source", "stored"] = "stored"
     protocol: str = "whole"
     """How images were shown: whole, at the network's own size, or by a protocol of scales and crops."""
+    deblur: str = "none"
+    """By what blurred images were restored before."""
     drop_last: bool = False
     objects: tuple[int, ...] | None = None
     """Images of each object; None: none is known to be shown twice, or, where it is missing, not recorded yet."""

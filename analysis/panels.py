@@ -35,6 +35,7 @@ _WORDS = {
     "light": "blurred as {} light",
     "pixels": "tested on {} pixels",
     "protocol": "tested by {}",
+    "deblur": "deblurred by {}",
     "epoch": "after {} epochs",
     "n": "{} images",
     "classes": "{} classes",

@@ -98,7 +98,7 @@ class Objective(Section):
         """What a measure on the whole val split gave after the last epoch."""
         for path in sorted(run.evaluations.glob(f"{measure}-*.json")):
             document = read_json(path) or {}
-            whole = not document.get("drop_last") and not document.get("protocol")
+            whole = not any(document.get(name) for name in ("drop_last", "protocol", "deblur"))
             if whole and document.get("split") == self.split and document.get("epoch") in (None, epochs):
                 rows = {r["blur"]: number(r) for r in document.get("rows", []) if r["metric"] == metric}
                 if (value := _mean(rows, [blur.label for blur in self.blurs])) is not None:
@@ -124,6 +124,7 @@ class Objective(Section):
             'evaluation.measures=["accuracy"]',
             "evaluation.drop_last=false",
             "evaluation.protocol=null",
+            "evaluation.deblur=[]",
         ]
 
     def _validated_later(self, run: Run, epochs: int) -> dict[int, float]:

@@ -16,6 +16,7 @@ PACKAGES = ("blurtrain", "jobs", "analysis", "slurm", "tests")
 LAYERS = [  # from the ground up: each may import from those above it in this list, and from its own
     ["errors", "files", "documents", "parts", "schema", "kinds", "device", "compiling", "log_file", "journal"],
     ["blur", "tasks"],
+    ["deblurring"],
     ["settings"],
     ["run", "rendezvous", "distributed"],
     ["objective", "trials"],
@@ -29,7 +30,14 @@ LAYERS = [  # from the ground up: each may import from those above it in this li
     ["api", "commands", "cli", "__main__"],
 ]
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-WITHOUT_TORCH = ["jobs", "analysis", "blurtrain.settings", "blurtrain.blur.curricula", "blurtrain.tasks"]
+WITHOUT_TORCH = [
+    "jobs",
+    "analysis",
+    "blurtrain.settings",
+    "blurtrain.blur.curricula",
+    "blurtrain.deblurring",
+    "blurtrain.tasks",
+]
 
 
 def source_of(*packages: str) -> list[Path]:

@@ -17,7 +17,7 @@ from analysis.documents import CONDITIONS
 
 SETTINGS = tuple(f"settings.{name}" for name in FIELDS)
 """Columns of the table of runs: each section as JSON."""
-_TEXT = ("split", "light", "pixels", "protocol")
+_TEXT = ("split", "light", "pixels", "protocol", "deblur")
 _WHOLE = ("epoch", "at", "n", "skipped")
 _TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64()}
 

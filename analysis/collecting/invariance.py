@@ -104,6 +104,7 @@ def _together(runs: Collection, key: Mapping[str, Any], rows: pd.DataFrame) -> I
         return None
     detail = [str(key["measure"])] if "[" in str(key["measure"]) else []
     detail += [f"tested by {key['protocol']}"] if key["protocol"] != "whole" else []
+    detail += [f"deblurred by {key['deblur']}"] if key["deblur"] != "none" else []
     detail += [f"{key['split']} split"] if key["split"] != "test" else []
     return Invariance(
         str(key["dataset"]), str(key["model"]), ", ".join(detail), int(key["n"]), stages, tuple(levels), trained

@@ -48,7 +48,7 @@ class Calibrated:
 
 def calibrated(panels: Sequence[Panel], runs: Collection) -> Iterator[Calibrated]:
     """The panels that have calibration, at two sigmas or more."""
-    frame = runs.measures(["run_id", "sigma", "blur", "value", "epoch", "n", "split", "pixels", "protocol"],
+    frame = runs.measures(["run_id", "sigma", "blur", "value", "epoch", "n", "split", "pixels", "protocol", "deblur"],
                           measure=MEASURE, metric="ece")  # fmt: skip
     if frame.empty:
         return
@@ -58,7 +58,7 @@ def calibrated(panels: Sequence[Panel], runs: Collection) -> Iterator[Calibrated
     for one in kept_arrays(runs.folder, epochs, MEASURE):
         kept.setdefault(one.run_id, []).append(one)
     for panel in panels:
-        alike = {name: panel.conditions[name] for name in ("epoch", "n", "split", "pixels", "protocol")}
+        alike = {name: panel.conditions[name] for name in ("epoch", "n", "split", "pixels", "protocol", "deblur")}
         own = frame.loc[np.logical_and.reduce([frame[name] == value for name, value in alike.items()])]
         by_run = dict(iter(own.groupby("run_id", observed=True)))
         regimes = {

@@ -31,7 +31,7 @@ SHOWN = {
 }
 """Levels that are drawn, each with its title and what it is drawn over."""
 LOSSES = (0.0, 0.2, 0.4, 0.6, 0.8)
-ALIKE = ("epoch", "n", "split", "pixels", "protocol")
+ALIKE = ("epoch", "n", "split", "pixels", "protocol", "deblur")
 VALUE, AT_RISK, EVENTS, LEFT, LOW, HIGH = range(6)
 """Columns of a curve."""
 

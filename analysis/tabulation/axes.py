@@ -13,7 +13,7 @@ from blurtrain.settings.labels import short_names, shown
 
 CONTEXT = ("dataset", "model", "data_id")
 """What makes groups of rows where runs differ in it and no line says it."""
-PLAIN = ("dataset", "regime", "model", "blur", "protocol", "split", "run_id")
+PLAIN = ("dataset", "regime", "model", "blur", "protocol", "deblur", "split", "run_id")
 """Names whose values speak for themselves."""
 
 

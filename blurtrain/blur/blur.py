@@ -105,6 +105,17 @@ class Blur(Kind):
         """
         raise NotImplementedError(f"{type(self).__name__} must define `blurred`")
 
+    def has_kernel(self) -> bool:
+        """Whether it is a convolution whose kernels are known: those of `kernels`."""
+        return False
+
+    def kernels(
+        self, indices: Sequence[int] | NDArray[np.integer], *, resolution: int, truncate: float = 4.0
+    ) -> list[NDArray[np.float64]]:
+        """The kernels by which `blurred` convolves the images of these numbers in evaluation, in their pixels; of
+        several that have the same one, the same array. Raises SettingsError where there are none."""
+        raise SettingsError(f"blur {self.label}: is no convolution by a kernel")
+
     def blur_one(self, image: "Tensor", index: int, out: "Tensor", normal: "Normal" = None, **draws: Any) -> None:
         """One image [C, H, W] on a processor, as `blurred` has it, into `out` of the same shape.
 
@@ -130,6 +141,21 @@ class KernelBlur(Blur):
     def is_convolution(self) -> bool:
         """Whether `blurred` is the convolution with `point_spread`, and nothing else."""
         return type(self).blurred is KernelBlur.blurred
+
+    def has_kernel(self) -> bool:
+        """See `Blur.has_kernel`."""
+        return self.is_convolution()
+
+    def kernels(
+        self, indices: Sequence[int] | NDArray[np.integer], *, resolution: int, truncate: float = 4.0
+    ) -> list[NDArray[np.float64]]:
+        """See `Blur.kernels`."""
+        if not self.is_convolution():
+            return super().kernels(indices, resolution=resolution, truncate=truncate)
+        spreads = [self.point_spread(int(index)) for index in indices]
+        distinct = {id(spread): spread for spread in spreads}
+        scaled = {key: resampled(spread, resolution / self.at) for key, spread in distinct.items()}
+        return [scaled[id(spread)] for spread in spreads]
 
     def reach(self, resolution: int, truncate: float) -> int | None:
         """See `Blur.reach`."""

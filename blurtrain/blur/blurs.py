@@ -73,6 +73,17 @@ class Gaussian(Blur):
         """See `Blur.reach`."""
         return kernels.gaussian_radius(self.sigma * resolution / self.at, truncate)
 
+    def has_kernel(self) -> bool:
+        """See `Blur.has_kernel`."""
+        return True
+
+    def kernels(self, indices: _Indices, *, resolution: int, truncate: float = 4.0) -> list[NDArray[np.float64]]:
+        """See `Blur.kernels`."""
+        try:
+            return [kernels.gaussian(self.sigma * resolution / self.at, truncate)] * len(indices)
+        except ValueError as error:
+            raise SettingsError(f"blur {self.label}: {error}") from None
+
     def blurred(
         self, images: "Tensor", indices: _Indices, *, resolution: int, truncate: float = 4.0, **_: Any
     ) -> "Tensor":

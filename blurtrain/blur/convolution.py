@@ -144,13 +144,13 @@ def _fourier(padded: Tensor, kernels: Tensor, height: int, width: int) -> Tensor
         reached = _fourier((~whole).to(padded.dtype), (kernels != 0).to(padded.dtype), height, width) > 0.5
         return _fourier(given, kernels, height, width).masked_fill(reached, torch.nan)
     # Circular convolution wraps only into the padding, which is cut off, so no further padding is needed.
-    size = [_smooth(side) for side in padded.shape[-2:]]
+    size = [smooth_length(side) for side in padded.shape[-2:]]
     spectrum = torch.fft.rfft2(padded, s=size) * torch.fft.rfft2(kernels, s=size)[:, None]
     down, across = kernels.shape[1] - 1, kernels.shape[2] - 1
     return torch.fft.irfft2(spectrum, s=size)[..., down : down + height, across : across + width]
 
 
-def _smooth(n: int) -> int:
+def smooth_length(n: int) -> int:
     """The least multiple of 4, at least n, without prime factors above 11: lengths that transforms are fast at."""
     n = -(-n // 4) * 4
     while True:

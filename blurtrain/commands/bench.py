@@ -57,6 +57,20 @@ def _kernels(options: argparse.Namespace) -> int:
     return 0
 
 
+def _deblurring(options: argparse.Namespace) -> int:
+    from blurtrain.bench import device_of
+    from blurtrain.bench.deblurring import LEVELS, bench_deblurring, table
+
+    _at_least_one(options, "batch", "repeats", "size")
+    rows = []
+    levels = LEVELS[:1] if options.quick else LEVELS
+    for row in bench_deblurring(device_of(options.device), options.batch, options.size, options.repeats, levels):
+        rows.append(row)
+        print(f"{row['method']}, {row['blur']}: {row['ours_ms']:.0f} ms", file=sys.stderr)
+    print(json.dumps(rows, indent=1) if options.json else table(rows))
+    return 0
+
+
 def _loader(options: argparse.Namespace) -> int:
     from blurtrain.bench import device_of
     from blurtrain.bench.loader import Bench, bench_loader, table
@@ -226,6 +240,15 @@ def add(commands: Any) -> None:
     p.add_argument("--batch", type=int, default=32, help="images in a batch (32)")
     p.add_argument("--repeats", type=int, default=9, help="rounds, of which the median is taken (9)")
     p.add_argument("--quick", action="store_true", help="two blurs only")
+    json_option(p)
+
+    text = "Wiener and Richardson-Lucy on a batch in one call, beside scikit-image image by image"
+    p = command(bench, "deblurring", _deblurring, text)
+    p.add_argument("--batch", type=int, default=64, help="images in a batch (64)")
+    p.add_argument("--size", type=int, default=224, help="of the images in pixels (224)")
+    p.add_argument("--repeats", type=int, default=3, help="rounds, of which the median is taken (3)")
+    p.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
+    p.add_argument("--quick", action="store_true", help="one blur only")
     json_option(p)
 
     p = command(bench, "loader", _loader, "the original study's data path and ours (some minutes)")

@@ -41,6 +41,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         raise SettingsError("evaluate: name run directories, or a folder of them")
     if options.measure:
         overrides.append(f"evaluation.measures={json.dumps(options.measure)}")
+    if options.deblur:
+        overrides.append(f"evaluation.deblur={json.dumps(options.deblur)}")
     if options.ensemble:
         return _ensemble(options, named, overrides)
     if options.dataset is not None:
@@ -142,7 +144,8 @@ def _print(name: str, documents: Sequence[dict[str, Any]]) -> None:
         at = "" if document["epoch"] is None else f"epoch {document['epoch']}, "
         print(f"{name}: {document['measure']}, {document['split']} split, {at}n = {document['n']}, "
               f"{document['pixels']} pixels"
-              + (f", {document['protocol']}" if "protocol" in document else ""))  # fmt: skip
+              + (f", {document['protocol']}" if "protocol" in document else "")
+              + (f", deblurred by {document['deblur']}" if "deblur" in document else ""))  # fmt: skip
         levels = dict.fromkeys(row["blur"] for row in document["rows"])
         for label in levels:
             rows = [row for row in document["rows"] if row["blur"] == label]
@@ -284,6 +287,13 @@ def add(commands: Any) -> None:
         "repeated (default: as the settings say)"
     )
     p.add_argument("--measure", action="append", metavar="NAME", help=measure)
+    from blurtrain.deblurring import Deblurring
+
+    deblur = (
+        f"{', '.join(Deblurring.kinds)}, or package.module:Name of your own: measure blurred images restored by this, "
+        "too; options behind it, 'wiener noise=0.01'; may be repeated"
+    )
+    p.add_argument("--deblur", action="append", metavar="NAME", help=deblur)
     when = p.add_mutually_exclusive_group()
     when.add_argument("--epoch", type=_epoch, help="of runs: after so many epochs, where their weights were kept")
     when.add_argument("--stages", action="store_true", help="of runs: after each epoch that was kept, and at the end")

@@ -27,6 +27,7 @@ from blurtrain.data.draws import uniform
 from blurtrain.data.erasing import Rectangles, erase
 from blurtrain.data.hsv import Gains
 from blurtrain.data.scaled_crop import ScaledCrop, ScaledCrops
+from blurtrain.deblurring import Deblurring
 from blurtrain.device import any_order
 from blurtrain.settings import Augmentation, BlurUnits, Settings
 
@@ -54,6 +55,8 @@ class Transform:
     """Of the training images, float32 or bfloat16; evaluation is in float32 always."""
     crop_and_blur: Literal["plain", "fused"] = "plain"
     """How they are done on a GPU where they are one operator, see `precision.crop_and_blur`."""
+    deblur: Deblurring | None = None
+    """What restores blurred images in evaluation; none: they stay as they are."""
 
     @classmethod
     def of(cls, settings: Settings, dataset: Dataset) -> "Transform":
@@ -323,10 +326,24 @@ class Transform:
         return torch.where(upright[:, None, None, None], shown.mT, shown)
 
     def blurred(self, images: Tensor, blur: Blur, indices: NDArray[np.integer]) -> Tensor:
-        """Images in 0..255 at the resolution, as `resized` gives them, blurred for evaluation and normalised."""
+        """Images in 0..255 at the resolution, as `resized` gives them, blurred for evaluation and normalised; where
+        they are deblurred, rounded to 8 bits before and after."""
+        return self.normalise(self.blurred_pixels(images, blur, indices))
+
+    def blurred_pixels(self, images: Tensor, blur: Blur, indices: NDArray[np.integer]) -> Tensor:
+        """As `blurred`, in 0..255."""
         light = linear_light(images) if self.blur.linear_light else images
         light = blur.blurred(light, indices, resolution=self.resolution, truncate=self.blur.truncate)
-        return self.normalise(srgb(light) if self.blur.linear_light else light)
+        pixels = srgb(light) if self.blur.linear_light else light
+        return pixels if self.deblur is None else self.deblurred(pixels, blur, indices)
+
+    def deblurred(self, images: Tensor, blur: Blur, indices: NDArray[np.integer]) -> Tensor:
+        """Images in 0..255 that were blurred by `blur`, rounded to 8 bits, restored by `deblur`, and rounded again."""
+        assert self.deblur
+        pixels = images.clamp(0, 255).round()
+        light = linear_light(pixels) if self.blur.linear_light else pixels
+        light = self.deblur.deblurred(light, blur, indices, resolution=self.resolution, truncate=self.blur.truncate)
+        return (srgb(light) if self.blur.linear_light else light).clamp(0, 255).round()
 
     def normalise(self, images: Tensor, out: Tensor | None = None) -> Tensor:
         """(pixel / 255 - mean) / sd, per channel, where asked into `out`; commutes with unit-sum blur."""

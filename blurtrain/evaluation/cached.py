@@ -43,6 +43,7 @@ def conditions(
         "reference_resolution": transform.blur.reference_resolution,
         "truncate": transform.blur.truncate,
         "light": "linear" if transform.blur.linear_light else "sRGB",
+        **({} if transform.deblur is None else transform.deblur.identity),
     } | shown_by(protocol, seen)
 
 

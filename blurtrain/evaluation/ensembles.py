@@ -71,6 +71,8 @@ def _check(plans: Sequence[Plan]) -> None:
         name = next(plan.name for plan in plans if plan.identity.items() <= twice[0].items())
         raise SettingsError(f"ensemble: {name} is there twice, and shown images alike: leave one of them out")
     first = plans[0]
+    if methods := [method.label for plan in plans for method in plan.evaluation.deblur]:
+        raise SettingsError(f"ensemble: evaluation.deblur={methods[0]} is for single networks: leave it out")
     for other in plans[1:]:
         if said := _difference(first, other):
             raise SettingsError(f"ensemble: {first.name} and {other.name} differ in {said}")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -32,7 +33,7 @@ class Family:
 
     def blurred(self, images: Tensor, lengths: NDArray[np.float64], transform: Transform) -> Tensor:
         """Images [N, C, H, W] in 0..255 at the transform's resolution, each blurred by the member of its own length
-        [N]; in 0..255 again, not rounded."""
+        [N]; in 0..255 again, not rounded (but where they are deblurred)."""
         units, resolution = transform.blur, transform.resolution
         light = linear_light(images) if units.linear_light else images
         if self.member is _gaussian:
@@ -40,7 +41,13 @@ class Family:
         else:
             kernels = {length: self._kernel(length, resolution) for length in np.unique(lengths).tolist()}
             light = convolve_each(light, [kernels[length] for length in lengths.tolist()])
-        return srgb(light) if units.linear_light else light
+        pixels = srgb(light) if units.linear_light else light
+        if transform.deblur is None:
+            return pixels
+        for length in np.unique(lengths).tolist():
+            own = torch.from_numpy(np.flatnonzero(lengths == length)).to(pixels.device)
+            pixels[own] = transform.deblurred(pixels[own], self.member(length), np.zeros(len(own), np.int64))
+        return pixels
 
     def _kernel(self, length: float, resolution: int) -> NDArray[np.float64]:
         member = self.member(length)

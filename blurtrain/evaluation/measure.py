@@ -37,6 +37,8 @@ class Measure(Section):
     """Whether the network has to know the classes of the dataset."""
     keeps_records: ClassVar[bool] = True
     """Whether there is anything to be kept of each image."""
+    of_blurred: ClassVar[bool] = True
+    """Whether it shows images by the blurs and the deblurring of `Subject.transform`."""
     of_protocols: ClassVar[bool] = False
     """Of one that does not look at outputs: whether it shows images at the scales of evaluation.protocol itself, so
     that it can be taken where there is one."""

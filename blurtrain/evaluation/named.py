@@ -2,10 +2,11 @@
 or `file.py:Name`."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from blurtrain.deblurring import Deblurring
 from blurtrain.documents import parse_overrides
 from blurtrain.errors import SettingsError, nearest
 from blurtrain.evaluation.measure import LogitsMeasure, Measure
@@ -63,3 +64,13 @@ def measure_named(words: str, averaged: str = "") -> Named:
     options = parse_overrides(given)
     validate(options, f"measure {name}", kind)
     return Named(kind, options, part)
+
+
+def check_deblurred(measures: Sequence[str], methods: Sequence[Deblurring]) -> None:
+    """Raise SettingsError where one of these measures would be the same whatever images are deblurred by."""
+    for words in measures if methods else ():
+        if not (kind := measure_named(words).kind).of_blurred:
+            raise SettingsError(
+                f"measure {kind.name}: does not look at blurred images, so it is the same whatever these are deblurred "
+                "by: measure it without evaluation.deblur"
+            )

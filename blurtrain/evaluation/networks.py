@@ -1,5 +1,6 @@
 """Measure a network that is no run: on a prepared dataset, with the network's own preprocessing."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +8,15 @@ import numpy as np
 
 from blurtrain.data.augment import Transform
 from blurtrain.data.dataset import Dataset
+from blurtrain.deblurring import Deblurring
 from blurtrain.distributed import Group
 from blurtrain.errors import DataError
 from blurtrain.evaluation.cached import about, conditions, measure_each, together
 from blurtrain.evaluation.images import Images
-from blurtrain.evaluation.named import BY_PROTOCOL, measure_named
+from blurtrain.evaluation.named import BY_PROTOCOL, check_deblurred, measure_named
 from blurtrain.evaluation.plan import Plan
 from blurtrain.evaluation.progress import ticking
+from blurtrain.evaluation.subject import Subject
 from blurtrain.models.outputs import places_of
 from blurtrain.models.trained import TrainedNetwork
 from blurtrain.settings import Augmentation, BlurUnits, Evaluation, Loader
@@ -31,18 +34,27 @@ def evaluate_network(
     """
     plan = together(group, lambda: network_plan(network, dataset, evaluation))
     p, protocol = plan.preprocessing, evaluation.protocol
-    depends = {
-        **plan.identity,
-        **conditions(plan.images, plan.transform, None, protocol, p),
-        "crop": p.crop,
-        "data_id": dataset.data_id,
-    }
     more = {"origin": plan.name, "dataset": dataset.name, **about(plan.images, len(plan.classes))}
     averaged = BY_PROTOCOL if protocol else ""
-    return measure_each(
-        evaluation.measures, plan.blurs, evaluation.per_image, out, depends, more, group,
-        lambda name: ticking(plan.opened(group), f"{plan.name}: {name}"), averaged,
-    )  # fmt: skip
+    documents = []
+    together(group, lambda: check_deblurred(evaluation.measures, evaluation.deblur))
+    for deblur in (None, *evaluation.deblur):
+        shown = replace(plan.transform, deblur=deblur)
+        depends = {
+            **plan.identity,
+            **conditions(plan.images, shown, None, protocol, p),
+            "crop": p.crop,
+            "data_id": dataset.data_id,
+        }
+        title = plan.name if deblur is None else f"{plan.name}, {deblur.label}"
+
+        def opened(name: str, deblur: Deblurring | None = deblur, title: str = title) -> Subject:
+            return ticking(plan.opened(group).deblurred(deblur), f"{title}: {name}")
+
+        documents += measure_each(
+            evaluation.measures, plan.blurs, evaluation.per_image, out, depends, more, group, opened, averaged
+        )
+    return documents
 
 
 def network_plan(network: TrainedNetwork, dataset: Dataset, evaluation: Evaluation, all_outputs: bool = False) -> Plan:

@@ -1,6 +1,7 @@
 """Measure runs: at their end, at any later time, or at a kept epoch of a training that goes on; nothing is trained."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 
 from blurtrain.data.augment import Transform
 from blurtrain.data.dataset import Dataset, open_dataset
+from blurtrain.deblurring import Deblurring
 from blurtrain.device import claim_device, cores
 from blurtrain.distributed import Group
 from blurtrain.documents import merge, parse_overrides
@@ -15,7 +17,7 @@ from blurtrain.errors import BlurtrainError, RunError
 from blurtrain.evaluation.cached import about, conditions, measure_each, together
 from blurtrain.evaluation.former import former_rows
 from blurtrain.evaluation.images import Images
-from blurtrain.evaluation.named import BY_PROTOCOL
+from blurtrain.evaluation.named import BY_PROTOCOL, check_deblurred
 from blurtrain.evaluation.plan import Plan
 from blurtrain.evaluation.progress import ticking
 from blurtrain.evaluation.subject import Row, Subject
@@ -106,29 +108,37 @@ def measure_run(
     group: Group,
     opened: Callable[[str], Subject],
 ) -> list[Document]:
-    """All `measures` after `epoch` epochs, as `settings.evaluation` says; `opened` gives what is measured."""
+    """All `measures` after `epoch` epochs, as `settings.evaluation` says: first of blurred images as they are, then by
+    each method of deblurring. `opened` gives what is measured."""
     protocol = settings.evaluation.protocol
     transform = blurred_at(Transform.of(settings, dataset), protocol)
     seen = preprocessing_of(settings, dataset)
     outputs = len(outputs_of(settings.network, dataset.classes).names)
-    depends = {**conditions(images, transform, epoch, protocol, seen), **_smoothed(settings, epoch)}
+    documents: list[Document] = []
+    together(group, lambda: check_deblurred(measures, settings.evaluation.deblur))
+    for deblur in (None, *settings.evaluation.deblur):
+        shown = replace(transform, deblur=deblur)
 
-    def former() -> list[Row]:
-        return [] if protocol else former_rows(run, settings, images.source, epoch)
+        def former(deblur: Deblurring | None = deblur) -> list[Row]:
+            return [] if protocol or deblur else former_rows(run, settings, images.source, epoch)
 
-    documents = measure_each(
-        measures,
-        settings.levels,
-        settings.evaluation.per_image,
-        run.evaluations,
-        depends,
-        about(images, outputs),
-        group,
-        opened,
-        BY_PROTOCOL if protocol else "",
-        lambda kind, options: kind.of_run(settings, options),
-        former,
-    )
+        def subject(name: str, deblur: Deblurring | None = deblur) -> Subject:
+            found = opened(name if deblur is None else f"{name}, {deblur.label}")
+            return found.deblurred(deblur)
+
+        documents += measure_each(
+            measures,
+            settings.levels,
+            settings.evaluation.per_image,
+            run.evaluations,
+            {**conditions(images, shown, epoch, protocol, seen), **_smoothed(settings, epoch)},
+            about(images, outputs),
+            group,
+            subject,
+            BY_PROTOCOL if protocol else "",
+            lambda kind, options: kind.of_run(settings, options),
+            former,
+        )
     return [document | {"file": Path(document["file"]).name} for document in documents]
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from blurtrain.data.augment import Transform
 from blurtrain.data.loader import Loader
+from blurtrain.deblurring import Deblurring
 from blurtrain.distributed import Group
 from blurtrain.evaluation.images import Images
 from blurtrain.evaluation.views import Averaged, Scaled, Views, Whole, blurred_at
@@ -48,6 +49,10 @@ class Subject:
         """`network` as `evaluation` shows images to it; transform: at the network's own size."""
         at = blurred_at(transform, evaluation.protocol)
         return cls(network, images, loader, at, group, tick, evaluation.protocol)
+
+    def deblurred(self, method: Deblurring | None) -> "Subject":
+        """The same, with blurred images restored by `method`."""
+        return replace(self, transform=replace(self.transform, deblur=method))
 
     @property
     def networks(self) -> tuple[TrainedNetwork, ...]:

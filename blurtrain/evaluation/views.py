@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from blurtrain.blur.blur import Blur
-from blurtrain.blur.light import linear_light, srgb
 from blurtrain.data.augment import Transform
 from blurtrain.data.batches import Batch
 from blurtrain.errors import SettingsError
@@ -144,11 +143,9 @@ def at_its_size(images: Tensor, transform: Transform) -> Tensor:
 
 
 def eight_bit_blurred(images: Tensor, blur: Blur, indices: NDArray[np.int64], transform: Transform) -> Tensor:
-    """Images in 0..255, as `at_its_size` gives them, blurred, and again as 8-bit values in float32."""
-    units = transform.blur
-    light = linear_light(images) if units.linear_light else images
-    light = blur.blurred(light, indices, resolution=transform.resolution, truncate=units.truncate)
-    return _eight_bit(srgb(light) if units.linear_light else light)
+    """Images in 0..255, as `at_its_size` gives them, blurred (and deblurred, where the transform says so), and again as
+    8-bit values in float32."""
+    return _eight_bit(transform.blurred_pixels(images, blur, indices))
 
 
 def _eight_bit(images: Tensor) -> Tensor:

@@ -70,14 +70,22 @@ def model_name(architecture: str) -> str:
 
 
 def check_levels(evaluation: Evaluation, units: BlurUnits, where: str) -> None:
-    """Raise SettingsError where a level is given twice. (Not in the section itself: older runs that were evaluated so
-    must still be read.)"""
+    """Raise SettingsError where a level or a method of deblurring is given twice, or one does not go with the other.
+    (Not in the section itself: older runs that were evaluated so must still be read.)"""
     names = [f"sigma {sigma:g}" for sigma in evaluation.sigmas]
     if twice := [name for k, name in enumerate(names) if name in names[:k]]:
         raise SettingsError(f"{where}: evaluation.sigmas: {twice[0]} is given twice; leave one of them out")
     labels = [blur.label for blur in evaluation.levels(units.reference_resolution)]
     if twice := [label for k, label in enumerate(labels) if label in labels[:k]]:
         raise SettingsError(f"{where}: evaluation: {twice[0]} is given twice, by sigma or by label; leave one out")
+    methods = [method.label for method in evaluation.deblur]
+    if twice := [label for k, label in enumerate(methods) if label in methods[:k]]:
+        raise SettingsError(f"{where}: evaluation.deblur: {twice[0]} is given twice; leave one of them out")
+    for method in evaluation.deblur:
+        try:
+            method.check(evaluation.levels(units.reference_resolution))
+        except SettingsError as error:
+            raise SettingsError(f"{where}: evaluation.deblur: {error}") from None
 
 
 def load(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) -> Settings:

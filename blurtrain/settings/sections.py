@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from blurtrain.blur.blurs import AnyBlur, Blur, Gaussian, Sharp
+from blurtrain.deblurring import AnyDeblurring
 from blurtrain.schema import NAME, FileName, Section, Sha256, Sigma, added_later, outside_identity
 from blurtrain.settings.protocol import Protocol
 
@@ -175,6 +176,9 @@ class Evaluation(Section):
     protocol: Protocol | None = None
     """Scales and crops at which the images are shown; none: the whole image (of a published network, its central crop)
     at the network's own size."""
+    deblur: tuple[AnyDeblurring, ...] = ()
+    """Methods by which blurred images are restored before they are shown, e.g. [wiener, unsharp amount=2]: all is
+    measured with each of them, too, beside the blurred images as they are."""
 
     def levels(self, reference_resolution: int) -> tuple[Blur, ...]:
         """All levels: those given by sigma, in pixels at `reference_resolution`, then the others."""

@@ -249,6 +249,7 @@ NEUTRAL: list[dict[str, Any]] = [
     {"optimisation": {"accumulate": 4}},
     {"data": {"root": "/elsewhere"}},
     {"evaluation": {"measures": ["accuracy"], "per_image": True}},
+    {"evaluation": {"deblur": ["wiener"]}},
     {"evaluation": {"split": "val", "sigmas": [3], "blurs": ["disk-4"], "batch_size": 7, "drop_last": True}},
     {"evaluation": {"protocol": {"defined_at": 256, "scales": [224], "crops": "five", "images_per_class": 3}}},
     {"loader": {"kind": "resident", "workers": 3, "threads": 1, "stalled_seconds": 9}},

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from blurtrain.blur.blurs import Blur
+from blurtrain.blur.blurs import Blur, Sharp
 from blurtrain.data.batches import Batch
 from blurtrain.device import tf32
 from blurtrain.errors import DataError
@@ -146,7 +146,9 @@ class MinimalBlur(Measure):
             logits = network.logits(transform.normalise(shown))
             return torch.where(torch.isfinite(logits).all(1), logits.argmax(1), -1).cpu().numpy()
 
-        start = predicted(images)
+        start = predicted(
+            images if transform.deblur is None else transform.blurred_pixels(images, Sharp(), batch.indices)
+        )
         correct = start == batch.labels.cpu().numpy()
         followed = correct if self.of == "right" else np.ones(len(start), np.bool_)
         known = {"index": batch.indices, "label": batch.labels.cpu().numpy(), "prediction": start,

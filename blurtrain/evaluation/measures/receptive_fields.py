@@ -69,6 +69,7 @@ class ReceptiveFields(Measure):
     """
 
     name: ClassVar[str] = "receptive-fields"
+    of_blurred: ClassVar[bool] = False
     of_classes: ClassVar[bool] = False
     keeps_records: ClassVar[bool] = False
     metrics: ClassVar[Mapping[str, Mapping[str, Any]]] = {

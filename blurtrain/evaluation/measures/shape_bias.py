@@ -54,6 +54,7 @@ class ShapeBias(Measure):
     """
 
     name: ClassVar[str] = "shape-bias"
+    of_blurred: ClassVar[bool] = False
     of_classes: ClassVar[bool] = False
     metrics: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "shape_bias": {"label": "shape bias", "unit": "%", "times": 100, "digits": 1, "least": 0, "most": 1},

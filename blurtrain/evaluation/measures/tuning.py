@@ -48,6 +48,7 @@ class Tuning(Measure):
     """
 
     name: ClassVar[str] = "tuning"
+    of_blurred: ClassVar[bool] = False
     of_classes: ClassVar[bool] = False
     keeps_records: ClassVar[bool] = False
     metrics: ClassVar[Mapping[str, Mapping[str, Any]]] = {
