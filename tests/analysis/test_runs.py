@@ -28,7 +28,8 @@ def test_tidy_frame_has_a_row_per_run_and_sigma(runs: Path, make_run: MakeRun) -
         "run_id": run_id, "dataset": "faces", "regime": "blurry", "model": "alexnet-sup", "seed": 3, "sigma": 8.0,
         "blur": "gaussian-8",
         "top1": 50.0, "top5": pytest.approx(100 * 48 / 86), "top1_count": 43, "top5_count": 48, "split": "test",
-        "resolution": 64, "truncate": 4.0, "light": "sRGB", "pixels": "source", "protocol": "whole", "drop_last": False,
+        "resolution": 64, "truncate": 4.0, "light": "sRGB", "pixels": "source", "protocol": "whole",
+        "deblur": "none", "drop_last": False,
         "epoch": 60, "n": 86, "classes": 26, "largest_class": 25,
         "objects": 0, "object_n": None, "object_top1": None, "epochs": 60, "data_id": "1de4f0c1db203d86",
         "settings_id": frame["settings_id"][0],
@@ -59,10 +60,10 @@ def test_results_csv_has_exactly_the_promised_columns(runs: Path, make_run: Make
     header, row, other = text.splitlines()
     assert header == (
         "run_id,dataset,regime,seed,top1@0,top1@0.5,top1@2,top1@16,n,classes,model,epochs,resolution,split,"
-        "truncate,light,pixels,protocol,drop_last,epoch,largest_class,objects,data_id,settings_id"
+        "truncate,light,pixels,protocol,deblur,drop_last,epoch,largest_class,objects,data_id,settings_id"
     )
     assert row.startswith(
-        f"{first},faces,clear,0,81.3953,69.7674,,8.1395,86,26,alexnet-sup,60,64,test,4,sRGB,source,whole,False,60,25,0,1de4f0c1db203d86,"
+        f"{first},faces,clear,0,81.3953,69.7674,,8.1395,86,26,alexnet-sup,60,64,test,4,sRGB,source,whole,none,False,60,25,0,1de4f0c1db203d86,"
     )
     assert other.split(",")[4:8] == ["9.3023", "", "10.4651", ""]
 
