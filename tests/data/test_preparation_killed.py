@@ -1,6 +1,7 @@
 """A preparation that is killed is taken up again where it was, and leaves no process and no half of anything."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from blurtrain.data.dataset import Dataset, datasets, open_dataset
+from blurtrain.data.preparation import Recipe, prepare
 
 KILLED = """
 import os, signal, sys
@@ -82,6 +84,21 @@ def test_a_preparation_that_was_killed_is_taken_up_again(
         assert mine and theirs and mine.folder.name == theirs.folder.name
         assert mine.beton.read_bytes() == theirs.beton.read_bytes()
         assert (mine.folder / "images.csv").read_bytes() == (theirs.folder / "images.csv").read_bytes()
+
+
+@pytest.mark.slow
+def test_files_that_have_changed_since_begin_anew(tree: Path, tmp_path: Path) -> None:
+    source, root = tmp_path / "tree", tmp_path / "data"
+    shutil.copytree(tree, source)
+    (tmp_path / "killed.py").write_text(KILLED)
+    killed = subprocess.run([sys.executable, str(tmp_path / "killed.py"), str(root), str(source), "decoding"])
+    assert killed.returncode == -9
+    first, second = sorted(source.rglob("*.png"))[:2]
+    first.write_bytes(second.read_bytes())  # which had been done
+    prepare(root, "textures", Recipe(images=str(source), resolution=64))
+    dataset = open_dataset(root, "textures")
+    dataset.check()
+    assert len({row["sha256"] for row in dataset.store.rows}) == len(dataset.store) - 1
 
 
 KILLED_WRITING = """

@@ -5,7 +5,8 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def prepare(
     images, drawn = _chosen(found, recipe, source)
     # All images go into the store, so that views with other labels find the same one.
     held_out = _places(found, [image for image in images if image.split != "train"])
-    stores_of = written_stores(root, source, found.samples, _wanted(recipe), held_out, request["files"])
+    stores_of = _stores_of(root, source, found.samples, recipe, _wanted(recipe), held_out)
     with stores_of as (written, tested, unreadable):
         masks = _masks(root, source, recipe, found, written)
         unreadable |= masks.unreadable if masks else {}
@@ -245,6 +246,14 @@ def _wanted(recipe: Recipe) -> Wanted:
     )
 
 
+def _stores_of(
+    root: Path, source: Path, samples: Sequence[Sample], recipe: Recipe, wanted: Wanted, held_out: Any = ()
+) -> AbstractContextManager[tuple[Written, Written | None, dict[str, str]]]:
+    # Of all files, those without a label, too: what was interrupted goes on only where none has changed.
+    files = fingerprint(source, samples, recipe.reading)
+    return written_stores(root, source, samples, wanted, held_out, files)
+
+
 def _test_store(
     dataset: Dataset,
     source: Path,
@@ -279,7 +288,7 @@ def _write_test_store(
 ) -> str:
     wanted = _wanted(recipe)._replace(size=recipe.tested_size, tested=None, jpeg_quality=None, whole=False)
     samples = [found.samples[k] for k in places.tolist()]
-    with written_stores(dataset.folder.parent, source, samples, wanted) as (test, _, unreadable):
+    with _stores_of(dataset.folder.parent, source, samples, recipe, wanted) as (test, _, unreadable):
         same = not unreadable and np.array_equal(test.sha256, sha256)
     if not same:
         raise DataError(

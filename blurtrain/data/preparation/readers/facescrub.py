@@ -84,8 +84,9 @@ class FaceScrub(Reader):
                 skipped.append((row.file, reason))
                 continue
             label = shown(row.name)
-            of_list = (box, None, None, "", row.sha256 if self.verify else "") if boxes else ()
-            samples.append(Sample(f"{label}/{row.image_id}_{row.face_id}", path.as_posix(), label, "", "", *of_list))
+            sample = Sample(f"{label}/{row.image_id}_{row.face_id}", path.as_posix(), label)
+            of_list = sample._replace(box=box, sha256=row.sha256 if self.verify else "")
+            samples.append(of_list if boxes else sample)
         if unlisted := len(files) - len(set(paths.values())):
             left_alone["images that no list has, or that were not asked for"] += unlisted
         return Found(samples, left_alone, empty, skipped)
