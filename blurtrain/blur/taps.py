@@ -43,7 +43,10 @@ class Taps(NamedTuple):
 @functools.cache
 def available() -> bool:
     """Whether Numba is installed; the containers of some vendors come without, and computers with GPUs can do so."""
-    return importlib.util.find_spec("numba") is not None
+    try:
+        return importlib.util.find_spec("numba") is not None
+    except ImportError:
+        return False
 
 
 def taps_of(kernel: NDArray[np.floating]) -> Taps:

@@ -123,11 +123,11 @@ class Grey(NonBlind):
         assert len(kernels) == len(images)
         return images * 0 + self.level
 """
-    (tmp_path / "mine.py").write_text(source)
+    (tmp_path / "own_deblurring.py").write_text(source)
     monkeypatch.chdir(tmp_path)
-    words = ("--measure", "deblurring", "--deblur", "mine.py:Grey level=0.25", "evaluation.blurs=[disk-8]")
+    words = ("--measure", "deblurring", "--deblur", "own_deblurring.py:Grey level=0.25", "evaluation.blurs=[disk-8]")
     _, own = evaluate(run, *words, capsys=capsys)
-    assert own["deblur"] == "mine.py:Grey level=0.25" and len(own["deblur_source"]) == 16
+    assert own["deblur"] == "own_deblurring.py:Grey level=0.25" and len(own["deblur_source"]) == 16
     psnr_of_grey = next(row["value"] for row in own["rows"] if (row["blur"], row["metric"]) == ("disk-8", "psnr"))
     assert psnr_of_grey < 20
 
