@@ -287,11 +287,9 @@ def add(commands: Any) -> None:
         "repeated (default: as the settings say)"
     )
     p.add_argument("--measure", action="append", metavar="NAME", help=measure)
-    from blurtrain.deblurring import Deblurring
-
     deblur = (
-        f"{', '.join(Deblurring.kinds)}, or package.module:Name of your own: measure blurred images restored by this, "
-        "too; options behind it, 'wiener noise=0.01'; may be repeated"
+        "measure blurred images restored by this, too: a method of docs/deblurring.md (wiener, ...), or "
+        "package.module:Name of your own; options behind it, 'wiener noise=0.01'; may be repeated"
     )
     p.add_argument("--deblur", action="append", metavar="NAME", help=deblur)
     when = p.add_mutually_exclusive_group()
