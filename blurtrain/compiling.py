@@ -19,8 +19,18 @@ _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 def compiled(function: Function) -> Function:
     """`function`, compiled when it is first called, for the types that it is called with."""
+    return _compiled(function)
+
+
+def inlined(function: Function) -> Function:
+    """The same for one that others call for every line: it becomes a part of them, as to hand over many arrays takes as
+    long as some pixels."""
+    return _compiled(function, forceinline=True)
+
+
+def _compiled(function: Function, **options: Any) -> Function:
     try:
-        kept: Function = numba.njit(cache=True, **_OPTIONS)(function)
+        kept: Function = numba.njit(cache=True, **_OPTIONS, **options)(function)
     except RuntimeError:  # no folder can be written: neither beside the file nor the user's own
-        kept = numba.njit(**_OPTIONS)(function)
+        kept = numba.njit(**_OPTIONS, **options)(function)
     return kept

@@ -7,7 +7,7 @@ caches: a blur keeps one line, a resize STRIP lines, which it turns by a quarter
 import numpy as np
 from numpy.typing import NDArray
 
-from blurtrain.compiling import compiled
+from blurtrain.compiling import compiled, inlined
 
 STRIP = 32
 """Lines of a resized image at a time."""
@@ -20,15 +20,17 @@ def resize(
     channels: int,
     rows: tuple[NDArray[np.int64], NDArray[np.float32]],
     columns: tuple[NDArray[np.int64], NDArray[np.float32]],
-    out: NDArray[np.float32],
+    affine: tuple[NDArray[np.float32], NDArray[np.float32]],
+    out: tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint16]],
 ) -> None:
-    """Into `out` [channels, h, w] the image `lines` [H, W * channels], whose channels lie beside each other.
+    """Into `out` the image `lines` [H, W * channels], whose channels lie beside each other, as [channels, h, w].
 
     rows, columns: for each line and column of the result the first that it is made of, [h] and [w], and the weights of
-    that and the next ones, [h, K] and [w, L]; those of the rows come in ascending order.
+    that and the next ones, [h, K] and [w, L]; those of the rows come in ascending order. affine, out: as of `blur`.
     """
     (tops, down), (lefts, across) = rows, columns
-    height, width = out.shape[1:]
+    (factors, shifts), (floats, whole, halves) = affine, out
+    height, width = len(tops), len(lefts)
     many, left = down.shape[1], lefts.min()
     long = (lefts.max() + across.shape[1] - left) * channels
     ring, held = np.empty(many * long, np.float32), np.full(many, -1)
@@ -57,7 +59,8 @@ def resize(
             for k in range(across.shape[1]):
                 before[k] = (lefts[x] - left + k) * step
             _add(sideways, before, across[x], tile, x * step, step)
-        _turn_back(tile, y, few, out)
+        for c in range(channels):
+            _turn_back(tile, channels, c, factors[c], shifts[c], floats, whole, halves, y, few, height, width)
 
 
 @compiled
@@ -92,19 +95,43 @@ def _add(
 
 
 @compiled
-def _turn_back(tile: NDArray[np.float32], y: int, few: int, out: NDArray[np.float32]) -> None:
-    """The tile [w, channels, STRIP] as lines y ... y + few of `out`."""
-    channels, height, width = out.shape
-    flat, step = out.reshape(-1), _U(width)
-    for c in range(channels):
-        for x in range(width):
-            to, start = _U((c * height + y) * width + x), _U((x * channels + c) * STRIP)
+def _turn_back(
+    tile: NDArray[np.float32],
+    channels: int,
+    c: int,
+    factor: np.float32,
+    shift: np.float32,
+    floats: NDArray[np.float32],
+    whole: NDArray[np.uint8],
+    halves: NDArray[np.uint16],
+    y: int,
+    few: int,
+    height: int,
+    width: int,
+) -> None:
+    """Channel c of the tile [w, channels, STRIP] as lines y ... y + few of the result; see `_keep`."""
+    step, bits = _U(width), tile.view(np.uint32)
+    for x in range(width):
+        to, start = _U((c * height + y) * width + x), _U((x * channels + c) * STRIP)
+        if factor != 1 or shift != 0 or len(whole):
+            for r in range(STRIP):
+                tile[start + _U(r)] = tile[start + _U(r)] * factor + shift
+        if len(floats):
             if few == STRIP:  # a number that is known beforehand is quicker
                 for r in range(STRIP):
-                    flat[to + _U(r) * step] = tile[start + _U(r)]
+                    floats[to + _U(r) * step] = tile[start + _U(r)]
             else:
                 for r in range(few):
-                    flat[to + _U(r) * step] = tile[start + _U(r)]
+                    floats[to + _U(r) * step] = tile[start + _U(r)]
+        elif len(whole):
+            for r in range(STRIP):
+                value = min(max(tile[start + _U(r)], np.float32(0)), np.float32(255))
+                bits[start + _U(r)] = np.uint32(np.int32(value + np.float32(0.5)))
+            for r in range(few):
+                whole[to + _U(r) * step] = np.uint8(bits[start + _U(r)])
+        else:
+            for r in range(few):
+                halves[to + _U(r) * step] = _upper_half(bits[start + _U(r)])
 
 
 @compiled
@@ -125,38 +152,52 @@ def blur(
     empty.
     """
     channels, height, width = image.shape
-    rows, first, weights = grid
-    reach_down, reach_across = len(down[0]) - 1, len(across[0]) - 1
-    plane, line = np.empty(height * width, np.float32), np.empty(width + 2 * reach_across, np.float32)
+    # Out of their tuples once: to take them out counts references, which costs as much as some pixels.
+    (taps_down, row_at), (taps_across, column_at), (factors, shifts) = down, across, affine
+    (rows, first, weights), (floats, whole, halves) = grid, out
+    reach_down, reach = len(taps_down) - 1, len(taps_across) - 1
+    long, wide = width + 2 * reach, reach_down >= 8 and not len(weights)  # else a row takes no sweep but one or two
+    plane, line = np.empty(height * width, np.float32), np.empty(2 * long, np.float32)
     total, few = np.empty(width, np.float32), np.empty(len(rows) * width if len(weights) else 0, np.float32)
-    above, below = np.empty(reach_down + 1, np.int64), np.empty(reach_down + 1, np.int64)
-    lines = np.empty(weights.shape[1], np.int64)
-    lefts, rights = reach_across - np.arange(reach_across + 1), reach_across + np.arange(reach_across + 1)
-    given, edge = image.reshape(-1), reach_across + width
+    above, below = np.empty(reach_down + 2, np.int64), np.empty(reach_down + 2, np.int64)
+    lefts, rights = np.empty(reach + 1, np.int64), np.empty(reach + 1, np.int64)
+    lines, given = np.empty(weights.shape[1], np.int64), image.reshape(-1)
     for c in range(channels):
         start = _U(c * height * width)
         for i in range(height * width):
             plane[_U(i)] = given[start + _U(i)]
-        for k in range(len(rows)):
-            y = rows[k] + reach_down
-            for d in range(1, reach_down + 1):
-                above[d], below[d] = down[1][y - d] * width, down[1][y + d] * width
-            _add_pairs(plane, rows[k] * width, above, below, down[0], line, reach_across, width)
-            for x in range(reach_across):
-                line[x], line[edge + x] = line[reach_across + across[1][x]], line[reach_across + across[1][edge + x]]
-            if len(weights):
-                _add_pairs(line, reach_across, lefts, rights, across[0], few, k * width, width)
+        k = 0
+        while k < len(rows):
+            y, many = rows[k] + reach_down, 2 if wide and k + 1 < len(rows) else 1
+            for d in range(reach_down + many):
+                above[d] = row_at[max(y - d, 0)] * width
+                below[d] = row_at[y + d] * width
+            if many == 2:  # which share what they are summed from
+                _add_pairs_of_two(plane, above, below, taps_down, line, reach, reach + long, width)
             else:
-                _add_pairs(line, reach_across, lefts, rights, across[0], total, 0, width)
-                _keep(total, affine[0][c], affine[1][c], out, (c * height + k) * width)
+                _add_pairs(plane, above[0], above, below, taps_down, line, reach, width)
+            for j in range(many):
+                at = j * long + reach
+                for x in range(reach):
+                    line[j * long + x] = line[at + column_at[x]]
+                    line[at + width + x] = line[at + column_at[reach + width + x]]
+                for d in range(reach + 1):
+                    lefts[d] = at - d
+                    rights[d] = at + d
+                if len(weights):
+                    _add_pairs(line, at, lefts, rights, taps_across, few, k * width, width)
+                else:
+                    _add_pairs(line, at, lefts, rights, taps_across, total, 0, width)
+                    _keep(total, factors[c], shifts[c], floats, whole, halves, (c * height + k + j) * width)
+            k += many
         for y in range(len(weights) and height):
             for k in range(weights.shape[1]):
                 lines[k] = (first[y] + k) * width
             _add(few, lines, weights[y], total, 0, width)
-            _keep(total, affine[0][c], affine[1][c], out, (c * height + y) * width)
+            _keep(total, factors[c], shifts[c], floats, whole, halves, (c * height + y) * width)
 
 
-@compiled
+@inlined
 def _add_pairs(
     plane: NDArray[np.float32],
     middle: int,
@@ -210,17 +251,59 @@ def _add_pairs(
 
 
 @compiled
+def _add_pairs_of_two(
+    plane: NDArray[np.float32],
+    above: NDArray[np.int64],
+    below: NDArray[np.int64],
+    taps: NDArray[np.float32],
+    total: NDArray[np.float32],
+    to: int,
+    next_to: int,
+    width: int,
+) -> None:
+    """`_add_pairs` for a row and the next one, to two places. above, below: the rows 0, 1, 2, ... away from the first
+    of them; one more of them than there are taps."""
+    at, next_at, w, m, n = _U(to), _U(next_to), taps[0], _U(above[0]), _U(below[1])
+    for i in range(width):
+        x = _U(i)
+        total[at + x] = w * plane[m + x]
+        total[next_at + x] = w * plane[n + x]
+    k = 1
+    while k + 4 <= len(taps):
+        a, b, c, d, e = _U(above[k - 1]), _U(above[k]), _U(above[k + 1]), _U(above[k + 2]), _U(above[k + 3])
+        f, g, h, j, t = _U(below[k]), _U(below[k + 1]), _U(below[k + 2]), _U(below[k + 3]), _U(below[k + 4])
+        p, q, r, s = taps[k], taps[k + 1], taps[k + 2], taps[k + 3]
+        for i in range(width):
+            x = _U(i)
+            total[at + x] += (p * (plane[b + x] + plane[f + x]) + q * (plane[c + x] + plane[g + x])) + (
+                r * (plane[d + x] + plane[h + x]) + s * (plane[e + x] + plane[j + x])
+            )
+            total[next_at + x] += (p * (plane[a + x] + plane[g + x]) + q * (plane[b + x] + plane[h + x])) + (
+                r * (plane[c + x] + plane[j + x]) + s * (plane[d + x] + plane[t + x])
+            )
+        k += 4
+    while k < len(taps):
+        a, b, f, g, p = _U(above[k - 1]), _U(above[k]), _U(below[k]), _U(below[k + 1]), taps[k]
+        for i in range(width):
+            x = _U(i)
+            total[at + x] += p * (plane[b + x] + plane[f + x])
+            total[next_at + x] += p * (plane[a + x] + plane[g + x])
+        k += 1
+
+
+@inlined
 def _keep(
     total: NDArray[np.float32],
     factor: np.float32,
     shift: np.float32,
-    out: tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint16]],
+    floats: NDArray[np.float32],
+    whole: NDArray[np.uint8],
+    halves: NDArray[np.uint16],
     to: int,
 ) -> None:
     """A line, multiplied and shifted, from the place `to` on: as it is, to the nearest of 0..255, or to the nearest in
-    bfloat16, the upper half of the bits of a float, of two as near the even one."""
+    bfloat16."""
     at = _U(to)
-    floats, whole, halves = out
     if len(floats):
         for x in range(len(total)):
             floats[at + _U(x)] = total[x] * factor + shift
@@ -233,5 +316,10 @@ def _keep(
             total[x] = total[x] * factor + shift
         bits = total.view(np.uint32)
         for x in range(len(total)):
-            odd = (bits[x] >> np.uint32(16)) & np.uint32(1)
-            halves[at + _U(x)] = np.uint16((bits[x] + np.uint32(0x7FFF) + odd) >> np.uint32(16))
+            halves[at + _U(x)] = _upper_half(bits[x])
+
+
+@compiled
+def _upper_half(bits: np.uint32) -> np.uint16:
+    """A float as bfloat16, which is the upper half of its bits: the nearest, of two as near the even one."""
+    return np.uint16((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))

@@ -43,19 +43,29 @@ def crop_image(
     place: top, left, height, width, flip. work: bfloat16, or another for float32. affine: the shift and factor
     [C, 1, 1] that come last.
     """
-    from blurtrain.blur.compiled_axes import resize
-
     top, left, height, width, flip = place
     rows = _resizing(height, out.shape[1], False, interpolation)
     columns = _resizing(width, out.shape[2], flip, interpolation)
-    blurs = bool(sigma) or box != NO_BOX
-    direct = not blurs and affine is None and out.dtype == torch.float32 and out.is_contiguous()
-    shown = out if direct else torch.empty(out.shape)
-    pixels = shown.numpy()
-    for lines, channels, some in _lines(image):
-        resize(lines, channels, (rows[0] + top, rows[1]), (columns[0] + left, columns[1]), pixels[some])
-    if not direct:
+    if sigma or box != NO_BOX:
+        shown = torch.empty(out.shape)
+        _resize(image, (top, left), rows, columns, None, shown)
         blur_image(shown, sigma, truncate, work, out, affine, box)
+        return
+    kept = _kept(out)
+    _resize(image, (top, left), rows, columns, affine, kept)
+    if kept is not out:
+        out.copy_(kept)
+
+
+def _resize(
+    image: Tensor, place: tuple[int, int], rows: _Weights, columns: _Weights, affine: Affine | None, out: Tensor
+) -> None:
+    from blurtrain.blur.compiled_axes import resize
+
+    shift, factor = (part.numpy().reshape(-1) for part in affine or _as_it_is(len(image)))
+    rows, columns = (rows[0] + place[0], rows[1]), (columns[0] + place[1], columns[1])
+    for lines, channels, some in _lines(image):
+        resize(lines, channels, rows, columns, (factor[some], shift[some]), _of_its_kind(out[some]))
 
 
 def blur_image(
@@ -75,8 +85,7 @@ def blur_image(
     step = _step(sigma, truncate, sides, work)
     if max(len(down) / sides[0], len(across) / sides[1]) > MOST_TAPS * step:
         return _by_product(image, sigma, truncate, box, out, affine)
-    direct = out.dtype in (torch.float32, torch.uint8, torch.bfloat16) and out.is_contiguous()
-    kept = out if direct else torch.empty(out.shape)
+    kept = _kept(out)
     shift, factor = affine or _as_it_is(len(image))
     blur(
         _array(image),
@@ -86,8 +95,14 @@ def blur_image(
         (factor.numpy().reshape(-1), shift.numpy().reshape(-1)),
         _of_its_kind(kept),
     )
-    if not direct:
+    if kept is not out:
         out.copy_(kept)
+
+
+def _kept(out: Tensor) -> Tensor:
+    """`out`, or memory beside it where loops cannot write to it."""
+    written = out.dtype in (torch.float32, torch.uint8, torch.bfloat16) and out.is_contiguous()
+    return out if written else torch.empty(out.shape)
 
 
 def _by_product(
