@@ -154,11 +154,16 @@ def resized_crop_blur(
     return apply(images, lambda part: (operator(0, part), operator(1, part)), dtype, work, sides, channels_last_product)
 
 
+TINY = 48
+"""Pixels a side, up to which even crops and colours take a processor less time for all images at once."""
+
+
 def by_image(images: Tensor) -> bool:
-    """Whether images are treated one by one: by a processor (with Numba), if no gradient is wanted, and no float64."""
+    """Whether images are treated one by one: by a processor (with Numba), if they are not tiny, and if no gradient is
+    wanted, and no float64."""
     if images.device.type != "cpu" or images.requires_grad or images.dtype == torch.float64:
         return False
-    return available()
+    return max(images.shape[-2:]) >= TINY and available()
 
 
 def gaussian_blur_each(images: Tensor, sigmas: NDArray[np.float64], truncate: float = 4.0) -> Tensor:
