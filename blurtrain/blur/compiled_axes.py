@@ -113,7 +113,7 @@ def _turn_back(
     step, bits = _U(width), tile.view(np.uint32)
     for x in range(width):
         to, start = _U((c * height + y) * width + x), _U((x * channels + c) * STRIP)
-        if factor != 1 or shift != 0 or len(whole):
+        if factor != 1 or shift != 0:
             for r in range(STRIP):
                 tile[start + _U(r)] = tile[start + _U(r)] * factor + shift
         if len(floats):
@@ -125,10 +125,9 @@ def _turn_back(
                     floats[to + _U(r) * step] = tile[start + _U(r)]
         elif len(whole):
             for r in range(STRIP):
-                value = min(max(tile[start + _U(r)], np.float32(0)), np.float32(255))
-                bits[start + _U(r)] = np.uint32(np.int32(value + np.float32(0.5)))
+                tile[start + _U(r)] = min(max(tile[start + _U(r)], np.float32(0)), np.float32(255)) + np.float32(0.5)
             for r in range(few):
-                whole[to + _U(r) * step] = np.uint8(bits[start + _U(r)])
+                whole[to + _U(r) * step] = np.uint8(np.int32(tile[start + _U(r)]))
         else:
             for r in range(few):
                 halves[to + _U(r) * step] = _upper_half(bits[start + _U(r)])
