@@ -17,6 +17,7 @@ import blurtrain
 from blurtrain.cli import main
 from blurtrain.data.dataset import Dataset
 from blurtrain.data.decode import decode
+from blurtrain.data.tree import scan
 from blurtrain.errors import DataError, SettingsError
 from jobs.grid import read_grid
 
@@ -324,3 +325,10 @@ def test_grids_name_readers(tmp_path: Path) -> None:
     recipes = read_grid(file).data
     assert recipes["a"] == recipes["b"] and recipes["a"].request["reader"]["table"] == "x.csv"
     assert recipes["c"] == recipes["d"] and "reader" not in recipes["c"].request
+
+
+def test_a_tree_is_looked_at_without_preparing_it(tmp_path: Path) -> None:
+    for name in ("cat/1.png", "dog/2.png"):
+        (tmp_path / name).parent.mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    assert [(image.file, image.label) for image in scan(tmp_path)] == [("cat/1.png", "cat"), ("dog/2.png", "dog")]
