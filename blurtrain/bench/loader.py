@@ -208,7 +208,7 @@ def _stages(
             about = {"dtype": dtype, "colour": bare.colour, "erasing": bare.erasing, "sigma": level}
             yield "crop, blur, normalisation alone", about, function
     if by_image(stored):
-        each = partial(image_by_image, lambda k: colour_image(seen[k], k, operations), len(indices))
+        each = partial(image_by_image, lambda k: colour_image(seen[k].clone(), k, operations), len(indices))
     else:
         each = partial(colour, seen.clone(), operations)
     yield "colour alone", {"colour": full.colour}, often(each)

@@ -42,9 +42,7 @@ def gaussian_matrix(
 def gaussian_taps(sigma: Tensor, truncate: float = 4.0) -> Tensor:
     """Sampled Gaussians of unit sum, float64 [N, 2 r + 1] with r the radius of the widest, for `sigma` [N] (pixels)."""
     sigma = sigma.to(torch.float64)
-    if not bool(torch.isfinite(sigma).all() and (sigma >= 0).all()):
-        raise ValueError("sigma must be a finite number of pixels >= 0")
-    check_sigma(float(sigma.max() if len(sigma) else 0), truncate)
+    check_sigmas(sigma, truncate)
     radius = torch.floor(truncate * sigma + 0.5)  # SciPy's convention, see kernels.gaussian_radius
     widest = int(radius.max()) if len(sigma) else 0
     offsets = torch.arange(-widest, widest + 1, device=sigma.device)
@@ -58,6 +56,13 @@ def check_sigma(sigma: float, truncate: float) -> None:
         raise ValueError("sigma must be a finite number of pixels >= 0")
     if not truncate > 0 or sigma * truncate > LARGEST_RADIUS:
         raise ValueError(f"a Gaussian must be cut at more than 0 and at most {LARGEST_RADIUS} pixels from its centre")
+
+
+def check_sigmas(sigma: Tensor, truncate: float) -> None:
+    """`check_sigma` for each of `sigma` [N]."""
+    if not bool((torch.isfinite(sigma) & (sigma >= 0)).all()):
+        raise ValueError("sigma must be a finite number of pixels >= 0")
+    check_sigma(float(sigma.max() if len(sigma) else 0), truncate)
 
 
 def taps_matrix(taps: Tensor, side: int, dtype: torch.dtype = torch.float64) -> Tensor:

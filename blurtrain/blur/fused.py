@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from blurtrain.blur.axis import LARGEST_RADIUS, check_crops
+from blurtrain.blur.axis import check_crops, check_sigmas
 from blurtrain.blur.operators import Sigma, checked_sigma
 from blurtrain.blur.product import workspace
 
@@ -162,10 +162,7 @@ def normalised_crop_blur(
 def _geometry(n: int, places: Sequence[Tensor], sigma: float | Tensor, truncate: float) -> Tensor:
     """One row an image, as the kernels read it; see `fused_kernels.GEOMETRY`."""
     sigmas = torch.as_tensor(sigma, dtype=torch.float64).cpu().expand(n)
-    if not bool(torch.isfinite(sigmas).all() and (sigmas >= 0).all()):
-        raise ValueError("sigma must be a finite number of pixels >= 0")
-    if not truncate > 0 or float(sigmas.max()) * truncate > LARGEST_RADIUS:
-        raise ValueError(f"a Gaussian must be cut at more than 0 and at most {LARGEST_RADIUS} pixels from its centre")
+    check_sigmas(sigmas, truncate)
     radius = torch.floor(truncate * sigmas + 0.5)  # SciPy's convention, see kernels.gaussian_radius
     rows = [*places, radius, sigmas.float().view(torch.int32)]
     return torch.stack([row.to(torch.int32).expand(n) for row in rows], 1)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blurtrain.blur.arithmetic import in_own_arithmetic
-from blurtrain.blur.axis import check_crops, check_sigma, matrix_of, resize_taps
+from blurtrain.blur.axis import check_crops, check_sigma, check_sigmas, matrix_of, resize_taps
 from blurtrain.blur.cores import image_by_image
 from blurtrain.blur.one_image import blur_image, crop_image
 from blurtrain.blur.product import (
@@ -127,9 +127,9 @@ def resized_crop_blur(
         check_crops(start, length, side)  # where they are: a GPU need not be waited for
     if by_image(images) and work != torch.float64:
         places = list(zip(*(g.tolist() for g in crops), strict=True))
-        sigmas = torch.as_tensor(sigma, dtype=torch.float64).reshape(-1).tolist()
-        for one in set(sigmas):
-            check_sigma(one, truncate)
+        each = torch.as_tensor(sigma, dtype=torch.float64).reshape(-1)
+        check_sigmas(each, truncate)
+        sigmas = each.tolist()
         out = torch.empty(*images.shape[:2], *sides, dtype=result_dtype(images, dtype))
 
         def crop(k: int) -> None:
@@ -198,9 +198,9 @@ def _blurred(
         if sigma == 0 and box == NO_BOX:
             return rounded(images, result)
     if by_image(images) and work != torch.float64 and max(height, width) >= SMALL:
+        if isinstance(sigma, Tensor):
+            check_sigmas(sigma, truncate)
         sigmas = [sigma] * len(images) if isinstance(sigma, float) else sigma.double().tolist()
-        for one in set(sigmas):
-            check_sigma(one, truncate)
         out = torch.empty(images.shape, dtype=result)
         # Of one sigma a few images at a time, whose channels are as good as those of one.
         few = max(1, len(images) // (4 * torch.get_num_threads())) if isinstance(sigma, float) else 1

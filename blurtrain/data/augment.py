@@ -185,8 +185,10 @@ class Transform:
 
     def warps(self, indices: NDArray[np.integer], epoch: int) -> Warps | None:
         """How they are warped behind that; None: not at all."""
+        if not self.augmentation.warps:
+            return None
         draws = uniform(self.seed, epoch, indices, affine.DRAWS, first=_BEFORE_AFFINE)
-        return affine.drawn(draws, self.augmentation) if self.augmentation.warps else None
+        return affine.drawn(draws, self.augmentation)
 
     def scaled_crops(self, indices: NDArray[np.integer], epoch: int, sides: NDArray[np.int64]) -> ScaledCrops:
         """Where images of these `sides` [n, (height, width)] are cropped, by object and network scales."""
