@@ -139,9 +139,10 @@ class Transform:
         crops = self.crops(indices, epoch, images.shape[-1])
         operations = drawn(draws[:, :DRAWS], a.colour, a.jitter)
         erased = erasing.drawn(draws[:, DRAWS:], size, a)
-        draw = functools.partial(uniform, self.seed, epoch, indices)
         warps = self.warps(indices, epoch)
-        gains = hsv.drawn(draw(hsv.DRAWS, first=_BEFORE_HSV), a) if a.jitters_hsv else None
+        gains = None
+        if a.jitters_hsv:
+            gains = hsv.drawn(uniform(self.seed, epoch, indices, hsv.DRAWS, first=_BEFORE_HSV), a)
         if device.type == "cpu":
             keep_freed_memory()
         if by_image(images):
