@@ -12,6 +12,7 @@
 | `defocus-3-published` and so on | the same to the byte as published, at 224 px |
 | `lowpass-8`, `highpass-8`, `bandpass-4-8` | frequencies below, above or between so many cycles per image |
 | `highpass-8-2-grey` | the same by a filter of order 2 (the default), with a grey mean |
+| `noise-10` | no blur, but white noise of standard deviation 10: for denoisers |
 | `file-NAME` | a kernel from a file |
 | `package.module:Name-radius=3` | a user's own |
 """
@@ -194,7 +195,34 @@ def _read(file: str, sha256: str | None) -> NDArray[np.float64]:
     return kernel
 
 
-_BOX_ANGLES = 3  # apart from what else is drawn of a seed and an index, see corruptions
+class Noise(Blur):
+    """No blur, but white Gaussian noise of standard deviation `sd`, of pixels in 0..255, another in each channel: what
+    a denoiser is trained on. It is drawn on the processor, for the pixels that are there, whatever their size."""
+
+    label_fields: ClassVar[tuple[str, ...]] = ("sd",)
+    kernel: Literal["noise"] = "noise"
+    at: Literal[224] = 224
+    sd: float = Field(gt=0, le=255)
+
+    def reach(self, resolution: int, truncate: float) -> int:
+        """See `Blur.reach`."""
+        return 0
+
+    def blurred(
+        self, images: "Tensor", indices: _Indices, *, seed: int = 0, epoch: int = 0, training: bool = False, **_: Any
+    ) -> "Tensor":
+        """See `Blur.blurred`."""
+        import torch
+
+        of = stream(seed, epoch, training)
+        drawn = np.empty(images.shape, np.float32)
+        for own, index in zip(drawn, indices, strict=True):
+            words = np.random.SeedSequence((_NOISE, of, int(index)))
+            np.random.Generator(np.random.PCG64(words)).standard_normal(dtype=np.float32, out=own)
+        return images + self.sd * torch.from_numpy(drawn).to(images.device, images.dtype)
+
+
+_BOX_ANGLES, _NOISE = 3, 5  # apart from what else is drawn of a seed and an index, see corruptions, random_blur
 
 Blur.kinds = {
     str(kind.model_fields["kernel"].default): kind
@@ -205,6 +233,7 @@ Blur.kinds = {
         Box,
         Shake,
         KernelFile,
+        Noise,
         ImageNetCGaussian,
         ImageNetCDefocus,
         ImageNetCMotion,

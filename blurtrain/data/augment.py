@@ -344,9 +344,10 @@ class Transform:
         """Images in 0..255 that were blurred by `blur`, rounded to 8 bits, restored by `deblur`, and rounded again."""
         assert self.deblur
         pixels = images.clamp(0, 255).round()
-        light = linear_light(pixels) if self.blur.linear_light else pixels
+        linear = self.blur.linear_light and self.deblur.of_light
+        light = linear_light(pixels) if linear else pixels
         light = self.deblur.deblurred(light, blur, indices, resolution=self.resolution, truncate=self.blur.truncate)
-        return (srgb(light) if self.blur.linear_light else light).clamp(0, 255).round()
+        return (srgb(light) if linear else light).clamp(0, 255).round()
 
     def normalise(self, images: Tensor, out: Tensor | None = None) -> Tensor:
         """(pixel / 255 - mean) / sd, per channel, where asked into `out`; commutes with unit-sum blur."""

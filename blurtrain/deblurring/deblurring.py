@@ -31,6 +31,8 @@ class Deblurring(Named):
 
     unnamed: ClassVar[frozenset[str]] = frozenset()
     """Fields that its label leaves out."""
+    of_light: ClassVar[bool] = True
+    """Whether blurs that are in linear light are undone there; else it is given pixels as they are shown."""
     type: str
 
     @property

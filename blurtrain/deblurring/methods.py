@@ -6,6 +6,8 @@
 | `richardson-lucy` | iterations of Richardson and Lucy, by the true kernel |
 | `total-variation` | least squares with few edges, by the true kernel |
 | `patch-prior` | the likeliest patches, by the true kernel and a prior from a file |
+| `denoiser-prior` | plug and play, by the true kernel and a denoiser that a run has trained |
+| `learned` | a network that a run has trained, whatever the blur |
 | `unsharp` | unsharp masking, whatever the blur |
 | `wiener noise=0.01` | any of them with other options |
 | `package.module:Name strength=2` | a user's own |
@@ -19,6 +21,7 @@ from pydantic import Field
 
 from blurtrain.blur.blur import Blur
 from blurtrain.deblurring.deblurring import AnyDeblurring, Deblurring, Kernel, NonBlind
+from blurtrain.deblurring.of_run import OfRun
 from blurtrain.errors import SettingsError
 from blurtrain.files import sha256_of
 from blurtrain.schema import FileName, Name, Sha256, outside_identity
@@ -146,7 +149,37 @@ class Unsharp(Deblurring):
         return images + self.amount * (images - gaussian_blur(images, self.sigma))
 
 
+class Learned(OfRun):
+    """What a network makes of the image that a run has trained to restore blurred ones: blind to the blur."""
+
+    of_light: ClassVar[bool] = False
+    type: Literal["learned"] = "learned"
+
+    def restored(self, images: "Tensor", kernels: Sequence[Kernel]) -> "Tensor":
+        """See `Deblurring.restored`. Raises SettingsError for a run that is none, see `OfRun`."""
+        found: Tensor = self.network(images)(images)
+        return found
+
+
+class DenoiserPrior(OfRun, NonBlind):
+    """Plug and play (Zhang et al. 2021): the image that explains the blurred one, and that a denoiser, which a run has
+    trained on noise, leaves as it is."""
+
+    type: Literal["denoiser-prior"] = "denoiser-prior"
+    noise: float = Field(NOISE, gt=0, le=1)
+    """Standard deviation of the noise, as a share of white."""
+    steps: int = Field(8, ge=1, le=1000)
+
+    def restored(self, images: "Tensor", kernels: Sequence[Kernel]) -> "Tensor":
+        """See `Deblurring.restored`. Raises SettingsError for a run that is none, see `OfRun`."""
+        from blurtrain.deblurring.plug_and_play import half_quadratic_splitting
+        from blurtrain.deblurring.reflected import ReflectedBlur
+
+        blur = ReflectedBlur(kernels, images)
+        return half_quadratic_splitting(blur, images, self.network(images), self.noise, self.steps)
+
+
 Deblurring.kinds = {
     str(kind.model_fields["type"].default): kind
-    for kind in (Wiener, RichardsonLucy, TotalVariation, PatchPrior, Unsharp)
+    for kind in (Wiener, RichardsonLucy, TotalVariation, PatchPrior, DenoiserPrior, Learned, Unsharp)
 }

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from blurtrain.deblurring.residual_unet import build_restoring
 from blurtrain.errors import DataError, SettingsError, nearest
 from blurtrain.parts import is_part_name
 
@@ -36,6 +37,8 @@ def build(
         from blurtrain.models.alexnet import AlexNetSup
 
         return AlexNetSup(classes, bias)
+    if architecture == "residual-unet":
+        return build_restoring(arguments)
     from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision, which timm imports too)
 
     if architecture.startswith("timm/"):

@@ -7,7 +7,7 @@ from blurtrain.blur.curricula import AnyCurriculum, Constant
 from blurtrain.errors import nearest
 from blurtrain.schema import Name, Section, added_later, outside_identity
 from blurtrain.settings.augmentation import Augmentation
-from blurtrain.settings.network import DEFAULT_MODEL, Network
+from blurtrain.settings.network import DEFAULT_MODEL, RESTORING, Network
 from blurtrain.settings.sections import (
     BlurUnits,
     Checkpoints,
@@ -82,6 +82,8 @@ class Settings(Section):
             raise ValueError(
                 f"task={self.task.type} restores pixels in 0..1: set data.mean=[0, 0, 0] and data.sd=[1, 1, 1]"
             )
+        if (name := self.network.architecture) in RESTORING and self.task.targets != "sharp":
+            raise ValueError(f"network.architecture={name} gives images: set task=restoration and loss=l1, or another")
         return self
 
     @model_validator(mode="after")

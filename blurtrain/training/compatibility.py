@@ -54,7 +54,7 @@ def check_settings(settings: Settings, dataset: Dataset) -> None:
         blur.check(resolution)
     for blur in settings.levels:
         blur.check(protocol.defined_at if protocol else resolution)
-    if protocol:
+    if protocol and settings.task.targets == "labels":
         with torch.random.fork_rng(devices=[]):
             model = build(network.architecture, outputs, network.arguments).eval()
         check_protocol(model, resolution, network.architecture, protocol)

@@ -46,6 +46,8 @@ LABELS = [
     "highpass-8",
     "highpass-8-2-grey",
     "bandpass-4-8",
+    "noise-10",
+    "noise-0.5",
     "bandpass-4-8-3",
 ]
 

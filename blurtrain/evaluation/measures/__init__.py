@@ -7,6 +7,7 @@ MEASURES = {
     "shape-bias": "shape_bias:ShapeBias",
     "features": "features:Features",
     "deblurring": "deblurring:Deblurring",
+    "restoration": "restoration:Restoration",
     "minimal-blur": "minimal_blur:MinimalBlur",
     "receptive-fields": "receptive_fields:ReceptiveFields",
     "tuning": "tuning:Tuning",

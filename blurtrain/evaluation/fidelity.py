@@ -1,0 +1,85 @@
+"""Blurred images, and what is made of them, beside the sharp ones that they are of: by level of blur, at 8 bits."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from blurtrain.blur.blurs import Blur
+from blurtrain.data.augment import Transform
+from blurtrain.data.batches import Batch
+from blurtrain.device import tf32
+from blurtrain.evaluation.quality import MOST_PSNR, psnr
+from blurtrain.evaluation.subject import Found, Records, Row, Subject
+from blurtrain.evaluation.sweep import sigma_of
+from blurtrain.evaluation.views import at_its_size, eight_bit_blurred, of_one_shape
+
+DECIBELS: Mapping[str, Any] = {"unit": "dB", "digits": 2, "better": "higher", "most": MOST_PSNR}
+SIMILARITY: Mapping[str, Any] = {"digits": 3, "better": "higher", "most": 1}
+GAINED: Mapping[str, Any] = {"label": "images whose PSNR rises", "unit": "%", "times": 100, "digits": 1,
+                             "better": "higher"}  # fmt: skip
+
+Values = Callable[[Tensor, Tensor, Blur, NDArray[np.int64]], dict[str, Tensor]]
+"""From sharp images [n, 3, H, W] of 0..255 at 8 bits, the same blurred, the blur, and their places in the store, to
+named values [n]: booleans are counted, numbers averaged."""
+
+
+@tf32(False)
+@torch.inference_mode()
+def beside_sharp(
+    subject: Subject, transform: Transform, levels: Sequence[Blur], values: Values, per_image: bool
+) -> Found:
+    """What `values` says of all images at each level, blurred by `transform` at its size. Every process calls it.
+
+    Raises RuntimeError if not every image was seen exactly once.
+    """
+    images, group = subject.images, subject.group
+    parts: list[dict[str, Records]] = []
+    for batch in images.batches(subject.loader, group.rank, group.world):
+        if batch is not None:
+            parts += [_of_images(transform, batch, rows, some, levels, values) for rows, some in of_one_shape(batch)]
+        subject.tick()
+    gathered = [part for process in group.gather(parts) for part in process]
+    rows: list[Row] = []
+    records: dict[str, Records] = {}
+    for blur in levels:
+        of_level = [part[blur.label] for part in gathered]
+        whole = {name: np.concatenate([part[name] for part in of_level]) for name in of_level[0]}
+        order = np.argsort(whole["index"])
+        records[blur.label] = {name: found[order] for name, found in whole.items()}
+        if not np.array_equal(records[blur.label]["index"], images.indices):
+            raise RuntimeError(f"{len(order)} images were compared with sharp ones, which are not the {images.n}")
+        rows += _rows(blur, records[blur.label], transform.blur.reference_resolution)
+    return Found(rows, records if per_image else {})
+
+
+def gain(found: Tensor, given: Tensor, sharp: Tensor) -> dict[str, Tensor]:
+    """By how much PSNR is higher than that of the images that were given, and whether it is."""
+    more = psnr(found, sharp) - psnr(given, sharp)
+    return {"psnr_gain": more, "gained": more > 0}
+
+
+def _of_images(
+    transform: Transform, batch: Batch, rows: Any, images: Tensor, levels: Sequence[Blur], values: Values
+) -> dict[str, Records]:
+    """Of images of one shape, at all levels."""
+    sharp, indices = at_its_size(images, transform), batch.indices[rows]
+    found: dict[str, Records] = {}
+    for blur in levels:
+        own = values(sharp, eight_bit_blurred(sharp, blur, indices, transform), blur, indices)
+        found[blur.label] = {"index": indices, **{name: value.cpu().numpy() for name, value in own.items()}}
+    return found
+
+
+def _rows(blur: Blur, records: Records, reference: int) -> list[Row]:
+    about = {"blur": blur.label, "sigma": sigma_of(blur, reference), "n": len(records["index"])}
+    rows: list[Row] = []
+    for name, values in records.items():
+        if values.dtype == bool:
+            rows.append({"metric": name, **about, "count": int(values.sum())})
+        elif name != "index":
+            rows.append({"metric": name, **about, "value": float(values.mean())})
+    return rows
