@@ -81,3 +81,21 @@ def images_root() -> Path:
     if not where or not Path(where).is_dir():
         pytest.skip("needs real images: set BLURTRAIN_IMAGES to the folder that holds them")
     return Path(where)
+
+
+@pytest.fixture(scope="session")
+def front_end(tiny: Callable[..., Settings], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run that restores images of 64 px which a disk of radius 3 has blurred. Not to be changed."""
+    from blurtrain.training.train import train
+
+    settings = tiny(
+        regime="blurred",
+        model="residual-unet",
+        network={"arguments": {"width": 8, "depth": 2}},
+        curriculum={"schedule": "constant", "blur": "disk-3@64"},
+        augmentation={"colour": 0},
+        optimisation={"epochs": 12, "batch_size": 6, "warmup_epochs": 1, "learning_rate": 5e-3, "weight_decay": 0},
+        evaluation={"sigmas": [], "blurs": ["sharp", "disk-3@64"], "batch_size": 4, "per_image": True},
+        loader={"threads": 1},
+    )
+    return train(settings, tmp_path_factory.mktemp("front-end")).path
