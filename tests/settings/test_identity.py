@@ -10,6 +10,7 @@ from blurtrain.documents import merge
 from blurtrain.schema import Section, added_later
 from blurtrain.settings import compose, dump, load, load_resolved, run_id
 from blurtrain.settings.identity import identity_of
+from blurtrain.tasks import Loss
 
 MINIMAL = {"dataset": "faces", "regime": "clear"}
 DATA_ID = "0123456789abcdef"
@@ -241,6 +242,8 @@ def test_every_setting_is_known_to_change_the_id_or_not_to() -> None:
     known -= {"network.pretrained", "augmentation.scaled", "evaluation.protocol"}
     for kind in Curriculum.kinds.values():
         known |= set(_leaves(_by_schedule({"curriculum": kind().model_dump()})))
+    for kind in Loss.kinds.values():
+        known |= set(_leaves({"loss": kind().model_dump()}))
     assert known == tried
 
 
