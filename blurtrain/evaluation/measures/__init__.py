@@ -9,6 +9,7 @@ MEASURES = {
     "deblurring": "deblurring:Deblurring",
     "minimal-blur": "minimal_blur:MinimalBlur",
     "receptive-fields": "receptive_fields:ReceptiveFields",
+    "shift-consistency": "shift_consistency:ShiftConsistency",
     "tuning": "tuning:Tuning",
 }
 """Where each of ours is, so that only what is asked for is imported."""
