@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from blurtrain.deblurring.residual_unet import build_restoring
 from blurtrain.errors import DataError, SettingsError, nearest
 from blurtrain.parts import is_part_name
+from blurtrain.settings import Antialias
 
 
 def build(
@@ -22,13 +23,42 @@ def build(
     arguments: Mapping[str, Any] = MappingProxyType({}),
     *,
     bias: Literal["zero", "uniform"] = "zero",
+    antialias: Antialias | None = None,
 ) -> nn.Module:
     """A freshly initialised network, drawn from torch's random state: images [N, 3, H, W] to logits [N, classes].
 
     `architecture` is one of `settings.ARCHITECTURES`, timm/NAME, or the user's own (see `build_own`); `arguments` go to
     torchvision's get_model, to timm's create_model, or to the user's class or function; `bias` is of alexnet-sup alone
-    (see `AlexNetSup`). Raises SettingsError where there is no such network, or it does not take the arguments.
+    (see `AlexNetSup`); `antialias`: how it samples (`blurtrain.models.antialias`), which draws nothing. Raises
+    SettingsError where there is no such network, or it does not take the arguments.
     """
+    if antialias is None:
+        return _plain(architecture, classes, arguments, bias)
+    from blurtrain.models.antialias import antialias as change
+    from blurtrain.models.antialias import pool_class
+
+    if "aa_layer" in arguments:
+        raise SettingsError("network.arguments.aa_layer: cannot be set beside network.antialias, which sets it")
+    own = {"aa_layer": pool_class(antialias)}
+    takes = architecture.startswith("timm/") and _timm_takes(architecture, classes, {**arguments, **own})
+    network = _plain(architecture, classes, {**arguments, **own} if takes else arguments, bias)
+    change(network, antialias, architecture)
+    return network
+
+
+def _timm_takes(architecture: str, classes: int, arguments: Mapping[str, Any]) -> bool:
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            _plain(architecture, classes, arguments, "zero")
+    except SettingsError:
+        return False
+    return True
+
+
+def _plain(
+    architecture: str, classes: int, arguments: Mapping[str, Any], bias: Literal["zero", "uniform"]
+) -> nn.Module:
+    """As `build` says, with all its strides."""
     if is_part_name(architecture):
         from blurtrain.models.own import build_own
 
@@ -116,6 +146,7 @@ def check_input(
     resolution: int,
     arguments: Mapping[str, Any] = MappingProxyType({}),
     shape: tuple[int, ...] = (),
+    antialias: Antialias | None = None,
 ) -> None:
     """Raise DataError where the network cannot take images of `resolution` pixels a side, or gives for one what is not
     of `shape`; (): one logit a class.
@@ -128,7 +159,7 @@ def check_input(
     device = torch.device("cpu" if own else "meta")
     with torch.random.fork_rng(devices=[]):
         with device:
-            network = build(architecture, classes, arguments).train()
+            network = build(architecture, classes, arguments, antialias=antialias).train()
         if refusal := _refusal(network, resolution, device):
             sides = sorted(range(32, 513, 32), key=lambda side: abs(side - resolution))
             fitting = next((side for side in sides if not _refusal(network, side, device)), None)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from blurtrain.errors import DataError
+from blurtrain.models.antialias import BlurPool
 from blurtrain.models.records import record_of
 from blurtrain.parts import is_part_name
 from blurtrain.settings import Pretrained
@@ -31,8 +32,9 @@ def load_pretrained(model: nn.Module, settings: Pretrained) -> list[str]:
     """
     own = model.state_dict()
     stored = _without_wrappers(_read(settings), own)
-    # Old files lack the counters of batch norm, which no network of ours makes use of.
-    missing = [name for name in own if name not in stored and not name.endswith("num_batches_tracked")]
+    # Old files lack the counters of batch norm, which no network of ours makes use of; plain ones lack learnt filters.
+    filters = {f"{name}.sizes" for name, module in model.named_modules() if isinstance(module, BlurPool)}
+    missing = [n for n in own if n not in stored and n not in filters and not n.endswith("num_batches_tracked")]
     unexpected = [name for name in stored if name not in own]
     different = [name for name in own if name in stored and not _alike(stored[name], own[name])]
     fresh = different if _only_classes_differ(model, stored, different) else []

@@ -132,7 +132,8 @@ def load_run(run: Run, settings: Settings, dataset: Dataset, epoch: int | None =
     epochs = last_epoch(run, settings)
     outputs = outputs_of(settings.network, dataset.classes)
     count = settings.task.outputs(len(outputs.names))
-    model = build(settings.network.architecture, count, settings.network.arguments)
+    n = settings.network
+    model = build(n.architecture, count, n.arguments, antialias=n.antialias)
     weights = _weights(run, epochs if epoch is None else epoch, epochs)
     try:
         model.load_state_dict(weights)
@@ -148,7 +149,7 @@ def trained(model: nn.Module, settings: Settings, dataset: Dataset, origin: str)
     preprocessing = preprocessing_of(settings, dataset)
     n = settings.network
     count = settings.task.outputs(len(outputs.names))
-    fresh = functools.partial(build, n.architecture, count, n.arguments, bias=n.bias)
+    fresh = functools.partial(build, n.architecture, count, n.arguments, bias=n.bias, antialias=n.antialias)
     return TrainedNetwork(model.eval(), preprocessing, outputs.names, f"run {origin}", outputs.synonyms, fresh=fresh)
 
 

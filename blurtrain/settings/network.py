@@ -4,7 +4,7 @@ import math
 import re
 from typing import Any, Literal
 
-from pydantic import ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from blurtrain.errors import nearest
 from blurtrain.parts import FORM, is_part_name
@@ -72,6 +72,16 @@ def _plain_argument(name: str, value: Any) -> Any:
     return value
 
 
+class Antialias(Section):
+    """Anti-aliased down-sampling (Zhang, ICML 2019; `blurtrain.models.antialias`): wherever the network has a stride it
+    computes everywhere, blurs by a binomial filter, and samples then."""
+
+    filter: int = Field(3, ge=2, le=7)
+    """Taps of the filter: 2, 3 and 5 in the paper."""
+    learnt: bool = False
+    """Each filter is a mean of those of `filter`, filter - 2, ... taps, by weights that are learnt."""
+
+
 class Network(Section):
     """What is trained."""
 
@@ -84,6 +94,8 @@ class Network(Section):
     """Biases that alexnet-sup begins with: zero, or uniform in +/- 1 / sqrt(fan in), as PyTorch draws them and the
     study has them. All other networks begin as their own definition says."""
 
+    antialias: Antialias | None = added_later(None)
+    """None: the network as it is. Costs what strides saved: see docs/methods.md."""
     dropout: float = added_later(0.0, ge=0, lt=1)
     """Probability that a feature which the last layer is given is set to zero in training (and the others are scaled
     up), beside what the network drops by its own definition."""

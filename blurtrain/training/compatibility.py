@@ -35,12 +35,12 @@ def check_settings(settings: Settings, dataset: Dataset) -> None:
     stopping = settings.early_stopping.blurs if settings.early_stopping else ()
     outputs = settings.task.outputs(len(outputs_of(network, dataset.classes).names))
     shape = () if settings.task.targets == "labels" else settings.task.output_shape(outputs, resolution)
-    check_input(network.architecture, outputs, resolution, network.arguments, shape)
+    check_input(network.architecture, outputs, resolution, network.arguments, shape, network.antialias)
     if settings.task.targets == "masks":
         masks_of(dataset.masks)
     if o.batch_norm == "frozen" or o.groups or network.dropout:
         with torch.device("meta"):
-            model = build(network.architecture, outputs, network.arguments)
+            model = build(network.architecture, outputs, network.arguments, antialias=network.antialias)
             model = freeze_statistics(model) if o.batch_norm == "frozen" else model
         freeze(model, o)
         drop_features(model, network.dropout)
@@ -56,7 +56,7 @@ def check_settings(settings: Settings, dataset: Dataset) -> None:
         blur.check(protocol.defined_at if protocol else resolution)
     if protocol and settings.task.targets == "labels":
         with torch.random.fork_rng(devices=[]):
-            model = build(network.architecture, outputs, network.arguments).eval()
+            model = build(network.architecture, outputs, network.arguments, antialias=network.antialias).eval()
         check_protocol(model, resolution, network.architecture, protocol)
     Images.of(dataset, settings.evaluation, resolution)
     training_order(dataset.split("train")[0], settings.seed, 0, o.batch_size)  # one whole batch

@@ -74,6 +74,9 @@ CHANGES: list[dict[str, Any]] = [
     {"network": {"architecture": "timm/convnext_tiny"}},
     {"network": {"bias": "uniform"}},
     {"network": {"dropout": 0.3}},
+    {"network": {"antialias": {}}},
+    {"network": {"antialias": {"filter": 5}}},
+    {"network": {"antialias": {"learnt": True}}},
     {"network": {"pretrained": {"file": "w.pt", "sha256": "a" * 64}}},
     {"network": {"pretrained": {"file": "w.pt", "sha256": "b" * 64}}},
     {"network": {"pretrained": {"file": "w.pt", "sha256": "b" * 64, "last_layer": "zero"}}},
@@ -231,7 +234,7 @@ def test_every_setting_is_known_to_change_the_id_or_not_to() -> None:
     tried = {key for document in [*CHANGES, *NEUTRAL] for key in _leaves(_by_schedule(document))}
     pretrained = {"file": "w.pt", "sha256": "a" * 64}
     arguments = {"zero_init_residual": True, "replace_stride_with_dilation": [False, True, True]}
-    network = {"architecture": "resnet-18", "arguments": arguments, "pretrained": pretrained}
+    network = {"architecture": "resnet-18", "arguments": arguments, "pretrained": pretrained, "antialias": {}}
     scaled, protocol = {"colour": 0, "scaled": {}}, {"protocol": {}}
     whole = merge(MINIMAL, {"network": network, "early_stopping": {"patience": 1}, "augmentation": scaled})
     whole = merge(whole, {"evaluation": protocol, "start": START})
@@ -239,7 +242,7 @@ def test_every_setting_is_known_to_change_the_id_or_not_to() -> None:
         key for document in (MINIMAL, whole) for key in _leaves(_by_schedule(compose(document, "test").model_dump()))
     }
     # None, which is what everything in it stands against.
-    known -= {"network.pretrained", "augmentation.scaled", "evaluation.protocol"}
+    known -= {"network.pretrained", "network.antialias", "augmentation.scaled", "evaluation.protocol"}
     for kind in Curriculum.kinds.values():
         known |= set(_leaves(_by_schedule({"curriculum": kind().model_dump()})))
     for kind in Loss.kinds.values():
@@ -296,6 +299,7 @@ def test_what_does_not_change_the_weights_does_not_change_the_id(change: dict[st
         ({"optimisation": {"learning_rate_schedule": "cosine", "learning_rate_floor": 0}}, {}),
         ({"optimisation": {"learning_rate_steps": [], "learning_rate_step_factor": 0.1, "groups": []}}, {}),
         ({"network": {"dropout": 0}}, {}),
+        ({"network": {"antialias": None}}, {}),
         ({"optimisation": {"batch_norm": "batch"}}, {}),
         ({"network": {"arguments": {}}}, {}),
         (

@@ -11,6 +11,7 @@ MEASURES = {
     "minimal-blur": "minimal_blur:MinimalBlur",
     "adversarial-blur": "adversarial_blur:AdversarialBlur",
     "receptive-fields": "receptive_fields:ReceptiveFields",
+    "shift-consistency": "shift_consistency:ShiftConsistency",
     "tuning": "tuning:Tuning",
 }
 """Where each of ours is, so that only what is asked for is imported."""
