@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, one_hot, pad
+from torch.nn.functional import one_hot, pad
 
 Harm = Callable[[Tensor], Tensor]
 """Takes images [N, C, H, W]; the loss of each [N], which is to rise."""
@@ -57,11 +57,12 @@ class Worst:
     harm_at_start: Tensor
 
 
-def worst_blur(images: Tensor, harm: Harm, ascent: Ascent) -> Worst:
+def worst_blur(images: Tensor, harm: Harm, ascent: Ascent, logits: Tensor | None = None) -> Worst:
     """The most harmful kernels of an ascent for images [N, C, H, W] (of any linear scale); N is a multiple of `among`.
 
-    Of all kernels on the way, the first one included, that with the largest loss is taken. Raises ValueError where
-    half a kernel is as wide as an image, or images cannot be shared out.
+    logits: where it begins [N / among, size^2], in place of `ascent.start`. Of all kernels on the way, the first one
+    included, that with the largest loss is taken. Raises ValueError where half a kernel is as wide as an image, or
+    images cannot be shared out.
     """
     n, side = len(images), min(images.shape[-2:])
     if ascent.size // 2 >= side:
@@ -71,31 +72,44 @@ def worst_blur(images: Tensor, harm: Harm, ascent: Ascent) -> Worst:
     if n % ascent.among:
         raise ValueError(f"{n} images cannot be shared out by {ascent.among} a kernel")
     images = images.detach()
-    groups = n // ascent.among
+    blurrer = Blurrer(images, ascent.size)
     with torch.enable_grad():
-        logits = ascent.logits(groups, images)
-        best = _evaluated(images, harm, ascent, logits.requires_grad_())
+        logits = ascent.logits(n // ascent.among, images) if logits is None else logits.to(images)
+        best = _evaluated(images, blurrer, harm, ascent, logits.requires_grad_())
         at_start = best.harm
         found = best
         for _ in range(ascent.steps):
             (gradient,) = torch.autograd.grad(found.total, logits)
             steepest = gradient.abs().amax(1, keepdim=True).clamp(min=torch.finfo(gradient.dtype).tiny)
             logits = (logits.detach() + ascent.rate * gradient / steepest).requires_grad_()
-            found = _evaluated(images, harm, ascent, logits)
+            found = _evaluated(images, blurrer, harm, ascent, logits)
             best = best.or_where_worse(found)
-    return Worst(applied(images, best.kernels), best.kernels, best.harm, at_start)
+    return Worst(blurrer(best.kernels), best.kernels, best.harm, at_start)
+
+
+class Blurrer:
+    """Images [N, C, H, W] to be blurred by one set of kernels after the other, by the product of their spectra: of
+    many small groups torch's convolutions take a hundred times as long, most of all their gradients."""
+
+    def __init__(self, images: Tensor, size: int):
+        """size: taps a side, odd; half of it must be less than the images' sides. Beyond the border the image is
+        reflected."""
+        self.half, self.shape = size // 2, images.shape
+        shown = pad(images, (self.half,) * 4, mode="reflect")
+        self.padded = shown.shape[-2:]
+        self.spectra = torch.fft.rfft2(shown)
+
+    def __call__(self, kernels: Tensor) -> Tensor:
+        """Each group of N / G consecutive images blurred by its own of kernels [G, size, size]; differentiable."""
+        of_kernels = torch.fft.rfft2(kernels, s=self.padded)
+        each = of_kernels.repeat_interleave(self.shape[0] // len(kernels), 0)[:, None]
+        blurred = torch.fft.irfft2(self.spectra * each, s=self.padded)
+        return blurred[..., 2 * self.half :, 2 * self.half :]
 
 
 def applied(images: Tensor, kernels: Tensor) -> Tensor:
-    """Images [N, C, H, W], each group of N / G consecutive ones blurred by its own of kernels [G, size, size]; beyond
-    the border the image is reflected. Differentiable in both."""
-    n, channels = images.shape[:2]
-    half = kernels.shape[-1] // 2
-    shown = pad(images, (half,) * 4, mode="reflect")
-    each = kernels.repeat_interleave(n // len(kernels) * channels, 0)[:, None]
-    # A convolution, as blur is: the kernel is turned over.
-    blurred = conv2d(shown.flatten(0, 1)[None].contiguous(), each.flip(-2, -1).to(shown.dtype), groups=n * channels)
-    return blurred[0].unflatten(0, (n, channels))
+    """Images [N, C, H, W], each group of N / G consecutive ones blurred by its own of kernels [G, size, size]."""
+    return Blurrer(images, kernels.shape[-1])(kernels)
 
 
 def distances(images: Tensor, blurred: Tensor) -> Tensor:
@@ -119,17 +133,25 @@ class _Step:
         return _Step(kernels, torch.where(worse, other.harm, self.harm), other.total)
 
 
-def _evaluated(images: Tensor, harm: Harm, ascent: Ascent, logits: Tensor) -> _Step:
-    kernels = _within(images, logits.softmax(1).unflatten(1, (ascent.size, ascent.size)), ascent)
-    losses = harm(applied(images, kernels)).unflatten(0, (-1, ascent.among)).mean(1)
-    return _Step(kernels.detach(), losses.detach(), losses.sum())
+def _evaluated(images: Tensor, blurrer: Blurrer, harm: Harm, ascent: Ascent, logits: Tensor) -> _Step:
+    kernels = logits.softmax(1).unflatten(1, (ascent.size, ascent.size))
+    blurred = blurrer(kernels)
+    kept = _kept(images, blurred.detach(), ascent)
+    # Of a mixture with the identity the blurred image is the same mixture.
+    losses = (
+        harm(_mixed(blurred, images, kept.repeat_interleave(ascent.among))).unflatten(0, (-1, ascent.among)).mean(1)
+    )
+    identity = torch.zeros_like(kernels)
+    identity[:, ascent.size // 2, ascent.size // 2] = 1
+    return _Step(_mixed(kernels, identity, kept).detach(), losses.detach(), losses.sum())
 
 
-def _within(images: Tensor, kernels: Tensor, ascent: Ascent) -> Tensor:
-    """Kernels mixed with the identity, as far as the bound asks for; no gradient flows through how far."""
-    with torch.no_grad():
-        farthest = distances(images, applied(images, kernels)).unflatten(0, (-1, ascent.among)).amax(1)
-        kept = (ascent.distance / farthest.clamp(min=ascent.distance)).to(kernels.dtype)[:, None, None]
-        identity = torch.zeros_like(kernels)
-        identity[:, ascent.size // 2, ascent.size // 2] = 1
-    return kept * kernels + (1 - kept) * identity
+def _kept(images: Tensor, blurred: Tensor, ascent: Ascent) -> Tensor:
+    """How much of each kernel the bound leaves [groups]; no gradient flows through it."""
+    farthest = distances(images, blurred).unflatten(0, (-1, ascent.among)).amax(1)
+    return (ascent.distance / farthest.clamp(min=ascent.distance)).to(blurred.dtype)
+
+
+def _mixed(one: Tensor, other: Tensor, share: Tensor) -> Tensor:
+    share = share.view(-1, *[1] * (one.ndim - 1))
+    return share * one + (1 - share) * other

@@ -18,8 +18,7 @@ class AdversarialBlur(Loss):
     see `blurtrain.blur.adversarial`: projected gradient ascent (Madry et al., ICLR 2018) over kernels in place of
     pixels. Of labels alone.
 
-    A step costs `steps` + 2 forward passes more than one without: one at the first kernel, `steps` on the way, and that
-    of the images as they are, where these count too.
+    A step costs `steps` + 1 forward and `steps` backward passes through the network more than one without.
     """
 
     type: Literal["adversarial-blur"] = "adversarial-blur"
