@@ -190,7 +190,9 @@ def add(commands: Any) -> None:
     p = command(data, "prepare", _prepare, "turn a folder of images (or a generated stand-in) into a dataset")
     p.add_argument("images", nargs="?", type=Path, help="folder of images: class/..., split/class/..., or deeper")
     p.add_argument("--name", help="what the dataset is to be called")
-    p.add_argument("--grid", type=Path, help="instead: prepare all that the `data:` section of this grid file says")
+    p.add_argument(
+        "--grid", type=Path, help="instead: prepare all that the `data:` section of this grid (file, or name) says"
+    )
     p.add_argument(
         "--images",
         dest="images_root",

@@ -9,6 +9,8 @@ from typing import Any
 from blurtrain.commands.options import command, data_option, group, json_option, runs_option
 from blurtrain.errors import JobError, SettingsError
 
+GRID = "grid file (YAML), or a grid that comes with the project, e.g. paper"
+
 
 def _members(options: argparse.Namespace) -> Any:
     from jobs.grid import declared
@@ -184,7 +186,7 @@ def add(commands: Any) -> None:
         ("evaluate", _evaluate, "evaluate the done runs of the grid as jobs, many runs a job; prints the jobs"),
     ):
         p = command(grid, name, function, text)
-        p.add_argument("grid", type=Path, help="grid file (YAML)")
+        p.add_argument("grid", type=Path, help=GRID)
         runs_option(p)
         data_option(p, None)
         if name in ("submit", "retry", "evaluate"):
@@ -231,7 +233,7 @@ def add(commands: Any) -> None:
         "grid",
         nargs="?",
         type=Path,
-        help="grid file: stops what it declares, whatever others declare (default: all in this folder of runs)",
+        help=f"{GRID}: stops what it declares, whatever others declare (default: all in this folder of runs)",
     )
     runs_option(p)
     data_option(p, None)

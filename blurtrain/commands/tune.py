@@ -149,7 +149,8 @@ def add(commands: Any) -> None:
         "words",
         nargs="+",
         metavar="SEARCH",
-        help="search file (YAML), after status or cancel; then key=value over it, e.g. trials=32",
+        help="search file (YAML), or a search that comes with the project, e.g. faces; before it status or cancel, "
+        "behind it key=value over it, e.g. trials=32",
     )
     p.set_defaults(overrides=[])
     runs_option(p)
