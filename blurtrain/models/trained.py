@@ -43,6 +43,8 @@ class TrainedNetwork:
     fresh: Callable[[], nn.Module] | None = None
     """Makes a module of the same architecture, freshly initialised from torch's random state; none: it is not known how
     it is made."""
+    temperature: float = 1.0
+    """By which `predict` divides the logits, so that probabilities are calibrated."""
 
     @property
     def device(self) -> torch.device:
@@ -58,7 +60,7 @@ class TrainedNetwork:
     def predict(self, images: Tensor) -> Tensor:
         """Probabilities [N, classes] (float32) of uint8 images [N, 3, H, W] that are resized already."""
         shown = self.preprocessing.normalised(images.to(self.device))
-        return self.logits(shown).float().softmax(1)
+        return (self.logits(shown).float() / self.temperature).softmax(1)
 
     def to(self, device: torch.device) -> "TrainedNetwork":
         """The same on another device, channels last in memory."""
@@ -77,9 +79,10 @@ class TrainedNetwork:
         return replace(self, classes=tuple(classes), synonyms=synonyms, outputs=outputs)
 
     def digest(self) -> str:
-        """16 hex digits of a hash of weights, architecture, outputs and preprocessing: all that a prediction is of."""
+        """16 hex digits of a hash of weights, architecture, outputs, preprocessing, calibration: all of a prediction."""
         content = hashlib.sha256(repr(self.module).encode())
-        content.update(json.dumps([self.preprocessing.identity(), self.outputs]).encode())
+        calibrated = [] if self.temperature == 1 else [self.temperature]
+        content.update(json.dumps([self.preprocessing.identity(), self.outputs, *calibrated]).encode())
         for name, tensor in self.module.state_dict().items():
             content.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
             content.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
@@ -186,6 +189,7 @@ def describe(network: TrainedNetwork) -> dict[str, Any]:
         "origin": network.origin,
         "classes": list(network.classes),
         "preprocessing": {**asdict(network.preprocessing), "pixels": "RGB / 255, then minus mean, divided by sd"},
+        "temperature": network.temperature,
     }
 
 
