@@ -86,7 +86,9 @@ def export(network: TrainedNetwork, out: Path, images: Tensor | None = None) -> 
 def sample(network: TrainedNetwork, folder: Path) -> Tensor:
     """Up to SAMPLE images, spread over a folder, as `export` takes them; raises DataError where none can be read."""
     paths = image_files(folder)
-    found = [read(folder / path, network.preprocessing) for path in paths[:: -(-len(paths) // SAMPLE)]]
+    count = min(SAMPLE, len(paths))
+    chosen = [paths[k * len(paths) // count] for k in range(count)]
+    found = [read(folder / path, network.preprocessing) for path in chosen]
     readable = [torch.from_numpy(image) for image in found if not isinstance(image, str)]
     if not readable:
         raise DataError(f"{folder}: none of its first {len(found)} images can be read: {found[0]}")

@@ -33,8 +33,8 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator
         names = ", ".join(content["schema"].get("properties", {}))
         yield f"<li>body: {escape(kind)}, <code>{escape(names)}</code></li>"
     for status, answer in operation["responses"].items():
-        content: Mapping[str, Any] = answer.get("content", {})
-        found = next((one.get("schema", {}) for one in content.values()), {})
+        contents: Mapping[str, Any] = answer.get("content", {})
+        found: Mapping[str, Any] = next((one.get("schema", {}) for one in contents.values()), {})
         yield f"<li>answer {escape(str(status))}: {escape(_kind(found) or answer['description'])}</li>"
     yield "</ul>"
 

@@ -107,8 +107,8 @@ class Job:
         return (self.folder / "photos" / _file_name(index)).read_bytes()
 
     def append(self, result: dict[str, Any]) -> None:
-        """Write the answer of the next photo: it survives when this process is killed, and, from time to time and at the
-        end, when the machine is. Raises OSError."""
+        """Write the answer of the next photo: it survives when this process is killed, and, from time to time and at
+        the end, when the machine is. Raises OSError."""
         with self._results.open("ab") as file:
             file.write(json.dumps(result).encode() + b"\n")
             file.flush()

@@ -15,12 +15,16 @@ from blurtrain.serving.service import Service
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """A socket that listens nowhere yet, at this address (port 0: any); raises SettingsError where it cannot be had."""
+    """A socket that listens at this address (port 0: any), so that clients may come before `run`, and wait.
+
+    Raises SettingsError where it cannot be had.
+    """
     try:
         family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         sock = socket.socket(family, kind, number)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
+        sock.listen(1024)
     except (OSError, OverflowError) as error:
         raise SettingsError(f"--host {host} --port {port}: {getattr(error, 'strerror', None) or error}") from None
     return sock

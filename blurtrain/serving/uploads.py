@@ -12,8 +12,6 @@ from starlette.requests import Request
 
 from blurtrain.serving.limits import Limits, Refused
 
-HEADERS = 16_384
-"""Bytes of the headers of one part."""
 AROUND = 65_536
 """Bytes of a request beside its photo."""
 
@@ -83,7 +81,6 @@ class _Parts:
         self._found: list[Piece] = []
         self._is_file = False
         self._field, self._value, self._disposition = b"", b"", b""
-        self._seen = 0
 
     def callbacks(self) -> dict[str, Any]:
         names = ("part_begin", "part_data", "part_end", "header_field", "header_value", "header_end",
@@ -95,19 +92,13 @@ class _Parts:
         return found
 
     def _part_begin(self) -> None:
-        self._is_file, self._disposition, self._seen = False, b"", 0
+        self._is_file, self._disposition = False, b""
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
-        self._field += self._counted(data[start:end])
+        self._field += data[start:end]
 
     def _header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += self._counted(data[start:end])
-
-    def _counted(self, part: bytes) -> bytes:
-        self._seen += len(part)
-        if self._seen > HEADERS:
-            raise FormParserError("the headers of a part are too long")
-        return part
+        self._value += data[start:end]
 
     def _header_end(self) -> None:
         if self._field.lower() == b"content-disposition":
