@@ -105,4 +105,5 @@ def _appearing(path: Path) -> Iterator[Any]:
     except OSError as error:
         raise unwritable(path, error) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)

@@ -87,6 +87,7 @@ class Job:
         self.blur_type, self.created, self.total = about.get("blur_type"), about["created"], len(about["photos"])
         self._results = folder / "results.jsonl"
         self.answered = self._whole_lines()
+        self._release()
 
     @property
     def done(self) -> bool:
@@ -115,8 +116,7 @@ class Job:
             self.answered += 1
             if self.done or self.answered % _SYNC_EVERY == 0:
                 os.fsync(file.fileno())
-        if self.done:
-            shutil.rmtree(self.folder / "photos", ignore_errors=True)
+        self._release()
 
     def recover(self) -> None:
         """Count anew, after an append that failed."""
@@ -138,16 +138,23 @@ class Job:
             self.folder.rename(hidden)
             shutil.rmtree(hidden, ignore_errors=True)
 
+    def _release(self) -> None:
+        """Photos that have their answers are not kept."""
+        if self.done:
+            shutil.rmtree(self.folder / "photos", ignore_errors=True)
+
     def _whole_lines(self) -> int:
+        lines, end, behind = 0, 0, 0
         try:
-            with self._results.open("r+b") as file:
-                lines, end = 0, 0
+            with self._results.open("rb") as file:
                 for line in file:
+                    behind += len(line)
                     if line.endswith(b"\n"):
-                        lines, end = lines + 1, end + len(line)
-                file.truncate(end)
+                        lines, end = lines + 1, behind
         except FileNotFoundError:
             return 0
+        if end < behind:
+            os.truncate(self._results, end)
         return lines
 
 

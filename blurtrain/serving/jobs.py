@@ -43,6 +43,7 @@ class Jobs:
         for line in damaged:
             logger.warning("%s", line)
         self._jobs = {job.id: job for job in found}
+        self._expire()
         self._queue = deque(job for job in found if not job.done)
         self._changed, self._stopping = threading.Condition(), False
         self._at: Job | None = None
@@ -90,6 +91,7 @@ class Jobs:
         while (job := self._next()) is not None:
             try:
                 self._work(job)
+                self._expire()
             except (Full, CancelledError):
                 return  # the pool is closed
             except Exception as error:  # a full disk: what is not answered stays, and is tried again
@@ -101,7 +103,6 @@ class Jobs:
 
     def _next(self) -> Job | None:
         """The next job; None: stop."""
-        self._expire()
         with self._changed:
             self._at = None
             self._changed.wait_for(lambda: self._queue or self._stopping)
