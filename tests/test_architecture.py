@@ -21,7 +21,7 @@ LAYERS = [  # from the ground up: each may import from those above it in this li
     ["run", "rendezvous", "distributed"],
     ["objective", "trials"],
     ["data"],
-    ["models"],
+    ["models", "serving"],
     ["evaluation"],
     ["training"],
     ["bench"],
@@ -37,6 +37,7 @@ WITHOUT_TORCH = [
     "blurtrain.blur.curricula",
     "blurtrain.deblurring",
     "blurtrain.tasks",
+    "blurtrain.serving",
 ]
 
 
