@@ -238,6 +238,11 @@ def add(commands: Any) -> None:
     p.add_argument("--longest", type=float, metavar="A", help="of --aspect kept: crop images longer than A:1 to it (2)")
     p.add_argument("--tested", type=int, help="of --aspect kept: smaller side of val and test images (the resolution)")
     p.add_argument(
+        "--view",
+        choices=["whole", "mosaic"],
+        help="store images whole (default), or each as 3 x 3 tiles: the whole amid parts at its own resolution",
+    )
+    p.add_argument(
         "--encoding", choices=["raw", "jpg"], help="raw: fastest to read (default); jpg: in an eighth of the room"
     )
     p.add_argument("--quality", type=int, help="of jpg, 1..95 (90)")

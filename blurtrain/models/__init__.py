@@ -38,7 +38,12 @@ def build(
         return AlexNetSup(classes, bias)
     from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision, which timm imports too)
 
-    if architecture.startswith("timm/"):
+    if architecture == "blur-type":
+        from blurtrain.models.blur_type import BlurType
+
+        make: Callable[..., nn.Module] = BlurType
+        reserved = {"classes", "global_pool"}
+    elif architecture.startswith("timm/"):
         make, reserved = _of_timm(architecture.removeprefix("timm/"))
     else:
         from torchvision.models import get_model
@@ -56,7 +61,7 @@ def build(
     try:
         return make(num_classes=classes, **arguments)
     except Exception as error:  # each network has its own way to refuse
-        if not arguments:
+        if not arguments or isinstance(error, SettingsError):
             raise
         raise _refused(architecture, make, classes, arguments, reserved, error) from error
 

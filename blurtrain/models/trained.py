@@ -133,7 +133,7 @@ def preprocessing_of(settings: Settings, dataset: Dataset) -> Preprocessing:
     """How the network of a run with these settings on this dataset is shown images."""
     side = settings.data.resolution
     mean, sd = settings.data.mean or dataset.manifest["mean"], settings.data.sd or dataset.manifest["sd"]
-    return Preprocessing(side, side, tuple(mean), tuple(sd))
+    return Preprocessing(side, side, tuple(mean), tuple(sd), view=dataset.view_of_images)
 
 
 def last_epoch(run: Run, settings: Settings) -> int:
