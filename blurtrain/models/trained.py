@@ -110,7 +110,8 @@ def load_run(run: Run, settings: Settings, dataset: Dataset, epoch: int | None =
     """As `of_run`, of a run whose settings (`as_published`) and dataset are open already."""
     epochs = last_epoch(run, settings)
     outputs = outputs_of(settings.network, dataset.classes)
-    model = build(settings.network.architecture, len(outputs.names), settings.network.arguments)
+    count = settings.task.outputs(len(outputs.names))
+    model = build(settings.network.architecture, count, settings.network.arguments)
     weights = _weights(run, epochs if epoch is None else epoch, epochs)
     try:
         model.load_state_dict(weights)
@@ -125,7 +126,8 @@ def trained(model: nn.Module, settings: Settings, dataset: Dataset, origin: str)
     outputs = outputs_of(settings.network, dataset.classes)
     preprocessing = preprocessing_of(settings, dataset)
     n = settings.network
-    fresh = functools.partial(build, n.architecture, len(outputs.names), n.arguments, bias=n.bias)
+    count = settings.task.outputs(len(outputs.names))
+    fresh = functools.partial(build, n.architecture, count, n.arguments, bias=n.bias)
     return TrainedNetwork(model.eval(), preprocessing, outputs.names, f"run {origin}", outputs.synonyms, fresh=fresh)
 
 

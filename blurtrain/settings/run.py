@@ -53,12 +53,35 @@ class Settings(Section):
         """The blurs of the evaluation: those given by sigma, and the others."""
         return self.evaluation.levels(self.blur.reference_resolution)
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What is measured; accuracy stands for what the task is measured by."""
+        own = [self.task.measure if words == "accuracy" else words for words in self.evaluation.measures]
+        return tuple(dict.fromkeys(own))
+
     @model_validator(mode="after")
     def _metrics_of_the_task(self) -> "Settings":
         stopping = self.early_stopping.metric if self.early_stopping else None
         for where, metric in (("early_stopping.metric", stopping), ("validation.keep_best", self.validation.keep_best)):
             if metric is not None and metric not in (known := ("loss", *self.task.metrics)):
                 raise ValueError(f"{where}={metric} is unknown; {nearest(metric, known)}")
+        return self
+
+    @model_validator(mode="after")
+    def _loss_of_the_task(self) -> "Settings":
+        task, loss = self.task, self.loss
+        if task.targets not in loss.targets:
+            fitting = [name for name, kind in Loss.kinds.items() if task.targets in kind.targets]
+            cure = f"set loss={' or '.join(fitting)}" if fitting else "set another loss"
+            raise ValueError(f"loss={loss.type} is not for task={task.type}, whose targets are {task.targets}: {cure}")
+        return self
+
+    @model_validator(mode="after")
+    def _pixels_of_restoration(self) -> "Settings":
+        if self.task.targets == "sharp" and (self.data.mean, self.data.sd) != ((0, 0, 0), (1, 1, 1)):
+            raise ValueError(
+                f"task={self.task.type} restores pixels in 0..1: set data.mean=[0, 0, 0] and data.sd=[1, 1, 1]"
+            )
         return self
 
     @model_validator(mode="after")
