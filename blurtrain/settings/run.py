@@ -102,8 +102,8 @@ class Settings(Section):
         if self.network.architecture == "blur-type" and (augmentation.warps or not whole):
             raise ValueError(
                 "blur-type sees mosaics tile by tile, so they must stay whole: set augmentation.crop_scale and "
-                "augmentation.crop_ratio to [1, 1], and leave out scaled, rotation, translation and zoom (model=blur-type "
-                "does)"
+                "augmentation.crop_ratio to [1, 1], and leave out scaled, rotation, translation and zoom: "
+                "model=blur-type does"
             )
         return self
 

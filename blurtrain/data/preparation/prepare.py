@@ -102,8 +102,8 @@ def _refused(source: Path, unreadable: Mapping[str, str], images: int) -> DataEr
 
 _MANIFEST = (
     "schema", "name", "data_id", "store", "test_store", "masks", "test_masks", "stored_size", "resolution", "aspect",
-    "longest", "tested", "cropped", "view", "classes", "counts", "mean", "sd", "unreadable", "left_alone", "empty_folders",
-    "listed", "skipped", "notes", "request",
+    "longest", "tested", "cropped", "view", "classes", "counts", "mean", "sd", "unreadable", "left_alone",
+    "empty_folders", "listed", "skipped", "notes", "request",
 )  # fmt: skip
 """Its entries in their order."""
 
@@ -117,7 +117,8 @@ def _manifest(
     classes: list[str],
     masks: Masks | None,
 ) -> dict[str, Any]:
-    mean, sd = _statistics(written, view["index"][view["split"] == SPLITS.index("train")])
+    trained_on = view["split"] == SPLITS.index("train")
+    mean, sd = _statistics(written, view["index"][trained_on | found.test_alone])
     return {
         "schema": SCHEMA,
         "data_id": data_id_of(written.store, classes, view, masks.store if masks else None),
@@ -176,7 +177,8 @@ def _chosen(found: Found, recipe: Recipe, source: Path) -> tuple[list[Sample], b
         )
     if drawn:
         images = splits.draw_splits(images, recipe.val, recipe.test, recipe.split_seed, recipe.hold_out == "leaves")
-    splits.check_trained(images)
+    if not found.test_alone:
+        splits.check_trained(images)
     return images, drawn
 
 
@@ -199,7 +201,8 @@ def _readable(
     if recipe.train_images:
         kept = splits.keep_training(images, recipe.train_images, recipe.split_seed)
         places, images = places[_within(images, kept)], kept
-    splits.check_trained(images)
+    if not found.test_alone:
+        splits.check_trained(images)
     if masks:
         labels = masks.largest[places].tolist()
         images = [image._replace(label=found.classes[k]) for image, k in zip(images, labels, strict=True)]

@@ -122,9 +122,7 @@ def _draw_all(k: int) -> None:
     publish(_rows_of(_work.partial, photo), json.dumps(rows))
 
 
-def drawn(
-    photo: Photo, name: str, number: int, photos: Sequence[Photo], drawing: Drawing
-) -> tuple[bytes, str, str]:
+def drawn(photo: Photo, name: str, number: int, photos: Sequence[Photo], drawing: Drawing) -> tuple[bytes, str, str]:
     """Photo `number` of a class that is made of a sharp photo: a JPEG file, whose subject it shows ("": a shape), and
     how it is blurred. photos: all, from which subjects are borrowed."""
     rng = stream(drawing.seed, name, photo.name, number)

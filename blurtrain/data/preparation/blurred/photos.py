@@ -6,7 +6,6 @@ FOLDER/figure_ground/horse001.png    its mask: of the same name in a folder besi
 
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,20 +15,15 @@ from PIL import Image
 from torch import Tensor
 
 from blurtrain.blur.light import linear_light
-from blurtrain.data.checking.near_pairs import nearest
-from blurtrain.data.checking.thumbnails import hashes, similarity, thumbnail
 from blurtrain.data.decode import opened
 from blurtrain.data.image_files import image_files
 from blurtrain.data.mask_file import VOID
 from blurtrain.data.preparation.readers import Sample
+from blurtrain.data.preparation.scenes import scenes
 from blurtrain.data.preparation.splits import draw_splits
-from blurtrain.device import cores
 from blurtrain.errors import DataError
 
 MASKS = ("figure_ground", "SegmentationClass", "masks")
-NEAR, ALIKE, MOST = 10, 0.9, 5
-"""Photos show one scene whose hashes differ in at most NEAR bits, and whose thumbnails correlate by ALIKE; of each,
-its MOST nearest are looked at."""
 _LEAST_SUBJECT, _MOST_SUBJECT = 0.02, 0.7
 """Shares of a photo between which its mask is taken for that of a subject."""
 
@@ -49,7 +43,7 @@ class Photo(NamedTuple):
 
 def photos_in(folders: Sequence[Path], val: float, seed: int) -> list[Photo]:
     """All photos below some folders, each with its scene, and with its split: a share `val` of each folder's scenes for
-    validation, drawn by hashes of their names. Photos that cannot be decoded are refused.
+    validation, drawn by hashes of their names.
 
     Raises DataError for a folder that holds none, or has the name of another.
     """
@@ -66,7 +60,9 @@ def photos_in(folders: Sequence[Path], val: float, seed: int) -> list[Photo]:
     if len(names := {photo.name for photo in photos}) < len(photos):
         twice = next(p.name for k, p in enumerate(photos) if p.name in {q.name for q in photos[:k]})
         raise DataError(f"{len(photos) - len(names)} photos have the name of another, e.g. {twice}: rename one of them")
-    photos = _with_scenes(sorted(photos))
+    photos.sort()
+    first = scenes([Path(photo.file) for photo in photos])
+    photos = [photo._replace(scene=photos[k].name) for photo, k in zip(photos, first, strict=True)]
     samples = [Sample(p.name, p.file, p.folder, f"{p.folder}/{p.scene}") for p in photos]
     drawn = draw_splits(samples, val, 0, seed, whole_groups=True)
     split_of = {photo.scene: sample.split for photo, sample in zip(photos, drawn, strict=True)}
@@ -76,32 +72,6 @@ def photos_in(folders: Sequence[Path], val: float, seed: int) -> list[Photo]:
 def _mask_of(path: Path) -> str:
     beside = (path.parents[1] / folder / f"{path.stem}.png" for folder in MASKS)
     return next((str(mask) for mask in beside if mask.is_file()), "")
-
-
-def _with_scenes(photos: list[Photo]) -> list[Photo]:
-    """Near duplicates, and theirs, are of one scene; across folders, too."""
-    with ThreadPoolExecutor(len(cores())) as pool:
-        thumbnails = np.stack(list(pool.map(_thumbnail, photos)))
-    found, comparable = hashes(thumbnails)
-    pairs = nearest(found, found, NEAR, MOST, True, len(cores()))
-    first = list(range(len(photos)))
-
-    def scene(k: int) -> int:
-        while first[k] != k:
-            k = first[k]
-        return k
-
-    if len(pairs.query):
-        near = similarity(thumbnails[pairs.query], thumbnails[pairs.found]) >= ALIKE
-        near &= comparable[pairs.query] & comparable[pairs.found]
-        for one, other in zip(pairs.query[near].tolist(), pairs.found[near].tolist(), strict=True):
-            low, high = sorted((scene(one), scene(other)))
-            first[high] = low
-    return [photo._replace(scene=photos[scene(k)].name) for k, photo in enumerate(photos)]
-
-
-def _thumbnail(photo: Photo) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    return thumbnail(np.asarray(_decoded(photo)))
 
 
 def _decoded(photo: Photo) -> Image.Image:
