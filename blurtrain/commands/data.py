@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from blurtrain.commands import check
+from blurtrain.commands import blurred, check
 from blurtrain.commands.options import command, data_option, group, json_option
 from blurtrain.errors import DataError, SettingsError
 
@@ -269,6 +269,7 @@ def add(commands: Any) -> None:
     )
     data_option(p, Path("data"))
     check.add(data)
+    blurred.add(data)
     p = command(data, "sharpness", _sharpness, "how sharp the images of a folder are, by four no-reference measures")
     p.add_argument("folder", type=Path, metavar="FOLDER", help="folder of images, in folders or not")
     p.add_argument("--images", type=int, metavar="N", help="look at so many, evenly apart by path (all)")

@@ -68,5 +68,5 @@ class BlurType(nn.Module):
 
 def _features(backbone: nn.Module) -> int:
     """How many a backbone without last layer gives for an image."""
-    features: int = getattr(backbone, "head_hidden_size", None) or getattr(backbone, "num_features", 0)
+    features: int = getattr(backbone, "head_hidden_size", 0) or getattr(backbone, "num_features", 0)
     return features

@@ -79,7 +79,7 @@ class TrainedNetwork:
         return replace(self, classes=tuple(classes), synonyms=synonyms, outputs=outputs)
 
     def digest(self) -> str:
-        """16 hex digits of a hash of all that a prediction is of: weights, network, outputs, preprocessing, temperature."""
+        """16 hex digits of a hash of all that a prediction is of: weights, outputs, preprocessing, temperature."""
         content = hashlib.sha256(repr(self.module).encode())
         calibrated = [] if self.temperature == 1 else [self.temperature]
         content.update(json.dumps([self.preprocessing.identity(), self.outputs, *calibrated]).encode())

@@ -14,10 +14,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from blurtrain.data.preparation.held_out import check_shares, drawn
 from blurtrain.data.preparation.readers.reader import Found, Reader, Sample
 from blurtrain.data.preparation.readers.tree import Tree
 from blurtrain.data.preparation.scenes import scenes
-from blurtrain.data.preparation.splits import draw_splits
 from blurtrain.documents import read_yaml
 from blurtrain.errors import DataError
 from blurtrain.settings import PRESETS
@@ -57,7 +57,7 @@ class BlurTypes(Reader):
         photos = [sample for sample in found.samples if sample.label]
         if unknown := sorted({photo.label for photo in photos} - set(classes)):
             raise DataError(
-                f"{root}: folder {unknown[0]!r} is called as no blur type ({', '.join(sorted(set(classes.values())))}): "
+                f"{root}: folder {unknown[0]!r} is no blur type ({', '.join(sorted(set(classes.values())))}): "
                 "say which it is in a file of your own, classes=FILE.yaml"
             )
         photos = [photo._replace(label=classes[photo.label]) for photo in photos]
@@ -65,7 +65,9 @@ class BlurTypes(Reader):
         if self.only == "test":
             photos = [photo._replace(split="test") for photo in photos]
         elif photos and not photos[0].split:
-            photos = draw_splits(photos, self.val, self.test, self.seed, whole_groups=True)
+            check_shares(self.val, self.test)
+            split_of = drawn("", {photo.group for photo in photos}, self.val, self.test, self.seed, "scenes")
+            photos = [photo._replace(split=split_of[photo.group]) for photo in photos]
         photos += _repeated(photos) if self.fill else []
         return Found(photos, found.left_alone, found.empty, test_alone=self.only == "test")
 
