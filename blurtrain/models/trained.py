@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from blurtrain.data.dataset import Dataset, open_dataset
 from blurtrain.data.preprocessing import Preprocessing as Preprocessing
 from blurtrain.errors import RunError
+from blurtrain.files import read_json
 from blurtrain.models import build
 from blurtrain.models.normalisation import as_published
 from blurtrain.models.outputs import outputs_of, places_of
@@ -118,7 +119,10 @@ def load_run(run: Run, settings: Settings, dataset: Dataset, epoch: int | None =
     except RuntimeError as error:
         raise RunError(f"{run.path}: its weights do not fit its settings: {_first_line(error)}") from None
     Smoothing(model, settings.curriculum).sigma = settings.curriculum.feature_sigma_at_test(epoch or epochs)
-    return trained(model, settings, dataset, run.id if epoch in (None, epochs) else f"{run.id} after {epoch} epochs")
+    if epoch not in (None, epochs):
+        return trained(model, settings, dataset, f"{run.id} after {epoch} epochs")
+    calibration = read_json(run.calibration) or {"temperature": 1.0}
+    return replace(trained(model, settings, dataset, run.id), temperature=calibration["temperature"])
 
 
 def trained(model: nn.Module, settings: Settings, dataset: Dataset, origin: str) -> TrainedNetwork:

@@ -11,7 +11,7 @@ def check_shares(val: float, test: float) -> None:
         raise DataError(f"split shares val={val}, test={test}: must be >= 0 and leave something for training")
 
 
-def drawn(label: str, units: set[str], val: float, test: float, seed: int, noun: str) -> dict[str, str]:
+def drawn_splits(label: str, units: set[str], val: float, test: float, seed: int, noun: str) -> dict[str, str]:
     """The split of each unit (an image or a group of them) by the rank of the hash of its name: shares `val` and `test`
     are held out, at least one each where the share is not 0. Raises DataError where none would be left for training;
     label: of what they are, for the message; "": of all.

@@ -117,8 +117,7 @@ def _manifest(
     classes: list[str],
     masks: Masks | None,
 ) -> dict[str, Any]:
-    trained_on = view["split"] == SPLITS.index("train")
-    mean, sd = _statistics(written, view["index"][trained_on | found.test_alone])
+    mean, sd = _statistics(written, view["index"][view["split"] == SPLITS.index("train")])
     return {
         "schema": SCHEMA,
         "data_id": data_id_of(written.store, classes, view, masks.store if masks else None),
@@ -177,8 +176,7 @@ def _chosen(found: Found, recipe: Recipe, source: Path) -> tuple[list[Sample], b
         )
     if drawn:
         images = splits.draw_splits(images, recipe.val, recipe.test, recipe.split_seed, recipe.hold_out == "leaves")
-    if not found.test_alone:
-        splits.check_trained(images)
+    splits.check_trained(images)
     return images, drawn
 
 
@@ -201,8 +199,7 @@ def _readable(
     if recipe.train_images:
         kept = splits.keep_training(images, recipe.train_images, recipe.split_seed)
         places, images = places[_within(images, kept)], kept
-    if not found.test_alone:
-        splits.check_trained(images)
+    splits.check_trained(images)
     if masks:
         labels = masks.largest[places].tolist()
         images = [image._replace(label=found.classes[k]) for image, k in zip(images, labels, strict=True)]

@@ -26,7 +26,7 @@ class BlurTypes(LogitsMeasure):
 
     Kept beside: `confusion` [4, 4], photos by their class (rows) and what they are taken for, in alphabetical order;
     `reliability` [bins, 3], of each bin of confidence photos, mean confidence, share of right answers. Intervals, and
-    comparisons photo by photo, are made of these by `blurtrain detector report`.
+    comparisons photo by photo, are of `blurtrain detector report`.
     """
 
     name: ClassVar[str] = "blur-types"

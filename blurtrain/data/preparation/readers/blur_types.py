@@ -41,8 +41,6 @@ class BlurTypes(Reader):
     seed: int = 0
     fill: bool = False
     """Repeat training photos of classes that have fewer than the largest, until all have as many; after the split."""
-    only: Literal["train and test", "test"] = "train and test"
-    """test: all photos are to be tested on, and nothing is trained on them."""
 
     def samples(self, root: Path) -> Found:
         """Raises DataError where a folder is called as no class, or the expression has no group."""
@@ -62,14 +60,12 @@ class BlurTypes(Reader):
             )
         photos = [photo._replace(label=classes[photo.label]) for photo in photos]
         photos = _with_scenes(photos, root, pattern)
-        if self.only == "test":
-            photos = [photo._replace(split="test") for photo in photos]
-        elif photos and not photos[0].split:
+        if photos and not photos[0].split:
             check_shares(self.val, self.test)
             split_of = drawn("", {photo.group for photo in photos}, self.val, self.test, self.seed, "scenes")
             photos = [photo._replace(split=split_of[photo.group]) for photo in photos]
         photos += _repeated(photos) if self.fill else []
-        return Found(photos, found.left_alone, found.empty, test_alone=self.only == "test")
+        return Found(photos, found.left_alone, found.empty)
 
 
 def _classes(path: Path) -> dict[str, str]:

@@ -76,8 +76,6 @@ class Found:
     and the label of an image is that with most pixels, besides the background."""
     notes: Sequence[str] = ()
     """What else a user should know of what was found, a line each."""
-    test_alone: bool = False
-    """Whether all is to be tested on: no class then needs images to train on."""
 
     @property
     def labelled(self) -> list[Sample]:
