@@ -144,4 +144,4 @@ def _reliability(verdicts: Verdicts) -> list[list[float]]:
     place = np.minimum((confidence * BINS).astype(int), BINS - 1)
     n = np.bincount(place, minlength=BINS)
     sums = [np.bincount(place, weights=v, minlength=BINS) / np.maximum(n, 1) for v in (confidence, verdicts.right)]
-    return np.column_stack([n, *sums]).tolist()  # type: ignore[no-any-return]
+    return np.column_stack([n, *sums]).tolist()

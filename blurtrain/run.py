@@ -10,7 +10,7 @@
         weights.safetensors       the final epoch
         best.safetensors          the best one on the val split, where asked for
         result.json               published last; its presence means done
-        calibration.json          the temperature of its probabilities, where `blurtrain detector calibrate` has found one
+        calibration.json          temperature of its probabilities, by `blurtrain detector calibrate`
         tensorboard/
 
 Several machines may look at it over NFS, so files appear whole (written beside, fsynced, renamed), an attempt's number

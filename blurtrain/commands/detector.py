@@ -61,9 +61,9 @@ def _report(options: argparse.Namespace) -> int:
     options.out.mkdir(parents=True)
     write_json(options.out / "report.json", {"photos": str(options.photos), "reports": reports, "compared": pairs})
     publish(options.out / "report.txt", text)
-    for k, one in enumerate(found):
-        publish(options.out / f"photos-{k}.csv", _table(one))
-        if (sheet := _sheet(one, options.photos)) is not None:
+    for k, verdicts in enumerate(found):
+        publish(options.out / f"photos-{k}.csv", _table(verdicts))
+        if (sheet := _sheet(verdicts, options.photos)) is not None:
             publish(options.out / f"mistakes-{k}.png", sheet)
     print(json.dumps({"reports": reports, "compared": pairs}) if options.json else text, end="")
     return 0

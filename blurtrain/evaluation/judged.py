@@ -1,4 +1,4 @@
-"""What networks say of files, beside what these are: the same files for each, each network shown them in its own way."""
+"""What networks say of the same files, each shown them in its own way, beside what these are."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,8 +32,8 @@ class Judged:
 
 
 def judged(network: TrainedNetwork, root: Path, files: Sequence[tuple[str, str, str]]) -> Judged:
-    """A network on files below `root`: path, class and scene of each. Raises DataError for a class that it does
-    not know, and for a file that cannot be read."""
+    """A network on files below `root`: path, class and scene of each. Raises DataError for a class that it does not
+    know, and for a file that cannot be read."""
     if unknown := sorted({label for _, label, _ in files} - {*network.classes}):
         raise DataError(f"{network.origin}: does not know {unknown[0]!r}; it knows {', '.join(network.classes)}")
     found = []

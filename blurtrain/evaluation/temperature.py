@@ -1,4 +1,4 @@
-"""Calibration by one number: logits are divided by it, so that the order of the classes stays (Guo et al., ICML 2017)."""
+"""Calibration by one number that logits are divided by, which leaves their order (Guo et al., ICML 2017)."""
 
 from typing import Any
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurtrain.data.dataset import SPLITS
-from blurtrain.data.preparation.held_out import check_shares
+from blurtrain.data.preparation.held_out import check_shares, drawn_splits
 from blurtrain.data.preparation.readers.reader import Sample
 from blurtrain.errors import DataError
 
@@ -57,7 +57,7 @@ def draw_splits(images: list[Sample], val: float, test: float, seed: int, whole_
     drawn = list(images)
     for label, own in places.items():  # one at a time, so that what is needed for it is needed only so long
         units = [images[k].group or images[k].key if whole_groups else images[k].key for k in own]
-        split_of = drawn(label, set(units), val, test, seed, "objects" if whole_groups else "images")
+        split_of = drawn_splits(label, set(units), val, test, seed, "objects" if whole_groups else "images")
         for k, unit in zip(own, units, strict=True):
             drawn[k] = images[k]._replace(split=split_of[unit])
     return drawn

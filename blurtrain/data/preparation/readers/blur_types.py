@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from blurtrain.data.preparation.held_out import check_shares, drawn
+from blurtrain.data.preparation.held_out import check_shares, drawn_splits
 from blurtrain.data.preparation.readers.reader import Found, Reader, Sample
 from blurtrain.data.preparation.readers.tree import Tree
 from blurtrain.data.preparation.scenes import scenes
@@ -62,7 +62,8 @@ class BlurTypes(Reader):
         photos = _with_scenes(photos, root, pattern)
         if photos and not photos[0].split:
             check_shares(self.val, self.test)
-            split_of = drawn("", {photo.group for photo in photos}, self.val, self.test, self.seed, "scenes")
+            units = {photo.group for photo in photos}
+            split_of = drawn_splits("", units, self.val, self.test, self.seed, "scenes")
             photos = [photo._replace(split=split_of[photo.group]) for photo in photos]
         photos += _repeated(photos) if self.fill else []
         return Found(photos, found.left_alone, found.empty)
