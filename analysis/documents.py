@@ -46,7 +46,15 @@ class Result(Document):
     """`result.json`."""
 
     run_id: str
-    accuracy: str = Field(pattern=r"^[^/]+$")  # a file in evaluations/, not a path out of it
+    accuracy: str = Field("", pattern=r"^[^/]*$")  # a file in evaluations/, not a path out of it
+    measured: str = Field("", pattern=r"^[^/]*$")
+    """The same, of a run whose task is no classification."""
+
+    @model_validator(mode="after")
+    def _of_something(self) -> "Result":
+        if not self.accuracy and not self.measured:
+            raise ValueError("accuracy: is missing")
+        return self
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ def accuracies(run: Run, document: Mapping[str, Any], epochs: int) -> tuple[Meas
     if result.run_id != run.id:
         # A copy would pass for a repetition of the experiment.
         raise RunError(f"{run.path}: holds run {result.run_id!r}; give the folder its name back, or move it elsewhere")
+    if not result.accuracy:
+        return {}, []  # its task is no classification
     own = run.evaluations / result.accuracy
     files = [path for path in files_of(run) if path.name.startswith("accuracy-") and path != own]
     found: Measured = {}

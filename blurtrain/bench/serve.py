@@ -127,9 +127,7 @@ def _answer(connection: http.client.HTTPConnection, method: str, path: str, body
     response = connection.getresponse()
     content = response.read()
     if response.status >= 300:
-        raise BlurtrainError(
-            f"bench serve: {method} {path}: {response.status}: {content.decode(errors='replace')[:200]}"
-        )
+        raise BlurtrainError(f"bench serve: {method} {path}: {response.status}: {content[:200]!r}")
     return json.loads(content)
 
 

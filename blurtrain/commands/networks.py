@@ -138,7 +138,7 @@ def _shown(
 
 
 def _print(name: str, documents: Sequence[dict[str, Any]]) -> None:
-    from blurtrain.evaluation.measures.accuracy import called
+    from blurtrain.evaluation.headline import called
 
     for document in documents:
         at = "" if document["epoch"] is None else f"epoch {document['epoch']}, "

@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from blurtrain.errors import DataError
-
-VOID = 255
-"""The number of pixels that are of no class, and are not counted."""
+from blurtrain.tasks.segmentation import VOID
 
 
 def read_mask(content: bytes, suffix: str, size: tuple[int, int], classes: int) -> NDArray[np.uint8]:

@@ -16,7 +16,9 @@ from blurtrain.blur.curricula import Curriculum
 from blurtrain.data.augment import Transform
 from blurtrain.data.batches import Batch
 from blurtrain.data.loader import Loader, part_of_rank, training_assignment, training_order
+from blurtrain.data.targets import BatchTargets, Labels
 
+LABELS = Labels()
 Timed = Callable[[Iterable[Batch]], Iterator[Batch]]
 
 
@@ -24,7 +26,7 @@ class TrainingBatch(NamedTuple):
     images: Tensor
     """[n, 3, S, S], augmented, blurred and normalised, on the device."""
     targets: Tensor
-    """[n], on the device."""
+    """[n, ...], on the device: see `blurtrain.data.targets`."""
     step: int
     """Of the epoch, from 0 on."""
 
@@ -49,7 +51,7 @@ class Epoch:
             for k, batch in enumerate(timed(source)):
                 mine = assignment[k * b.per_rank :][: b.per_rank]
                 images = b.transform.train(batch.images, batch.indices, self.epoch, mine, batch.sides)
-                yield TrainingBatch(images, batch.labels, self.first + k)
+                yield TrainingBatch(images, b.targets.training(batch, self.epoch), self.first + k)
 
 
 class TrainingBatches:
@@ -68,6 +70,7 @@ class TrainingBatches:
         micro_batches: int = 1,
         rank: int = 0,
         world: int = 1,
+        targets: BatchTargets = LABELS,
     ):
         """indices: places of the training images in the loader's store; batch_size: images a step, over all processes.
 
@@ -76,6 +79,7 @@ class TrainingBatches:
         self.loader, self.transform, self.curriculum, self.indices = loader, transform, curriculum, indices
         self.seed, self.batch_size, self.epochs, self.micro_batches = seed, batch_size, epochs, micro_batches
         self.rank, self.world, self.per_rank = rank, world, batch_size // world
+        self.targets = targets
 
     @property
     def steps(self) -> int:

@@ -21,6 +21,7 @@ from blurtrain.evaluation.subject import Found, Subject
 from blurtrain.evaluation.sweep import sweep
 from blurtrain.schema import Section
 from blurtrain.settings import Settings
+from blurtrain.tasks import Targets
 
 
 class Measure(Section):
@@ -37,6 +38,10 @@ class Measure(Section):
     """Whether the network has to know the classes of the dataset."""
     keeps_records: ClassVar[bool] = True
     """Whether there is anything to be kept of each image."""
+    of_targets: ClassVar[frozenset[Targets]] = frozenset({"labels"})
+    """The networks that it can be taken of, by what their task has them give."""
+    headlines: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Metrics that are logged at the end of a training, the first one as its outcome in a line; said as `metrics`."""
     of_blurred: ClassVar[bool] = True
     """Whether it shows images by the blurs and the deblurring of `Subject.transform`."""
     of_protocols: ClassVar[bool] = False

@@ -13,6 +13,7 @@ from blurtrain.evaluation.measure import LogitsMeasure, Measure
 from blurtrain.evaluation.measures import MEASURES
 from blurtrain.parts import import_part, is_part_name, source_hash
 from blurtrain.schema import validate
+from blurtrain.tasks import Task
 
 BY_PROTOCOL = "evaluation.protocol"
 """What averages outputs, where images are shown by a protocol."""
@@ -73,4 +74,14 @@ def check_deblurred(measures: Sequence[str], methods: Sequence[Deblurring]) -> N
             raise SettingsError(
                 f"measure {kind.name}: does not look at blurred images, so it is the same whatever these are deblurred "
                 "by: measure it without evaluation.deblur"
+            )
+
+
+def check_task(measures: Sequence[str], task: Task) -> None:
+    """Raise SettingsError where one of these measures cannot be taken of networks for this task."""
+    for words in measures:
+        if task.targets not in (kind := measure_named(words).kind).of_targets:
+            raise SettingsError(
+                f"measure {kind.name}: is not of networks for task={task.type}, which give {task.targets}; "
+                f"they are measured by {task.measure}"
             )

@@ -5,9 +5,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from blurtrain.tasks.restoration import MOST_PSNR
+
 RANGE = 255.0
-MOST_PSNR = 100.0
-"""Decibels that images without a difference are given, whose PSNR is infinite."""
 SIDE, SIGMA = 11, 1.5
 """Of the window of SSIM, a Gaussian, in pixels."""
 

@@ -17,7 +17,7 @@ from blurtrain.errors import BlurtrainError, RunError
 from blurtrain.evaluation.cached import about, conditions, measure_each, together
 from blurtrain.evaluation.former import former_rows
 from blurtrain.evaluation.images import Images
-from blurtrain.evaluation.named import BY_PROTOCOL, check_deblurred
+from blurtrain.evaluation.named import BY_PROTOCOL, check_deblurred, check_task
 from blurtrain.evaluation.plan import Plan
 from blurtrain.evaluation.progress import ticking
 from blurtrain.evaluation.subject import Row, Subject
@@ -53,7 +53,7 @@ def evaluate_run(
             ready.append(plan.opened(group))
         return ticking(ready[0], f"{run.id}: {name}")
 
-    measures, at = settings.evaluation.measures, plan.identity["epoch"]
+    measures, at = settings.measures, plan.identity["epoch"]
     return measure_run(run, settings, dataset, plan.images, at, measures, group, opened)
 
 
@@ -115,6 +115,7 @@ def measure_run(
     seen = preprocessing_of(settings, dataset)
     outputs = len(outputs_of(settings.network, dataset.classes).names)
     documents: list[Document] = []
+    together(group, lambda: check_task(measures, settings.task))
     together(group, lambda: check_deblurred(measures, settings.evaluation.deblur))
     for deblur in (None, *settings.evaluation.deblur):
         shown = replace(transform, deblur=deblur)

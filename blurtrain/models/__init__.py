@@ -38,7 +38,12 @@ def build(
         return AlexNetSup(classes, bias)
     from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision, which timm imports too)
 
-    if architecture.startswith("timm/"):
+    if architecture == "blur-type":
+        from blurtrain.models.blur_type import BlurType
+
+        make: Callable[..., nn.Module] = BlurType
+        reserved = {"classes", "global_pool"}
+    elif architecture.startswith("timm/"):
         make, reserved = _of_timm(architecture.removeprefix("timm/"))
     else:
         from torchvision.models import get_model
@@ -56,7 +61,7 @@ def build(
     try:
         return make(num_classes=classes, **arguments)
     except Exception as error:  # each network has its own way to refuse
-        if not arguments:
+        if not arguments or isinstance(error, SettingsError):
             raise
         raise _refused(architecture, make, classes, arguments, reserved, error) from error
 
@@ -108,15 +113,20 @@ def _refused(
 
 
 def check_input(
-    architecture: str, classes: int, resolution: int, arguments: Mapping[str, Any] = MappingProxyType({})
+    architecture: str,
+    classes: int,
+    resolution: int,
+    arguments: Mapping[str, Any] = MappingProxyType({}),
+    shape: tuple[int, ...] = (),
 ) -> None:
-    """Raise DataError where the network cannot take images of `resolution` pixels a side, or gives no logits.
+    """Raise DataError where the network cannot take images of `resolution` pixels a side, or gives for one what is not
+    of `shape`; (): one logit a class.
 
     Found out by sending two through on torch's meta device, which follows shapes without computing: some tenths of a
     second, no memory, and no draw from the random state. A user's own network, which may compute what that device
     cannot follow, gets two black images on the processor.
     """
-    own = is_part_name(architecture)
+    own, wanted = is_part_name(architecture), shape or (classes,)
     device = torch.device("cpu" if own else "meta")
     with torch.random.fork_rng(devices=[]):
         with device:
@@ -127,13 +137,20 @@ def check_input(
             cure = f"the nearest multiple of 32 that it takes is {fitting}" if fitting else "choose another of either"
             cure += ", or leave out network.arguments" * bool(arguments)
             raise DataError(f"{architecture} cannot take data.resolution={resolution} ({refusal}): {cure}")
-        if not arguments and not own:
+        if not arguments and not own and not shape:
             return
         outcome = network(torch.zeros(2, 3, resolution, resolution, device=device))
-    if not isinstance(outcome, Tensor) or outcome.shape != (2, classes):
+    if not isinstance(outcome, Tensor) or outcome.shape != (2, *wanted):
         if own:
             gave = f"a {type(outcome).__name__}" if not isinstance(outcome, Tensor) else f"{list(outcome.shape)}"
-            raise SettingsError(f"network {architecture}: gave {gave} for two images, not logits [2, {classes}]")
+            what = "logits" if not shape else "outputs"
+            raise SettingsError(f"network {architecture}: gave {gave} for two images, not {what} {[2, *wanted]}")
+        if shape:
+            gave = f"{list(outcome.shape)}" if isinstance(outcome, Tensor) else f"a {type(outcome).__name__}"
+            raise SettingsError(
+                f"network.architecture={architecture}: gives {gave} for two images, and the task wants {[2, *wanted]}: "
+                "choose a network for it"
+            )
         raise SettingsError(f"network.arguments={dict(arguments)}: {architecture} then gives no longer one logit a "
                             "class; leave out what changes its outcome")  # fmt: skip
 

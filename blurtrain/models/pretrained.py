@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from blurtrain.errors import DataError
+from blurtrain.models.blur_type import BlurType
 from blurtrain.models.records import record_of
 from blurtrain.parts import is_part_name
 from blurtrain.settings import Pretrained
@@ -23,6 +24,7 @@ SHOWN = 3
 
 def load_pretrained(model: nn.Module, settings: Pretrained) -> list[str]:
     """Give `model` the tensors of a file, in its own dtypes; returns the names of those that are not from the file.
+    Of blur-type, a file may hold the backbone alone.
 
     These are either none or the tensors of the last linear or convolutional layer (of all heads, where there are
     several), where file and network have different numbers of classes; they stay as they were drawn, or are zero where
@@ -31,6 +33,8 @@ def load_pretrained(model: nn.Module, settings: Pretrained) -> list[str]:
     """
     own = model.state_dict()
     stored = _without_wrappers(_read(settings), own)
+    if isinstance(model, BlurType):
+        stored = model.completed(stored)
     # Old files lack the counters of batch norm, which no network of ours makes use of.
     missing = [name for name in own if name not in stored and not name.endswith("num_batches_tracked")]
     unexpected = [name for name in stored if name not in own]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from blurtrain.data.dataset import Dataset, open_dataset
 from blurtrain.data.preprocessing import Preprocessing as Preprocessing
 from blurtrain.errors import RunError
+from blurtrain.files import read_json
 from blurtrain.models import build
 from blurtrain.models.normalisation import as_published
 from blurtrain.models.outputs import outputs_of, places_of
@@ -79,7 +80,7 @@ class TrainedNetwork:
         return replace(self, classes=tuple(classes), synonyms=synonyms, outputs=outputs)
 
     def digest(self) -> str:
-        """16 hex digits of a hash of weights, architecture, outputs, preprocessing and calibration."""
+        """16 hex digits of a hash of all that a prediction is of: weights, outputs, preprocessing, temperature."""
         content = hashlib.sha256(repr(self.module).encode())
         calibrated = [] if self.temperature == 1 else [self.temperature]
         content.update(json.dumps([self.preprocessing.identity(), self.outputs, *calibrated]).encode())
@@ -110,14 +111,18 @@ def load_run(run: Run, settings: Settings, dataset: Dataset, epoch: int | None =
     """As `of_run`, of a run whose settings (`as_published`) and dataset are open already."""
     epochs = last_epoch(run, settings)
     outputs = outputs_of(settings.network, dataset.classes)
-    model = build(settings.network.architecture, len(outputs.names), settings.network.arguments)
+    count = settings.task.outputs(len(outputs.names))
+    model = build(settings.network.architecture, count, settings.network.arguments)
     weights = _weights(run, epochs if epoch is None else epoch, epochs)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise RunError(f"{run.path}: its weights do not fit its settings: {_first_line(error)}") from None
     Smoothing(model, settings.curriculum).sigma = settings.curriculum.feature_sigma_at_test(epoch or epochs)
-    return trained(model, settings, dataset, run.id if epoch in (None, epochs) else f"{run.id} after {epoch} epochs")
+    if epoch not in (None, epochs):
+        return trained(model, settings, dataset, f"{run.id} after {epoch} epochs")
+    calibration = read_json(run.calibration) or {"temperature": 1.0}
+    return replace(trained(model, settings, dataset, run.id), temperature=calibration["temperature"])
 
 
 def trained(model: nn.Module, settings: Settings, dataset: Dataset, origin: str) -> TrainedNetwork:
@@ -125,7 +130,8 @@ def trained(model: nn.Module, settings: Settings, dataset: Dataset, origin: str)
     outputs = outputs_of(settings.network, dataset.classes)
     preprocessing = preprocessing_of(settings, dataset)
     n = settings.network
-    fresh = functools.partial(build, n.architecture, len(outputs.names), n.arguments, bias=n.bias)
+    count = settings.task.outputs(len(outputs.names))
+    fresh = functools.partial(build, n.architecture, count, n.arguments, bias=n.bias)
     return TrainedNetwork(model.eval(), preprocessing, outputs.names, f"run {origin}", outputs.synonyms, fresh=fresh)
 
 
@@ -133,7 +139,7 @@ def preprocessing_of(settings: Settings, dataset: Dataset) -> Preprocessing:
     """How the network of a run with these settings on this dataset is shown images."""
     side = settings.data.resolution
     mean, sd = settings.data.mean or dataset.manifest["mean"], settings.data.sd or dataset.manifest["sd"]
-    return Preprocessing(side, side, tuple(mean), tuple(sd))
+    return Preprocessing(side, side, tuple(mean), tuple(sd), view=dataset.view_of_images)
 
 
 def last_epoch(run: Run, settings: Settings) -> int:

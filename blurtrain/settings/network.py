@@ -11,7 +11,7 @@ from blurtrain.parts import FORM, is_part_name
 from blurtrain.schema import FileName, Section, Sha256, added_later, outside_identity
 
 DEFAULT_MODEL = "alexnet-sup"
-ARCHITECTURES = ("alexnet-sup", "alexnet", "vgg-16", "resnet-18", "resnet-50")
+ARCHITECTURES = ("alexnet-sup", "alexnet", "vgg-16", "resnet-18", "resnet-50", "blur-type")
 """Networks by name; any other is named timm/NAME, or is the user's own."""
 
 

@@ -53,12 +53,35 @@ class Settings(Section):
         """The blurs of the evaluation: those given by sigma, and the others."""
         return self.evaluation.levels(self.blur.reference_resolution)
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What is measured; accuracy stands for what the task is measured by."""
+        own = [self.task.measure if words == "accuracy" else words for words in self.evaluation.measures]
+        return tuple(dict.fromkeys(own))
+
     @model_validator(mode="after")
     def _metrics_of_the_task(self) -> "Settings":
         stopping = self.early_stopping.metric if self.early_stopping else None
         for where, metric in (("early_stopping.metric", stopping), ("validation.keep_best", self.validation.keep_best)):
             if metric is not None and metric not in (known := ("loss", *self.task.metrics)):
                 raise ValueError(f"{where}={metric} is unknown; {nearest(metric, known)}")
+        return self
+
+    @model_validator(mode="after")
+    def _loss_of_the_task(self) -> "Settings":
+        task, loss = self.task, self.loss
+        if task.targets not in loss.targets:
+            fitting = [name for name, kind in Loss.kinds.items() if task.targets in kind.targets]
+            cure = f"set loss={' or '.join(fitting)}" if fitting else "set another loss"
+            raise ValueError(f"loss={loss.type} is not for task={task.type}, whose targets are {task.targets}: {cure}")
+        return self
+
+    @model_validator(mode="after")
+    def _pixels_of_restoration(self) -> "Settings":
+        if self.task.targets == "sharp" and (self.data.mean, self.data.sd) != ((0, 0, 0), (1, 1, 1)):
+            raise ValueError(
+                f"task={self.task.type} restores pixels in 0..1: set data.mean=[0, 0, 0] and data.sd=[1, 1, 1]"
+            )
         return self
 
     @model_validator(mode="after")
@@ -69,6 +92,18 @@ class Settings(Section):
             raise ValueError(
                 f"augmentation.scaled: the smallest image has {scaled.least()} pixels, less than the crop of "
                 f"data.resolution={side}: give network_scales of at least {least}, or larger object_scales"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _whole_mosaics(self) -> "Settings":
+        augmentation = self.augmentation
+        whole = (1, 1) == augmentation.crop_scale == augmentation.crop_ratio and not augmentation.scaled
+        if self.network.architecture == "blur-type" and (augmentation.warps or not whole):
+            raise ValueError(
+                "blur-type sees mosaics tile by tile, so they must stay whole: set augmentation.crop_scale and "
+                "augmentation.crop_ratio to [1, 1], and leave out scaled, rotation, translation and zoom: "
+                "model=blur-type does"
             )
         return self
 

@@ -166,8 +166,8 @@ class Evaluation(Section):
     blurs: tuple[AnyBlur, ...] = ()
     """Levels of any other kind beside them, e.g. [disk-4, shake]."""
     measures: tuple[str, ...] = Field(("accuracy",), min_length=1)
-    """What is measured: accuracy, or a measure of your own as package.module:Name; at the end of training, accuracy is
-    always among them."""
+    """What is measured: accuracy (of another task, what that is measured by), or a measure of your own as
+    package.module:Name; at the end of training, accuracy is always among them."""
     per_image: bool = False
     """Keep the prediction, confidence and values of each image, too, as Parquet."""
     batch_size: int = Field(256, ge=1)

@@ -1,9 +1,11 @@
 """What a step lowers: a loss takes the network to its images itself, so that it may show it several views of them."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from blurtrain.tasks.named import Named
+from blurtrain.tasks.segmentation import VOID
+from blurtrain.tasks.task import Targets
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,6 +17,8 @@ class Loss(Named):
     """Base of all losses."""
 
     type: str
+    targets: ClassVar[frozenset[Targets]] = frozenset({"labels"})
+    """Of which kinds its targets may be, see `Task.targets`."""
 
     def __call__(
         self, network: "Network", images: "Tensor", targets: "Tensor", label_smoothing: float = 0.0
@@ -29,9 +33,10 @@ class Loss(Named):
 
 
 class CrossEntropy(Loss):
-    """Cross-entropy of the logits."""
+    """Cross-entropy of the logits; of masks, the mean over the pixels of each image that are not void."""
 
     type: Literal["cross-entropy"] = "cross-entropy"
+    targets: ClassVar[frozenset[Targets]] = frozenset({"labels", "masks"})
 
     def __call__(
         self, network: "Network", images: "Tensor", targets: "Tensor", label_smoothing: float = 0.0
@@ -39,7 +44,26 @@ class CrossEntropy(Loss):
         from torch.nn.functional import cross_entropy
 
         logits = network(images)
-        return cross_entropy(logits, targets, label_smoothing=label_smoothing), logits
+        if targets.ndim == 1:
+            return cross_entropy(logits, targets, label_smoothing=label_smoothing), logits
+        of_pixels = cross_entropy(
+            logits, targets.long(), ignore_index=VOID, reduction="none", label_smoothing=label_smoothing
+        )
+        # An image counts as any other, however much of it is void: so the mean is the same over any parts of a batch.
+        known = (targets != VOID).flatten(1).sum(1).clamp(min=1)
+        return (of_pixels.flatten(1).sum(1) / known).mean(), logits
 
 
-Loss.kinds = {"cross-entropy": CrossEntropy}
+class PixelDistance(Loss):
+    """Mean distance of pixels from those of the sharp image: absolute (l1), or squared (l2)."""
+
+    type: Literal["l1", "l2"] = "l1"
+    targets: ClassVar[frozenset[Targets]] = frozenset({"sharp"})
+
+    def __call__(
+        self, network: "Network", images: "Tensor", targets: "Tensor", label_smoothing: float = 0.0
+    ) -> "tuple[Tensor, Tensor]":
+        from torch.nn.functional import l1_loss, mse_loss
+
+        outputs = network(images)
+        return (l1_loss if self.type == "l1" else mse_loss)(outputs, targets.to(outputs.dtype)), outputs

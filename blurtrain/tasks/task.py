@@ -1,4 +1,5 @@
-"""What a network is asked for: how many outputs it has, and which sums are taken over images while it learns."""
+"""What a network is asked for: what it is shown as targets, how many outputs it has, and which sums are taken over
+images while it learns."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -8,6 +9,9 @@ from blurtrain.tasks.named import Named
 if TYPE_CHECKING:
     from torch import Tensor
 
+Targets = Literal["labels", "masks", "sharp"]
+"""Of an image: the number of its class; the class of each pixel; or the image itself before it is blurred."""
+
 
 class Task(Named):
     """Base of all tasks. `metrics` are summed over images, beside the loss, in training and in validation."""
@@ -16,13 +20,24 @@ class Task(Named):
     metrics: ClassVar[tuple[str, ...]] = ()
     higher_is_better: ClassVar[frozenset[str]] = frozenset()
     """The metrics that are; the loss, as all others, is better when lower."""
+    targets: ClassVar[Targets] = "labels"
+    measure: ClassVar[str] = "accuracy"
+    """What a finished run is measured by."""
 
     def outputs(self, classes: int) -> int:
         """Outputs that a network needs for data of so many classes."""
         return classes
 
+    def output_shape(self, outputs: int, side: int) -> tuple[int, ...]:
+        """Shape of what a network with so many outputs gives for an image of `side` pixels."""
+        return (outputs,)
+
+    def counts(self, outputs: int) -> tuple[str, ...]:
+        """Names of the sums that metrics are taken from, of a network with so many outputs."""
+        return self.metrics
+
     def sums(self, outputs: "Tensor", targets: "Tensor") -> list["Tensor"]:
-        """One scalar a metric, in the order of `metrics`: sums over the images of outputs [N, ...]; on their device,
+        """One scalar a count, in the order of `counts`: sums over the images of outputs [N, ...]; on their device,
         without waiting for it."""
         raise NotImplementedError
 
@@ -51,6 +66,3 @@ class Classification(Task):
 
     def summary(self, means: Mapping[str, float]) -> str:
         return f"top-1 {means['top1']:.1f} %"
-
-
-Task.kinds = {"classification": Classification}

@@ -7,6 +7,7 @@ import torch
 
 from blurtrain.data.dataset import Dataset
 from blurtrain.data.loader import training_order
+from blurtrain.data.targets import masks_of
 from blurtrain.distributed import Group
 from blurtrain.errors import DataError, RunError, SettingsError, TrainingError
 from blurtrain.evaluation.images import Images
@@ -32,8 +33,11 @@ def check_settings(settings: Settings, dataset: Dataset) -> None:
         )
     resolution, network, o = settings.data.resolution, settings.network, settings.optimisation
     stopping = settings.early_stopping.blurs if settings.early_stopping else ()
-    outputs = len(outputs_of(network, dataset.classes).names)
-    check_input(network.architecture, outputs, resolution, network.arguments)
+    outputs = settings.task.outputs(len(outputs_of(network, dataset.classes).names))
+    shape = () if settings.task.targets == "labels" else settings.task.output_shape(outputs, resolution)
+    check_input(network.architecture, outputs, resolution, network.arguments, shape)
+    if settings.task.targets == "masks":
+        masks_of(dataset.masks)
     if o.batch_norm == "frozen" or o.groups or network.dropout:
         with torch.device("meta"):
             model = build(network.architecture, outputs, network.arguments)

@@ -84,7 +84,7 @@ class Learner:
         self.model.train()
 
     def step(self, images: Tensor, targets: Tensor, rate: float, number: int) -> Tensor:
-        """Step `number` at learning rate `rate`; float64 sums over this process's images: the loss, the task's metrics,
+        """Step `number` at learning rate `rate`; float64 sums over this process's images: the loss, the task's counts,
         how many images count, and how many were skipped.
 
         Nothing here waits for the device.
@@ -112,9 +112,9 @@ class Learner:
             loss, outputs = self.loss(self._forward, images, targets, self.settings.label_smoothing)
             part = loss / self.micro_batches
             (part if self.scaler is None else self.scaler.scale(part)).backward()
-        metrics = self.task.sums(outputs.detach(), targets)
+        counts = self.task.sums(outputs.detach(), targets)
         n = torch.full((), len(targets), dtype=torch.float64, device=self.device)
-        return torch.stack([loss.detach().double() * n, *(metric.double() for metric in metrics), n])
+        return torch.stack([loss.detach().double() * n, *(count.double() for count in counts), n])
 
     def _forward(self, images: Tensor) -> Tensor:
         """The model in the arithmetic of the run; its outputs in that of its weights."""

@@ -17,6 +17,7 @@ from blurtrain.data.dataset import Dataset
 from blurtrain.data.draws import step_seed
 from blurtrain.data.loader import Labelled, Loader
 from blurtrain.data.pixel_check import PixelCheck
+from blurtrain.data.targets import targets_of
 from blurtrain.data.training_batches import TrainingBatches
 from blurtrain.distributed import Group, SharedFlags
 from blurtrain.errors import Stopped, TrainingError
@@ -44,7 +45,7 @@ class Position:
     epoch: int
     step: int
     sums: Tensor
-    """float64: the loss, the task's metrics, images and skipped images of the epoch; what other processes summed is not
+    """float64: the loss, the task's counts, images and skipped images of the epoch; what other processes summed is not
     in it."""
 
 
@@ -66,6 +67,8 @@ class Training:
     smoothing: Smoothing
     flags: SharedFlags
     validator: Validator
+    counts: tuple[str, ...]
+    """Of the task, see `Task.counts`."""
     open_loader: Callable[[Labelled], Loader]
     val_loader: Loader | None = None
     saved: float = field(default_factory=time.monotonic)
@@ -76,7 +79,7 @@ class Training:
 
     def position(self, epoch: int) -> Position:
         """At the beginning of an epoch."""
-        sums = torch.zeros(3 + len(self.learner.task.metrics), dtype=torch.float64, device=self.group.device)
+        sums = torch.zeros(3 + len(self.counts), dtype=torch.float64, device=self.group.device)
         return Position(epoch, 0, sums)
 
 
@@ -143,8 +146,9 @@ def _after_epoch(training: Training, position: Position) -> None:
     training.progress.tick(doing="validating")
     training.smoothing.sigma = settings.curriculum.feature_sigma_at_test(epoch)
     learner, transform, tick = training.learner, training.batches.transform, training.progress.tick
-    looked_at = (learner.trained(), images, training.val_loader, transform, blurs)
-    levels, n = look(*looked_at, learner.task, learner.loss, training.group, tick)
+    targets = targets_of(learner.task.targets, transform, lambda: images.source.masks)
+    looked_at = (learner.trained(), images, training.val_loader, transform, targets, blurs)
+    levels, n = look(*looked_at, learner.task, training.counts, learner.loss, training.group, tick)
     training.progress.validated(epoch * training.batches.steps, epoch, levels, n, images.source.pixels)
     if training.validator.take(epoch, levels):
         _publish_weights(training, training.run.best)
@@ -167,7 +171,7 @@ def serialised(network: nn.Module) -> bytes:
 def _means(training: Training, sums: Tensor, epoch: int, global_order: NDArray[np.int64]) -> dict[str, float]:
     """Loss and metrics of all processes from the sums of each; raises TrainingError where a loss is not finite."""
     task, bad = training.learner.task, (training.learner.first_bad >= 0).double()[None]
-    loss, *metrics, n, skipped, lost = training.group.sum(torch.cat([sums, bad])).tolist()
+    loss, *counted, n, skipped, lost = training.group.sum(torch.cat([sums, bad])).tolist()
     o = training.settings.optimisation
     if lost and o.non_finite == "stop":
         first = min(step for step in training.group.gather(int(training.learner.first_bad)) if step >= 0)
@@ -178,7 +182,7 @@ def _means(training: Training, sums: Tensor, epoch: int, global_order: NDArray[n
             f"{o.batch_size} begins with {', '.join(rows)}; lower optimisation.learning_rate, "
             "or skip such steps by optimisation.non_finite=skip"
         )
-    means = {"loss": loss / n, **task.means(dict(zip(task.metrics, metrics, strict=True)), int(n))} if n else {}
+    means = {"loss": loss / n, **task.means(dict(zip(training.counts, counted, strict=True)), int(n))} if n else {}
     return {**means, "n": int(n), "skipped": int(skipped)}
 
 

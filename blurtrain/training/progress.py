@@ -19,7 +19,8 @@ from blurtrain.blur.assignment import in_words
 from blurtrain.blur.blur import Blur
 from blurtrain.data.augment import Transform
 from blurtrain.errors import BlurtrainError
-from blurtrain.evaluation.measures.accuracy import called
+from blurtrain.evaluation.headline import by_level
+from blurtrain.evaluation.measure import Measure
 from blurtrain.run import Attempt
 
 log = logging.getLogger(__name__)
@@ -169,18 +170,22 @@ class Progress:
             low, high = weights.amin((1, 2, 3), keepdim=True), weights.amax((1, 2, 3), keepdim=True)
             self._tensorboard.add_images("filters of the first layer", (weights - low) / (high - low + 1e-12), at)
 
-    def measured(self, outcome: dict[str, Any]) -> None:
+    def measured(self, measure: type[Measure], outcome: dict[str, Any]) -> None:
         """The final evaluation."""
-        rows = {(row["blur"], row["metric"]): row for row in outcome["rows"]}
-        for row in (row for (_, metric), row in rows.items() if metric == "top1"):
-            top1, top5 = (100 * rows[row["blur"], name]["count"] / row["n"] for name in ("top1", "top5"))
-            log.info("%-10s top-1 %5.1f %%, top-5 %5.1f %% of %d", f"{called(row)}:", top1, top5, row["n"])
-            if self._tensorboard and row["sigma"] is not None:
+        for line in by_level(measure, outcome):
+            log.info("%s", line)
+        metric, facts = next(iter(measure.headlines.items()))
+        for row in (row for row in outcome["rows"] if self._tensorboard and row["metric"] == metric):
+            value = row["count"] / row["n"] if "count" in row else row["value"]
+            if value is None:
+                continue
+            value *= facts.get("times", 1)
+            if row["sigma"] is not None:
                 # TensorBoard draws against whole numbers alone: thousandths keep levels such as 0 and 0.5 apart.
                 step = round(1000 * row["sigma"])
-                self._tensorboard.add_scalar("test/top1 against sigma in thousandths", top1, step)
-            elif self._tensorboard:
-                self._tensorboard.add_scalar(f"test/top1 at {row['blur']}", top1, 0)
+                self._tensorboard.add_scalar(f"test/{metric} against sigma in thousandths", value, step)
+            else:
+                self._tensorboard.add_scalar(f"test/{metric} at {row['blur']}", value, 0)
 
 
 class Stopwatch:

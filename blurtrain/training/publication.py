@@ -2,8 +2,9 @@
 
 import logging
 
+from blurtrain.evaluation.headline import headline
 from blurtrain.evaluation.images import Images
-from blurtrain.evaluation.measures.accuracy import Accuracy, headline
+from blurtrain.evaluation.named import measure_named
 from blurtrain.evaluation.runs import measure_run
 from blurtrain.evaluation.subject import Subject
 from blurtrain.files import publish
@@ -43,12 +44,13 @@ def publish_run(training: Training, epochs: int) -> None:
         loader = training.open_loader(images.source)
     named = trained(network, settings, training.dataset, run.id)
     subject = Subject.of(named, images, loader, training.batches.transform, group, settings.evaluation, tick)
-    measures = list(dict.fromkeys([Accuracy.name, *settings.evaluation.measures]))
+    measures = list(dict.fromkeys([settings.task.measure, *settings.measures]))
     outcome, *_ = measure_run(run, settings, training.dataset, images, epochs, measures, group, lambda _: subject)
     if not attempt:
         return
     attempt.check()
-    training.progress.measured(outcome)
+    own = measure_named(settings.task.measure).kind
+    training.progress.measured(own, outcome)
     best, metric = training.validator.kept, settings.validation.keep_best
     stopped = f"; stopped early, after {epochs} of {training.epochs} epochs" if epochs < training.epochs else ""
     run.finish(
@@ -60,8 +62,8 @@ def publish_run(training: Training, epochs: int) -> None:
             "seed": settings.seed,
             "data_id": training.dataset.data_id,
             "epochs": epochs,
-            "accuracy": outcome["file"],
-            "headline": headline(outcome) + stopped,
+            "accuracy" if own.name == "accuracy" else "measured": outcome["file"],
+            "headline": headline(own, outcome) + stopped,
             **({"best": {"epoch": best.epoch, metric: best.value}} if metric and best.epoch else {}),
         }
     )

@@ -13,6 +13,7 @@ from blurtrain.data.augment import Transform
 from blurtrain.data.dataset import Dataset, open_dataset
 from blurtrain.data.loader import Labelled, Loader, open_loader
 from blurtrain.data.pixel_check import PixelCheck
+from blurtrain.data.targets import targets_of
 from blurtrain.data.training_batches import TrainingBatches
 from blurtrain.device import fast_arithmetic
 from blurtrain.distributed import Group, SharedFlags, process_group
@@ -154,7 +155,8 @@ def _begin(
     o, n, task = settings.optimisation, settings.network, settings.task
     torch.manual_seed(settings.seed)
     outputs = outputs_of(n, dataset.classes)
-    network = build(n.architecture, task.outputs(len(outputs.names)), n.arguments, bias=n.bias)
+    count = task.outputs(len(outputs.names))
+    network = build(n.architecture, count, n.arguments, bias=n.bias)
     if n.pretrained and not state:
         fresh = ", ".join(load_pretrained(network, n.pretrained)) or "none"
         log.info("weights of %s; others, %s: %s", n.pretrained.source, n.pretrained.last_layer, fresh)
@@ -174,9 +176,10 @@ def _begin(
     def opened(images: Labelled) -> Loader:
         return open_loader(reading, images, group.device, outputs.targets)
 
+    transform = Transform.of(settings, dataset)
     batches = TrainingBatches(
         opened(dataset),
-        Transform.of(settings, dataset),
+        transform,
         settings.curriculum,
         dataset.split("train")[0],
         seed=settings.seed,
@@ -185,11 +188,12 @@ def _begin(
         micro_batches=o.accumulate,
         rank=group.rank,
         world=group.world,
+        targets=targets_of(task.targets, transform, lambda: dataset.masks),
     )
     flags = SharedFlags(group, 2)
     return Training(
         settings, run, dataset, pixels, group, attempt, stop, progress, batches, learner, smoothing, flags, validator,
-        opened,
+        task.counts(count), opened,
     )  # fmt: skip
 
 
@@ -251,7 +255,7 @@ def _log_start(training: Training, position: Position) -> None:
 def _look_at_pretrained(training: Training) -> None:
     """Log how weights from a file behave on these images before the first step, and warn where something is wrong."""
     settings, attempt = training.settings, training.attempt
-    if attempt is None or settings.network.pretrained is None:
+    if attempt is None or settings.network.pretrained is None or settings.task.targets != "labels":
         return
     said, doubtful = remarks(settings)
     if said:

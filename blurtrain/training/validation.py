@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from blurtrain.blur.blur import Blur
 from blurtrain.data.augment import Transform
 from blurtrain.data.loader import Loader
+from blurtrain.data.targets import BatchTargets
 from blurtrain.device import tf32
 from blurtrain.distributed import Group
 from blurtrain.evaluation.images import Images
@@ -95,8 +96,10 @@ def look(
     images: Images,
     loader: Loader,
     transform: Transform,
+    targets: BatchTargets,
     blurs: Sequence[Blur],
     task: Task,
+    counts: Sequence[str],
     loss: Loss,
     group: Group,
     tick: Callable[[], None],
@@ -108,22 +111,22 @@ def look(
     def forward(shown: Tensor) -> Tensor:
         return network(shown.to(weights.dtype))
 
-    sums = torch.zeros(len(blurs), 2 + len(task.metrics), dtype=torch.float64, device=group.device)
+    sums = torch.zeros(len(blurs), 2 + len(counts), dtype=torch.float64, device=group.device)
     training = network.training
     network.eval()
     for batch in images.batches(loader, group.rank, group.world):
         tick()
         if batch is None:
             continue
-        resized = transform.resized(batch.images, batch.sides)
+        resized, wanted = transform.resized(batch.images, batch.sides), targets.evaluation(batch)
         for row, blur in enumerate(blurs):
-            value, outputs = loss(forward, transform.blurred(resized, blur, batch.indices), batch.labels)
-            parts = [value.double() * len(batch.labels), *(part.double() for part in task.sums(outputs, batch.labels))]
-            sums[row] += torch.stack([*parts, torch.full_like(parts[0], len(batch.labels))])
+            value, outputs = loss(forward, transform.blurred(resized, blur, batch.indices), wanted)
+            parts = [value.double() * len(wanted), *(part.double() for part in task.sums(outputs, wanted))]
+            sums[row] += torch.stack([*parts, torch.full_like(parts[0], len(wanted))])
     network.train(training)
     found: dict[Blur, Metrics] = {}
     n = 0
-    for blur, (total, *metrics, count) in zip(blurs, group.sum(sums).tolist(), strict=True):
-        n = round(count)
-        found[blur] = {"loss": total / n, **task.means(dict(zip(task.metrics, metrics, strict=True)), n)}
+    for blur, (total, *counted, images_seen) in zip(blurs, group.sum(sums).tolist(), strict=True):
+        n = round(images_seen)
+        found[blur] = {"loss": total / n, **task.means(dict(zip(counts, counted, strict=True)), n)}
     return found, n

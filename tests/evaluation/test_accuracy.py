@@ -17,9 +17,10 @@ from blurtrain.data.dataset import Dataset
 from blurtrain.data.loader import Loader, ResidentLoader
 from blurtrain.distributed import Group
 from blurtrain.errors import DataError
+from blurtrain.evaluation.headline import headline
 from blurtrain.evaluation.images import Images
 from blurtrain.evaluation.measure import LogitsMeasure
-from blurtrain.evaluation.measures.accuracy import Accuracy, headline
+from blurtrain.evaluation.measures.accuracy import Accuracy
 from blurtrain.evaluation.subject import Found, Subject
 from blurtrain.models.trained import trained
 from blurtrain.settings import Settings
@@ -258,7 +259,7 @@ def test_a_measure_of_ones_own_says_what_follows_from_logits(prepared: Dataset, 
 def test_headline_gives_its_n(prepared: Dataset, tiny: Tiny, tmp_path: Path) -> None:
     def line(blurs: Sequence[str], sigmas: Sequence[float]) -> str:
         outcome = found(prepared, tiny(evaluation={"sigmas": sigmas, "blurs": blurs}))
-        return headline(json.loads(json.dumps({"rows": outcome.rows, "n": 9})))
+        return headline(Accuracy, json.loads(json.dumps({"rows": outcome.rows, "n": 9})))
 
     assert "at sigma 0, " in line(["disk-4"], [0, 8]) and line([], [0, 8]).endswith("at sigma 8 (n = 9)")
     assert line(["disk-4"], []).endswith("% at disk-4 (n = 9)")

@@ -94,7 +94,7 @@ def test_few_files_are_open_at_a_time(detector: Detector, tmp_path: Path) -> Non
         (["{folder}/none", "--model", "{model}", "--out", "it.csv"], "none: no such folder"),
         (["{folder}/empty.png", "--model", "{model}", "--out", "it.csv"], "none of its 1 photos can be looked at"),
         (["{folder}", "--model", "{model}", "--out", "it.csv", "--blur-type", "sharp"], "'sharp' is no blur: ask for"),
-        (["{folder}", "--model", "{model}", "--out", "{model}/it.csv"], "cannot be written: Not a directory"),
+        (["{folder}", "--model", "{model}", "--out", "{model}/it.csv"], "cannot be written: File exists"),
     ],
 )
 def test_mistakes_have_one_line(

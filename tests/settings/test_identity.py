@@ -73,6 +73,8 @@ CHANGES: list[dict[str, Any]] = [
     {"network": {"architecture": "timm/convnext_tiny"}},
     {"network": {"bias": "uniform"}},
     {"network": {"dropout": 0.3}},
+    {"loss": {"type": "weighted-cross-entropy", "weights": [1, 2]}},
+    {"network": {"architecture": "blur-type"}, "augmentation": {"crop_scale": [1, 1], "crop_ratio": [1, 1]}},
     {"network": {"pretrained": {"file": "w.pt", "sha256": "a" * 64}}},
     {"network": {"pretrained": {"file": "w.pt", "sha256": "b" * 64}}},
     {"network": {"pretrained": {"file": "w.pt", "sha256": "b" * 64, "last_layer": "zero"}}},
@@ -214,8 +216,9 @@ def test_every_setting_is_known_to_change_the_id_or_not_to() -> None:
     arguments = {"zero_init_residual": True, "replace_stride_with_dilation": [False, True, True]}
     network = {"architecture": "resnet-18", "arguments": arguments, "pretrained": pretrained}
     scaled, protocol = {"colour": 0, "scaled": {}}, {"protocol": {}}
+    weighted = {"loss": {"type": "weighted-cross-entropy", "weights": [1, 2]}}
     whole = merge(MINIMAL, {"network": network, "early_stopping": {"patience": 1}, "augmentation": scaled})
-    whole = merge(whole, {"evaluation": protocol, "start": START})
+    whole = merge(whole, {"evaluation": protocol, "start": START, **weighted})
     known = {
         key for document in (MINIMAL, whole) for key in _leaves(_by_schedule(compose(document, "test").model_dump()))
     }

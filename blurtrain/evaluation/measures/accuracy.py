@@ -16,6 +16,10 @@ class Accuracy(LogitsMeasure):
 
     name: ClassVar[str] = "accuracy"
     by_object: ClassVar[frozenset[str]] = frozenset({"top1"})
+    headlines: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "top1": {"label": "top-1", "unit": "%", "times": 100, "digits": 1},
+        "top5": {"label": "top-5", "unit": "%", "times": 100, "digits": 1},
+    }
     _label_smoothing: float = PrivateAttr(0.0)
 
     @classmethod
@@ -41,17 +45,3 @@ class Accuracy(LogitsMeasure):
             "entropy": -(log.exp() * log).sum(1),
             "cross_entropy": cross_entropy,
         }
-
-
-def headline(document: Mapping[str, Any]) -> str:
-    """The outcome in a line: top-1 at the least and at the most blur, of its sigmas where it has any."""
-    top1 = [row for row in document["rows"] if row["metric"] == "top1"]
-    levels = [row for row in top1 if row["sigma"] is not None] or top1
-    ends = levels if len(levels) == 1 else [levels[0], levels[-1]]
-    shown = ", ".join(f"{100 * row['count'] / row['n']:.1f} % at {called(row)}" for row in ends)
-    return f"top-1 {shown} (n = {document['n']})"
-
-
-def called(row: Mapping[str, Any]) -> str:
-    """The level of a row as messages name it: sigma 8, or disk-4."""
-    return str(row["blur"]) if row["sigma"] is None else f"sigma {row['sigma']:g}"
