@@ -9,7 +9,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from blurtrain.commands import bench, data, deblur, grids, networks, runs, tables, tune, weights
+from blurtrain.commands import bench, data, deblur, detector, grids, networks, runs, serving, tables, tune, weights
 from blurtrain.errors import REQUEUE, BlurtrainError, Stopped
 
 
@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for package in (data, weights, runs, networks, deblur, grids, tune, tables, bench):
+    for package in (data, weights, runs, networks, detector, serving, deblur, grids, tune, tables, bench):
         package.add(commands)
     return parser
 

@@ -10,6 +10,7 @@
         weights.safetensors       the final epoch
         best.safetensors          the best one on the val split, where asked for
         result.json               published last; its presence means done
+        calibration.json          temperature of its probabilities, by `blurtrain detector calibrate`
         tensorboard/
 
 Several machines may look at it over NFS, so files appear whole (written beside, fsynced, renamed), an attempt's number
@@ -57,6 +58,10 @@ class Run:
     @property
     def evaluations(self) -> Path:
         return self.path / "evaluations"
+
+    @property
+    def calibration(self) -> Path:
+        return self.path / "calibration.json"
 
     @property
     def weights(self) -> Path:

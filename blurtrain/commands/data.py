@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from blurtrain.commands import check
+from blurtrain.commands import blurred, check
 from blurtrain.commands.options import command, data_option, group, json_option
 from blurtrain.errors import DataError, SettingsError
 
@@ -240,6 +240,11 @@ def add(commands: Any) -> None:
     p.add_argument("--longest", type=float, metavar="A", help="of --aspect kept: crop images longer than A:1 to it (2)")
     p.add_argument("--tested", type=int, help="of --aspect kept: smaller side of val and test images (the resolution)")
     p.add_argument(
+        "--view",
+        choices=["whole", "mosaic"],
+        help="store images whole (default), or each as 3 x 3 tiles: the whole amid parts at its own resolution",
+    )
+    p.add_argument(
         "--encoding", choices=["raw", "jpg"], help="raw: fastest to read (default); jpg: in an eighth of the room"
     )
     p.add_argument("--quality", type=int, help="of jpg, 1..95 (90)")
@@ -266,6 +271,7 @@ def add(commands: Any) -> None:
     )
     data_option(p, Path("data"))
     check.add(data)
+    blurred.add(data)
     p = command(data, "sharpness", _sharpness, "how sharp the images of a folder are, by four no-reference measures")
     p.add_argument("folder", type=Path, metavar="FOLDER", help="folder of images, in folders or not")
     p.add_argument("--images", type=int, metavar="N", help="look at so many, evenly apart by path (all)")

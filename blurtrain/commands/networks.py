@@ -264,7 +264,8 @@ def _export(options: argparse.Namespace) -> int:
     about = export(network, options.out, sample(network, options.images) if options.images else None)
     kind = "real" if about["verified"]["real"] else "random"
     print(f"verified on {about['verified']['images']} {kind} images: largest difference of a logit "
-          f"{about['verified']['largest_difference']:.2g}", file=sys.stderr)  # fmt: skip
+          f"{about['verified']['largest_difference']:.2g}, of a probability "
+          f"{about['verified']['largest_difference_of_a_probability']:.2g}", file=sys.stderr)  # fmt: skip
     print(options.out)
     return 0
 
@@ -309,7 +310,9 @@ def add(commands: Any) -> None:
 
     p = command(commands, "export", _export, "write a network as ONNX, or by torch.export; verified before it is there")
     _network_options(p, None, "", "FILE.onnx", "file to write (.onnx or .pt2); FILE.onnx.json describes it")
-    p.add_argument("--images", type=Path, metavar="FOLDER", help="verify on images of this folder (default: random)")
+    p.add_argument(
+        "--images", type=Path, metavar="FOLDER", help="verify on up to 200 images of this folder (default: random)"
+    )
 
     p = command(
         commands, "examples", _examples, "draw test images sharp and blurred, with their five likeliest classes"

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from blurtrain.blur_types.mosaic import TILES, mosaic
 from blurtrain.data import jpeg
 from blurtrain.data.canvas import as_seen
 from blurtrain.data.decode import read, resized
@@ -26,6 +27,8 @@ class Form(NamedTuple):
     """The longer side of the longest image, where aspect is kept; none: squared."""
     jpeg_quality: int | None = None
     """1..95; None: raw pixels."""
+    mosaic: bool = False
+    """Whether a mosaic of each image is stored, of side `size`, and not the image; see `blur_types.mosaic`."""
 
     @property
     def canvas(self) -> tuple[int, int]:
@@ -81,7 +84,10 @@ def _prepared(
 
 def _encoded(image: Image.Image, form: Form) -> Encoded:
     """In the top left corner of its canvas, which a squared one fills."""
-    pixels, cropped = resized(image, form.size, form.longest)
+    if form.mosaic:
+        pixels, cropped = mosaic(image, form.size // TILES), False
+    else:
+        pixels, cropped = resized(image, form.size, form.longest)
     height, width, _ = pixels.shape
     lying = pixels if height <= width else pixels.transpose(1, 0, 2)
     if (beside := form.canvas[1] - lying.shape[1]) > 0:

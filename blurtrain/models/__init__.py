@@ -71,7 +71,12 @@ def _plain(
         return build_restoring(arguments)
     from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision, which timm imports too)
 
-    if architecture.startswith("timm/"):
+    if architecture == "blur-type":
+        from blurtrain.models.blur_type import BlurType
+
+        make: Callable[..., nn.Module] = BlurType
+        reserved = {"classes", "global_pool"}
+    elif architecture.startswith("timm/"):
         make, reserved = _of_timm(architecture.removeprefix("timm/"))
     else:
         from torchvision.models import get_model
@@ -89,7 +94,7 @@ def _plain(
     try:
         return make(num_classes=classes, **arguments)
     except Exception as error:  # each network has its own way to refuse
-        if not arguments:
+        if not arguments or isinstance(error, SettingsError):
             raise
         raise _refused(architecture, make, classes, arguments, reserved, error) from error
 

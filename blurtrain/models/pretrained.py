@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from blurtrain.errors import DataError
 from blurtrain.models.antialias import BlurPool
+from blurtrain.models.blur_type import BlurType
 from blurtrain.models.records import record_of
 from blurtrain.parts import is_part_name
 from blurtrain.settings import Pretrained
@@ -24,6 +25,7 @@ SHOWN = 3
 
 def load_pretrained(model: nn.Module, settings: Pretrained) -> list[str]:
     """Give `model` the tensors of a file, in its own dtypes; returns the names of those that are not from the file.
+    Of blur-type, a file may hold the backbone alone.
 
     These are either none or the tensors of the last linear or convolutional layer (of all heads, where there are
     several), where file and network have different numbers of classes; they stay as they were drawn, or are zero where
@@ -32,6 +34,8 @@ def load_pretrained(model: nn.Module, settings: Pretrained) -> list[str]:
     """
     own = model.state_dict()
     stored = _without_wrappers(_read(settings), own)
+    if isinstance(model, BlurType):
+        stored = model.completed(stored)
     # Old files lack the counters of batch norm, which no network of ours makes use of; plain ones lack learnt filters.
     filters = {f"{name}.sizes" for name, module in model.named_modules() if isinstance(module, BlurPool)}
     missing = [n for n in own if n not in stored and n not in filters and not n.endswith("num_batches_tracked")]

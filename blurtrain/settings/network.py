@@ -13,7 +13,7 @@ from blurtrain.schema import FileName, Section, Sha256, added_later, outside_ide
 DEFAULT_MODEL = "alexnet-sup"
 RESTORING = ("residual-unet",)
 """Those that give images, for task=restoration."""
-ARCHITECTURES = ("alexnet-sup", "alexnet", "vgg-16", "resnet-18", "resnet-50", *RESTORING)
+ARCHITECTURES = ("alexnet-sup", "alexnet", "vgg-16", "resnet-18", "resnet-50", "blur-type", *RESTORING)
 """Networks by name; any other is named timm/NAME, or is the user's own."""
 
 

@@ -107,6 +107,18 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
+    def _whole_mosaics(self) -> "Settings":
+        augmentation = self.augmentation
+        whole = (1, 1) == augmentation.crop_scale == augmentation.crop_ratio and not augmentation.scaled
+        if self.network.architecture == "blur-type" and (augmentation.warps or not whole):
+            raise ValueError(
+                "blur-type sees mosaics tile by tile, so they must stay whole: set augmentation.crop_scale and "
+                "augmentation.crop_ratio to [1, 1], and leave out scaled, rotation, translation and zoom: "
+                "model=blur-type does"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _stages_of_this_run(self) -> "Settings":
         if late := [epoch for epoch in self.checkpoints.keep_epochs if not 1 <= epoch <= self.optimisation.epochs]:
             raise ValueError(

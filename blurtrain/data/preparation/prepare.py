@@ -102,8 +102,8 @@ def _refused(source: Path, unreadable: Mapping[str, str], images: int) -> DataEr
 
 _MANIFEST = (
     "schema", "name", "data_id", "store", "test_store", "masks", "test_masks", "stored_size", "resolution", "aspect",
-    "longest", "tested", "cropped", "classes", "counts", "mean", "sd", "unreadable", "left_alone", "empty_folders",
-    "listed", "skipped", "notes", "request",
+    "longest", "tested", "cropped", "view", "classes", "counts", "mean", "sd", "unreadable", "left_alone",
+    "empty_folders", "listed", "skipped", "notes", "request",
 )  # fmt: skip
 """Its entries in their order."""
 
@@ -126,6 +126,7 @@ def _manifest(
         "stored_size": written.store.size,
         "resolution": recipe.resolution,
         **({} if recipe.aspect == "square" else _of_aspect(recipe, written, view["index"])),
+        **({} if recipe.view == "whole" else {"view": recipe.view}),
         "classes": classes,
         "counts": _ordered(Counter(image.split for image in images)),
         "mean": mean,
@@ -242,8 +243,9 @@ def _view(images: list[Sample], index: NDArray[np.int64], classes: list[str]) ->
 
 def _wanted(recipe: Recipe) -> Wanted:
     return Wanted(
-        recipe.size, recipe.tested_size, recipe.longest_aspect, recipe.jpeg_quality, recipe.megapixels, recipe.bits
-    )
+        recipe.size, recipe.tested_size, recipe.longest_aspect, recipe.jpeg_quality, recipe.megapixels, recipe.bits,
+        recipe.view == "mosaic",
+    )  # fmt: skip
 
 
 def _stores_of(
@@ -302,6 +304,8 @@ def _masks(root: Path, source: Path, recipe: Recipe, found: Found, written: Writ
     """Those of what has been written, where the reader knows of masks."""
     if not found.classes:
         return None
+    if recipe.view == "mosaic":
+        raise DataError(f"{source}: has masks, which mosaics cannot have: prepare it with view=whole")
     samples = [found.samples[k] for k in written.samples.tolist()]
     return _masks_of(root, source, recipe, found, samples, written.store)
 

@@ -51,6 +51,8 @@ class Wanted(NamedTuple):
     """Larger images are not decoded; None: see `opened`."""
     bits: int | None = None
     """How many are used of 16-bit images; None: see `eight_bits`."""
+    mosaic: bool = False
+    """See `Form.mosaic`."""
     whole: bool = True
     """Whether these are all images of the folder; then those of 16 bits are refused if they would be nearly black."""
 
@@ -128,6 +130,7 @@ def written_stores(
 def _name(form: Form, bits: int | None, stated: bool) -> str:
     """Part of the store's id."""
     pixels = FORMAT if form.longest is None else KEPT_FORMAT.format(form.longest)
+    pixels += "; mosaics of 3 x 3 tiles, 1" * form.mosaic
     pixels += f"; {bits} of 16 bits" if bits not in (None, FULL) else ""
     pixels += "" if form.jpeg_quality is None else f"; JPEG 4:4:4 of quality {form.jpeg_quality}"
     return f"{pixels}; depths as stated" if stated else pixels
@@ -303,5 +306,5 @@ def _forms(
         for form, (size, some) in enumerate(((wanted.size, sides), (wanted.tested, [sides[k] for k in held_out]))):
             found = [longer_side(size, each) for each in some if each] if size else []
             longest[form] = min(max([*found, size or 0]), round((size or 0) * wanted.longest_aspect))
-    test = None if wanted.tested is None else Form(wanted.tested, longest[1])
-    return Form(wanted.size, longest[0], wanted.jpeg_quality), test
+    test = None if wanted.tested is None else Form(wanted.tested, longest[1], None, wanted.mosaic)
+    return Form(wanted.size, longest[0], wanted.jpeg_quality, wanted.mosaic), test

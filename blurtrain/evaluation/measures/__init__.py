@@ -2,6 +2,7 @@
 
 MEASURES = {
     "accuracy": "accuracy:Accuracy",
+    "blur-types": "blur_types:BlurTypes",
     "calibration": "calibration:Calibration",
     "imagenet-c-blur": "imagenet_c_blur:ImageNetCBlur",
     "shape-bias": "shape_bias:ShapeBias",
