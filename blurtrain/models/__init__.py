@@ -24,9 +24,10 @@ def build(
 ) -> nn.Module:
     """A freshly initialised network, drawn from torch's random state: images [N, 3, H, W] to logits [N, classes].
 
-    `architecture` is one of `settings.ARCHITECTURES`, timm/NAME, or the user's own (see `build_own`); `arguments` go to
-    torchvision's get_model, to timm's create_model, or to the user's class or function; `bias` is of alexnet-sup alone
-    (see `AlexNetSup`). Raises SettingsError where there is no such network, or it does not take the arguments.
+    `architecture` is one of `settings.ARCHITECTURES`, timm/NAME, or the user's own (see `build_own`); or one for masks,
+    which gives logits [N, classes, H, W] (`blurtrain.models.segmentation`). `arguments` go to torchvision's get_model,
+    to timm's or segmentation-models-pytorch's create_model, or to the user's class or function; `bias` is of
+    alexnet-sup alone (see `AlexNetSup`). Raises SettingsError where there is no such network, or it does not take the arguments.
     """
     if is_part_name(architecture):
         from blurtrain.models.own import build_own
@@ -38,8 +39,15 @@ def build(
         return AlexNetSup(classes, bias)
     from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision, which timm imports too)
 
+    from blurtrain.models import segmentation
+
     if architecture.startswith("timm/"):
         make, reserved = _of_timm(architecture.removeprefix("timm/"))
+    elif architecture.startswith("smp/"):
+        make, reserved = segmentation.of_smp(architecture.removeprefix("smp/")), {"encoder_weights", "classes"}
+    elif segmentation.is_of_masks(architecture):
+        name = architecture.removeprefix("torchvision/")
+        make, reserved = segmentation.of_torchvision(name), {"weights", "weights_backbone", "progress", "aux_loss"}
     else:
         from torchvision.models import get_model
 
@@ -55,6 +63,8 @@ def build(
             )
     try:
         return make(num_classes=classes, **arguments)
+    except SettingsError:
+        raise
     except Exception as error:  # each network has its own way to refuse
         if not arguments:
             raise
@@ -82,7 +92,7 @@ def _of_timm(name: str) -> tuple[Callable[..., nn.Module], set[str]]:
 
 def _is_reserved(name: str, reserved: set[str]) -> bool:
     """Whether an argument would find weights, or say again what other settings say."""
-    return name in reserved | {"num_classes", "in_chans", "device", "dtype"} or name.startswith("pretrained")
+    return name in reserved | {"num_classes", "in_chans", "in_channels", "device", "dtype"} or name.startswith("pretrained")
 
 
 def _refused(

@@ -3,7 +3,7 @@
 from blurtrain.settings.augmentation import Augmentation, Scaled
 from blurtrain.settings.composition import PRESETS, check_levels, compose, dump, load, load_resolved, model_name
 from blurtrain.settings.identity import identifying, run_id, run_ids, settings_id
-from blurtrain.settings.network import ARCHITECTURES, DEFAULT_MODEL, Network, Pretrained
+from blurtrain.settings.network import ARCHITECTURES, DEFAULT_MODEL, SEGMENTATION, Network, Pretrained
 from blurtrain.settings.own import part_names
 from blurtrain.settings.protocol import Protocol
 from blurtrain.settings.run import Settings
@@ -26,6 +26,7 @@ __all__ = [
     "ARCHITECTURES",
     "DEFAULT_MODEL",
     "PRESETS",
+    "SEGMENTATION",
     "Augmentation",
     "BlurUnits",
     "Checkpoints",
