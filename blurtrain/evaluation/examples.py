@@ -18,7 +18,7 @@ from blurtrain.evaluation.images import Images
 from blurtrain.evaluation.plan import Plan
 from blurtrain.evaluation.runs import alone
 from blurtrain.evaluation.subject import Subject
-from blurtrain.evaluation.views import at_its_size, eight_bit_blurred, of_one_shape
+from blurtrain.evaluation.views import eight_bit_blurred, groups_at_size
 
 TOP = 5
 
@@ -81,8 +81,7 @@ def _chosen(images: Images, count: int) -> NDArray[np.int64]:
 
 def _example(subject: Subject, batch: Batch, blur: Blur) -> Example:
     network, shown = subject.network, subject.views().of(batch)
-    ((_, image),) = of_one_shape(batch)
-    sharp = at_its_size(image, subject.transform)
+    ((_, sharp),) = groups_at_size(batch, subject.transform)
     looks = []
     for level in (Sharp(), blur):
         pixels = eight_bit_blurred(sharp, level, batch.indices, subject.transform)

@@ -27,7 +27,8 @@ def build(
     `architecture` is one of `settings.ARCHITECTURES`, timm/NAME, or the user's own (see `build_own`); or one for masks,
     which gives logits [N, classes, H, W] (`blurtrain.models.segmentation`). `arguments` go to torchvision's get_model,
     to timm's or segmentation-models-pytorch's create_model, or to the user's class or function; `bias` is of
-    alexnet-sup alone (see `AlexNetSup`). Raises SettingsError where there is no such network, or it does not take the arguments.
+    alexnet-sup alone (see `AlexNetSup`). Raises SettingsError where there is no such network, or it does not take
+    the arguments.
     """
     if is_part_name(architecture):
         from blurtrain.models.own import build_own
@@ -37,9 +38,7 @@ def build(
         from blurtrain.models.alexnet import AlexNetSup
 
         return AlexNetSup(classes, bias)
-    from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision, which timm imports too)
-
-    from blurtrain.models import segmentation
+    from blurtrain.models import segmentation, torchvision_ops  # noqa: F401  (before torchvision, which timm imports)
 
     if architecture.startswith("timm/"):
         make, reserved = _of_timm(architecture.removeprefix("timm/"))
@@ -92,7 +91,9 @@ def _of_timm(name: str) -> tuple[Callable[..., nn.Module], set[str]]:
 
 def _is_reserved(name: str, reserved: set[str]) -> bool:
     """Whether an argument would find weights, or say again what other settings say."""
-    return name in reserved | {"num_classes", "in_chans", "in_channels", "device", "dtype"} or name.startswith("pretrained")
+    return name in reserved | {"num_classes", "in_chans", "in_channels", "device", "dtype"} or name.startswith(
+        "pretrained"
+    )
 
 
 def _refused(

@@ -65,7 +65,7 @@ def _load_maps(model: MapNetwork, settings: Pretrained) -> list[str]:
 def _in_few_words(names: Sequence[str], path: str) -> list[str]:
     """Names of tensors that are not below `path`, each cut where it leaves that."""
     apart = path.split(".")
-    cut = {}
+    cut: dict[str, None] = {}
     for name in names:
         parts = name.split(".")
         common = next((k for k, (a, b) in enumerate(zip(apart, parts, strict=False)) if a != b), len(apart))

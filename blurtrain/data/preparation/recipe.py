@@ -51,6 +51,9 @@ class Recipe(BaseModel):
     All images take as much room as the longest."""
     tested: int | None = Field(None, ge=8)
     """Of aspect=kept: smaller side of the images of val and test; by default the resolution, as in square stores."""
+    side: Literal["smaller", "geometric-mean"] = "smaller"
+    """Of aspect=kept, what `stored` and `tested` are of: the smaller side, or the geometric mean of height and width,
+    so that all images have as many pixels (Vasiljevic et al. 2016, for segmentation)."""
     encoding: Encoding = "raw"
     """Of the training store. raw: fastest to read; jpg: other pixels, in about an eighth of the space."""
     quality: int | None = Field(None, ge=1, le=BEST_QUALITY)
@@ -86,6 +89,11 @@ class Recipe(BaseModel):
         return None if self.aspect == "square" else self.longest or 2.0
 
     @property
+    def geometric(self) -> bool:
+        """Whether sizes are geometric means of height and width."""
+        return self.side == "geometric-mean"
+
+    @property
     def jpeg_quality(self) -> int | None:
         """None: raw pixels."""
         return None if self.encoding == "raw" else self.quality or 90
@@ -100,7 +108,7 @@ class Recipe(BaseModel):
         defaults = type(self)()
         later |= {
             name
-            for name in ("reader", "train_images", "exclude", "duplicates", "megapixels", "bits")
+            for name in ("reader", "train_images", "exclude", "duplicates", "megapixels", "bits", "side")
             if getattr(self, name) == getattr(defaults, name)
         }
         return self.model_dump(mode="json", exclude=later)
@@ -136,6 +144,8 @@ class Recipe(BaseModel):
     def _of_kept_aspect(self) -> "Recipe":
         if self.aspect == "square" and self.longest is not None:
             raise ValueError(f"longest={self.longest:g} goes with aspect=kept: squares have no longer side")
+        if self.aspect == "square" and self.geometric:
+            raise ValueError("side=geometric-mean goes with aspect=kept: squares have one side")
         if self.aspect == "square" and self.tested not in (None, self.resolution):
             raise ValueError(
                 f"tested={self.tested} goes with aspect=kept: square images are tested at the resolution, "

@@ -15,7 +15,7 @@ from blurtrain.evaluation.measure import Measure
 from blurtrain.evaluation.quality import MOST_PSNR, RANGE, psnr, ssim
 from blurtrain.evaluation.subject import Found, Records, Row, Subject
 from blurtrain.evaluation.sweep import sigma_of
-from blurtrain.evaluation.views import at_its_size, eight_bit_blurred, of_one_shape
+from blurtrain.evaluation.views import eight_bit_blurred, groups_at_size
 
 FRAME = 16
 """Pixels from the border that count as near it."""
@@ -53,7 +53,8 @@ class Deblurring(Measure):
         parts: list[dict[str, Records]] = []
         for batch in images.batches(subject.loader, group.rank, group.world):
             if batch is not None:
-                parts += [_of_images(subject, batch, rows, some, levels) for rows, some in of_one_shape(batch)]
+                groups = groups_at_size(batch, subject.transform)
+                parts += [_of_images(subject, batch, rows, sharp, levels) for rows, sharp in groups]
             subject.tick()
         gathered = [part for process in group.gather(parts) for part in process]
         rows: list[Row] = []
@@ -69,10 +70,10 @@ class Deblurring(Measure):
         return Found(rows, records if per_image else {})
 
 
-def _of_images(subject: Subject, batch: Batch, rows: Any, images: Tensor, levels: Sequence[Blur]) -> dict[str, Records]:
-    """Of images of one shape, at all levels."""
+def _of_images(subject: Subject, batch: Batch, rows: Any, sharp: Tensor, levels: Sequence[Blur]) -> dict[str, Records]:
+    """Of images of one shape, at their size, at all levels."""
     shown, plain = subject.transform, subject.deblurred(None).transform
-    sharp, indices = at_its_size(images, shown), batch.indices[rows]
+    indices = batch.indices[rows]
     found: dict[str, Records] = {}
     for blur in levels:
         seen = blurred = eight_bit_blurred(sharp, blur, indices, plain)
