@@ -54,15 +54,16 @@ def examples(plan: Plan, blur: Blur, count: int = 4) -> list[Example]:
     read, or where the network cannot be shown images so.
     """
     blur.check(plan.transform.resolution)
-    chosen = _chosen(plan.images, count)
+    chosen = chosen_images(plan.images, count)
     subject = plan.opened(alone())
     subject.network.module.eval()
     with torch.inference_mode():
         return [_example(subject, batch, blur) for batch in subject.loader.epoch(chosen, 1)]
 
 
-def _chosen(images: Images, count: int) -> NDArray[np.int64]:
-    """Places in the store: the first image of each class by the hash of its path, then the second of each."""
+def chosen_images(images: Images, count: int) -> NDArray[np.int64]:
+    """Places in the store: the first image of each class by the hash of its path, then the second of each. Raises
+    DataError where there are fewer."""
     if not 1 <= count <= images.n:
         raise DataError(
             f"{count} example images: the {images.split} split has {images.n} to choose from; give 1 or more"
