@@ -26,6 +26,7 @@ MODULES = {
     "python-multipart": "python_multipart",
     "pyyaml": "yaml",
     "scikit-image": "skimage",
+    "segmentation-models-pytorch": "segmentation_models_pytorch",
 }
 STUBS = {"types-pyyaml", "pandas-stubs", "types-tqdm"}
 CONDA = {"pytorch": "torch"}

@@ -114,6 +114,8 @@ class Mix(Levels):
     sigmas: tuple[Sigma, ...] = (0.0, 1.0, 2.0, 4.0, 8.0)
     probabilities: tuple[Probability, ...] = (0.2, 0.2, 0.2, 0.2, 0.2)
     draw: Draw = added_later("image")
+    sharp_epochs: int = added_later(0, ge=0)
+    """So long all images stay sharp, before the mix begins: a network that is trained, then fine-tuned, in one run."""
 
     @model_validator(mode="after")
     def _is_a_distribution(self) -> Self:
@@ -126,7 +128,13 @@ class Mix(Levels):
 
     def decide(self, at: Moment) -> Assignment:
         """See `Curriculum.decide`."""
+        if at.epoch < self.sharp_epochs:
+            return Assignment.gaussian(np.zeros(at.images.shape))
         return self.at_levels(self.drawn(self.probabilities, at.drawn(self.draw)))
+
+    def lacking(self, epochs: int) -> str:
+        """See `Curriculum.lacking`."""
+        return "the mix" if epochs <= self.sharp_epochs else ""
 
 
 class Uniform(Curriculum):

@@ -178,7 +178,8 @@ def _aspect(manifest: dict[str, Any]) -> str:
 
 
 def _size(manifest: dict[str, Any]) -> str:
-    return f"{manifest['stored_size']} px" + " smaller side, aspect kept" * (_aspect(manifest) == "kept")
+    side = "geometric mean of sides" if manifest.get("side") == "geometric-mean" else "smaller side"
+    return f"{manifest['stored_size']} px" + f" {side}, aspect kept" * (_aspect(manifest) == "kept")
 
 
 # --- options --------------------------------------------------------------------------------------------------------
@@ -238,6 +239,11 @@ def add(commands: Any) -> None:
         "--aspect", choices=["square", "kept"], help="resize images to squares (default), or by their smaller side"
     )
     p.add_argument("--longest", type=float, metavar="A", help="of --aspect kept: crop images longer than A:1 to it (2)")
+    p.add_argument(
+        "--side", choices=["smaller", "geometric-mean"],
+        help="of --aspect kept, what --stored and --tested are of: the smaller side (default), or the geometric mean "
+        "of height and width",
+    )  # fmt: skip
     p.add_argument("--tested", type=int, help="of --aspect kept: smaller side of val and test images (the resolution)")
     p.add_argument(
         "--view",

@@ -27,10 +27,11 @@ def build(
 ) -> nn.Module:
     """A freshly initialised network, drawn from torch's random state: images [N, 3, H, W] to logits [N, classes].
 
-    `architecture` is one of `settings.ARCHITECTURES`, timm/NAME, or the user's own (see `build_own`); `arguments` go to
-    torchvision's get_model, to timm's create_model, or to the user's class or function; `bias` is of alexnet-sup alone
-    (see `AlexNetSup`); `antialias`: how it samples (`blurtrain.models.antialias`), which draws nothing. Raises
-    SettingsError where there is no such network, or it does not take the arguments.
+    `architecture` is one of `settings.ARCHITECTURES`, timm/NAME, or the user's own (see `build_own`); or one for masks,
+    which gives logits [N, classes, H, W] (`blurtrain.models.segmentation`). `arguments` go to torchvision's get_model,
+    to timm's or segmentation-models-pytorch's create_model, or to the user's class or function; `bias` is of
+    alexnet-sup alone (see `AlexNetSup`); `antialias`: how it samples (`blurtrain.models.antialias`), which draws
+    nothing. Raises SettingsError where there is no such network, or it does not take the arguments.
     """
     if antialias is None:
         return _plain(architecture, classes, arguments, bias)
@@ -69,7 +70,7 @@ def _plain(
         return AlexNetSup(classes, bias)
     if architecture == "residual-unet":
         return build_restoring(arguments)
-    from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision, which timm imports too)
+    from blurtrain.models import segmentation, torchvision_ops  # noqa: F401  (before torchvision, which timm imports)
 
     if architecture == "blur-type":
         from blurtrain.models.blur_type import BlurType
@@ -78,6 +79,11 @@ def _plain(
         reserved = {"classes", "global_pool"}
     elif architecture.startswith("timm/"):
         make, reserved = _of_timm(architecture.removeprefix("timm/"))
+    elif architecture.startswith("smp/"):
+        make, reserved = segmentation.of_smp(architecture.removeprefix("smp/")), {"encoder_weights", "classes"}
+    elif segmentation.is_of_masks(architecture):
+        name = architecture.removeprefix("torchvision/")
+        make, reserved = segmentation.of_torchvision(name), {"weights", "weights_backbone", "progress", "aux_loss"}
     else:
         from torchvision.models import get_model
 
@@ -93,8 +99,10 @@ def _plain(
             )
     try:
         return make(num_classes=classes, **arguments)
+    except SettingsError:
+        raise
     except Exception as error:  # each network has its own way to refuse
-        if not arguments or isinstance(error, SettingsError):
+        if not arguments:
             raise
         raise _refused(architecture, make, classes, arguments, reserved, error) from error
 
@@ -120,7 +128,9 @@ def _of_timm(name: str) -> tuple[Callable[..., nn.Module], set[str]]:
 
 def _is_reserved(name: str, reserved: set[str]) -> bool:
     """Whether an argument would find weights, or say again what other settings say."""
-    return name in reserved | {"num_classes", "in_chans", "device", "dtype"} or name.startswith("pretrained")
+    return name in reserved | {"num_classes", "in_chans", "in_channels", "device", "dtype"} or name.startswith(
+        "pretrained"
+    )
 
 
 def _refused(

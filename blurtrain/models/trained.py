@@ -57,6 +57,11 @@ class TrainedNetwork:
         found = self.module(shown)
         return found if self.outputs is None else found[:, list(self.outputs)]
 
+    def maps(self, images: Tensor) -> Tensor:
+        """Of a network for masks: logits [N, classes, H, W] of normalised images [N, 3, H, W], whole."""
+        found: Tensor = self.module(images.to(next(self.module.parameters()).dtype))
+        return found
+
     @torch.inference_mode()
     def predict(self, images: Tensor) -> Tensor:
         """Probabilities [N, classes] (float32) of uint8 images [N, 3, H, W] that are resized already."""

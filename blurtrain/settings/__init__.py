@@ -12,7 +12,7 @@ from blurtrain.settings.composition import (
     preset_file,
 )
 from blurtrain.settings.identity import identifying, run_id, run_ids, settings_id
-from blurtrain.settings.network import ARCHITECTURES, DEFAULT_MODEL, Antialias, Network, Pretrained
+from blurtrain.settings.network import ARCHITECTURES, DEFAULT_MODEL, SEGMENTATION, Antialias, Network, Pretrained
 from blurtrain.settings.own import part_names
 from blurtrain.settings.protocol import Protocol
 from blurtrain.settings.run import Settings
@@ -35,6 +35,7 @@ __all__ = [
     "ARCHITECTURES",
     "DEFAULT_MODEL",
     "PRESETS",
+    "SEGMENTATION",
     "Antialias",
     "Augmentation",
     "BlurUnits",

@@ -15,6 +15,12 @@ RESTORING = ("residual-unet",)
 """Those that give images, for task=restoration."""
 ARCHITECTURES = ("alexnet-sup", "alexnet", "vgg-16", "resnet-18", "resnet-50", "blur-type", *RESTORING)
 """Networks by name; any other is named timm/NAME, or is the user's own."""
+SEGMENTATION = (
+    "torchvision/fcn_resnet50", "torchvision/fcn_resnet101", "torchvision/deeplabv3_resnet50",
+    "torchvision/deeplabv3_resnet101", "torchvision/deeplabv3_mobilenet_v3_large",
+    "torchvision/lraspp_mobilenet_v3_large",
+)  # fmt: skip
+"""Those of torchvision that give masks; any of segmentation-models-pytorch is named smp/NAME."""
 
 
 class Pretrained(Section):
@@ -87,7 +93,8 @@ class Network(Section):
 
     architecture: str = "alexnet-sup"
     arguments: dict[str, Any] = added_later({})
-    """Further arguments of timm, torchvision or one's own network, e.g. {pad_type: same}: plain values or lists."""
+    """Further arguments of timm, torchvision, segmentation-models-pytorch (encoder_name) or one's own network, e.g.
+    {pad_type: same}: plain values or lists."""
     pretrained: Pretrained | None = added_later(None)
     """None: freshly drawn by `seed`."""
     bias: Literal["zero", "uniform"] = added_later("zero")
@@ -110,9 +117,13 @@ class Network(Section):
     @field_validator("architecture")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name not in ARCHITECTURES and not re.fullmatch(r"timm/[A-Za-z0-9_.]+", name) and not is_part_name(name):
-            own = f"one of your own must be {FORM}" if ":" in name else nearest(name, ARCHITECTURES)
-            raise ValueError(f"{own}, or any network of timm as timm/NAME, or one of your own as package.module:Name")
+        known = (*ARCHITECTURES, *SEGMENTATION)
+        if name not in known and not re.fullmatch(r"(timm|smp)/[A-Za-z0-9_.]+", name) and not is_part_name(name):
+            own = f"one of your own must be {FORM}" if ":" in name else nearest(name, known)
+            raise ValueError(
+                f"{own}, or any network of timm as timm/NAME, or of segmentation-models-pytorch as smp/NAME, or one of "
+                "your own as package.module:Name"
+            )
         return name
 
     @model_validator(mode="after")

@@ -135,6 +135,7 @@ CHANGES: list[dict[str, Any]] = [
     {"curriculum": {"schedule": "mix", "sigmas": [0, 1, 2, 4, 6]}},
     {"curriculum": {"schedule": "mix", "probabilities": [0.4, 0.1, 0.1, 0.2, 0.2]}},
     {"curriculum": {"schedule": "mix", "draw": "batch"}},
+    {"curriculum": {"schedule": "mix", "sharp_epochs": 2}},
     {"curriculum": {"schedule": "uniform"}},
     {"curriculum": {"schedule": "uniform", "low": 1}},
     {"curriculum": {"schedule": "uniform", "high": 4}},

@@ -102,7 +102,7 @@ def _refused(source: Path, unreadable: Mapping[str, str], images: int) -> DataEr
 
 _MANIFEST = (
     "schema", "name", "data_id", "store", "test_store", "masks", "test_masks", "stored_size", "resolution", "aspect",
-    "longest", "tested", "cropped", "view", "classes", "counts", "mean", "sd", "unreadable", "left_alone",
+    "side", "longest", "tested", "cropped", "view", "classes", "counts", "mean", "sd", "unreadable", "left_alone",
     "empty_folders", "listed", "skipped", "notes", "request",
 )  # fmt: skip
 """Its entries in their order."""
@@ -244,7 +244,7 @@ def _view(images: list[Sample], index: NDArray[np.int64], classes: list[str]) ->
 def _wanted(recipe: Recipe) -> Wanted:
     return Wanted(
         recipe.size, recipe.tested_size, recipe.longest_aspect, recipe.jpeg_quality, recipe.megapixels, recipe.bits,
-        recipe.view == "mosaic",
+        mosaic=recipe.view == "mosaic", geometric=recipe.geometric,
     )  # fmt: skip
 
 
@@ -313,13 +313,16 @@ def _masks(root: Path, source: Path, recipe: Recipe, found: Found, written: Writ
 def _masks_of(
     root: Path, source: Path, recipe: Recipe, found: Found, samples: list[Sample], images: PixelStore
 ) -> Masks:
-    return write_masks(root, source, samples, images, found.classes, recipe.longest_aspect is None)
+    squared = recipe.longest_aspect is None
+    return write_masks(root, source, samples, images, found.classes, squared, recipe.geometric)
 
 
 def _of_aspect(recipe: Recipe, written: Written, index: NDArray[np.int64]) -> dict[str, Any]:
     """What the manifest of images that keep their aspect says besides; `cropped`: how many are not whole."""
     cropped = int(np.count_nonzero(written.cropped[index]))
-    return {"aspect": recipe.aspect, "longest": recipe.longest_aspect, "tested": recipe.tested_size, "cropped": cropped}
+    side = {"side": recipe.side} if recipe.geometric else {}
+    return {"aspect": recipe.aspect, **side, "longest": recipe.longest_aspect, "tested": recipe.tested_size,
+            "cropped": cropped}  # fmt: skip
 
 
 def _statistics(written: Written, index: NDArray[np.int64]) -> tuple[list[float], list[float]]:

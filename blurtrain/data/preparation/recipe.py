@@ -52,6 +52,9 @@ class Recipe(BaseModel):
     All images take as much room as the longest."""
     tested: int | None = Field(None, ge=8)
     """Of aspect=kept: smaller side of the images of val and test; by default the resolution, as in square stores."""
+    side: Literal["smaller", "geometric-mean"] = "smaller"
+    """Of aspect=kept, what `stored` and `tested` are of: the smaller side, or the geometric mean of height and width,
+    so that all images have as many pixels (Vasiljevic et al. 2016, for segmentation)."""
     view: Literal["whole", "mosaic"] = "whole"
     """whole: images are resized. mosaic: of each, the whole amid eight parts at its own resolution, see
     `blurtrain.blur_types.mosaic`; the resolution, which all are stored at, is that of three tiles."""
@@ -90,6 +93,11 @@ class Recipe(BaseModel):
         return None if self.aspect == "square" else self.longest or 2.0
 
     @property
+    def geometric(self) -> bool:
+        """Whether sizes are geometric means of height and width."""
+        return self.side == "geometric-mean"
+
+    @property
     def jpeg_quality(self) -> int | None:
         """None: raw pixels."""
         return None if self.encoding == "raw" else self.quality or 90
@@ -104,7 +112,7 @@ class Recipe(BaseModel):
         defaults = type(self)()
         later |= {
             name
-            for name in ("reader", "train_images", "exclude", "duplicates", "megapixels", "bits", "view")
+            for name in ("reader", "train_images", "exclude", "duplicates", "megapixels", "bits", "side", "view")
             if getattr(self, name) == getattr(defaults, name)
         }
         return self.model_dump(mode="json", exclude=later)
@@ -140,6 +148,8 @@ class Recipe(BaseModel):
     def _of_kept_aspect(self) -> "Recipe":
         if self.aspect == "square" and self.longest is not None:
             raise ValueError(f"longest={self.longest:g} goes with aspect=kept: squares have no longer side")
+        if self.aspect == "square" and self.geometric:
+            raise ValueError("side=geometric-mean goes with aspect=kept: squares have one side")
         if self.aspect == "square" and self.tested not in (None, self.resolution):
             raise ValueError(
                 f"tested={self.tested} goes with aspect=kept: square images are tested at the resolution, "

@@ -7,6 +7,7 @@ MEASURES = {
     "imagenet-c-blur": "imagenet_c_blur:ImageNetCBlur",
     "shape-bias": "shape_bias:ShapeBias",
     "features": "features:Features",
+    "segmentation": "segmentation:Segmentation",
     "deblurring": "deblurring:Deblurring",
     "restoration": "restoration:Restoration",
     "minimal-blur": "minimal_blur:MinimalBlur",
