@@ -49,14 +49,18 @@ class BlurType(nn.Module):
         known = torch.cat([whole[:, 0], answer[:, 0], parts.amax(1), parts.mean(1)], 1)
         return self.classifier(known)
 
+    def beside(self, stored: Mapping[str, Tensor]) -> list[str]:
+        """The names of what is not of the backbone, where that alone is stored, by its own names; else none."""
+        if any(name.startswith("backbone.") for name in stored):
+            return []
+        return [name for name in self.state_dict() if not name.startswith("backbone.")]
+
     def completed(self, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The tensors of a backbone alone, as those of the whole network: without layers that are not used here, with
-        what is not of the backbone as it stands. Those of a whole network stay as they are."""
-        if any(name.startswith("backbone.") for name in stored):
-            return dict(stored)
+        what is not of the backbone as it stands."""
         own = self.state_dict()
         given = {f"backbone.{name}": tensor for name, tensor in stored.items() if f"backbone.{name}" in own}
-        return {**{name: tensor for name, tensor in own.items() if not name.startswith("backbone.")}, **given}
+        return {**{name: own[name] for name in self.beside(stored)}, **given}
 
 
 def _statistics(maps: Tensor) -> tuple[Tensor, Tensor]:

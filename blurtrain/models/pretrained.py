@@ -33,7 +33,8 @@ def load_pretrained(model: nn.Module, settings: Pretrained) -> list[str]:
     """
     own = model.state_dict()
     stored = _without_wrappers(_read(settings), own)
-    if isinstance(model, BlurType):
+    beside = model.beside(stored) if isinstance(model, BlurType) else []
+    if isinstance(model, BlurType) and beside:
         stored = model.completed(stored)
     # Old files lack the counters of batch norm, which no network of ours makes use of.
     missing = [name for name in own if name not in stored and not name.endswith("num_batches_tracked")]
@@ -54,7 +55,7 @@ def load_pretrained(model: nn.Module, settings: Pretrained) -> list[str]:
         for name in fresh:
             own[name].zero_()
     model.load_state_dict({**own, **{name: tensor for name, tensor in stored.items() if name not in fresh}})
-    return fresh
+    return [*beside, *fresh]
 
 
 def _misfits(
@@ -164,7 +165,7 @@ def usual_normalisation(name: str) -> tuple[list[float], list[float]] | None:
 
     None where there are none. A file from elsewhere may want others all the same.
     """
-    said = {} if is_part_name(name) else record_of(name).preprocessing
+    said = {} if is_part_name(name) or name == "blur-type" else record_of(name).preprocessing
     return (list(said["mean"]), list(said["sd"])) if "mean" in said else None
 
 
