@@ -58,8 +58,12 @@ def test_small_classes_are_filled_up_on_the_training_side_only(photos: Path) -> 
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"scene": "("}, "no regular expression"), ({"scene": "x"}, "no group"), ({"classes": "none.yaml"}, "no such file")],
-)  # fmt: skip
+    [
+        ({"scene": "("}, "no regular expression"),
+        ({"scene": "x"}, "no group"),
+        ({"classes": "none.yaml"}, "no such file"),
+    ],
+)
 def test_bad_options(photos: Path, options: dict[str, str], words: str) -> None:
     with pytest.raises(DataError, match=words):
         BlurTypes(**options).samples(photos)
