@@ -206,7 +206,7 @@ def add(commands: Any) -> None:
         "--reader",
         metavar="'KIND OPTION=VALUE ...'",
         help="how the folder is read: tree (default), list, hugging-face, facescrub, toybox, imagenet, imagenet-100, "
-        "imagenet-12, voc, coco, or your own as file.py:Name; e.g. 'list table=faces.csv'",
+        "imagenet-12, voc, coco, blur-types, or your own as file.py:Name; e.g. 'list table=faces.csv'",
     )
     p.add_argument("--standin", help="instead of images: a generated stand-in")
     p.add_argument(

@@ -81,7 +81,8 @@ def _load_all(model: nn.Module, settings: Pretrained, stored: dict[str, Tensor])
     """See `load_pretrained`."""
     own = model.state_dict()
     stored = _without_wrappers(stored, own)
-    if isinstance(model, BlurType):
+    beside = model.beside(stored) if isinstance(model, BlurType) else []
+    if isinstance(model, BlurType) and beside:
         stored = model.completed(stored)
     # Old files lack the counters of batch norm, which no network of ours makes use of; plain ones lack learnt filters.
     filters = {f"{name}.sizes" for name, module in model.named_modules() if isinstance(module, BlurPool)}
@@ -101,7 +102,7 @@ def _load_all(model: nn.Module, settings: Pretrained, stored: dict[str, Tensor])
         for name in fresh:
             own[name].zero_()
     model.load_state_dict({**own, **{name: tensor for name, tensor in stored.items() if name not in fresh}})
-    return fresh
+    return [*beside, *fresh]
 
 
 def _check_finite(settings: Pretrained, stored: Mapping[str, Tensor]) -> None:
@@ -213,7 +214,7 @@ def usual_normalisation(name: str) -> tuple[list[float], list[float]] | None:
 
     None where there are none. A file from elsewhere may want others all the same.
     """
-    said = {} if is_part_name(name) else record_of(name).preprocessing
+    said = {} if is_part_name(name) or name == "blur-type" else record_of(name).preprocessing
     return (list(said["mean"]), list(said["sd"])) if "mean" in said else None
 
 
