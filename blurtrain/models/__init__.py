@@ -4,7 +4,7 @@ import difflib
 import functools
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -39,10 +39,8 @@ def build(
     from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision, which timm imports too)
 
     if architecture == "blur-type":
-        from blurtrain.models.blur_type import BlurType
-
-        make: Callable[..., nn.Module] = BlurType
-        reserved = {"classes", "global_pool"}
+        make: Callable[..., nn.Module] = _blur_type
+        reserved = {"features_only", "out_indices"}
     elif architecture.startswith("timm/"):
         make, reserved = _of_timm(architecture.removeprefix("timm/"))
     else:
@@ -64,6 +62,24 @@ def build(
         if not arguments or isinstance(error, SettingsError):
             raise
         raise _refused(architecture, make, classes, arguments, reserved, error) from error
+
+
+def _blur_type(
+    num_classes: int, backbone: str = "mobilenetv2_100", levels: Sequence[int] = (1, 2, 3), **arguments: Any
+) -> nn.Module:
+    """levels: of timm's feature maps, 0 at stride 2, 1 at 4, ...; there is nothing behind the last. Arguments that are
+    not of the network itself go to timm, for its backbone."""
+    from blurtrain.models.blur_type import BlurType
+
+    own = {name: arguments.pop(name) for name in ("width", "heads") if name in arguments}
+    make, _ = _of_timm(backbone)
+    maps = make(features_only=True, out_indices=tuple(levels), **arguments)
+    stages = [feature.get("stage") for feature in maps.feature_info.get_dicts()]
+    if (
+        isinstance(getattr(maps, "blocks", None), nn.Sequential) and None not in stages
+    ):  # timm keeps all blocks of this family
+        maps.blocks = maps.blocks[: max(stages)]
+    return BlurType(maps, maps.feature_info.channels(), num_classes, **own)
 
 
 def _of_timm(name: str) -> tuple[Callable[..., nn.Module], set[str]]:

@@ -1,7 +1,6 @@
 """The network of the blur-type detector: one compact backbone for all tiles of a mosaic, and attention over them."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,27 +15,21 @@ _WHOLE = WHOLE[0] * TILES + WHOLE[1]
 class BlurType(nn.Module):
     """Mosaics [N, 3, 3 * tile, 3 * tile] to logits [N, num_classes].
 
-    Each tile goes through the same backbone (of timm, without its last layer, which pools what it sees of a tile), and
-    a linear layer to `width` features, to which those of its place are added. The whole view asks, the eight parts
-    answer: one layer of attention with so many `heads` (Vaswani et al. 2017). A linear layer takes the whole view, what
-    was answered, and the largest and mean of the parts.
+    Each tile goes through the same `backbone`, which gives feature maps at several strides, of `channels`. Their means
+    and standard deviations over the tile go through a linear layer to `width` features, to which those of its place are
+    added: blur is seen in statistics of early layers, while the last ones of networks for objects ignore it. The whole
+    view asks, the eight parts answer: one layer of attention with so many `heads` (Vaswani et al. 2017). A linear layer
+    takes the whole view, what was answered, and the largest and mean of the parts.
     """
 
     def __init__(
-        self,
-        num_classes: int,
-        backbone: str = "mobilenetv3_small_100",
-        width: int = 128,
-        heads: int = 4,
-        **arguments: Any,
+        self, backbone: nn.Module, channels: Sequence[int], num_classes: int, width: int = 128, heads: int = 4
     ):
         super().__init__()
-        from blurtrain.models import build
-
         if width % heads:
             raise SettingsError(f"network.arguments.width={width} must be a multiple of heads={heads}")
-        self.backbone = build(f"timm/{backbone}", 0, arguments)
-        self.tokens = nn.Linear(_features(self.backbone), width)
+        self.backbone = backbone
+        self.tokens = nn.Linear(2 * sum(channels), width)
         self.places = nn.Parameter(torch.zeros(TILES**2, width))
         nn.init.normal_(self.places, std=0.02)
         self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
@@ -47,7 +40,8 @@ class BlurType(nn.Module):
         if height % TILES or width % TILES:
             raise ValueError(f"a mosaic of {height} x {width} pixels has no {TILES} x {TILES} tiles")
         tiles = mosaics.reshape(n, channels, TILES, height // TILES, TILES, width // TILES).permute(0, 2, 4, 1, 3, 5)
-        seen = self.backbone(tiles.reshape(n * TILES**2, channels, height // TILES, width // TILES))
+        maps = self.backbone(tiles.reshape(n * TILES**2, channels, height // TILES, width // TILES))
+        seen = torch.cat([statistic for each in maps for statistic in _statistics(each)], 1)
         tokens = self.tokens(seen).relu().reshape(n, TILES**2, -1) + self.places
         whole = tokens[:, _WHOLE : _WHOLE + 1]
         parts = torch.cat([tokens[:, :_WHOLE], tokens[:, _WHOLE + 1 :]], 1)
@@ -56,17 +50,16 @@ class BlurType(nn.Module):
         return self.classifier(known)
 
     def completed(self, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The tensors of a backbone alone, as those of the whole network: without its last layer, and with all others
-        as they stand. Those of a whole network stay as they are."""
-        own = self.state_dict()
+        """The tensors of a backbone alone, as those of the whole network: without layers that are not used here, with
+        what is not of the backbone as it stands. Those of a whole network stay as they are."""
         if any(name.startswith("backbone.") for name in stored):
             return dict(stored)
-        last = self.backbone.pretrained_cfg.get("classifier", "classifier")
-        given = {f"backbone.{name}": t for name, t in stored.items() if not name.startswith(f"{last}.")}
-        return {**{name: t for name, t in own.items() if not name.startswith("backbone.")}, **given}
+        own = self.state_dict()
+        given = {f"backbone.{name}": tensor for name, tensor in stored.items() if f"backbone.{name}" in own}
+        return {**{name: tensor for name, tensor in own.items() if not name.startswith("backbone.")}, **given}
 
 
-def _features(backbone: nn.Module) -> int:
-    """How many a backbone without last layer gives for an image."""
-    features: int = getattr(backbone, "head_hidden_size", 0) or getattr(backbone, "num_features", 0)
-    return features
+def _statistics(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation over each map of [N, C, H, W], both [N, C]."""
+    mean = maps.mean((2, 3), keepdim=True)
+    return mean[..., 0, 0], ((maps - mean).square().mean((2, 3)) + 1e-6).sqrt()
