@@ -47,21 +47,22 @@ def _connections(service: Service) -> type[asyncio.Protocol]:
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
-            self._before: object = None
+            self._before: object = self
+            self._timer = self.loop.call_later(patience, self._watch)
             if len(self.connections) > most:
                 transport.close()
-            else:
-                self._watch()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._timer.cancel()  # which would keep all of the connection until its time
+            super().connection_lost(exc)
 
         def _watch(self) -> None:
-            if self.transport.is_closing():
-                return
             idle = self.cycle is None or self.cycle.response_complete
             if idle and self._before is (self.cycle or self):
                 self.transport.abort()
                 return
             self._before = (self.cycle or self) if idle else None
-            self.loop.call_later(patience, self._watch)
+            self._timer = self.loop.call_later(patience, self._watch)
 
         def send_400_response(self, msg: str) -> None:
             """As JSON, as all other errors."""

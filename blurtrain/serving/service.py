@@ -54,8 +54,8 @@ class Service:
     async def classify(self, request: Request, blur_type: str | None) -> Answer:
         """The answer for the one photo of a request."""
         detector = self.ready(blur_type)
-        with self._room() as room:
-            content = await self._single(request, room)
+        with self._holding() as held:
+            content = await self._single(request, held)
             if not content:
                 raise Refused(422, "the file is empty")
             if kind_of(content) is None:
@@ -70,7 +70,7 @@ class Service:
             except MemoryError:
                 raise Refused(503, "not enough memory for this photo: try again in a moment", 5) from None
 
-    async def _single(self, request: Request, room: "_Room") -> bytes:
+    async def _single(self, request: Request, held: "_Held") -> bytes:
         content, files = bytearray(), 0
         async for piece in pieces(request, self.limits, self.limits.photo_bytes + AROUND):
             if isinstance(piece, Begin):
@@ -78,7 +78,7 @@ class Service:
                 if files > 1:
                     raise Refused(422, "more than one file: send them to /api/v1/blur/classify/batch")
             elif isinstance(piece, bytes):
-                room.take(len(piece))
+                held.take(len(piece))
                 content += piece
                 self._check_size(len(content))
         if not files:
@@ -90,12 +90,12 @@ class Service:
             raise Refused(413, f"larger than {self.limits.photo_bytes / 1e6:g} MB")
 
     @contextlib.contextmanager
-    def _room(self) -> Iterator["_Room"]:
-        room = _Room(self.budget)
+    def _holding(self) -> Iterator["_Held"]:
+        held = _Held(self.budget)
         try:
-            yield room
+            yield held
         finally:
-            room.leave()
+            held.give_back()
 
     # --- batches ------------------------------------------------------------------------------------------------------
 
@@ -159,7 +159,7 @@ class Service:
         return found
 
 
-class _Room:
+class _Held:
     """What one request has taken of the budget."""
 
     def __init__(self, budget: Budget) -> None:
@@ -169,5 +169,5 @@ class _Room:
         self._budget.take(count)
         self._taken += count
 
-    def leave(self) -> None:
+    def give_back(self) -> None:
         self._budget.give_back(self._taken)
