@@ -1,4 +1,4 @@
-"""Deblurring: at each blur, accuracy on images that each method has restored, and how near these are to the sharp ones."""
+"""Deblurring: accuracy on images that each method has restored, and how near these are to the sharp ones."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

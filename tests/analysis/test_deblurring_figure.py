@@ -21,12 +21,10 @@ def add(run: Path, method: str | None, top1: int, psnr: float) -> None:
     document.pop("levels", None)
     about = {"blur": BLUR, "sigma": None, "n": document["n"]}
     named = {"deblur": method} if method else {}
-    for measure, row in (
-        ("accuracy", {"metric": "top1", **about, "count": top1}),
-        ("deblurring", {"metric": "psnr", **about, "value": psnr}),
-    ):
-        file = run / "evaluations" / f"{measure}-{{None: '0123abcd'}.get(method, '4567abcd')}.json"
-        file.write_text(json.dumps({**document, **named, "measure": measure, "rows": [row]}))
+    right = [{"metric": name, **about, "count": top1} for name in ("top1", "top5")]
+    for measure, rows in (("accuracy", right), ("deblurring", [{"metric": "psnr", **about, "value": psnr}])):
+        file = run / "evaluations" / f"{measure}-{'4567abcd' if method else '89abcdef'}.json"
+        file.write_text(json.dumps({**document, **named, "measure": measure, "rows": rows}))
 
 
 def test_a_row_a_method_with_accuracy_and_psnr(runs: Path, make_run: MakeRun) -> None:
