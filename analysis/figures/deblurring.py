@@ -58,7 +58,7 @@ def restored(collection: Collection, run_ids: Iterable[str]) -> list[Restored]:
         if set(own["deblur"].astype(str)) <= {NONE}:
             continue
         shown = quality[np.logical_and.reduce([_equal(quality[k], v) for k, v in zip(ALIKE, same, strict=True)])]
-        found.append(Restored(str(same[0]), str(model), int(same[1]), _by_method(own), _means(shown)))
+        found.append(Restored(str(same[0]), str(model), int(str(same[1])), _by_method(own), _means(shown)))
     return found
 
 

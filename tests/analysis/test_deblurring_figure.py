@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from analysis.collecting.collection import collect
@@ -41,9 +42,10 @@ def test_a_row_a_method_with_accuracy_and_psnr(runs: Path, make_run: MakeRun) ->
     assert one.accuracy[BLUR, "wiener", "clear"] == pytest.approx([30 * share, 40 * share])
     assert one.psnr == {(BLUR, "none"): 20, (BLUR, "wiener"): 30}
     accuracy, quality = deblurring_figure(one).axes[:2]
-    means = [float(line.get_xdata()[0]) for line in accuracy.lines if len(line.get_xdata()) == 1]
-    assert means == pytest.approx([15 * share, 35 * share])
-    assert [float(line.get_xdata()[0]) for line in quality.lines] == [20, 30]
+    means, psnrs = ([np.ravel(line.get_xdata()) for line in axes.lines] for axes in (accuracy, quality))
+    means = [values for values in means if len(values) == 1]
+    assert np.ravel(means) == pytest.approx([15 * share, 35 * share])
+    assert np.ravel(psnrs).tolist() == [20, 30]
     assert [text.get_text() for text in accuracy.get_yticklabels()] == ["blurred", "wiener"]
 
 
