@@ -9,6 +9,7 @@ from analysis.collecting.invariance import invariances
 from analysis.figures.calibration import calibrated, calibration_figure
 from analysis.figures.corruptions import corruptions, corruptions_figure
 from analysis.figures.datasets import datasets_figure
+from analysis.figures.deblurring import deblurring_figure, restored
 from analysis.figures.features import examples_figure, families, lines_figure, maps_figure, strongest
 from analysis.figures.filters import filters_figure, stages_of
 from analysis.figures.frequencies import frequencies_figure, is_drawable
@@ -27,7 +28,8 @@ from analysis.reporting.overview import varying
 from blurtrain.run import Run
 
 KINDS = ("settings", "datasets", "stages", "stage-ratio", "matrix", "learning", "filters", "calibration", "corruptions",
-         "frequencies", "shape-bias", "features", "minimal-blur", "receptive-fields", "tuning")  # fmt: skip
+         "deblurring", "frequencies", "shape-bias", "features", "minimal-blur", "receptive-fields",
+         "tuning")  # fmt: skip
 """What the names of the files begin with."""
 MOST = 12
 """Pictures of one kind; from Python, all can be drawn."""
@@ -50,6 +52,7 @@ def pictures(runs: Runs, run_ids: Iterable[str], panels: Sequence[Panel], final:
         _filters(runs, wanted),
         _calibration(final, runs),
         _corruptions(runs, wanted),
+        _deblurring(runs, wanted),
         _frequencies(final),
         _shape_bias(runs, wanted),
         _features(runs, wanted),
@@ -208,6 +211,19 @@ def _corruptions(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
             "the first four families; mCE is over fifteen corruptions, and another number. AlexNet's errors are of "
             "ImageNet's 1000 classes. Bars: 95 % intervals.",
             corruptions_figure(one),
+        )
+
+
+def _deblurring(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
+    names = _Names("deblurring")
+    for one in restored(runs, run_ids):
+        yield Picture(
+            names(f"{one.model}-{one.dataset}"),
+            f"Deblurring: {one.model} on {one.dataset}",
+            "Points, two charts a blur, a row a method of deblurring: top-1 accuracy of each regime, and PSNR.",
+            "Accuracy on blurred images as they are, and as each method restores them (means over seeds), beside how "
+            "near these are to the sharp ones.",
+            deblurring_figure(one),
         )
 
 

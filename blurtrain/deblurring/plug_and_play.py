@@ -22,10 +22,15 @@ def half_quadratic_splitting(
     and z what the denoiser makes of x.
 
     sigma falls in `steps` equal ratios from STRONGEST to `noise`. The published denoiser is given sigma; ours finds
-    out by itself how noisy an image is.
+    out by itself how noisy an image is. The published result is the last z, ours the x that follows from it: detail
+    that a small denoiser takes away is then still in the data.
     """
-    data, found = blur.adjoint(observed), observed
-    for sigma in np.geomspace(max(STRONGEST, noise), noise, steps).tolist():
+    data, likely = blur.adjoint(observed), observed
+
+    def explaining(likely: Tensor, sigma: float) -> Tensor:
         ridge = WEIGHT * (noise / sigma) ** 2
-        found = denoiser(blur.solve(data + ridge * found, ridge, 0.0, found, INNER))
-    return found
+        return blur.solve(data + ridge * likely, ridge, 0.0, likely, INNER)
+
+    for sigma in np.geomspace(max(STRONGEST, noise), noise, steps).tolist():
+        likely = denoiser(explaining(likely, sigma))
+    return explaining(likely, noise)
