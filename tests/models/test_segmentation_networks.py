@@ -58,7 +58,8 @@ def saved(module: nn.Module, path: Path) -> Pretrained:
 @pytest.mark.parametrize(
     ("name", "arguments", "classifier", "encoder", "fresh", "left"),
     [
-        (LRASPP, {}, "torchvision/mobilenet_v3_large", "network.backbone", ["network.classifier"], "classifier.0.weight"),
+        (LRASPP, {}, "torchvision/mobilenet_v3_large", "network.backbone",
+         ["network.classifier"], "classifier.0.weight"),
         (FPN, OF_FPN, "timm/mobilenetv3_small_050", "network.encoder.model",
          ["network.decoder", "network.segmentation_head"], "conv_head.weight"),
         (FPN, {"encoder_name": "resnet18"}, "resnet-18", "network.encoder",

@@ -143,7 +143,7 @@ def test_the_loss_is_a_mean_over_the_known_pixels_of_each_image() -> None:
     [
         ({"network": {"architecture": "resnet-18"}}, "resnet-18: gives [2, 21] for two images, and the task wants "
          "[2, 21, 32, 32]: choose a network for it"),
-        ({"evaluation": {"protocol": {"defined_at": 48}}}, "set scales=[48], as defined_at says"),
+        ({"evaluation": {"protocol": {"scales": [40]}}}, "set scales=[48], as defined_at says"),
         ({"data": {"resolution": 46}}, "the smallest image of dataset 'kept' then has some 3"),
         ({"validation": {"every_epochs": 1, "keep_best": "top1"}}, "validation.keep_best=top1 is unknown"),
         ({"evaluation": {"measures": ["shape-bias folder=x"]}}, "measure shape-bias: is not of networks for task="),
@@ -174,7 +174,7 @@ def test_runs_without_accuracy_are_tabulated_and_reported_beside_others(
     frame = analysis.metrics(runs)
     own = frame[frame["run_id"] == learnt.id]
     assert own[(own["metric"] == "miou") & (own["blur"] == "sharp")]["value"].item() == value(learnt, "miou")
-    table = analysis.table({"rows": "dataset", "columns": "blur", "value": "miou", "where": "dataset=kept"}, runs)
+    table = analysis.table({"rows": "dataset", "columns": "blur", "metric": "miou", "where": "dataset=kept"}, runs)
     assert "mIOU" in analysis.as_text(table) and table.cells[0][0].n == 5
     for words in (["results", str(runs)], ["table", "--runs", str(runs), "--rows", "run_id", "--columns", "blur",
                    "--metric", "miou"], ["report", str(runs), "--out", str(tmp_path / "report")]):  # fmt: skip
