@@ -18,6 +18,7 @@
 | `parallax-20`, `parallax-20-90` | the camera moves by 20 mm sideways, upwards: more blur for what is near |
 | `rotation-10` | the camera rolls by 10 degrees |
 | `dirty-lens-8` | smears that blur by a disk of radius 8, and glare |
+| `sight-2`, `sight-2-true-false` | what a child of 2 months sees; without the loss of colour |
 | `file-NAME` | a kernel from a file |
 | `package.module:Name-radius=3` | a user's own |
 """
@@ -45,6 +46,7 @@ from blurtrain.blur.imagenet_c import (
     ImageNetCZoom,
 )
 from blurtrain.blur.lenses import Aberration, Myopia
+from blurtrain.blur.sight import Sight
 from blurtrain.errors import SettingsError
 from blurtrain.schema import FileName, Name, Sha256, added_later, outside_identity
 
@@ -222,6 +224,7 @@ Blur.kinds = {
         Parallax,
         Rotation,
         DirtyLens,
+        Sight,
         LowPass,
         HighPass,
         BandPass,
