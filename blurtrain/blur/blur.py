@@ -202,6 +202,12 @@ def stream(seed: int, epoch: int, training: bool) -> int:
     return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0]) if training else 0
 
 
+def draws_of(purpose: int, index: int, seed: int, epoch: int, training: bool) -> np.random.Generator:
+    """What image `index` draws for one `purpose`, apart from what it draws for others."""
+    words = (purpose, stream(seed, epoch, training), index)
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))
+
+
 def _document(label: str) -> dict[str, Any]:
     """The fields that a label says, by name; raises SettingsError where its first words are those of no blur."""
     text, _, at = label.partition("@")
