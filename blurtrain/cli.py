@@ -49,6 +49,7 @@ def command_line() -> Parser:
     """The parser of everything that `blurtrain` takes."""
     parser = Parser(prog="blurtrain", description="Train, tune and compare vision networks under blur.")
     parser.add_argument("--version", action="version", version=_version())
+    parser.set_defaults(root=parser)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for package in (data, weights, runs, networks, looks, deblur, grids, tune, tables, bench, completion):
         package.add(commands)

@@ -44,13 +44,11 @@ def _completion(options: argparse.Namespace) -> int:
     if options.line is None:
         print(SCRIPTS[options.shell], end="")
         return 0
-    from blurtrain.cli import command_line
-
     try:
         words, last = _words(options.line)
     except ValueError:  # a quote that is not closed yet
         return 0
-    found = candidates(command_line(), words[1:], last)
+    found = candidates(options.root, words[1:], last)
     # Readline takes = and : for ends of words, and puts what is given behind the last of them.
     behind = max(last.rfind("="), last.rfind(":")) + 1 if options.shell == "bash" else 0
     for word in found:
