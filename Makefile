@@ -47,12 +47,13 @@ soak: install
 gpu:
 	$(PYTHON) tests/gpu/check.py --device $(DEVICE)
 
-# Settings and commands as pages, from the code; and the pages of docs/ as a site in site/ (pip install '.[docs]').
+# Settings and commands as pages, from the code; and the pages of docs/ as a site in site/.
 reference: install
 	.venv/bin/python docs/reference/make.py
 
 docs: reference
-	.venv/bin/python -m mkdocs build --strict
+	.venv/bin/python -c 'import material' 2>/dev/null || .venv/bin/pip install -q -c constraints.txt 'mkdocs-material>=9.6'
+	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict
 
 gpu-wheels:
 	$(PYTHON) tests/gpu/wheels.py

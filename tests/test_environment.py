@@ -20,7 +20,13 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REQUIRED = [Requirement(text) for text in PROJECT["dependencies"]]
 OPTIONAL = [Requirement(text) for texts in PROJECT["optional-dependencies"].values() for text in texts]
-MODULES = {"opencv-python": "cv2", "pillow": "PIL", "pyyaml": "yaml", "scikit-image": "skimage"}
+MODULES = {
+    "mkdocs-material": "material",
+    "opencv-python": "cv2",
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+    "scikit-image": "skimage",
+}
 STUBS = {"types-pyyaml", "pandas-stubs", "types-tqdm"}
 CONDA = {"pytorch": "torch"}
 SYSTEM = {"pip", "compilers", "pkg-config", "libjpeg-turbo", "opencv", "make"}

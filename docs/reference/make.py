@@ -41,7 +41,7 @@ def settings_page() -> str:
         "|---|---|---|---|",
     ]
     plain = [name for name, field in Settings.model_fields.items() if not _sections(field.annotation)]
-    lines += [_row(Settings, name, {}) for name in plain]
+    lines += [_row(Settings, name, _documented(Settings)) for name in plain]
     seen: set[type[BaseModel]] = {Settings}
     for name, field in Settings.model_fields.items():
         for section in _sections(field.annotation):
