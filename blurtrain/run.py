@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from blurtrain import __version__
-from blurtrain.errors import BlurtrainError, RunError, Stopped, Superseded
+from blurtrain.errors import BlurtrainError, RunError, Stopped, Superseded, nearest
 from blurtrain.files import link, publish, publish_once, read_json, sha256_of, unwritable, write_json
 from blurtrain.journal import events, history
 from blurtrain.log_file import LogFile
@@ -236,7 +236,9 @@ def find(runs: Path) -> list[Run]:
 
 def runs_at(path: Path) -> list[Path]:
     """`path` itself, or, where it is a folder that is no run, the run directories in it; raises RunError if there are
-    none."""
+    none, or no such run beside others."""
+    if not path.exists() and (others := [run.parent.name for run in path.parent.glob("*/settings.yaml")]):
+        raise RunError(f"{path}: no such run; {nearest(path.name, others)}")
     if not path.is_dir() or (path / "settings.yaml").exists():
         return [path]
     if found := [run.path for run in find(path)]:

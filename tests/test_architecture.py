@@ -14,7 +14,10 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("blurtrain", "jobs", "analysis", "slurm", "tests")
 
 LAYERS = [  # from the ground up: each may import from those above it in this list, and from its own
-    ["errors", "files", "documents", "parts", "schema", "kinds", "device", "compiling", "log_file", "journal"],
+    [
+        *("errors", "files", "documents", "parts", "schema", "kinds", "device", "compiling", "log_file", "journal"),
+        "terminal",
+    ],
     ["blur", "blur_types", "tasks"],
     ["deblurring"],
     ["settings"],

@@ -21,6 +21,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REQUIRED = [Requirement(text) for text in PROJECT["dependencies"]]
 OPTIONAL = [Requirement(text) for texts in PROJECT["optional-dependencies"].values() for text in texts]
 MODULES = {
+    "mkdocs-material": "material",
     "opencv-python": "cv2",
     "pillow": "PIL",
     "python-multipart": "python_multipart",

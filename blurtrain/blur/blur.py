@@ -38,6 +38,7 @@ class Blur(Kind):
 
     kernel: str
     at: int = Field(REFERENCE, ge=8, le=4096)
+    """The smaller side, in pixels, of an image in whose pixels the blur is given."""
 
     @property
     def label(self) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from blurtrain.commands import blurred, check
-from blurtrain.commands.options import command, data_option, group, json_option
+from blurtrain.commands.options import command, data_option, group, json_option, next_step
 from blurtrain.errors import DataError, SettingsError
 
 _LISTED = 50
@@ -72,6 +72,10 @@ def _prepare(options: argparse.Namespace) -> int:
             print(f"  left out {path}: {reason}", file=sys.stderr)
         if (rest := len(unreadable) - _LISTED) > 0:
             print(f"  left out {rest} more: all in {dataset.folder / 'manifest.json'}", file=sys.stderr)
+    if options.grid:
+        next_step(f"blurtrain grid plan {options.grid} --data {options.data}")
+    else:
+        next_step(f"blurtrain train dataset={options.name} regime=blurry-to-clear --data {options.data}")
     return 0
 
 

@@ -92,6 +92,7 @@ class Network(Section):
     """What is trained."""
 
     architecture: str = "alexnet-sup"
+    """A network of ours, one of timm as timm/NAME, or one of your own as package.module:Name."""
     arguments: dict[str, Any] = added_later({})
     """Further arguments of timm, torchvision, segmentation-models-pytorch (encoder_name) or one's own network, e.g.
     {pad_type: same}: plain values or lists."""

@@ -28,9 +28,13 @@ class Settings(Section):
     """One run, whole. `dataset`, `regime` and `model` name files in `configs/` and label the run in tables."""
 
     dataset: Name
+    """A prepared dataset; a preset of that name in configs/datasets is taken where there is one."""
     regime: Name
+    """A curriculum by its name in configs/regimes, or a name of your own for what `curriculum` says."""
     model: Name = DEFAULT_MODEL
+    """A network by its name in configs/models, or a name of your own for what `network` says."""
     seed: int = Field(0, ge=0, lt=2**32)
+    """Of all that is random: first weights, order of images, augmentation, random curricula."""
     data: Data = Data()
     network: Network = Network()
     curriculum: AnyCurriculum = Constant()
