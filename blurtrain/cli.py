@@ -10,7 +10,19 @@ import sys
 from collections.abc import Sequence
 
 from blurtrain.commands import (
-    bench, completion, data, deblur, detector, grids, looks, networks, runs, serving, tables, tune, weights,
+    bench,
+    completion,
+    data,
+    deblur,
+    detector,
+    grids,
+    looks,
+    networks,
+    runs,
+    serving,
+    tables,
+    tune,
+    weights,
 )  # fmt: skip
 from blurtrain.commands.parser import Parser
 from blurtrain.errors import REQUEUE, BlurtrainError, Stopped

@@ -3,9 +3,10 @@ al. 2016."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analysis.figures.examples import picture, save_figure
 from analysis.figures.style import STYLE
@@ -37,7 +38,10 @@ def masks_figure(
         figure = Figure(figsize=(1.75 * columns, 0.7 + 1.35 * len(shown)), layout="constrained")
         seen = set[int]()
         for axes, example in zip(figure.subplots(len(shown), columns, squeeze=False), shown, strict=True):
-            cells = [(example.sharp.pixels, "sharp"), (colours[example.truth], "labelled")]
+            cells: list[tuple[NDArray[Any], str]] = [
+                (example.sharp.pixels, "sharp"),
+                (colours[example.truth], "labelled"),
+            ]
             cells += [(colours[m], f"{n}, sharp") for m, n in zip(example.sharp.predicted, networks, strict=True)]
             cells += [(example.blurred.pixels, blur)]
             cells += [(colours[m], f"{n}, {blur}") for m, n in zip(example.blurred.predicted, networks, strict=True)]

@@ -222,11 +222,9 @@ class Noise(Blur):
         """See `Blur.blurred`."""
         import torch
 
-        of = stream(seed, epoch, training)
         drawn = np.empty(images.shape, np.float32)
         for own, index in zip(drawn, indices, strict=True):
-            words = np.random.SeedSequence((_NOISE, of, int(index)))
-            np.random.Generator(np.random.PCG64(words)).standard_normal(dtype=np.float32, out=own)
+            draws_of(_NOISE, int(index), seed, epoch, training).standard_normal(dtype=np.float32, out=own)
         return images + self.sd * torch.from_numpy(drawn).to(images.device, images.dtype)
 
 
