@@ -89,6 +89,7 @@ def _report(options: argparse.Namespace) -> int:
     import analysis
 
     print(analysis.report(options.runs_folder, options.out))
+    next_step(f"open {options.out / 'index.html'} in a browser")
     return 0
 
 
