@@ -35,6 +35,11 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert not lost
 
 
+def test_the_site_names_every_page_once() -> None:
+    named = re.findall(r"[\w/.-]+\.md", (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2])
+    assert sorted(named) == sorted(str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md"))
+
+
 @pytest.mark.parametrize("name", ["settings.md", "commands.md"])
 def test_references_are_of_the_code_as_it_is(name: str) -> None:
     folder = ROOT / "docs" / "reference"
