@@ -176,7 +176,7 @@ def test_runs_without_accuracy_are_tabulated_and_reported_beside_others(
     assert own[(own["metric"] == "miou") & (own["blur"] == "sharp")]["value"].item() == value(learnt, "miou")
     table = analysis.table({"rows": "dataset", "columns": "blur", "metric": "miou", "where": "dataset=kept"}, runs)
     assert "mIOU" in analysis.as_text(table) and table.cells[0][0].n == 5
-    for words in (["results", str(runs)], ["table", "--runs", str(runs), "--rows", "run_id", "--columns", "blur",
+    for words in (["table", "--runs", str(runs), "--rows", "run_id", "--columns", "blur",
                    "--metric", "miou"], ["report", str(runs), "--out", str(tmp_path / "report")]):  # fmt: skip
         with pytest.raises(SystemExit) as done:
             main(words)
