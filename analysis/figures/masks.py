@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from analysis.figures.examples import picture, save_figure
 from analysis.figures.style import STYLE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
     from blurtrain.evaluation.mask_examples import MaskExample
 
@@ -40,14 +40,14 @@ def masks_figure(
         for axes, example in zip(figure.subplots(len(shown), columns, squeeze=False), shown, strict=True):
             cells: list[tuple[NDArray[Any], str]] = [
                 (example.sharp.pixels, "sharp"),
-                (colours[example.truth], "labelled"),
+                (colours[example.labelled], "labelled"),
             ]
             cells += [(colours[m], f"{n}, sharp") for m, n in zip(example.sharp.predicted, networks, strict=True)]
             cells += [(example.blurred.pixels, blur)]
             cells += [(colours[m], f"{n}, {blur}") for m, n in zip(example.blurred.predicted, networks, strict=True)]
             for place, (pixels, name) in zip(axes, cells, strict=True):
                 picture(place, pixels, name)
-            masks = (example.truth, *example.sharp.predicted, *example.blurred.predicted)
+            masks = (example.labelled, *example.sharp.predicted, *example.blurred.predicted)
             seen |= {int(k) for mask in masks for k in np.unique(mask)} - {VOID}
         keys = [Patch(facecolor=colours[k], edgecolor="0.6", label=classes[k]) for k in sorted(seen)]
         figure.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 10), fontsize=7, frameon=False)

@@ -34,7 +34,7 @@ class MaskExample:
 
     path: str
     """Of its file, within the folder that was prepared."""
-    truth: NDArray[np.uint8]
+    labelled: NDArray[np.uint8]
     """[H, W]; 255: void."""
     sharp: MaskLook
     blurred: MaskLook
@@ -67,6 +67,6 @@ def mask_examples(plans: Sequence[Plan], blur: Blur, count: int = 4) -> list[Mas
             looks.append(MaskLook(seen, tuple(out.to(torch.uint8).cpu().numpy() for out in outputs)))
         (row,) = first.images.source.store.rows_at(batch.indices)
         height, width = sharp.shape[-2:]
-        truth = at_size(masks.mask(int(batch.indices[0])), (height, width))
-        found.append(MaskExample(row["path"], truth, *looks))
+        labelled = at_size(masks.mask(int(batch.indices[0])), (height, width))
+        found.append(MaskExample(row["path"], labelled, *looks))
     return found

@@ -75,6 +75,6 @@ def predict_masks(predictor: MaskPredictor, folder: Path, out: Path) -> dict[str
         (out / mask).parent.mkdir(parents=True, exist_ok=True)
         write_mask(out / mask, predictor.mask(photo))
     if len(wrong) == len(paths):
-        first, why = next(iter(wrong.items()))
-        raise DataError(f"{folder}: none of its {len(paths)} images can be read; {first}: {why}")
+        name, why = next(iter(wrong.items()))
+        raise DataError(f"{folder}: none of its {len(paths)} images can be read; {name}: {why}")
     return wrong

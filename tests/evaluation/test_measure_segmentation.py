@@ -105,7 +105,7 @@ def rows(document: dict[str, Any], blur: str) -> dict[str, float | None]:
 def test_a_run_is_measured_as_by_hand(run: tuple[Path, Dataset]) -> None:
     folder, dataset = run
     result = json.loads((folder / "result.json").read_text())
-    assert "accuracy" not in result and result["headline"].startswith("mIOU ") and "(n = 5)" in result["headline"]
+    assert "accuracy" not in result and result["headline"].startswith("mean IOU ") and "(n = 5)" in result["headline"]
     file = folder / "evaluations" / result["measured"]
     document, arrays = json.loads(file.read_text()), read_arrays(file.with_suffix(".npz"))
     assert {row["n"] for row in document["rows"]} == {5} and document["measure"] == "segmentation"

@@ -175,12 +175,12 @@ def test_runs_without_accuracy_are_tabulated_and_reported_beside_others(
     own = frame[frame["run_id"] == learnt.id]
     assert own[(own["metric"] == "miou") & (own["blur"] == "sharp")]["value"].item() == value(learnt, "miou")
     table = analysis.table({"rows": "dataset", "columns": "blur", "metric": "miou", "where": "dataset=kept"}, runs)
-    assert "mIOU" in analysis.as_text(table) and table.cells[0][0].n == 5
-    for words in (["results", str(runs)], ["table", "--runs", str(runs), "--rows", "run_id", "--columns", "blur",
+    assert "Mean IOU in percent" in analysis.as_text(table) and table.cells[0][0].n == 5
+    for words in (["table", "--runs", str(runs), "--rows", "run_id", "--columns", "blur",
                    "--metric", "miou"], ["report", str(runs), "--out", str(tmp_path / "report")]):  # fmt: skip
         with pytest.raises(SystemExit) as done:
             main(words)
         err = capsys.readouterr().err
         assert not done.value.code and "Traceback" not in err, (words, err)
     page = (tmp_path / "report" / "index.html").read_text()
-    assert learnt.id in page and "mIOU" in page
+    assert learnt.id in page and "mean iou" in page.lower()

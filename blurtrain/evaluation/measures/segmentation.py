@@ -48,9 +48,9 @@ class Segmentation(Measure):
     of_targets: ClassVar[frozenset[Targets]] = frozenset({"masks"})
     of_protocols: ClassVar[bool] = True
     metrics: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "miou": {"label": "mIOU", **_PERCENT},
-        "boundary_miou": {"label": "mIOU near boundaries", **_PERCENT},
-        "trimap_miou": {"label": "mIOU near boundaries and void", **_PERCENT},
+        "miou": {"label": "mean IOU", **_PERCENT},
+        "boundary_miou": {"label": "mean IOU near boundaries", **_PERCENT},
+        "trimap_miou": {"label": "mean IOU near boundaries and void", **_PERCENT},
         "pixel_accuracy": {"label": "pixel accuracy", **_PERCENT},
         "absent": {"label": "classes without a labelled pixel"},
         "iou": {"label": "IOU", **_PERCENT},
