@@ -14,6 +14,7 @@ from photo_files import encoded, photo
 from random_detector import random_network
 
 from blurtrain.data.decode import opened
+from blurtrain.data.image_files import image_files
 from blurtrain.errors import DataError, SettingsError
 from blurtrain.models.export import export
 from blurtrain.models.trained import TrainedNetwork
@@ -139,3 +140,16 @@ def test_a_service_needs_no_torch(model: Path, tmp_path: Path, photos: list[byte
     words = [sys.executable, "-c", code, str(model), str(tmp_path / "photo.jpg")]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert "probabilities" in done.stdout and done.stdout.endswith("False\n")
+
+
+@pytest.mark.images
+@pytest.mark.parametrize("view", ["mosaic", "whole"])
+def test_it_says_what_the_network_says_of_real_photos(tmp_path: Path, images_root: Path, view: str) -> None:
+    network, paths = random_network(view, 96), image_files(images_root)
+    export(network, tmp_path / "it.onnx")
+    detector = Detector(tmp_path / "it.onnx")
+    for k in range(200):
+        content = (images_root / paths[k * len(paths) // 200]).read_bytes()
+        answer = detector.classify(content)
+        assert isinstance(answer, Probabilities)
+        assert np.abs(np.array(list(answer.probabilities.values())) - expected(network, content)).max() < 1e-4
