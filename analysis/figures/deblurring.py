@@ -18,7 +18,7 @@ NONE = "none"
 ALIKE = ["dataset", "n", "split", "pixels", "protocol"]
 """What two networks have in common that are shown the same images."""
 
-SEED = {"marker": "|", "markersize": 7, "markeredgewidth": 0.9, "linestyle": ""}
+SEED: dict[str, Any] = {"marker": "|", "markersize": 7, "markeredgewidth": 0.9, "linestyle": ""}
 
 
 @dataclass(frozen=True)
