@@ -15,7 +15,7 @@ ONE := tests/analysis tests/blur tests/data tests/models tests/settings tests/be
 PYTHON ?= $(shell [ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)
 DEVICE ?= cuda
 
-.PHONY: demo test test-one test-other test-slurm test-long test-fresh quick soak gpu gpu-wheels install lint
+.PHONY: reference docs demo test test-one test-other test-slurm test-long test-fresh quick soak gpu gpu-wheels install lint
 demo: install
 	$(BLURTRAIN) data prepare --grid $(DEMO) --data demo/data
 	$(BLURTRAIN) grid submit $(DEMO) --data demo/data --runs demo/runs --wait
@@ -46,6 +46,14 @@ soak: install
 
 gpu:
 	$(PYTHON) tests/gpu/check.py --device $(DEVICE)
+
+# Settings and commands as pages, from the code; and the pages of docs/ as a site in site/.
+reference: install
+	.venv/bin/python docs/reference/make.py
+
+docs: reference
+	.venv/bin/python -c 'import material' 2>/dev/null || .venv/bin/pip install -q -c constraints.txt 'mkdocs-material>=9.6'
+	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict
 
 gpu-wheels:
 	$(PYTHON) tests/gpu/wheels.py

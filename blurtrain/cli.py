@@ -9,7 +9,22 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from blurtrain.commands import bench, data, deblur, grids, networks, runs, tables, tune, weights
+from blurtrain.commands import (
+    bench,
+    completion,
+    data,
+    deblur,
+    detector,
+    grids,
+    looks,
+    networks,
+    runs,
+    serving,
+    tables,
+    tune,
+    weights,
+)  # fmt: skip
+from blurtrain.commands.parser import Parser
 from blurtrain.errors import REQUEUE, BlurtrainError, Stopped
 
 
@@ -35,21 +50,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options; `key=value` may stand behind others, which argparse by itself does not take."""
-    parser = _parser()
+    parser = command_line()
     options, rest = parser.parse_known_args(arguments)
-    if not hasattr(options, "overrides") or any(word.startswith("-") or "=" not in word for word in rest):
-        return parser.parse_args(arguments)  # says what is unknown
-    options.overrides = [*options.overrides, *rest]
+    if rest and (not hasattr(options, "overrides") or any(w.startswith("-") or "=" not in w for w in rest)):
+        options.parser.refuse(rest)
+    if rest:
+        options.overrides = [*options.overrides, *rest]
     return options
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="blurtrain", description="Train, tune and compare vision networks under blur."
-    )
+def command_line() -> Parser:
+    """The parser of everything that `blurtrain` takes."""
+    parser = Parser(prog="blurtrain", description="Train, tune and compare vision networks under blur.")
     parser.add_argument("--version", action="version", version=_version())
+    parser.set_defaults(root=parser)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for package in (data, weights, runs, networks, deblur, grids, tune, tables, bench):
+    for package in (
+        data, weights, runs, networks, looks, detector, serving, deblur, grids, tune, tables, bench, completion,
+    ):  # fmt: skip
         package.add(commands)
     return parser
 

@@ -10,6 +10,7 @@
         weights.safetensors       the final epoch
         best.safetensors          the best one on the val split, where asked for
         result.json               published last; its presence means done
+        calibration.json          temperature of its probabilities, by `blurtrain detector calibrate`
         tensorboard/
 
 Several machines may look at it over NFS, so files appear whole (written beside, fsynced, renamed), an attempt's number
@@ -29,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from blurtrain import __version__
-from blurtrain.errors import BlurtrainError, RunError, Stopped, Superseded
+from blurtrain.errors import BlurtrainError, RunError, Stopped, Superseded, nearest
 from blurtrain.files import link, publish, publish_once, read_json, sha256_of, unwritable, write_json
 from blurtrain.journal import events, history
 from blurtrain.log_file import LogFile
@@ -57,6 +58,10 @@ class Run:
     @property
     def evaluations(self) -> Path:
         return self.path / "evaluations"
+
+    @property
+    def calibration(self) -> Path:
+        return self.path / "calibration.json"
 
     @property
     def weights(self) -> Path:
@@ -231,7 +236,9 @@ def find(runs: Path) -> list[Run]:
 
 def runs_at(path: Path) -> list[Path]:
     """`path` itself, or, where it is a folder that is no run, the run directories in it; raises RunError if there are
-    none."""
+    none, or no such run beside others."""
+    if not path.exists() and (others := [run.parent.name for run in path.parent.glob("*/settings.yaml")]):
+        raise RunError(f"{path}: no such run; {nearest(path.name, others)}")
     if not path.is_dir() or (path / "settings.yaml").exists():
         return [path]
     if found := [run.path for run in find(path)]:

@@ -27,7 +27,7 @@ from blurtrain.errors import SettingsError, nearest
 from blurtrain.parts import look_beside
 from blurtrain.run import as_begun, existing
 from blurtrain.schema import validate
-from blurtrain.settings import Settings, compose, run_ids
+from blurtrain.settings import Settings, compose, preset_file, run_ids
 from jobs.cluster import DEFAULT, Resources
 
 
@@ -77,7 +77,9 @@ class Member:
 
 
 def read_grid(path: Path) -> GridFile:
-    """Read a grid file; raises SettingsError for anything unknown or mistyped. Users' own code is found beside it."""
+    """Read a grid file, or a grid that comes with the project by its name; raises SettingsError for anything unknown or
+    mistyped. Users' own code is found beside it."""
+    path = preset_file("grids", path)
     grids = tuple(_checked(validate(document, str(path), Grid), path) for document in _merged_with_bases(path))
     look_beside(path)
     data: dict[str, Recipe] = {}

@@ -14,14 +14,17 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("blurtrain", "jobs", "analysis", "slurm", "tests")
 
 LAYERS = [  # from the ground up: each may import from those above it in this list, and from its own
-    ["errors", "files", "documents", "parts", "schema", "kinds", "device", "compiling", "log_file", "journal"],
-    ["blur", "tasks"],
+    [
+        *("errors", "files", "documents", "parts", "schema", "kinds", "device", "compiling", "log_file", "journal"),
+        "terminal",
+    ],
+    ["blur", "blur_types", "tasks"],
     ["deblurring"],
     ["settings"],
     ["run", "rendezvous", "distributed"],
     ["objective", "trials"],
     ["data"],
-    ["models"],
+    ["models", "serving"],
     ["evaluation"],
     ["training"],
     ["bench"],
@@ -37,6 +40,7 @@ WITHOUT_TORCH = [
     "blurtrain.blur.curricula",
     "blurtrain.deblurring",
     "blurtrain.tasks",
+    "blurtrain.serving",
 ]
 
 

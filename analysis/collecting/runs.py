@@ -67,7 +67,8 @@ def scan(runs: str | Path) -> Collected:
 
 def _levels(collection: Collection) -> pd.DataFrame:
     frame = levels_frame(collection)
-    if frame.empty:
+    # Runs of other tasks than classification are done, though they have no accuracy.
+    if frame.empty and not any(row["state"] == "done" for row in collection.rows):
         count = len(collection.rows)
         what = f"none of its {count} runs is done yet" if count else "holds no run"
         if collection.damaged:

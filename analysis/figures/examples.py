@@ -11,6 +11,7 @@ from blurtrain.errors import SettingsError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
     from blurtrain.evaluation.examples import Example, Look
 
@@ -34,14 +35,15 @@ def examples_figure(shown: Sequence["Example"], blur: str, title: str) -> "Figur
         grid = figure.subplots(len(shown), 4, squeeze=False, width_ratios=(1, 1.15, 1, 1.15))
         for axes, example in zip(grid, shown, strict=True):
             for place, (look, name) in enumerate(((example.sharp, "sharp"), (example.blurred, blur))):
-                _picture(axes[2 * place], look, name)
+                picture(axes[2 * place], look.pixels, name)
                 _bars(axes[2 * place + 1], look, example.label)
             axes[0].set_ylabel(_short(example.label), fontsize=7.5)
     return figure
 
 
-def _picture(axes: "Axes", look: "Look", name: str) -> None:
-    axes.imshow(look.pixels, interpolation="antialiased")
+def picture(axes: "Axes", pixels: "NDArray[Any]", name: str) -> None:
+    """Pixels [H, W, 3], and what they are called above."""
+    axes.imshow(pixels, interpolation="antialiased")
     axes.set(xticks=[], yticks=[])
     axes.set_title(name, fontsize=7.5, pad=2)
     for spine in axes.spines.values():
@@ -67,11 +69,16 @@ def _short(name: str) -> str:
 
 def save(shown: Sequence["Example"], blur: str, title: str, path: Path) -> None:
     """Draw `examples_figure` into `path` (its folder is made). The same examples give the same bytes."""
+    save_figure(examples_figure(shown, blur, title), path)
+
+
+def save_figure(figure: "Figure", path: Path) -> None:
+    """Draw a figure of pictures into `path` (its folder is made). The same figure gives the same bytes."""
     import matplotlib
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context({"svg.hashsalt": "blurtrain"}):
-        examples_figure(shown, blur, title).savefig(path, dpi=160, metadata=KINDS[path.suffix.lower()])
+        figure.savefig(path, dpi=160, metadata=KINDS[path.suffix.lower()])
 
 
 def check_name(path: Path) -> None:

@@ -52,6 +52,8 @@ class Overview:
 
 def overview(panels: Sequence[Panel]) -> Overview:
     """All combinations that were measured."""
+    if not panels:  # runs of other tasks than classification
+        return Overview((), ())
     names = varying(panels)
     values = [
         (panel.dataset, curve.regime, *(_word(panel.alike[name]) for name in names))

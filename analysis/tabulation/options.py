@@ -9,7 +9,7 @@ from analysis.tabulation.specs import TableSpec, read_table_spec
 from blurtrain.documents import parse_yaml
 from blurtrain.errors import SettingsError, nearest
 from blurtrain.schema import validate
-from blurtrain.settings import PRESETS
+from blurtrain.settings import preset_file
 from blurtrain.settings.labels import short_names
 
 OPTIONS = ("rows", "columns", "metric", "where", "baseline", "show", "mark", "correction", "title")
@@ -27,18 +27,7 @@ def spec_of(given: Mapping[str, Any] | str | Path) -> TableSpec:
             made: TableSpec = validate({"name": "options", **given}, "table", TableSpec)
             return made
         return from_options(given)
-    path = Path(given)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
-        return read_table_spec(path if path.is_file() else _preset(path.stem) or path)
-    if preset := _preset(str(given)):
-        return read_table_spec(preset)
-    names = [one.stem for one in (PRESETS / "tables").glob("*.yaml")]
-    raise SettingsError(f"no table {str(given)!r} comes with the project; {nearest(str(given), names)}, or a file.yaml")
-
-
-def _preset(name: str) -> Path | None:
-    path = PRESETS / "tables" / f"{name}.yaml"
-    return path if path.is_file() and path.parent == PRESETS / "tables" else None
+    return read_table_spec(preset_file("tables", given))
 
 
 def from_options(options: Mapping[str, Option | None]) -> TableSpec:

@@ -38,6 +38,7 @@ class Blur(Kind):
 
     kernel: str
     at: int = Field(REFERENCE, ge=8, le=4096)
+    """The smaller side, in pixels, of an image in whose pixels the blur is given."""
 
     @property
     def label(self) -> str:
@@ -200,6 +201,12 @@ class KernelBlur(Blur):
 def stream(seed: int, epoch: int, training: bool) -> int:
     """The seed of what an image draws: another in each epoch of a training, always the same in evaluation."""
     return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0]) if training else 0
+
+
+def draws_of(purpose: int, index: int, seed: int, epoch: int, training: bool) -> np.random.Generator:
+    """What image `index` draws for one `purpose`, apart from what it draws for others."""
+    words = (purpose, stream(seed, epoch, training), index)
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))
 
 
 def _document(label: str) -> dict[str, Any]:

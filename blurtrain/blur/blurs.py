@@ -13,6 +13,13 @@
 | `lowpass-8`, `highpass-8`, `bandpass-4-8` | frequencies below, above or between so many cycles per image |
 | `highpass-8-2-grey` | the same by a filter of order 2 (the default), with a grey mean |
 | `noise-10` | no blur, but white noise of standard deviation 10: for denoisers |
+| `myopia-2`, `myopia-2-30-4-0.5` | 2 dioptres; over 30 degrees of sight, a pupil of 4 mm, half a metre away |
+| `aberration-coma-0.5`, `aberration-coma-0.5-random` | a lens's coma of half a wave; turned at random |
+| `depth-focus-2`, `depth-focus-2-1.8-50` | focused at 2 metres, at f/1.8 and 50 mm; other distances are disks |
+| `parallax-20`, `parallax-20-90` | the camera moves by 20 mm sideways, upwards: more blur for what is near |
+| `rotation-10` | the camera rolls by 10 degrees |
+| `dirty-lens-8` | smears that blur by a disk of radius 8, and glare |
+| `sight-2`, `sight-2-true-false` | what a child of 2 months sees; without the loss of colour |
 | `file-NAME` | a kernel from a file |
 | `package.module:Name-radius=3` | a user's own |
 """
@@ -29,7 +36,9 @@ from pydantic import Field, model_validator
 
 from blurtrain.blur import kernels
 from blurtrain.blur.bands import BandPass, HighPass, LowPass
-from blurtrain.blur.blur import REFERENCE, AnyBlur, Blur, KernelBlur, stream
+from blurtrain.blur.blur import REFERENCE, AnyBlur, Blur, KernelBlur, draws_of
+from blurtrain.blur.camera import DirtyLens, Rotation
+from blurtrain.blur.depths import DepthFocus, Parallax
 from blurtrain.blur.imagenet_c import (
     ImageNetCDefocus,
     ImageNetCGaussian,
@@ -37,6 +46,8 @@ from blurtrain.blur.imagenet_c import (
     ImageNetCMotion,
     ImageNetCZoom,
 )
+from blurtrain.blur.lenses import Aberration, Myopia
+from blurtrain.blur.sight import Sight
 from blurtrain.errors import SettingsError
 from blurtrain.schema import FileName, Name, Sha256, added_later, outside_identity
 
@@ -137,10 +148,7 @@ class Box(KernelBlur):
         """See `blurtrain.blur.kernels.box`."""
         if self.angle != "random":
             return kernels.box(self.length, self.angle, self.taps == "plain")
-        words = (_BOX_ANGLES, stream(seed, epoch, training), index)
-        return kernels.box(
-            self.length, 180 * float(np.random.Generator(np.random.PCG64(np.random.SeedSequence(words))).random())
-        )
+        return kernels.box(self.length, 180 * float(draws_of(_BOX_ANGLES, index, seed, epoch, training).random()))
 
 
 class Shake(KernelBlur):
@@ -214,11 +222,9 @@ class Noise(Blur):
         """See `Blur.blurred`."""
         import torch
 
-        of = stream(seed, epoch, training)
         drawn = np.empty(images.shape, np.float32)
         for own, index in zip(drawn, indices, strict=True):
-            words = np.random.SeedSequence((_NOISE, of, int(index)))
-            np.random.Generator(np.random.PCG64(words)).standard_normal(dtype=np.float32, out=own)
+            draws_of(_NOISE, int(index), seed, epoch, training).standard_normal(dtype=np.float32, out=own)
         return images + self.sd * torch.from_numpy(drawn).to(images.device, images.dtype)
 
 
@@ -239,6 +245,13 @@ Blur.kinds = {
         ImageNetCMotion,
         ImageNetCZoom,
         ImageNetCGlass,
+        Myopia,
+        Aberration,
+        DepthFocus,
+        Parallax,
+        Rotation,
+        DirtyLens,
+        Sight,
         LowPass,
         HighPass,
         BandPass,

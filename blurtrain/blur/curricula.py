@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from blurtrain.blur.assignment import Assignment
+from blurtrain.blur.blur import Blur
 from blurtrain.blur.curriculum import AnyCurriculum, Curriculum, Draw, Moment
 from blurtrain.blur.levels import Levels, OneBlur
+from blurtrain.blur.sight import ADULT, Sight, acuity
 from blurtrain.schema import Probability, Sigma, added_later
 
 __all__ = ["AnyCurriculum", "Curriculum"]
 
+_AGES_AN_EPOCH = 32
 Length = Annotated[float, Field(gt=0)]
 Sigmas = NDArray[np.float64]
 
@@ -114,6 +117,8 @@ class Mix(Levels):
     sigmas: tuple[Sigma, ...] = (0.0, 1.0, 2.0, 4.0, 8.0)
     probabilities: tuple[Probability, ...] = (0.2, 0.2, 0.2, 0.2, 0.2)
     draw: Draw = added_later("image")
+    sharp_epochs: int = added_later(0, ge=0)
+    """So long all images stay sharp, before the mix begins: a network that is trained, then fine-tuned, in one run."""
 
     @model_validator(mode="after")
     def _is_a_distribution(self) -> Self:
@@ -126,7 +131,13 @@ class Mix(Levels):
 
     def decide(self, at: Moment) -> Assignment:
         """See `Curriculum.decide`."""
+        if at.epoch < self.sharp_epochs:
+            return Assignment.gaussian(np.zeros(at.images.shape))
         return self.at_levels(self.drawn(self.probabilities, at.drawn(self.draw)))
+
+    def lacking(self, epochs: int) -> str:
+        """See `Curriculum.lacking`."""
+        return "the mix" if epochs <= self.sharp_epochs else ""
 
 
 class Uniform(Curriculum):
@@ -229,8 +240,51 @@ class Developmental(Curriculum):
         """See `Curriculum.sigma_at`."""
         age = at.epoch + at.within if self.ageing == "batch" else np.asarray(float(at.epoch))
         months = age * self.months_per_epoch
-        sigma: Sigmas = 18.06 * np.exp(-0.79 * months) + 1.60 * np.exp(-0.027 * months)
+        sigma: Sigmas = acuity(months)
         return sigma
+
+
+class DevelopmentalDiet(Curriculum):
+    """Sight by age, whole: acuity, colour and contrast sensitivity (Developmental Visual Diet, 2026; its authors give
+    an epoch 2 months). Each can be left out; with acuity alone it is `developmental`. See `blurtrain.blur.sight`."""
+
+    schedule: Literal["developmental-diet"] = "developmental-diet"
+    months_per_epoch: float = Field(2.0, gt=0)
+    ageing: Literal["epoch", "batch"] = "batch"
+    """What the age grows with: `batch`, as in the source, but in 32 equal steps an epoch at most, so that what is
+    logged stays short; `epoch`: all of an epoch has the age that it begins with."""
+    acuity: bool = True
+    colour: bool = True
+    contrast: bool = True
+    threshold: float = Field(0.1, ge=0, le=1000)
+    slope: float = Field(150.0, gt=0, le=300)
+    """Of contrast sensitivity, as `threshold`: see `blurtrain.blur.sight.Sight`."""
+
+    def decide(self, at: Moment) -> Assignment:
+        """See `Curriculum.decide`."""
+        parts = np.floor(at.within * _AGES_AN_EPOCH + 1e-9) if self.ageing == "batch" else np.zeros(at.within.shape)
+        ages, which = np.unique(parts, return_inverse=True)
+        blurs = tuple(self._sight((at.epoch + age / _AGES_AN_EPOCH) * self.months_per_epoch) for age in ages.tolist())
+        return Assignment.of(blurs, which.reshape(at.within.shape).astype(np.int64))
+
+    def used(self) -> tuple[Blur, ...]:
+        """See `Curriculum.used`: of one age, as all can be had of the same images."""
+        return (self._sight(self.months_per_epoch),)
+
+    def lacking(self, epochs: int) -> str:
+        """See `Curriculum.lacking`."""
+        months = epochs * self.months_per_epoch
+        return f"adult sight ({ADULT:g} months; it ends at {months:g})" if months < ADULT else ""
+
+    def _sight(self, months: float) -> Sight:
+        return Sight(
+            months=min(months, 1200.0),
+            acuity=self.acuity,
+            colour=self.colour,
+            contrast=self.contrast,
+            threshold=self.threshold,
+            slope=self.slope,
+        )
 
 
 class FeatureSmoothing(Curriculum):
@@ -302,6 +356,7 @@ Curriculum.kinds = {
         Replay,
         Fading,
         Developmental,
+        DevelopmentalDiet,
         FeatureSmoothing,
     )
 }

@@ -116,7 +116,8 @@ def _disk_coverage(radius: float, half: int) -> NDArray[np.float64]:
 def _under_arc(x: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
     """Integral of sqrt(radius^2 - x^2) from 0 to x."""
     x = np.minimum(x, radius)
-    return (x * np.sqrt(radius**2 - x**2) + radius**2 * np.arcsin(x / radius)) / 2
+    # Python's square of the radius and NumPy's differ in the last bit for some radii.
+    return (x * np.sqrt(np.maximum(radius**2 - x**2, 0.0)) + radius**2 * np.arcsin(x / radius)) / 2
 
 
 def box_taps(length: float) -> NDArray[np.float64]:

@@ -126,6 +126,18 @@ def _sweep(options: argparse.Namespace) -> int:
     return 0
 
 
+def _serve(options: argparse.Namespace) -> int:
+    from blurtrain.bench.serve import bench_serve, table
+
+    _at_least_one(options, "singles", "batch", "repeats")
+    rows = []
+    for row in bench_serve(options.model, options.photos, options.singles, options.batch, options.repeats):
+        rows.append(row)
+        print(table([row]), file=sys.stderr)
+    print(json.dumps(rows, indent=1) if options.json else table(rows))
+    return 0
+
+
 def _minimal_blur(options: argparse.Namespace) -> int:
     from blurtrain.bench import device_of
     from blurtrain.bench.minimal_blur import bench_minimal_blur, table
@@ -266,6 +278,14 @@ def add(commands: Any) -> None:
     p.add_argument("--count", type=int, default=1000, help="of generated images (1000)")
     p.add_argument("--resolution", type=int, default=160, help="of the network's input in pixels (160)")
     p.add_argument("--repeats", type=int, default=3, help="rounds, of which the median is taken (3)")
+    json_option(p)
+
+    p = command(bench, "serve", _serve, "a request, and a batch, to the service beside the detector without one")
+    p.add_argument("model", type=Path, metavar="MODEL.onnx", help="of `blurtrain export`")
+    p.add_argument("photos", type=Path, metavar="FOLDER", help="of photos")
+    p.add_argument("--singles", type=int, default=50, help="photos sent one by one (50)")
+    p.add_argument("--batch", type=int, default=1000, help="photos of a batch (1000)")
+    p.add_argument("--repeats", type=int, default=5, help="interleaved rounds, of which the median is taken (5)")
     json_option(p)
 
     p = command(bench, "train", _train, "a network's own speed, and what is left of it in the whole pipeline")

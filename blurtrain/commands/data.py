@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from blurtrain.commands import check
-from blurtrain.commands.options import command, data_option, group, json_option
+from blurtrain.commands import blurred, check
+from blurtrain.commands.options import command, data_option, group, json_option, next_step
 from blurtrain.errors import DataError, SettingsError
 
 _LISTED = 50
@@ -72,6 +72,10 @@ def _prepare(options: argparse.Namespace) -> int:
             print(f"  left out {path}: {reason}", file=sys.stderr)
         if (rest := len(unreadable) - _LISTED) > 0:
             print(f"  left out {rest} more: all in {dataset.folder / 'manifest.json'}", file=sys.stderr)
+    if options.grid:
+        next_step(f"blurtrain grid plan {options.grid} --data {options.data}")
+    else:
+        next_step(f"blurtrain train dataset={options.name} regime=blurry-to-clear --data {options.data}")
     return 0
 
 
@@ -178,7 +182,8 @@ def _aspect(manifest: dict[str, Any]) -> str:
 
 
 def _size(manifest: dict[str, Any]) -> str:
-    return f"{manifest['stored_size']} px" + " smaller side, aspect kept" * (_aspect(manifest) == "kept")
+    side = "geometric mean of sides" if manifest.get("side") == "geometric-mean" else "smaller side"
+    return f"{manifest['stored_size']} px" + f" {side}, aspect kept" * (_aspect(manifest) == "kept")
 
 
 # --- options --------------------------------------------------------------------------------------------------------
@@ -190,7 +195,9 @@ def add(commands: Any) -> None:
     p = command(data, "prepare", _prepare, "turn a folder of images (or a generated stand-in) into a dataset")
     p.add_argument("images", nargs="?", type=Path, help="folder of images: class/..., split/class/..., or deeper")
     p.add_argument("--name", help="what the dataset is to be called")
-    p.add_argument("--grid", type=Path, help="instead: prepare all that the `data:` section of this grid file says")
+    p.add_argument(
+        "--grid", type=Path, help="instead: prepare all that the `data:` section of this grid (file, or name) says"
+    )
     p.add_argument(
         "--images",
         dest="images_root",
@@ -203,7 +210,7 @@ def add(commands: Any) -> None:
         "--reader",
         metavar="'KIND OPTION=VALUE ...'",
         help="how the folder is read: tree (default), list, hugging-face, facescrub, toybox, imagenet, imagenet-100, "
-        "imagenet-12, voc, coco, or your own as file.py:Name; e.g. 'list table=faces.csv'",
+        "imagenet-12, voc, coco, blur-types, or your own as file.py:Name; e.g. 'list table=faces.csv'",
     )
     p.add_argument("--standin", help="instead of images: a generated stand-in")
     p.add_argument(
@@ -236,7 +243,17 @@ def add(commands: Any) -> None:
         "--aspect", choices=["square", "kept"], help="resize images to squares (default), or by their smaller side"
     )
     p.add_argument("--longest", type=float, metavar="A", help="of --aspect kept: crop images longer than A:1 to it (2)")
+    p.add_argument(
+        "--side", choices=["smaller", "geometric-mean"],
+        help="of --aspect kept, what --stored and --tested are of: the smaller side (default), or the geometric mean "
+        "of height and width",
+    )  # fmt: skip
     p.add_argument("--tested", type=int, help="of --aspect kept: smaller side of val and test images (the resolution)")
+    p.add_argument(
+        "--view",
+        choices=["whole", "mosaic"],
+        help="store images whole (default), or each as 3 x 3 tiles: the whole amid parts at its own resolution",
+    )
     p.add_argument(
         "--encoding", choices=["raw", "jpg"], help="raw: fastest to read (default); jpg: in an eighth of the room"
     )
@@ -264,6 +281,7 @@ def add(commands: Any) -> None:
     )
     data_option(p, Path("data"))
     check.add(data)
+    blurred.add(data)
     p = command(data, "sharpness", _sharpness, "how sharp the images of a folder are, by four no-reference measures")
     p.add_argument("folder", type=Path, metavar="FOLDER", help="folder of images, in folders or not")
     p.add_argument("--images", type=int, metavar="N", help="look at so many, evenly apart by path (all)")

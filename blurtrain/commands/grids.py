@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from blurtrain.commands.options import command, data_option, group, json_option, runs_option
+from blurtrain.commands.options import command, data_option, group, json_option, next_step, runs_option
 from blurtrain.errors import JobError, SettingsError
+
+GRID = "grid file (YAML), or a grid that comes with the project, e.g. paper"
 
 
 def _members(options: argparse.Namespace) -> Any:
@@ -53,17 +55,18 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
+    from blurtrain.terminal import is_coloured, redraw
     from jobs.states import pause, states
-    from jobs.table import table
+    from jobs.watch import coloured_table, frame
 
-    members = _members(options)
+    members, coloured = _members(options), is_coloured(sys.stdout)
     while True:
         rows = states(members, options.runs)
         if not options.watch:
             break
-        print(f"\x1b[H\x1b[2J{table(rows)}", flush=True)
+        redraw(frame(rows, coloured))
         pause(options.runs)
-    print(json.dumps(rows, indent=1) if options.json else table(rows))
+    print(json.dumps(rows, indent=1) if options.json else coloured_table(rows, coloured))
     if not options.runs.is_dir():
         _to_stderr(f"{options.runs}: no such folder yet: nothing has been submitted with it")
     return 0
@@ -76,9 +79,13 @@ def _submit(options: argparse.Namespace) -> int:
     _warn(members)
     submitted = jobs.submit(members, runs=options.runs, cluster=options.cluster, at_a_time=options.at_a_time)
     _to_stderr(f"{len(submitted)} of {len(members)} runs submitted; the others are done or on their way")
+    where = f"{options.grid} --runs {options.runs}"
     if options.wait:
         rows = jobs.wait(members, runs=options.runs, report=_to_stderr)
-        return 0 if all(row["state"] == "done" for row in rows) else 1
+        done = all(row["state"] == "done" for row in rows)
+        next_step(f"blurtrain report {options.runs} --out report" if done else f"blurtrain grid status {where}")
+        return 0 if done else 1
+    next_step(f"blurtrain grid status {where} --watch")
     return 0
 
 
@@ -184,7 +191,7 @@ def add(commands: Any) -> None:
         ("evaluate", _evaluate, "evaluate the done runs of the grid as jobs, many runs a job; prints the jobs"),
     ):
         p = command(grid, name, function, text)
-        p.add_argument("grid", type=Path, help="grid file (YAML)")
+        p.add_argument("grid", type=Path, help=GRID)
         runs_option(p)
         data_option(p, None)
         if name in ("submit", "retry", "evaluate"):
@@ -231,7 +238,7 @@ def add(commands: Any) -> None:
         "grid",
         nargs="?",
         type=Path,
-        help="grid file: stops what it declares, whatever others declare (default: all in this folder of runs)",
+        help=f"{GRID}: stops what it declares, whatever others declare (default: all in this folder of runs)",
     )
     runs_option(p)
     data_option(p, None)

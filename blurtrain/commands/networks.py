@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from blurtrain.commands import masks
 from blurtrain.commands.options import command, json_option
 
 if TYPE_CHECKING:
@@ -226,10 +227,16 @@ def _ready(options: argparse.Namespace) -> "TrainedNetwork":
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from blurtrain.errors import DataError
+    from blurtrain.errors import DataError, SettingsError
 
+    if (options.out is None) == (options.masks is None):
+        raise SettingsError("predict: give --out TABLE, or, of a run of task=segmentation, --masks FOLDER")
+    if options.masks is not None:
+        return masks.predict(options)
     if options.out.suffix not in (".csv", ".parquet"):
         raise DataError(f"--out {options.out}: must end in .csv or .parquet")
+    if masks.are_given_by(options.network):
+        raise SettingsError(f"{options.network}: gives masks, no classes: --masks FOLDER says where to")
     network = _ready(options)
     from blurtrain.models.prediction import predict_folder, save
 
@@ -246,9 +253,16 @@ def _predict(options: argparse.Namespace) -> int:
 def _examples(options: argparse.Namespace) -> int:
     from analysis.figures.examples import check_name, save
     from blurtrain.blur.blurs import Blur
+    from blurtrain.errors import SettingsError
 
     check_name(options.out)
     blur = Blur.parse(options.blur)
+    if masks.are_given_by(options.network):
+        masks.draw(options, _with_root(options.overrides, options.data))
+        print(options.out)
+        return 0
+    if options.beside or options.names:
+        raise SettingsError("examples: --beside and --names are of runs of task=segmentation")
     from blurtrain.evaluation.examples import examples
 
     plan = plan_of(options.network, options, options.overrides, all_outputs=True)
@@ -264,7 +278,8 @@ def _export(options: argparse.Namespace) -> int:
     about = export(network, options.out, sample(network, options.images) if options.images else None)
     kind = "real" if about["verified"]["real"] else "random"
     print(f"verified on {about['verified']['images']} {kind} images: largest difference of a logit "
-          f"{about['verified']['largest_difference']:.2g}", file=sys.stderr)  # fmt: skip
+          f"{about['verified']['largest_difference']:.2g}, of a probability "
+          f"{about['verified']['largest_difference_of_a_probability']:.2g}", file=sys.stderr)  # fmt: skip
     print(options.out)
     return 0
 
@@ -305,11 +320,18 @@ def add(commands: Any) -> None:
     json_option(p)
 
     p = command(commands, "predict", _predict, "the most probable classes of image files, as a table")
-    _network_options(p, "folder", "folder of images (or one image)", "FILE.csv", "table to write (.csv or .parquet)")
+    _network_options(
+        p, "folder", "folder of images (or one image)", "FILE.csv", "table to write (.csv or .parquet)", needed=False
+    )
+    p.add_argument(
+        "--masks", type=Path, metavar="FOLDER", help="of a run of task=segmentation: write a palette PNG for each photo"
+    )
 
     p = command(commands, "export", _export, "write a network as ONNX, or by torch.export; verified before it is there")
     _network_options(p, None, "", "FILE.onnx", "file to write (.onnx or .pt2); FILE.onnx.json describes it")
-    p.add_argument("--images", type=Path, metavar="FOLDER", help="verify on images of this folder (default: random)")
+    p.add_argument(
+        "--images", type=Path, metavar="FOLDER", help="verify on up to 200 images of this folder (default: random)"
+    )
 
     p = command(
         commands, "examples", _examples, "draw test images sharp and blurred, with their five likeliest classes"
@@ -322,16 +344,25 @@ def add(commands: Any) -> None:
     )
     p.add_argument("--epoch", type=_epoch, help="of a run: after so many epochs, where its weights were kept")
     p.add_argument("--dataset", help=f"show images of this one to any network: RUN is then {NETWORK}")
+    p.add_argument(
+        "--beside", action="append", metavar="RUN[@EPOCH]",
+        help="of runs of task=segmentation: draw what this one makes of the same photos, too (repeatable)",
+    )  # fmt: skip
+    p.add_argument(
+        "--names", metavar="NAME,...", help="of runs of task=segmentation: what each is called in the picture"
+    )
     p.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="picture to write (png, pdf or svg)")
     _data(p)
 
 
-def _network_options(p: argparse.ArgumentParser, more: str | None, text: str, file: str, written: str) -> None:
+def _network_options(
+    p: argparse.ArgumentParser, more: str | None, text: str, file: str, written: str, needed: bool = True
+) -> None:
     p.add_argument("network", metavar="NETWORK", help=NETWORK)
     if more:
         p.add_argument(more, type=Path, metavar=more.upper(), help=text)
     p.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. network.weights=FILE.pth network.resize=256")
-    p.add_argument("--out", type=Path, required=True, metavar=file, help=written)
+    p.add_argument("--out", type=Path, required=needed, metavar=file, help=written)
     p.add_argument("--epoch", type=_epoch, help="of a run: after so many epochs, where its weights were kept")
     _data(p)
 

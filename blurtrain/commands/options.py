@@ -1,17 +1,20 @@
 """What commands have in common on the command line."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
+
+from blurtrain.commands.parser import Parser
 
 
 def group(commands: Any, name: str, text: str) -> Any:
     return commands.add_parser(name, help=text, description=text).add_subparsers(metavar="COMMAND", required=True)
 
 
-def command(commands: Any, name: str, function: Any, text: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=text, description=text)
-    parser.set_defaults(command=function)
+def command(commands: Any, name: str, function: Any, text: str) -> Parser:
+    parser: Parser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(command=function, parser=parser)
     return parser
 
 
@@ -26,3 +29,8 @@ def data_option(parser: argparse.ArgumentParser, default: Path | None) -> None:
 
 def json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+
+def next_step(line: str) -> None:
+    """On stderr, last of all: what to do now."""
+    print(f"next: {line}", file=sys.stderr, flush=True)

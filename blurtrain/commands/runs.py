@@ -6,21 +6,28 @@ import os
 from pathlib import Path
 from typing import Any
 
-from blurtrain.commands.options import command, data_option, runs_option
+from blurtrain.commands.options import command, data_option, next_step, runs_option
 from blurtrain.errors import SettingsError
 
 
 def _settings(options: argparse.Namespace) -> Any:
-    from blurtrain.settings import load
+    """Of a file, or of `key=value` alone."""
+    from blurtrain.documents import parse_overrides
+    from blurtrain.settings import compose, load
 
     overrides = list(options.overrides)
     if options.data is not None:
         overrides.append(f"data.root={json.dumps(str(options.data))}")
-    return load(options.settings, overrides)
+    named = str(options.settings)
+    if "=" in named and not Path(named).is_file():
+        return compose(parse_overrides([named, *overrides]), options.parser.prog.removeprefix("blurtrain "))
+    return load(named, overrides)
 
 
 def _train(options: argparse.Namespace) -> int:
     settings = _settings(options)  # before torch is imported, so that a mistake is answered at once
+    if options.dry_run:
+        return _dry_run(settings, options)
     from blurtrain.distributed import end_with_torchrun
     from blurtrain.training.stopping import stop_signals
     from blurtrain.training.train import train
@@ -28,7 +35,19 @@ def _train(options: argparse.Namespace) -> int:
     end_with_torchrun()
     run = train(settings, options.runs, options.run_id, stop_signals, options.until_epoch)
     if os.environ.get("RANK", "0") == "0":
+        if run.result() is None:
+            next_step("the same command without --until-epoch goes on with it")
+        else:
+            next_step(f"blurtrain show {run.path}; blurtrain report {options.runs} --out report")
         print(run.path)
+    return 0
+
+
+def _dry_run(settings: Any, options: argparse.Namespace) -> int:
+    from jobs.showing import as_planned
+
+    for line in as_planned(settings, options.runs):
+        print(line)
     return 0
 
 
@@ -79,10 +98,11 @@ def _report(options: argparse.Namespace) -> int:
 def add(commands: Any) -> None:
     """Tell the parser of these commands."""
     p = command(commands, "train", _train, "train one run, or continue it; prints the run directory last")
-    p.add_argument("settings", type=Path, help="settings file (YAML)")
+    p.add_argument("settings", help="settings file (YAML); or key=value alone, e.g. dataset=birds regime=clear")
     p.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. optimisation.epochs=10")
     runs_option(p)
     data_option(p, None)
+    p.add_argument("--dry-run", action="store_true", help="only show which run it would be, and how it stands")
     p.add_argument(
         "--until-epoch", type=int, metavar="N", help="pause once N epochs are done; the same command goes on"
     )

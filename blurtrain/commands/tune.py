@@ -110,6 +110,7 @@ def _show(options: argparse.Namespace, file: Any, study: Any) -> None:
 
 
 def _status(options: argparse.Namespace, file: Any) -> int:
+    from blurtrain.terminal import redraw
     from blurtrain.trials import Study
     from jobs.search.outcome import rows, table
     from jobs.search.submission import job_line
@@ -119,7 +120,7 @@ def _status(options: argparse.Namespace, file: Any) -> int:
         found, line = rows(file, study), job_line(study)
         if not options.watch:
             break
-        print(f"\x1b[H\x1b[2J{line}\n{table(file, study, found)}", flush=True)
+        redraw(f"{line}\n{table(file, study, found)}")
         time.sleep(WATCH_SECONDS)
     if line:
         _to_stderr(line)
@@ -149,7 +150,8 @@ def add(commands: Any) -> None:
         "words",
         nargs="+",
         metavar="SEARCH",
-        help="search file (YAML), after status or cancel; then key=value over it, e.g. trials=32",
+        help="search file (YAML), or a search that comes with the project, e.g. faces; before it status or cancel, "
+        "behind it key=value over it, e.g. trials=32",
     )
     p.set_defaults(overrides=[])
     runs_option(p)

@@ -191,12 +191,15 @@ class Transform:
         draws = uniform(self.seed, epoch, indices, affine.DRAWS, first=_BEFORE_AFFINE)
         return affine.drawn(draws, self.augmentation)
 
-    def scaled_crops(self, indices: NDArray[np.integer], epoch: int, sides: NDArray[np.int64]) -> ScaledCrops:
-        """Where images of these `sides` [n, (height, width)] are cropped, by object and network scales."""
+    def scaled_crops(
+        self, indices: NDArray[np.integer], epoch: int, sides: NDArray[np.int64], stored: int
+    ) -> ScaledCrops:
+        """Where images of these `sides` [n, (height, width)], in a store of size `stored`, are cropped, by object and
+        network scales."""
         a = self.augmentation
         assert a.scaled
         draws = uniform(self.seed, epoch, indices, scaled_crop.DRAWS, first=_BEFORE_SCALED)
-        return ScaledCrops.drawn(draws, sides, self.resolution, a.scaled, a.flip)
+        return ScaledCrops.drawn(draws, sides, stored, self.resolution, a.scaled, a.flip)
 
     def _scaled(
         self,
@@ -212,7 +215,7 @@ class Transform:
         crop = ScaledCrop(a.scaled, self.resolution, self.blur, a.interpolation, self.seed)
         if sides is None:
             sides = np.tile(np.array(images.shape[2:], np.int64), (len(images), 1))
-        crops = self.scaled_crops(indices, epoch, sides)
+        crops = self.scaled_crops(indices, epoch, sides, min(images.shape[2:]))
         out = torch.empty(len(images), 3, self.resolution, self.resolution, dtype=self.arithmetic, device=images.device)
 
         def augment(chosen: NDArray[np.int64], transposed: bool) -> None:

@@ -92,6 +92,11 @@ class Dataset:
         return self.manifest.get("tested", self.manifest["resolution"])
 
     @property
+    def view_of_images(self) -> Literal["whole", "mosaic"]:
+        """How images are shown: whole, or as mosaics (`blurtrain.blur_types.mosaic`)."""
+        return self.manifest.get("view", "whole")
+
+    @property
     def classes(self) -> list[str]:
         return self.manifest["classes"]
 

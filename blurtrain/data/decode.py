@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import io
+import math
 import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -80,27 +81,37 @@ def size_as_seen(source: Source) -> tuple[int, int]:
         return image.size if _orientation(image) < 5 else image.size[::-1]
 
 
-def longer_side(size: int, sides: tuple[int, int]) -> int:
-    """That of an image of these `sides`, whose smaller one becomes `size`; to the nearest pixel."""
+def longer_side(size: int, sides: tuple[int, int], geometric: bool = False) -> int:
+    """That of an image of these `sides`, whose smaller one (`geometric`: the geometric mean of the two) becomes `size`;
+    to the nearest pixel."""
     small, large = min(sides), max(sides)
+    if geometric:
+        return round(size * math.sqrt(large / small))
     return (2 * size * large + small) // (2 * small)
 
 
 def resized(
-    image: Image.Image, size: int, longest: int | None, method: Image.Resampling = Image.Resampling.BILINEAR
+    image: Image.Image,
+    size: int,
+    longest: int | None,
+    method: Image.Resampling = Image.Resampling.BILINEAR,
+    geometric: bool = False,
 ) -> tuple[NDArray[np.uint8], bool]:
-    """See `decode`; also whether the image was cropped. Masks are resized as their photos, by NEAREST."""
+    """See `decode`; also whether the image was cropped. Masks are resized as their photos, by NEAREST. geometric: not
+    the smaller side becomes `size`, but the geometric mean of both, of what is left of the image."""
     if longest is None:
         return np.asarray(image.resize((size, size), method)), False
     small, large = min(image.size), max(image.size)
-    longer = longer_side(size, image.size)
+    longer = longer_side(size, image.size, geometric)
     cropped = longer > longest
-    kept = min(large, small * longest / size) if cropped else large  # of the source's longer side
+    aspect = (longest / size) ** 2 if geometric else longest / size
+    kept = min(large, small * aspect) if cropped else large  # of the source's longer side
     longer, first, last = min(longer, longest), (large - kept) / 2, (large + kept) / 2
+    smaller = max(1, round(size * math.sqrt(small / kept))) if geometric else size
     if image.width >= image.height:
-        lying = image.resize((longer, size), method, (first, 0, last, small))
+        lying = image.resize((longer, smaller), method, (first, 0, last, small))
         return np.asarray(lying), cropped
-    return np.asarray(image.resize((size, longer), method, (0, first, small, last))), cropped
+    return np.asarray(image.resize((smaller, longer), method, (0, first, small, last))), cropped
 
 
 def opened(content: bytes, megapixels: float | None = None) -> Image.Image:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from blurtrain.blur_types.mosaic import TILES, mosaic
 from blurtrain.data import jpeg
 from blurtrain.data.canvas import as_seen
 from blurtrain.data.decode import read, resized
@@ -21,11 +22,15 @@ class Form(NamedTuple):
     """How the images of a store are stored."""
 
     size: int
-    """Smaller side, in pixels."""
+    """Smaller side (or geometric mean of both), in pixels."""
     longest: int | None = None
     """The longer side of the longest image, where aspect is kept; none: squared."""
     jpeg_quality: int | None = None
     """1..95; None: raw pixels."""
+    mosaic: bool = False
+    """Whether a mosaic of each image is stored, of side `size`, and not the image; see `blur_types.mosaic`."""
+    geometric: bool = False
+    """Whether `size` is the geometric mean of height and width, of images that keep their aspect."""
 
     @property
     def canvas(self) -> tuple[int, int]:
@@ -81,12 +86,16 @@ def _prepared(
 
 def _encoded(image: Image.Image, form: Form) -> Encoded:
     """In the top left corner of its canvas, which a squared one fills."""
-    pixels, cropped = resized(image, form.size, form.longest)
+    if form.mosaic:
+        pixels, cropped = mosaic(image, form.size // TILES), False
+    else:
+        pixels, cropped = resized(image, form.size, form.longest, geometric=form.geometric)
     height, width, _ = pixels.shape
     lying = pixels if height <= width else pixels.transpose(1, 0, 2)
-    if (beside := form.canvas[1] - lying.shape[1]) > 0:
+    below, beside = (whole - there for whole, there in zip(form.canvas, lying.shape, strict=False))
+    if below > 0 or beside > 0:
         # Filled up with its own edge, which JPEG's blocks of 8 x 8 pixels then carry on, and do not mix with black.
-        lying = np.pad(lying, ((0, 0), (0, beside), (0, 0)), "edge")
+        lying = np.pad(lying, ((0, below), (0, beside), (0, 0)), "edge")
     canvas = np.ascontiguousarray(lying)
     content = canvas.tobytes() if form.jpeg_quality is None else jpeg.encode(canvas, form.jpeg_quality)
     encoded = zlib.crc32(content)

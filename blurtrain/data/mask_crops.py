@@ -27,7 +27,7 @@ def training_masks(
     """
     if transform.augmentation.scaled:
         known = np.tile(np.array(masks.shape[1:], np.int64), (len(masks), 1)) if sides is None else sides
-        return _taken(masks, *_scaled(transform, indices, epoch, known))
+        return _taken(masks, *_scaled(transform, indices, epoch, known, min(masks.shape[1:])))
     return _taken(masks, *_cropped(transform, indices, epoch, masks.shape[-1]))
 
 
@@ -42,8 +42,10 @@ def _cropped(transform: Transform, indices: NDArray[np.integer], epoch: int, sid
     return top + down * height / size, left + across * width / size
 
 
-def _scaled(transform: Transform, indices: NDArray[np.integer], epoch: int, sides: NDArray[np.int64]) -> _Places:
-    crops, steps = transform.scaled_crops(indices, epoch, sides), np.arange(transform.resolution) + 0.5
+def _scaled(
+    transform: Transform, indices: NDArray[np.integer], epoch: int, sides: NDArray[np.int64], stored: int
+) -> _Places:
+    crops, steps = transform.scaled_crops(indices, epoch, sides, stored), np.arange(transform.resolution) + 0.5
     down, across = ((crops.start[:, [axis]] + steps) * (sides[:, [axis]] / crops.shown[:, [axis]]) for axis in (0, 1))
     down, across = down[:, :, None], np.where(crops.flip[:, None], across[:, ::-1], across)[:, None]
     portrait = (sides[:, 0] > sides[:, 1])[:, None, None]  # those lie transposed

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from blurtrain.errors import DataError
+from blurtrain.files import publish
 from blurtrain.tasks.segmentation import VOID
 
 
@@ -91,9 +92,10 @@ def palette() -> NDArray[np.uint8]:
 
 def write_mask(path: Path, mask: NDArray[np.uint8]) -> None:
     """A mask [height, width] as a PNG with VOC's palette."""
-    image = Image.fromarray(mask)
+    image, content = Image.fromarray(mask), io.BytesIO()
     image.putpalette(palette().tobytes())
-    image.save(path, "PNG")
+    image.save(content, "PNG")
+    publish(path, content.getvalue())
 
 
 def largest_class(mask: NDArray[np.uint8], classes: Sequence[str]) -> int:

@@ -42,12 +42,15 @@ class ScaledCrops:
     flip: NDArray[np.bool_]
 
     @classmethod
-    def drawn(cls, draws: NDArray[np.float64], sides: NDArray[np.int64], size: int, s: Scaled, flip: float) -> Self:
-        """From uniform draws [n, DRAWS]. Raises SettingsError where an image comes out smaller than the crop."""
+    def drawn(
+        cls, draws: NDArray[np.float64], sides: NDArray[np.int64], stored: int, size: int, s: Scaled, flip: float
+    ) -> Self:
+        """From uniform draws [n, DRAWS], of images in a store of size `stored`. Raises SettingsError where
+        an image comes out smaller than the crop."""
         objects, networks = np.asarray(s.object_scales), np.asarray(s.network_scales)
         object_scale = objects[(draws[:, 0] * len(objects)).astype(np.int64)]
         network_scale = networks[(draws[:, 1] * len(networks)).astype(np.int64)]
-        blurred = np.round(sides * (object_scale / sides.min(1))[:, None]).astype(np.int64)
+        blurred = np.round(sides * (object_scale / stored)[:, None]).astype(np.int64)
         shown = np.round(blurred * (network_scale / s.defined_at)[:, None]).astype(np.int64)
         if (shown < size).any():
             raise SettingsError(f"augmentation.scaled: an image has {shown.min()} pixels, less than the crop of {size}")

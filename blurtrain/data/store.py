@@ -6,7 +6,8 @@
                                         of JPEG also `encoded`, the crc32 of the stored bytes
 
 Images are squared, or keep their aspect. Then each lies in the top left corner of a canvas, of one shape for all and
-wider than high: portrait images lie there transposed. What is around them repeats their edge, and is no part of them:
+wider than high: portrait images lie there transposed. Its height is the size of the store: the smaller side of each
+image, or the geometric mean of its sides. What is around them repeats their edge, and is no part of them:
 checksums are of the image alone, as it is seen.
 
 The pixels can be read without FFCV as well (`PixelStore.read`), and are the same.
@@ -103,7 +104,7 @@ class PixelStore:
 
     @property
     def size(self) -> int:
-        """Smaller side of the stored images in pixels."""
+        """Smaller side of the stored images in pixels; or the geometric mean of their sides."""
         return self.canvas[0]
 
     @property
@@ -130,7 +131,10 @@ class PixelStore:
         except (KeyError, TypeError, ValueError):
             sides = np.zeros((0, 2), np.int64)
         small, large = np.sort(sides).T
-        if len(sides) != len(self) or (small != self.size).any() or (large > self.canvas[1]).any():
+        rounded = (small + large) / (4 * self.size) + 0.1  # by how much whole pixels may change a geometric mean
+        geometric = abs(np.sqrt(small * large) - self.size) <= rounded
+        fits = (small == self.size).all() or geometric.all()
+        if len(sides) != len(self) or not fits or (large > self.canvas[1]).any():
             raise DataError(f"{self.folder}/images.csv: does not give the sides of each image; {AGAIN}")
         return sides
 

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -95,6 +97,14 @@ def masks_of(found: MaskStore | None) -> MaskStore:
             "yours) finds them"
         )
     return found
+
+
+def at_size(mask: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """A mask [H, W] at another height and width, by nearest neighbours; of that size, as it is."""
+    if mask.shape == shape:
+        return mask
+    found = interpolate(torch.from_numpy(mask.copy())[None, None], shape, mode="nearest-exact")
+    return found[0, 0].numpy()
 
 
 def _squeezed(masks: Tensor, side: int) -> Tensor:

@@ -18,7 +18,7 @@ from blurtrain.evaluation.images import Images
 from blurtrain.evaluation.plan import Plan
 from blurtrain.evaluation.runs import alone
 from blurtrain.evaluation.subject import Subject
-from blurtrain.evaluation.views import at_its_size, eight_bit_blurred, of_one_shape
+from blurtrain.evaluation.views import eight_bit_blurred, groups_at_size
 
 TOP = 5
 
@@ -54,15 +54,16 @@ def examples(plan: Plan, blur: Blur, count: int = 4) -> list[Example]:
     read, or where the network cannot be shown images so.
     """
     blur.check(plan.transform.resolution)
-    chosen = _chosen(plan.images, count)
+    chosen = chosen_images(plan.images, count)
     subject = plan.opened(alone())
     subject.network.module.eval()
     with torch.inference_mode():
         return [_example(subject, batch, blur) for batch in subject.loader.epoch(chosen, 1)]
 
 
-def _chosen(images: Images, count: int) -> NDArray[np.int64]:
-    """Places in the store: the first image of each class by the hash of its path, then the second of each."""
+def chosen_images(images: Images, count: int) -> NDArray[np.int64]:
+    """Places in the store: the first image of each class by the hash of its path, then the second of each. Raises
+    DataError where there are fewer."""
     if not 1 <= count <= images.n:
         raise DataError(
             f"{count} example images: the {images.split} split has {images.n} to choose from; give 1 or more"
@@ -81,8 +82,7 @@ def _chosen(images: Images, count: int) -> NDArray[np.int64]:
 
 def _example(subject: Subject, batch: Batch, blur: Blur) -> Example:
     network, shown = subject.network, subject.views().of(batch)
-    ((_, image),) = of_one_shape(batch)
-    sharp = at_its_size(image, subject.transform)
+    ((_, sharp),) = groups_at_size(batch, subject.transform)
     looks = []
     for level in (Sharp(), blur):
         pixels = eight_bit_blurred(sharp, level, batch.indices, subject.transform)

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from blurtrain.blur.blurs import Blur
 from blurtrain.data.augment import Transform
-from blurtrain.data.batches import Batch
 from blurtrain.device import tf32
+from blurtrain.evaluation.per_image import collected, rows_of
 from blurtrain.evaluation.quality import MOST_PSNR, psnr
-from blurtrain.evaluation.subject import Found, Records, Row, Subject
+from blurtrain.evaluation.subject import Found, Records, Subject
 from blurtrain.evaluation.sweep import sigma_of
-from blurtrain.evaluation.views import at_its_size, eight_bit_blurred, of_one_shape
+from blurtrain.evaluation.views import eight_bit_blurred, groups_at_size
 
 DECIBELS: Mapping[str, Any] = {"unit": "dB", "digits": 2, "better": "higher", "most": MOST_PSNR}
 SIMILARITY: Mapping[str, Any] = {"digits": 3, "better": "higher", "most": 1}
@@ -40,19 +40,12 @@ def beside_sharp(
     parts: list[dict[str, Records]] = []
     for batch in images.batches(subject.loader, group.rank, group.world):
         if batch is not None:
-            parts += [_of_images(transform, batch, rows, some, levels, values) for rows, some in of_one_shape(batch)]
+            groups = groups_at_size(batch, transform)
+            parts += [_of_images(transform, sharp, batch.indices[rows], levels, values) for rows, sharp in groups]
         subject.tick()
-    gathered = [part for process in group.gather(parts) for part in process]
-    rows: list[Row] = []
-    records: dict[str, Records] = {}
-    for blur in levels:
-        of_level = [part[blur.label] for part in gathered]
-        whole = {name: np.concatenate([part[name] for part in of_level]) for name in of_level[0]}
-        order = np.argsort(whole["index"])
-        records[blur.label] = {name: found[order] for name, found in whole.items()}
-        if not np.array_equal(records[blur.label]["index"], images.indices):
-            raise RuntimeError(f"{len(order)} images were compared with sharp ones, which are not the {images.n}")
-        rows += _rows(blur, records[blur.label], transform.blur.reference_resolution)
+    records = collected(parts, [blur.label for blur in levels], images, group)
+    reference = transform.blur.reference_resolution
+    rows = [row for blur in levels for row in rows_of(blur.label, sigma_of(blur, reference), records[blur.label])]
     return Found(rows, records if per_image else {})
 
 
@@ -63,23 +56,11 @@ def gain(found: Tensor, given: Tensor, sharp: Tensor) -> dict[str, Tensor]:
 
 
 def _of_images(
-    transform: Transform, batch: Batch, rows: Any, images: Tensor, levels: Sequence[Blur], values: Values
+    transform: Transform, sharp: Tensor, indices: NDArray[np.int64], levels: Sequence[Blur], values: Values
 ) -> dict[str, Records]:
-    """Of images of one shape, at all levels."""
-    sharp, indices = at_its_size(images, transform), batch.indices[rows]
+    """Of images of one shape, at their size, at all levels."""
     found: dict[str, Records] = {}
     for blur in levels:
         own = values(sharp, eight_bit_blurred(sharp, blur, indices, transform), blur, indices)
         found[blur.label] = {"index": indices, **{name: value.cpu().numpy() for name, value in own.items()}}
     return found
-
-
-def _rows(blur: Blur, records: Records, reference: int) -> list[Row]:
-    about = {"blur": blur.label, "sigma": sigma_of(blur, reference), "n": len(records["index"])}
-    rows: list[Row] = []
-    for name, values in records.items():
-        if values.dtype == bool:
-            rows.append({"metric": name, **about, "count": int(values.sum())})
-        elif name != "index":
-            rows.append({"metric": name, **about, "value": float(values.mean())})
-    return rows

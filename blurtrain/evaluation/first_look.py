@@ -130,7 +130,8 @@ def first_look(
     sides = None if dataset.squared else dataset.store.sides[indices]
     with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
         torch.manual_seed(transform.seed)
-        network = build(settings.architecture, len(outputs.names), settings.arguments).to(device).eval()
+        n = settings
+        network = build(n.architecture, len(outputs.names), n.arguments, antialias=n.antialias).to(device).eval()
         images = []
         for start in range(0, len(pixels), AT_A_TIME):
             part = slice(start, start + AT_A_TIME)

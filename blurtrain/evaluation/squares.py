@@ -10,7 +10,7 @@ from blurtrain.blur.blur import Blur
 from blurtrain.data.augment import Transform
 from blurtrain.data.batches import Batch
 from blurtrain.evaluation.subject import Subject
-from blurtrain.evaluation.views import at_its_size, eight_bit_blurred, of_one_shape, scaled
+from blurtrain.evaluation.views import at_its_size, eight_bit_blurred, groups_at_size, scaled
 from blurtrain.models.trained import TrainedNetwork
 
 Shown = Callable[[Blur], list[Tensor]]
@@ -47,7 +47,7 @@ class Squares:
                 return [self.network.preprocessing.cropped(blurred).to(self._dtype)]
 
             return whole
-        groups = [(rows, at_its_size(some, self.transform)) for rows, some in of_one_shape(batch)]
+        groups = groups_at_size(batch, self.transform)
         order = torch.from_numpy(np.argsort(np.concatenate([rows for rows, _ in groups]))).to(batch.images.device)
 
         def at_scales(blur: Blur) -> list[Tensor]:

@@ -93,7 +93,7 @@ class _Tally:
         """Of all processes, on the leading one; every process calls it."""
         self.sums.total()
         records = {
-            blur.label: _merged(self.group.gather(own)) for blur, own in zip(self.blurs, self.records, strict=True)
+            blur.label: merged(self.group.gather(own)) for blur, own in zip(self.blurs, self.records, strict=True)
         }
         arrays: dict[str, dict[str, NDArray[Any]]] = {}
         rows: list[Row] = []
@@ -199,7 +199,7 @@ def _on_processor(batch: Batch, values: Mapping[str, Tensor]) -> Records:
     return {"index": batch.indices} | {name: value.cpu().numpy() for name, value in values.items()}
 
 
-def _merged(processes: Sequence[Sequence[Records]]) -> Records:
+def merged(processes: Sequence[Sequence[Records]]) -> Records:
     """The records of all processes, by index."""
     parts = [part for process in processes for part in process]
     if not parts:

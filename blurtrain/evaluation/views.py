@@ -67,7 +67,7 @@ class Scaled:
 
     def of(self, batch: Batch) -> Shown:
         """See `Views`. Images of one shape go together."""
-        groups = [(rows, at_its_size(some, self.transform)) for rows, some in of_one_shape(batch)]
+        groups = groups_at_size(batch, self.transform)
 
         def shown(blur: Blur) -> Tensor:
             found = [
@@ -134,12 +134,20 @@ def blurred_at(transform: Transform, protocol: Protocol | None) -> Transform:
     return transform if protocol is None else replace(transform, resolution=protocol.defined_at)
 
 
-def at_its_size(images: Tensor, transform: Transform) -> Tensor:
+def groups_at_size(batch: Batch, transform: Transform) -> list[tuple[NDArray[np.int64], Tensor]]:
+    """`of_one_shape`, at the size where images are blurred (`at_its_size`): by the side that their store's size is of,
+    the smaller one or the geometric mean of both."""
+    stored = batch.images.shape[-2]  # the height of the canvas
+    return [(rows, at_its_size(some, transform, stored)) for rows, some in of_one_shape(batch)]
+
+
+def at_its_size(images: Tensor, transform: Transform, stored: int | None = None) -> Tensor:
     """Images [n, 3, H, W] as they are seen, all of one shape, at the size where they are blurred, as 8-bit values in
-    float32: squares of that side, or such a smaller side where they keep their aspect."""
+    float32: squares of that side, or where they keep their aspect as much larger or smaller as that is than `stored`,
+    the size of their store."""
     if images.shape[-1] == images.shape[-2]:
         return transform.resized(images)
-    return _eight_bit(scaled(images.float(), transform.resolution / min(images.shape[-2:]), "bilinear"))
+    return _eight_bit(scaled(images.float(), transform.resolution / (stored or min(images.shape[-2:])), "bilinear"))
 
 
 def eight_bit_blurred(images: Tensor, blur: Blur, indices: NDArray[np.int64], transform: Transform) -> Tensor:
@@ -165,6 +173,15 @@ def places(shape: torch.Size, side: int, crops: str) -> list[tuple[int, int]]:
     down, across = shape[-2] - side, shape[-1] - side
     centre = [(round(down / 2), round(across / 2))]
     return centre if crops == "centre" else [(0, 0), (0, across), (down, 0), (down, across), *centre]
+
+
+def check_whole(protocol: Protocol) -> None:
+    """Raise SettingsError where a network for masks, which is shown whole images, cannot be tested by `protocol`."""
+    if protocol.crops != "all" or protocol.scales != (protocol.defined_at,) or protocol.images_per_class:
+        raise SettingsError(
+            "evaluation.protocol: networks for masks are shown all images, whole, at the size where these are blurred: "
+            f"set scales=[{protocol.defined_at}], as defined_at says, and leave crops and images_per_class out"
+        )
 
 
 @torch.inference_mode()

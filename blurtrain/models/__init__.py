@@ -4,7 +4,7 @@ import difflib
 import functools
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from blurtrain.deblurring.residual_unet import build_restoring
 from blurtrain.errors import DataError, SettingsError, nearest
 from blurtrain.parts import is_part_name
+from blurtrain.settings import Antialias
 
 
 def build(
@@ -22,13 +23,43 @@ def build(
     arguments: Mapping[str, Any] = MappingProxyType({}),
     *,
     bias: Literal["zero", "uniform"] = "zero",
+    antialias: Antialias | None = None,
 ) -> nn.Module:
     """A freshly initialised network, drawn from torch's random state: images [N, 3, H, W] to logits [N, classes].
 
-    `architecture` is one of `settings.ARCHITECTURES`, timm/NAME, or the user's own (see `build_own`); `arguments` go to
-    torchvision's get_model, to timm's create_model, or to the user's class or function; `bias` is of alexnet-sup alone
-    (see `AlexNetSup`). Raises SettingsError where there is no such network, or it does not take the arguments.
+    `architecture` is one of `settings.ARCHITECTURES`, timm/NAME, or the user's own (see `build_own`); or one for masks,
+    which gives logits [N, classes, H, W] (`blurtrain.models.segmentation`). `arguments` go to torchvision's get_model,
+    to timm's or segmentation-models-pytorch's create_model, or to the user's class or function; `bias` is of
+    alexnet-sup alone (see `AlexNetSup`); `antialias`: how it samples (`blurtrain.models.antialias`), which draws
+    nothing. Raises SettingsError where there is no such network, or it does not take the arguments.
     """
+    if antialias is None:
+        return _plain(architecture, classes, arguments, bias)
+    from blurtrain.models.antialias import antialias as change
+    from blurtrain.models.antialias import pool_class
+
+    if "aa_layer" in arguments:
+        raise SettingsError("network.arguments.aa_layer: cannot be set beside network.antialias, which sets it")
+    own = {"aa_layer": pool_class(antialias)}
+    takes = architecture.startswith("timm/") and _timm_takes(architecture, classes, {**arguments, **own})
+    network = _plain(architecture, classes, {**arguments, **own} if takes else arguments, bias)
+    change(network, antialias, architecture)
+    return network
+
+
+def _timm_takes(architecture: str, classes: int, arguments: Mapping[str, Any]) -> bool:
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            _plain(architecture, classes, arguments, "zero")
+    except SettingsError:
+        return False
+    return True
+
+
+def _plain(
+    architecture: str, classes: int, arguments: Mapping[str, Any], bias: Literal["zero", "uniform"]
+) -> nn.Module:
+    """As `build` says, with all its strides."""
     if is_part_name(architecture):
         from blurtrain.models.own import build_own
 
@@ -39,10 +70,18 @@ def build(
         return AlexNetSup(classes, bias)
     if architecture == "residual-unet":
         return build_restoring(arguments)
-    from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision, which timm imports too)
+    from blurtrain.models import segmentation, torchvision_ops  # noqa: F401  (before torchvision, which timm imports)
 
-    if architecture.startswith("timm/"):
+    if architecture == "blur-type":
+        make: Callable[..., nn.Module] = _blur_type
+        reserved = {"features_only", "out_indices"}
+    elif architecture.startswith("timm/"):
         make, reserved = _of_timm(architecture.removeprefix("timm/"))
+    elif architecture.startswith("smp/"):
+        make, reserved = segmentation.of_smp(architecture.removeprefix("smp/")), {"encoder_weights", "classes"}
+    elif segmentation.is_of_masks(architecture):
+        name = architecture.removeprefix("torchvision/")
+        make, reserved = segmentation.of_torchvision(name), {"weights", "weights_backbone", "progress", "aux_loss"}
     else:
         from torchvision.models import get_model
 
@@ -58,10 +97,30 @@ def build(
             )
     try:
         return make(num_classes=classes, **arguments)
+    except SettingsError:
+        raise
     except Exception as error:  # each network has its own way to refuse
         if not arguments:
             raise
         raise _refused(architecture, make, classes, arguments, reserved, error) from error
+
+
+def _blur_type(
+    num_classes: int, backbone: str = "mobilenetv2_100", levels: Sequence[int] = (1, 2, 3), **arguments: Any
+) -> nn.Module:
+    """levels: of timm's feature maps, 0 at stride 2, 1 at 4, ...; there is nothing behind the last. Arguments that are
+    not of the network itself go to timm, for its backbone."""
+    from blurtrain.models.blur_type import BlurType
+
+    own = {name: arguments.pop(name) for name in ("width", "heads") if name in arguments}
+    make, _ = _of_timm(backbone)
+    maps = make(features_only=True, out_indices=tuple(levels), **arguments)
+    stages = [feature.get("stage") for feature in maps.feature_info.get_dicts()]
+    if (
+        isinstance(getattr(maps, "blocks", None), nn.Sequential) and None not in stages
+    ):  # timm keeps all blocks of this family
+        maps.blocks = maps.blocks[: max(stages)]
+    return BlurType(maps, maps.feature_info.channels(), num_classes, **own)
 
 
 def _of_timm(name: str) -> tuple[Callable[..., nn.Module], set[str]]:
@@ -85,7 +144,9 @@ def _of_timm(name: str) -> tuple[Callable[..., nn.Module], set[str]]:
 
 def _is_reserved(name: str, reserved: set[str]) -> bool:
     """Whether an argument would find weights, or say again what other settings say."""
-    return name in reserved | {"num_classes", "in_chans", "device", "dtype"} or name.startswith("pretrained")
+    return name in reserved | {"num_classes", "in_chans", "in_channels", "device", "dtype"} or name.startswith(
+        "pretrained"
+    )
 
 
 def _refused(
@@ -116,6 +177,7 @@ def check_input(
     resolution: int,
     arguments: Mapping[str, Any] = MappingProxyType({}),
     shape: tuple[int, ...] = (),
+    antialias: Antialias | None = None,
 ) -> None:
     """Raise DataError where the network cannot take images of `resolution` pixels a side, or gives for one what is not
     of `shape`; (): one logit a class.
@@ -128,7 +190,7 @@ def check_input(
     device = torch.device("cpu" if own else "meta")
     with torch.random.fork_rng(devices=[]):
         with device:
-            network = build(architecture, classes, arguments).train()
+            network = build(architecture, classes, arguments, antialias=antialias).train()
         if refusal := _refusal(network, resolution, device):
             sides = sorted(range(32, 513, 32), key=lambda side: abs(side - resolution))
             fitting = next((side for side in sides if not _refusal(network, side, device)), None)

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from tqdm import tqdm
 
 from blurtrain.data.decode import opened
@@ -96,22 +95,10 @@ def save(predictions: Sequence[Prediction], out: Path) -> None:
     publish(out, content)
 
 
-def resized(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """An RGB image as uint8 [H, W, 3], resized as the network wants it, and cropped."""
-    p, (width, height) = preprocessing, image.size
-    size = (p.resize, p.resize)
-    if p.keep_aspect:  # as torchvision's Resize: the longer side is rounded down
-        short = min(width, height)
-        size = (p.resize * width // short, p.resize * height // short)
-    resampling = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[p.interpolation]
-    pixels = torch.from_numpy(np.array(image.resize(size, resampling))).permute(2, 0, 1)
-    return p.cropped(pixels[None])[0].permute(1, 2, 0).numpy()
-
-
 def read(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8] | str:
-    """The pixels of an image file, resized and cropped (see `resized`), or why there are none."""
+    """The pixels of an image file, as the network sees them, or why there are none."""
     try:
-        return resized(opened(path.read_bytes()), preprocessing)
+        return preprocessing.pixels(opened(path.read_bytes()))
     except OSError as error:
         return error.strerror or str(error)
     except DataError as error:

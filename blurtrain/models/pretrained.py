@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import io
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,9 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from blurtrain.errors import DataError
+from blurtrain.models.antialias import BlurPool
+from blurtrain.models.blur_type import BlurType
+from blurtrain.models.encoder import alike, encoder_in
 from blurtrain.models.records import record_of
+from blurtrain.models.segmentation import MapNetwork
 from blurtrain.parts import is_part_name
 from blurtrain.settings import Pretrained
+
+log = logging.getLogger(__name__)
 
 WRAPPERS = ("module.", "_orig_mod.", "model.")
 """What names begin with that were saved from within DistributedDataParallel, torch.compile, Lightning."""
@@ -23,18 +30,65 @@ SHOWN = 3
 
 def load_pretrained(model: nn.Module, settings: Pretrained) -> list[str]:
     """Give `model` the tensors of a file, in its own dtypes; returns the names of those that are not from the file.
+    Of blur-type, a file may hold the backbone alone.
 
     These are either none or the tensors of the last linear or convolutional layer (of all heads, where there are
     several), where file and network have different numbers of classes; they stay as they were drawn, or are zero where
     `settings.last_layer` says so. Any other difference of names or shapes, values that are not finite, a file that
-    cannot be read or holds more than tensors, and another SHA-256 raise DataError.
+    cannot be read or holds more than tensors, and another SHA-256 raise DataError. A network for masks takes the
+    weights of a classifier into its encoder.
     """
+    if isinstance(model, MapNetwork):
+        return _load_maps(model, settings)
+    return _load_all(model, settings, _read(settings))
+
+
+def _load_maps(model: MapNetwork, settings: Pretrained) -> list[str]:
+    """`load_pretrained` of a network for masks: from the weights of such a network as from any others; from those of a
+    classifier its encoder, and the names of all else are returned. What is loaded, and left alone, is logged."""
+    stored = _without_wrappers(_read(settings), model.network.state_dict())
+    if {name.partition(".")[0] for name in model.network.state_dict()} == {n.partition(".")[0] for n in stored}:
+        return [f"network.{name}" for name in _load_all(model.network, settings, stored)]
+    if settings.head == "kept":
+        raise DataError(f"{settings.source}: network.pretrained.head=kept wants weights of the whole network, not of a "
+                        "part of it: leave it out")  # fmt: skip
+    part = encoder_in(model, stored)
+    if part is None:
+        raise DataError(
+            f"{settings.source} does not fit the network: no part of it has the names and shapes of the file's tensors "
+            f"({', '.join([*stored][:SHOWN])}, ...); choose the encoder that the file is of (network.arguments)"
+        )
+    _check_finite(settings, part.tensors)
+    model.load_state_dict({**model.state_dict(), **part.tensors})
+    left = ", ".join(part.left) or "none"
+    log.info("%s: %d tensors go into %s; left alone: %s", settings.source, len(part.tensors), part.path, left)
+    return _in_few_words([name for name in model.state_dict() if name not in part.tensors], part.path)
+
+
+def _in_few_words(names: Sequence[str], path: str) -> list[str]:
+    """Names of tensors that are not below `path`, each cut where it leaves that."""
+    apart = path.split(".")
+    cut: dict[str, None] = {}
+    for name in names:
+        parts = name.split(".")
+        common = next((k for k, (a, b) in enumerate(zip(apart, parts, strict=False)) if a != b), len(apart))
+        if common < len(apart):
+            cut[".".join(parts[: common + 1])] = None
+    return [*cut]
+
+
+def _load_all(model: nn.Module, settings: Pretrained, stored: dict[str, Tensor]) -> list[str]:
+    """See `load_pretrained`."""
     own = model.state_dict()
-    stored = _without_wrappers(_read(settings), own)
-    # Old files lack the counters of batch norm, which no network of ours makes use of.
-    missing = [name for name in own if name not in stored and not name.endswith("num_batches_tracked")]
+    stored = _without_wrappers(stored, own)
+    beside = model.beside(stored) if isinstance(model, BlurType) else []
+    if isinstance(model, BlurType) and beside:
+        stored = model.completed(stored)
+    # Old files lack the counters of batch norm, which no network of ours makes use of; plain ones lack learnt filters.
+    filters = {f"{name}.sizes" for name, module in model.named_modules() if isinstance(module, BlurPool)}
+    missing = [n for n in own if n not in stored and n not in filters and not n.endswith("num_batches_tracked")]
     unexpected = [name for name in stored if name not in own]
-    different = [name for name in own if name in stored and not _alike(stored[name], own[name])]
+    different = [name for name in own if name in stored and not alike(stored[name], own[name])]
     fresh = different if _only_classes_differ(model, stored, different) else []
     if fresh and settings.head == "kept":
         raise DataError(
@@ -43,14 +97,18 @@ def load_pretrained(model: nn.Module, settings: Pretrained) -> list[str]:
         )
     if misfits := _misfits(stored, own, missing, unexpected, [] if fresh else different):
         raise DataError(f"{settings.source} does not fit the network{misfits}")
-    for name, tensor in stored.items():
-        if bad := int((~tensor.isfinite()).sum()):
-            raise DataError(f"{settings.source}: {bad} of {tensor.numel()} values of {name} are NaN or inf")
+    _check_finite(settings, stored)
     if settings.last_layer == "zero":
         for name in fresh:
             own[name].zero_()
     model.load_state_dict({**own, **{name: tensor for name, tensor in stored.items() if name not in fresh}})
-    return fresh
+    return [*beside, *fresh]
+
+
+def _check_finite(settings: Pretrained, stored: Mapping[str, Tensor]) -> None:
+    for name, tensor in stored.items():
+        if bad := int((~tensor.isfinite()).sum()):
+            raise DataError(f"{settings.source}: {bad} of {tensor.numel()} values of {name} are NaN or inf")
 
 
 def _misfits(
@@ -118,10 +176,6 @@ def _without_wrappers(stored: dict[str, Tensor], own: Mapping[str, Tensor]) -> d
     return stored
 
 
-def _alike(first: Tensor, second: Tensor) -> bool:
-    return first.shape == second.shape and first.is_floating_point() == second.is_floating_point()
-
-
 def _only_classes_differ(model: nn.Module, stored: Mapping[str, Tensor], different: Sequence[str]) -> bool:
     """Whether `different` are all tensors of the layer that gives the logits, and of further heads of as many outputs,
     stored for another number of classes."""
@@ -160,7 +214,7 @@ def usual_normalisation(name: str) -> tuple[list[float], list[float]] | None:
 
     None where there are none. A file from elsewhere may want others all the same.
     """
-    said = {} if is_part_name(name) else record_of(name).preprocessing
+    said = {} if is_part_name(name) or name == "blur-type" else record_of(name).preprocessing
     return (list(said["mean"]), list(said["sd"])) if "mean" in said else None
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -15,38 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from blurtrain.data.dataset import Dataset, open_dataset
+from blurtrain.data.preprocessing import Preprocessing as Preprocessing
 from blurtrain.errors import RunError
+from blurtrain.files import read_json
 from blurtrain.models import build
 from blurtrain.models.normalisation import as_published
 from blurtrain.models.outputs import outputs_of, places_of
 from blurtrain.models.smoothing import Smoothing
 from blurtrain.run import Run, saved_checkpoints
 from blurtrain.settings import Settings, run_id
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """From an image of any size to the network's input."""
-
-    resize: int
-    """The image is resized to this side in pixels: both sides, or the smaller one where the aspect is kept."""
-    crop: int
-    """The central square of so many pixels is what the network sees; as `resize`: all of it."""
-    mean: tuple[float, ...]
-    sd: tuple[float, ...]
-    """Normalisation per channel, of pixels in 0..1."""
-    keep_aspect: bool = False
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-
-    def cropped(self, images: Tensor) -> Tensor:
-        """The central square of images [N, C, H, W], rounded as torchvision's CenterCrop does."""
-        top, left = (round((side - self.crop) / 2) for side in images.shape[-2:])
-        return images[..., top : top + self.crop, left : left + self.crop]
-
-    def normalised(self, images: Tensor) -> Tensor:
-        """(pixel / 255 - mean) / sd of images [N, 3, H, W] in 0..255, in float32."""
-        mean, sd = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in (self.mean, self.sd))
-        return (images.float() - 255 * mean) * (1 / (255 * sd))
 
 
 @dataclass(frozen=True)
@@ -67,6 +44,8 @@ class TrainedNetwork:
     fresh: Callable[[], nn.Module] | None = None
     """Makes a module of the same architecture, freshly initialised from torch's random state; none: it is not known how
     it is made."""
+    temperature: float = 1.0
+    """By which `predict` divides the logits, so that probabilities are calibrated."""
 
     @property
     def device(self) -> torch.device:
@@ -78,11 +57,16 @@ class TrainedNetwork:
         found = self.module(shown)
         return found if self.outputs is None else found[:, list(self.outputs)]
 
+    def maps(self, images: Tensor) -> Tensor:
+        """Of a network for masks: logits [N, classes, H, W] of normalised images [N, 3, H, W], whole."""
+        found: Tensor = self.module(images.to(next(self.module.parameters()).dtype))
+        return found
+
     @torch.inference_mode()
     def predict(self, images: Tensor) -> Tensor:
         """Probabilities [N, classes] (float32) of uint8 images [N, 3, H, W] that are resized already."""
         shown = self.preprocessing.normalised(images.to(self.device))
-        return self.logits(shown).float().softmax(1)
+        return (self.logits(shown).float() / self.temperature).softmax(1)
 
     def to(self, device: torch.device) -> "TrainedNetwork":
         """The same on another device, channels last in memory."""
@@ -101,9 +85,10 @@ class TrainedNetwork:
         return replace(self, classes=tuple(classes), synonyms=synonyms, outputs=outputs)
 
     def digest(self) -> str:
-        """16 hex digits of a hash of weights, architecture, outputs and preprocessing: all that a prediction is of."""
+        """16 hex digits of a hash of all that a prediction is of: weights, outputs, preprocessing, temperature."""
         content = hashlib.sha256(repr(self.module).encode())
-        content.update(json.dumps([asdict(self.preprocessing), self.outputs]).encode())
+        calibrated = [] if self.temperature == 1 else [self.temperature]
+        content.update(json.dumps([self.preprocessing.identity(), self.outputs, *calibrated]).encode())
         for name, tensor in self.module.state_dict().items():
             content.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
             content.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
@@ -132,14 +117,18 @@ def load_run(run: Run, settings: Settings, dataset: Dataset, epoch: int | None =
     epochs = last_epoch(run, settings)
     outputs = outputs_of(settings.network, dataset.classes)
     count = settings.task.outputs(len(outputs.names))
-    model = build(settings.network.architecture, count, settings.network.arguments)
+    n = settings.network
+    model = build(n.architecture, count, n.arguments, antialias=n.antialias)
     weights = _weights(run, epochs if epoch is None else epoch, epochs)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise RunError(f"{run.path}: its weights do not fit its settings: {_first_line(error)}") from None
     Smoothing(model, settings.curriculum).sigma = settings.curriculum.feature_sigma_at_test(epoch or epochs)
-    return trained(model, settings, dataset, run.id if epoch in (None, epochs) else f"{run.id} after {epoch} epochs")
+    if epoch not in (None, epochs):
+        return trained(model, settings, dataset, f"{run.id} after {epoch} epochs")
+    calibration = read_json(run.calibration) or {"temperature": 1.0}
+    return replace(trained(model, settings, dataset, run.id), temperature=calibration["temperature"])
 
 
 def trained(model: nn.Module, settings: Settings, dataset: Dataset, origin: str) -> TrainedNetwork:
@@ -148,7 +137,7 @@ def trained(model: nn.Module, settings: Settings, dataset: Dataset, origin: str)
     preprocessing = preprocessing_of(settings, dataset)
     n = settings.network
     count = settings.task.outputs(len(outputs.names))
-    fresh = functools.partial(build, n.architecture, count, n.arguments, bias=n.bias)
+    fresh = functools.partial(build, n.architecture, count, n.arguments, bias=n.bias, antialias=n.antialias)
     return TrainedNetwork(model.eval(), preprocessing, outputs.names, f"run {origin}", outputs.synonyms, fresh=fresh)
 
 
@@ -156,7 +145,7 @@ def preprocessing_of(settings: Settings, dataset: Dataset) -> Preprocessing:
     """How the network of a run with these settings on this dataset is shown images."""
     side = settings.data.resolution
     mean, sd = settings.data.mean or dataset.manifest["mean"], settings.data.sd or dataset.manifest["sd"]
-    return Preprocessing(side, side, tuple(mean), tuple(sd))
+    return Preprocessing(side, side, tuple(mean), tuple(sd), view=dataset.view_of_images)
 
 
 def last_epoch(run: Run, settings: Settings) -> int:
@@ -212,6 +201,7 @@ def describe(network: TrainedNetwork) -> dict[str, Any]:
         "origin": network.origin,
         "classes": list(network.classes),
         "preprocessing": {**asdict(network.preprocessing), "pixels": "RGB / 255, then minus mean, divided by sd"},
+        "temperature": network.temperature,
     }
 
 

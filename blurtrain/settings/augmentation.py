@@ -46,6 +46,7 @@ class Augmentation(Section):
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
     """Smallest and largest aspect ratio (width to height) of the crop."""
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    """How crops are resized."""
     flip: Probability = 0.5
     """Probability of a horizontal flip."""
     colour: Probability = 0.2

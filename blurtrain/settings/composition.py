@@ -34,6 +34,22 @@ def _documents(folder: Path) -> dict[str, dict[str, Any]]:
     return {path.stem: read_yaml(path) for path in sorted(folder.glob("*.yaml"))}
 
 
+def preset_file(kind: str, name: str | Path) -> Path:
+    """A file by its path, or by its name one of those that come with the project: `paper` of configs/grids, say.
+
+    `kind` is the folder below configs; raises SettingsError where there is neither.
+    """
+    path = Path(name)
+    shipped = PRESETS / kind / f"{path.stem}.yaml"
+    if not path.is_file() and shipped.is_file() and str(path) in (path.stem, f"configs/{kind}/{path.stem}.yaml"):
+        return shipped
+    if path.is_file() or path.suffix in (".yaml", ".yml"):
+        return path
+    what = kind.removesuffix("es" if kind == "searches" else "s")
+    known = [preset.stem for preset in (PRESETS / kind).glob("*.yaml")]
+    raise SettingsError(f"no {what} {str(name)!r} comes with the project; {nearest(str(name), known)}, or a file.yaml")
+
+
 def compose(document: Mapping[str, Any], where: str) -> Settings:
     """Lay `document` over the presets that it names, and check the whole; raises SettingsError naming `where`."""
     if "model" not in document and (name := _own_model(document)):

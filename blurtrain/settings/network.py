@@ -4,7 +4,7 @@ import math
 import re
 from typing import Any, Literal
 
-from pydantic import ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from blurtrain.errors import nearest
 from blurtrain.parts import FORM, is_part_name
@@ -13,8 +13,14 @@ from blurtrain.schema import FileName, Section, Sha256, added_later, outside_ide
 DEFAULT_MODEL = "alexnet-sup"
 RESTORING = ("residual-unet",)
 """Those that give images, for task=restoration."""
-ARCHITECTURES = ("alexnet-sup", "alexnet", "vgg-16", "resnet-18", "resnet-50", *RESTORING)
+ARCHITECTURES = ("alexnet-sup", "alexnet", "vgg-16", "resnet-18", "resnet-50", "blur-type", *RESTORING)
 """Networks by name; any other is named timm/NAME, or is the user's own."""
+SEGMENTATION = (
+    "torchvision/fcn_resnet50", "torchvision/fcn_resnet101", "torchvision/deeplabv3_resnet50",
+    "torchvision/deeplabv3_resnet101", "torchvision/deeplabv3_mobilenet_v3_large",
+    "torchvision/lraspp_mobilenet_v3_large",
+)  # fmt: skip
+"""Those of torchvision that give masks; any of segmentation-models-pytorch is named smp/NAME."""
 
 
 class Pretrained(Section):
@@ -72,18 +78,32 @@ def _plain_argument(name: str, value: Any) -> Any:
     return value
 
 
+class Antialias(Section):
+    """Anti-aliased down-sampling (Zhang, ICML 2019; `blurtrain.models.antialias`): wherever the network has a stride it
+    computes everywhere, blurs by a binomial filter, and samples then."""
+
+    filter: int = Field(3, ge=2, le=7)
+    """Taps of the filter: 2, 3 and 5 in the paper."""
+    learnt: bool = False
+    """Each filter is a mean of those of `filter`, filter - 2, ... taps, by weights that are learnt."""
+
+
 class Network(Section):
     """What is trained."""
 
     architecture: str = "alexnet-sup"
+    """A network of ours, one of timm as timm/NAME, or one of your own as package.module:Name."""
     arguments: dict[str, Any] = added_later({})
-    """Further arguments of timm, torchvision or one's own network, e.g. {pad_type: same}: plain values or lists."""
+    """Further arguments of timm, torchvision, segmentation-models-pytorch (encoder_name) or one's own network, e.g.
+    {pad_type: same}: plain values or lists."""
     pretrained: Pretrained | None = added_later(None)
     """None: freshly drawn by `seed`."""
     bias: Literal["zero", "uniform"] = added_later("zero")
     """Biases that alexnet-sup begins with: zero, or uniform in +/- 1 / sqrt(fan in), as PyTorch draws them and the
     study has them. All other networks begin as their own definition says."""
 
+    antialias: Antialias | None = added_later(None)
+    """None: the network as it is. Costs what strides saved: see docs/methods.md."""
     dropout: float = added_later(0.0, ge=0, lt=1)
     """Probability that a feature which the last layer is given is set to zero in training (and the others are scaled
     up), beside what the network drops by its own definition."""
@@ -98,9 +118,13 @@ class Network(Section):
     @field_validator("architecture")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name not in ARCHITECTURES and not re.fullmatch(r"timm/[A-Za-z0-9_.]+", name) and not is_part_name(name):
-            own = f"one of your own must be {FORM}" if ":" in name else nearest(name, ARCHITECTURES)
-            raise ValueError(f"{own}, or any network of timm as timm/NAME, or one of your own as package.module:Name")
+        known = (*ARCHITECTURES, *SEGMENTATION)
+        if name not in known and not re.fullmatch(r"(timm|smp)/[A-Za-z0-9_.]+", name) and not is_part_name(name):
+            own = f"one of your own must be {FORM}" if ":" in name else nearest(name, known)
+            raise ValueError(
+                f"{own}, or any network of timm as timm/NAME, or of segmentation-models-pytorch as smp/NAME, or one of "
+                "your own as package.module:Name"
+            )
         return name
 
     @model_validator(mode="after")

@@ -28,9 +28,13 @@ class Settings(Section):
     """One run, whole. `dataset`, `regime` and `model` name files in `configs/` and label the run in tables."""
 
     dataset: Name
+    """A prepared dataset; a preset of that name in configs/datasets is taken where there is one."""
     regime: Name
+    """A curriculum by its name in configs/regimes, or a name of your own for what `curriculum` says."""
     model: Name = DEFAULT_MODEL
+    """A network by its name in configs/models, or a name of your own for what `network` says."""
     seed: int = Field(0, ge=0, lt=2**32)
+    """Of all that is random: first weights, order of images, augmentation, random curricula."""
     data: Data = Data()
     network: Network = Network()
     curriculum: AnyCurriculum = Constant()
@@ -103,6 +107,18 @@ class Settings(Section):
             raise ValueError(
                 f"augmentation.scaled: the smallest image has {scaled.least()} pixels, less than the crop of "
                 f"data.resolution={side}: give network_scales of at least {least}, or larger object_scales"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _whole_mosaics(self) -> "Settings":
+        augmentation = self.augmentation
+        whole = (1, 1) == augmentation.crop_scale == augmentation.crop_ratio and not augmentation.scaled
+        if self.network.architecture == "blur-type" and (augmentation.warps or not whole):
+            raise ValueError(
+                "blur-type sees mosaics tile by tile, so they must stay whole: set augmentation.crop_scale and "
+                "augmentation.crop_ratio to [1, 1], and leave out scaled, rotation, translation and zoom: "
+                "model=blur-type does"
             )
         return self
 

@@ -83,6 +83,7 @@ class Optimisation(Section):
     """How the weights are found."""
 
     optimiser: Literal["adam", "sgd"] = "adam"
+    """Adam, or SGD with momentum; weight decay is L2 in both."""
     learning_rate: float = Field(1e-3, gt=0)
     """Peak learning rate."""
     momentum: float = Field(0.9, ge=0, lt=1)
@@ -105,6 +106,7 @@ class Optimisation(Section):
     learning_rate_steps: tuple[Annotated[float, Field(gt=0)], ...] = added_later(())
     """After how many epochs a rate in steps is multiplied by learning_rate_step_factor, each time."""
     learning_rate_step_factor: float = added_later(0.1, gt=0, le=1)
+    """By how much the rate is multiplied at each of learning_rate_steps."""
     groups: tuple[ParameterGroup, ...] = added_later(())
     """Parameters with a learning rate or weight decay of their own, or frozen; of several that match, the first counts,
     and all that none matches are trained as the settings above say."""
@@ -171,6 +173,7 @@ class Evaluation(Section):
     per_image: bool = False
     """Keep the prediction, confidence and values of each image, too, as Parquet."""
     batch_size: int = Field(256, ge=1)
+    """Images that are looked at together; changes speed and memory alone."""
     drop_last: bool = False
     """Leave the last, partial batch out, as the study did by accident; n is then the number of images measured."""
     protocol: Protocol | None = None
@@ -272,5 +275,6 @@ class Logging(Section):
     """What is logged of a run while it goes on."""
 
     tensorboard: bool = True
+    """Write what TensorBoard shows into the run directory."""
     every_steps: int = Field(100, ge=1)
     """The journal (and TensorBoard) has an entry per so many steps, beside the one per epoch."""

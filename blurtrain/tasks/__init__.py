@@ -6,6 +6,7 @@ from blurtrain.tasks.restoration import Restoration
 from blurtrain.tasks.segmentation import Segmentation
 from blurtrain.tasks.task import Classification, Targets, Task
 from blurtrain.tasks.views import FeatureDistance, JensenShannon, SupervisedContrastive
+from blurtrain.tasks.weighted import WeightedCrossEntropy
 
 __all__ = ["Classification", "CrossEntropy", "Loss", "Restoration", "Segmentation", "Targets", "Task", "View"]
 
@@ -18,4 +19,5 @@ Loss.kinds = {
     "feature-distance": FeatureDistance,
     "supervised-contrastive": SupervisedContrastive,
     "adversarial-blur": AdversarialBlur,
+    "weighted-cross-entropy": WeightedCrossEntropy,
 }

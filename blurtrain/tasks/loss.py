@@ -86,9 +86,11 @@ class CrossEntropy(Loss):
         logits = network(images)
         if targets.ndim == 1:
             return cross_entropy(logits, targets, label_smoothing=label_smoothing), logits
+        # Pixel by pixel, as of maps GPUs have no deterministic gradient of it.
+        flat, wanted = logits.movedim(1, -1).flatten(0, -2), targets.long().flatten()
         of_pixels = cross_entropy(
-            logits, targets.long(), ignore_index=VOID, reduction="none", label_smoothing=label_smoothing
-        )
+            flat, wanted, ignore_index=VOID, reduction="none", label_smoothing=label_smoothing
+        ).view(targets.shape)
         # An image counts as any other, however much of it is void: so the mean is the same over any parts of a batch.
         known = (targets != VOID).flatten(1).sum(1).clamp(min=1)
         return (of_pixels.flatten(1).sum(1) / known).mean(), logits

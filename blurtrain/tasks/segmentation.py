@@ -17,12 +17,12 @@ class Segmentation(Task):
     count nowhere.
 
     miou: mean over classes of intersection over union, in percent, from sums over all images; classes that no pixel is
-    labelled as are left out of the mean. pixels: percent of pixels whose class is right.
+    labelled as are left out of the mean. pixel_accuracy: percent of pixels whose class is right.
     """
 
     type: Literal["segmentation"] = "segmentation"
-    metrics: ClassVar[tuple[str, ...]] = ("miou", "pixels")
-    higher_is_better: ClassVar[frozenset[str]] = frozenset({"miou", "pixels"})
+    metrics: ClassVar[tuple[str, ...]] = ("miou", "pixel_accuracy")
+    higher_is_better: ClassVar[frozenset[str]] = frozenset({"miou", "pixel_accuracy"})
     targets: ClassVar[Targets] = "masks"
     measure: ClassVar[str] = "segmentation"
 
@@ -47,11 +47,11 @@ class Segmentation(Task):
         pixels = sum(labelled for _, labelled, _ in of)
         return {
             "miou": 100 * sum(ious) / len(ious) if ious else 0.0,
-            "pixels": 100 * sum(right for right, _, _ in of) / pixels if pixels else 0.0,
+            "pixel_accuracy": 100 * sum(right for right, _, _ in of) / pixels if pixels else 0.0,
         }
 
     def summary(self, means: Mapping[str, float]) -> str:
-        return f"mIOU {means['miou']:.1f} %, {means['pixels']:.1f} % of pixels"
+        return f"mIOU {means['miou']:.1f} %, {means['pixel_accuracy']:.1f} % of pixels"
 
 
 def confusion(predicted: "Tensor", masks: "Tensor", classes: int) -> "Tensor":

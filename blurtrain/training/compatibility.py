@@ -11,7 +11,7 @@ from blurtrain.data.targets import masks_of
 from blurtrain.distributed import Group
 from blurtrain.errors import DataError, RunError, SettingsError, TrainingError
 from blurtrain.evaluation.images import Images
-from blurtrain.evaluation.views import check_protocol
+from blurtrain.evaluation.views import check_protocol, check_whole
 from blurtrain.models import build, check_input
 from blurtrain.models.dropout import drop_features
 from blurtrain.models.outputs import outputs_of
@@ -31,16 +31,17 @@ def check_settings(settings: Settings, dataset: Dataset) -> None:
             f"dataset {dataset.name!r} keeps the aspect of its images: train on it with augmentation.scaled, or "
             "prepare it with --aspect square"
         )
+    _check_crop(settings, dataset)
     resolution, network, o = settings.data.resolution, settings.network, settings.optimisation
     stopping = settings.early_stopping.blurs if settings.early_stopping else ()
     outputs = settings.task.outputs(len(outputs_of(network, dataset.classes).names))
     shape = () if settings.task.targets == "labels" else settings.task.output_shape(outputs, resolution)
-    check_input(network.architecture, outputs, resolution, network.arguments, shape)
+    check_input(network.architecture, outputs, resolution, network.arguments, shape, network.antialias)
     if settings.task.targets == "masks":
         masks_of(dataset.masks)
     if o.batch_norm == "frozen" or o.groups or network.dropout:
         with torch.device("meta"):
-            model = build(network.architecture, outputs, network.arguments)
+            model = build(network.architecture, outputs, network.arguments, antialias=network.antialias)
             model = freeze_statistics(model) if o.batch_norm == "frozen" else model
         freeze(model, o)
         drop_features(model, network.dropout)
@@ -54,14 +55,29 @@ def check_settings(settings: Settings, dataset: Dataset) -> None:
         blur.check(resolution)
     for blur in settings.levels:
         blur.check(protocol.defined_at if protocol else resolution)
-    if protocol and settings.task.targets == "labels":
+    if protocol and settings.task.targets == "masks":
+        check_whole(protocol)
+    elif protocol and settings.task.targets == "labels":
         with torch.random.fork_rng(devices=[]):
-            model = build(network.architecture, outputs, network.arguments).eval()
+            model = build(network.architecture, outputs, network.arguments, antialias=network.antialias).eval()
         check_protocol(model, resolution, network.architecture, protocol)
     Images.of(dataset, settings.evaluation, resolution)
     training_order(dataset.split("train")[0], settings.seed, 0, o.batch_size)  # one whole batch
     if settings.early_stopping or settings.validation.every_epochs:
         _check_validation(settings, dataset)
+
+
+def _check_crop(settings: Settings, dataset: Dataset) -> None:
+    """Of images that keep their aspect by the geometric mean of their sides, the smaller one may be too small."""
+    scaled, store, crop = settings.augmentation.scaled, dataset.store, settings.data.resolution
+    if scaled is None or store.squared:
+        return
+    least = int(store.sides[dataset.split("train")[0]].min() * scaled.least() / store.size)
+    if least < crop:
+        raise SettingsError(
+            f"augmentation.scaled: the smallest image of dataset {dataset.name!r} then has some {least} pixels, less "
+            f"than the crop of data.resolution={crop}: give larger object_scales or network_scales, or a smaller crop"
+        )
 
 
 def _check_validation(settings: Settings, dataset: Dataset) -> None:

@@ -156,7 +156,7 @@ def _begin(
     torch.manual_seed(settings.seed)
     outputs = outputs_of(n, dataset.classes)
     count = task.outputs(len(outputs.names))
-    network = build(n.architecture, count, n.arguments, bias=n.bias)
+    network = build(n.architecture, count, n.arguments, bias=n.bias, antialias=n.antialias)
     if n.pretrained and not state:
         fresh = ", ".join(load_pretrained(network, n.pretrained)) or "none"
         log.info("weights of %s; others, %s: %s", n.pretrained.source, n.pretrained.last_layer, fresh)

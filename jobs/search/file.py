@@ -29,7 +29,7 @@ from blurtrain.errors import DataError, SettingsError, nearest
 from blurtrain.objective import Objective
 from blurtrain.parts import look_beside
 from blurtrain.schema import NAME, Section, validate
-from blurtrain.settings import PRESETS, Settings, compose, run_ids
+from blurtrain.settings import Settings, compose, preset_file, run_ids
 from blurtrain.settings.identity import identifying
 from blurtrain.settings.start import unlike
 from jobs.cluster import DEFAULT, Resources
@@ -203,20 +203,15 @@ def _restored(
 
 
 def read_search(path: Path, overrides: Mapping[str, Any] | None = None, data: Path | None = None) -> SearchFile:
-    """Read a search file, with overrides merged into it; `data` replaces the settings' data.root.
+    """Read a search file, or a search that comes with the project by its name, with overrides merged into it; `data`
+    replaces the settings' data.root.
 
     Raises SettingsError or DataError, in one line, for whatever could not be searched: nothing is started before.
     """
-    if not path.exists() and path.name in (known := ready()):
-        path = known[path.name]
+    path = preset_file("searches", path)
     look_beside(path)
     document = merge(read_yaml(path), overrides or {})
     return checked(document, path.stem, str(path), data)
-
-
-def ready() -> dict[str, Path]:
-    """The search files that come with the project, by name."""
-    return {file.stem: file for file in sorted((PRESETS / "searches").glob("*.yaml"))}
 
 
 def checked(document: Mapping[str, Any], name: str, where: str, data: Path | None = None) -> SearchFile:

@@ -26,7 +26,7 @@ def test_evaluated_images_explain_every_published_percentage() -> None:
 
 
 def test_every_table_loads_and_an_unknown_one_is_a_clear_error() -> None:
-    assert len(analysis.published_names()) == 9
+    assert len(analysis.published_names()) == 10
     for name in analysis.published_names():
         assert not analysis.published(name).empty
     assert analysis.published("vasiljevic_table1").iloc[0, 2] == 90.88

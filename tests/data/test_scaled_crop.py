@@ -61,7 +61,7 @@ def resized(image: NDArray[np.float64], sides: NDArray[np.int64]) -> NDArray[np.
 
 def expected(quantise: bool, spreads: list[NDArray[np.float64]], scaled: Scaled) -> Tensor:
     draws = uniform(SEED, 2, np.arange(len(SIDES)), DRAWS, first=_BEFORE_SCALED)
-    crops = ScaledCrops.drawn(draws, SIDES, SIZE, scaled, 0.5)
+    crops = ScaledCrops.drawn(draws, SIDES, int(SIDES.min()), SIZE, scaled, 0.5)
     out = []
     for k, image in enumerate(canvases()[1]):
         large = resized(image, crops.blurred[k])

@@ -3,6 +3,7 @@
 # ruff: noqa: I001  (torchvision_ops comes before torchvision)
 
 import hashlib
+import importlib
 import json
 import shutil
 from collections.abc import Callable
@@ -26,7 +27,6 @@ from blurtrain.models import (
     build,
     export,
 )
-from blurtrain.models.prediction import resized
 from blurtrain.models.published import network_named
 from blurtrain.models.trained import Preprocessing, TrainedNetwork, of_run
 from blurtrain.settings import Settings
@@ -208,7 +208,7 @@ def test_images_are_resized_and_cropped_as_torchvision_does(size: tuple[int, int
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
     image = Image.fromarray(pixels)
     theirs = v2.Compose([v2.Resize(48, v2.InterpolationMode(interpolation)), v2.CenterCrop(41)])(image)
-    ours = resized(image, Preprocessing(48, 41, (0,) * 3, (1,) * 3, True, interpolation))
+    ours = Preprocessing(48, 41, (0,) * 3, (1,) * 3, True, interpolation).pixels(image)
     assert np.array_equal(ours, np.asarray(theirs))
 
 
@@ -266,11 +266,18 @@ def test_an_export_gives_the_networks_logits_for_any_number_of_images(
     file = tmp_path / f"network.{ending}"
     assert called("export", run, "--out", file, "--images", tree) == 0
     out, err = capsys.readouterr()
-    assert out == f"{file}\n" and "verified on 8 real images" in err
-    assert sorted(path.name for path in tmp_path.iterdir()) == [file.name, f"{file.name}.json"]
+    assert out == f"{file}\n" and "verified on 42 real images" in err
+    names = ["class_names.json"] if ending == "onnx" else []
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*names, file.name, f"{file.name}.json"]
     about = json.loads((tmp_path / f"{file.name}.json").read_text())
     assert about["classes"] == ["checks", "rings", "stripes"] and about["input"] == ["N", 3, 64, 64]
     assert about["preprocessing"]["resize"] == 64 and about["verified"]["largest_difference"] < 1e-4
+    assert about["verified"]["largest_difference_of_a_probability"] < 1e-4
+    assert about["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    if ending == "onnx":
+        assert json.loads((tmp_path / "class_names.json").read_text()) == about["classes"]
+        opset = importlib.import_module("onnx").load(file).opset_import
+        assert [(one.domain, one.version) for one in opset if one.domain == ""] == [("", about["opset"])]
     network, images = of_run(run), torch.randn(3, 3, 64, 64)
     for n in (1, 3):
         if ending == "pt2":

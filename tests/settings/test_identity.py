@@ -74,6 +74,11 @@ CHANGES: list[dict[str, Any]] = [
     {"network": {"architecture": "timm/convnext_tiny"}},
     {"network": {"bias": "uniform"}},
     {"network": {"dropout": 0.3}},
+    {"network": {"antialias": {}}},
+    {"network": {"antialias": {"filter": 5}}},
+    {"network": {"antialias": {"learnt": True}}},
+    {"loss": {"type": "weighted-cross-entropy", "weights": [1, 2]}},
+    {"network": {"architecture": "blur-type"}, "augmentation": {"crop_scale": [1, 1], "crop_ratio": [1, 1]}},
     {"network": {"pretrained": {"file": "w.pt", "sha256": "a" * 64}}},
     {"network": {"pretrained": {"file": "w.pt", "sha256": "b" * 64}}},
     {"network": {"pretrained": {"file": "w.pt", "sha256": "b" * 64, "last_layer": "zero"}}},
@@ -130,6 +135,7 @@ CHANGES: list[dict[str, Any]] = [
     {"curriculum": {"schedule": "mix", "sigmas": [0, 1, 2, 4, 6]}},
     {"curriculum": {"schedule": "mix", "probabilities": [0.4, 0.1, 0.1, 0.2, 0.2]}},
     {"curriculum": {"schedule": "mix", "draw": "batch"}},
+    {"curriculum": {"schedule": "mix", "sharp_epochs": 2}},
     {"curriculum": {"schedule": "uniform"}},
     {"curriculum": {"schedule": "uniform", "low": 1}},
     {"curriculum": {"schedule": "uniform", "high": 4}},
@@ -149,6 +155,14 @@ CHANGES: list[dict[str, Any]] = [
     {"curriculum": {"schedule": "developmental"}},
     {"curriculum": {"schedule": "developmental", "months_per_epoch": 1}},
     {"curriculum": {"schedule": "developmental", "ageing": "batch"}},
+    {"curriculum": {"schedule": "developmental-diet"}},
+    {"curriculum": {"schedule": "developmental-diet", "months_per_epoch": 1}},
+    {"curriculum": {"schedule": "developmental-diet", "ageing": "epoch"}},
+    {"curriculum": {"schedule": "developmental-diet", "acuity": False}},
+    {"curriculum": {"schedule": "developmental-diet", "colour": False}},
+    {"curriculum": {"schedule": "developmental-diet", "contrast": False}},
+    {"curriculum": {"schedule": "developmental-diet", "threshold": 0.2}},
+    {"curriculum": {"schedule": "developmental-diet", "slope": 100}},
     {"curriculum": {"schedule": "feature-smoothing"}},
     {"curriculum": {"schedule": "feature-smoothing", "sigma": 2}},
     {"curriculum": {"schedule": "feature-smoothing", "factor": 0.8}},
@@ -231,19 +245,20 @@ def test_every_setting_is_known_to_change_the_id_or_not_to() -> None:
     tried = {key for document in [*CHANGES, *NEUTRAL] for key in _leaves(_by_schedule(document))}
     pretrained = {"file": "w.pt", "sha256": "a" * 64}
     arguments = {"zero_init_residual": True, "replace_stride_with_dilation": [False, True, True]}
-    network = {"architecture": "resnet-18", "arguments": arguments, "pretrained": pretrained}
+    network = {"architecture": "resnet-18", "arguments": arguments, "pretrained": pretrained, "antialias": {}}
     scaled, protocol = {"colour": 0, "scaled": {}}, {"protocol": {}}
+    weighted = {"loss": {"type": "weighted-cross-entropy", "weights": [1, 2]}}
     whole = merge(MINIMAL, {"network": network, "early_stopping": {"patience": 1}, "augmentation": scaled})
-    whole = merge(whole, {"evaluation": protocol, "start": START})
+    whole = merge(whole, {"evaluation": protocol, "start": START, **weighted})
     known = {
         key for document in (MINIMAL, whole) for key in _leaves(_by_schedule(compose(document, "test").model_dump()))
     }
     # None, which is what everything in it stands against.
-    known -= {"network.pretrained", "augmentation.scaled", "evaluation.protocol"}
+    known -= {"network.pretrained", "network.antialias", "augmentation.scaled", "evaluation.protocol"}
     for kind in Curriculum.kinds.values():
         known |= set(_leaves(_by_schedule({"curriculum": kind().model_dump()})))
     for kind in Loss.kinds.values():
-        known |= set(_leaves({"loss": kind().model_dump()}))
+        known |= {f"loss.{name}" for name in kind.model_fields}
     assert known == tried
 
 
@@ -296,6 +311,7 @@ def test_what_does_not_change_the_weights_does_not_change_the_id(change: dict[st
         ({"optimisation": {"learning_rate_schedule": "cosine", "learning_rate_floor": 0}}, {}),
         ({"optimisation": {"learning_rate_steps": [], "learning_rate_step_factor": 0.1, "groups": []}}, {}),
         ({"network": {"dropout": 0}}, {}),
+        ({"network": {"antialias": None}}, {}),
         ({"optimisation": {"batch_norm": "batch"}}, {}),
         ({"network": {"arguments": {}}}, {}),
         (

@@ -48,17 +48,23 @@ class _Written(NamedTuple):
 
 
 def write_masks(
-    root: Path, source: Path, samples: Sequence[Sample], images: PixelStore, classes: Sequence[str], squared: bool
+    root: Path,
+    source: Path,
+    samples: Sequence[Sample],
+    images: PixelStore,
+    classes: Sequence[str],
+    squared: bool,
+    geometric: bool = False,
 ) -> Masks:
     """The masks of `images`, which were stored of these `samples` of the folder `source`, as a store below `root`,
     unless that is there already, and intact.
 
     Each is resized by nearest neighbours, and cropped, exactly as its image was. classes: the names of the values 0, 1,
-    ...; squared: whether images were, else they keep their aspect. The id is a hash of the pixel store's and of the
-    masks' bytes. Raises DataError where none can be read.
+    ...; squared: whether images were, else they keep their aspect; geometric: see `decode.resized`. The id
+    is a hash of the pixel store's and of the masks' bytes. Raises DataError where none can be read.
     """
     longest = None if squared else images.canvas[1]
-    work = partial(_written, source=source, size=images.size, longest=longest, classes=classes)
+    work = partial(_written, source=source, size=images.size, longest=longest, geometric=geometric, classes=classes)
     stores = root / ".stores"
     rows: list[tuple[str | int, ...]] = []
     largest, unreadable = np.full(len(samples), -1, np.int64), {}
@@ -105,7 +111,13 @@ def _is_intact(store: MaskStore) -> bool:
 
 
 def _written(
-    sample: Sample, sides: NDArray[np.int64], source: Path, size: int, longest: int | None, classes: Sequence[str]
+    sample: Sample,
+    sides: NDArray[np.int64],
+    source: Path,
+    size: int,
+    longest: int | None,
+    geometric: bool,
+    classes: Sequence[str],
 ) -> _Written:
     """The mask of a sample, as it is stored with its image of these `sides`."""
     digest = ""
@@ -122,7 +134,7 @@ def _written(
         else:
             raise DataError("has no mask")
         seen = Image.fromarray(whole) if sample.box is None else Image.fromarray(whole).crop(sample.box)
-        mask, _ = resized(seen, size, longest, Image.Resampling.NEAREST)
+        mask, _ = resized(seen, size, longest, Image.Resampling.NEAREST, geometric)
         if list(mask.shape) != sides.tolist():
             raise DataError("is not of the size of its photo, which has changed")
         return _Written(digest, checksum(mask), zlib.compress(mask.tobytes(), 6), largest_class(mask, classes))

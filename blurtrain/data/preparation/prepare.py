@@ -102,8 +102,8 @@ def _refused(source: Path, unreadable: Mapping[str, str], images: int) -> DataEr
 
 _MANIFEST = (
     "schema", "name", "data_id", "store", "test_store", "masks", "test_masks", "stored_size", "resolution", "aspect",
-    "longest", "tested", "cropped", "classes", "counts", "mean", "sd", "unreadable", "left_alone", "empty_folders",
-    "listed", "skipped", "notes", "request",
+    "side", "longest", "tested", "cropped", "view", "classes", "counts", "mean", "sd", "unreadable", "left_alone",
+    "empty_folders", "listed", "skipped", "notes", "request",
 )  # fmt: skip
 """Its entries in their order."""
 
@@ -126,6 +126,7 @@ def _manifest(
         "stored_size": written.store.size,
         "resolution": recipe.resolution,
         **({} if recipe.aspect == "square" else _of_aspect(recipe, written, view["index"])),
+        **({} if recipe.view == "whole" else {"view": recipe.view}),
         "classes": classes,
         "counts": _ordered(Counter(image.split for image in images)),
         "mean": mean,
@@ -242,8 +243,9 @@ def _view(images: list[Sample], index: NDArray[np.int64], classes: list[str]) ->
 
 def _wanted(recipe: Recipe) -> Wanted:
     return Wanted(
-        recipe.size, recipe.tested_size, recipe.longest_aspect, recipe.jpeg_quality, recipe.megapixels, recipe.bits
-    )
+        recipe.size, recipe.tested_size, recipe.longest_aspect, recipe.jpeg_quality, recipe.megapixels, recipe.bits,
+        mosaic=recipe.view == "mosaic", geometric=recipe.geometric,
+    )  # fmt: skip
 
 
 def _stores_of(
@@ -302,6 +304,8 @@ def _masks(root: Path, source: Path, recipe: Recipe, found: Found, written: Writ
     """Those of what has been written, where the reader knows of masks."""
     if not found.classes:
         return None
+    if recipe.view == "mosaic":
+        raise DataError(f"{source}: has masks, which mosaics cannot have: prepare it with view=whole")
     samples = [found.samples[k] for k in written.samples.tolist()]
     return _masks_of(root, source, recipe, found, samples, written.store)
 
@@ -309,13 +313,16 @@ def _masks(root: Path, source: Path, recipe: Recipe, found: Found, written: Writ
 def _masks_of(
     root: Path, source: Path, recipe: Recipe, found: Found, samples: list[Sample], images: PixelStore
 ) -> Masks:
-    return write_masks(root, source, samples, images, found.classes, recipe.longest_aspect is None)
+    squared = recipe.longest_aspect is None
+    return write_masks(root, source, samples, images, found.classes, squared, recipe.geometric)
 
 
 def _of_aspect(recipe: Recipe, written: Written, index: NDArray[np.int64]) -> dict[str, Any]:
     """What the manifest of images that keep their aspect says besides; `cropped`: how many are not whole."""
     cropped = int(np.count_nonzero(written.cropped[index]))
-    return {"aspect": recipe.aspect, "longest": recipe.longest_aspect, "tested": recipe.tested_size, "cropped": cropped}
+    side = {"side": recipe.side} if recipe.geometric else {}
+    return {"aspect": recipe.aspect, **side, "longest": recipe.longest_aspect, "tested": recipe.tested_size,
+            "cropped": cropped}  # fmt: skip
 
 
 def _statistics(written: Written, index: NDArray[np.int64]) -> tuple[list[float], list[float]]:

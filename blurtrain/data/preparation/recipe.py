@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
 
+from blurtrain.blur_types.mosaic import TILES
 from blurtrain.data.beton import LARGEST_SIDE, Encoding
 from blurtrain.data.jpeg import BEST_QUALITY
 from blurtrain.data.preparation.readers import Reader, Tree
@@ -51,6 +52,12 @@ class Recipe(BaseModel):
     All images take as much room as the longest."""
     tested: int | None = Field(None, ge=8)
     """Of aspect=kept: smaller side of the images of val and test; by default the resolution, as in square stores."""
+    side: Literal["smaller", "geometric-mean"] = "smaller"
+    """Of aspect=kept, what `stored` and `tested` are of: the smaller side, or the geometric mean of height and width,
+    so that all images have as many pixels (Vasiljevic et al. 2016, for segmentation)."""
+    view: Literal["whole", "mosaic"] = "whole"
+    """whole: images are resized. mosaic: of each, the whole amid eight parts at its own resolution, see
+    `blurtrain.blur_types.mosaic`; the resolution, which all are stored at, is that of three tiles."""
     encoding: Encoding = "raw"
     """Of the training store. raw: fastest to read; jpg: other pixels, in about an eighth of the space."""
     quality: int | None = Field(None, ge=1, le=BEST_QUALITY)
@@ -73,7 +80,7 @@ class Recipe(BaseModel):
 
     @property
     def size(self) -> int:
-        return self.stored or round(self.resolution * 8 / 7)
+        return self.stored or (self.resolution if self.view == "mosaic" else round(self.resolution * 8 / 7))
 
     @property
     def tested_size(self) -> int:
@@ -84,6 +91,11 @@ class Recipe(BaseModel):
     def longest_aspect(self) -> float | None:
         """Largest aspect of what is stored; none: squares."""
         return None if self.aspect == "square" else self.longest or 2.0
+
+    @property
+    def geometric(self) -> bool:
+        """Whether sizes are geometric means of height and width."""
+        return self.side == "geometric-mean"
 
     @property
     def jpeg_quality(self) -> int | None:
@@ -100,7 +112,7 @@ class Recipe(BaseModel):
         defaults = type(self)()
         later |= {
             name
-            for name in ("reader", "train_images", "exclude", "duplicates", "megapixels", "bits")
+            for name in ("reader", "train_images", "exclude", "duplicates", "megapixels", "bits", "side", "view")
             if getattr(self, name) == getattr(defaults, name)
         }
         return self.model_dump(mode="json", exclude=later)
@@ -136,6 +148,8 @@ class Recipe(BaseModel):
     def _of_kept_aspect(self) -> "Recipe":
         if self.aspect == "square" and self.longest is not None:
             raise ValueError(f"longest={self.longest:g} goes with aspect=kept: squares have no longer side")
+        if self.aspect == "square" and self.geometric:
+            raise ValueError("side=geometric-mean goes with aspect=kept: squares have one side")
         if self.aspect == "square" and self.tested not in (None, self.resolution):
             raise ValueError(
                 f"tested={self.tested} goes with aspect=kept: square images are tested at the resolution, "
@@ -145,6 +159,17 @@ class Recipe(BaseModel):
             raise ValueError(
                 f"stored and tested times longest={self.longest or 2:g} must be at most {LARGEST_SIDE} pixels"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _whole_tiles(self) -> "Recipe":
+        if self.view == "mosaic" and (self.aspect == "kept" or self.resolution % TILES or self.resolution < 8 * TILES):
+            raise ValueError(
+                f"view=mosaic: is square, of a resolution of {TILES} tiles of 8 pixels or more, e.g. 288, "
+                f"not {self.resolution}{' with aspect=kept' * (self.aspect == 'kept')}"
+            )
+        if self.view == "mosaic" and self.stored not in (None, self.resolution):
+            raise ValueError(f"stored={self.stored}: mosaics are stored at the resolution, {self.resolution}")
         return self
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurtrain.data.dataset import SPLITS
+from blurtrain.data.preparation.held_out import check_shares, drawn_splits
 from blurtrain.data.preparation.readers.reader import Sample
 from blurtrain.errors import DataError
 
@@ -48,8 +49,7 @@ def draw_splits(images: list[Sample], val: float, test: float, seed: int, whole_
     is not 0, and at least one stays for training; where groups have images of several labels, of all groups at once. An
     image of no known group is one by itself. Raises DataError for a label with too few.
     """
-    if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
-        raise DataError(f"split shares val={val}, test={test}: must be >= 0 and leave something for training")
+    check_shares(val, test)
     several = whole_groups and _have_several_labels(images)
     places = defaultdict(list)
     for place, image in enumerate(images):
@@ -57,7 +57,7 @@ def draw_splits(images: list[Sample], val: float, test: float, seed: int, whole_
     drawn = list(images)
     for label, own in places.items():  # one at a time, so that what is needed for it is needed only so long
         units = [images[k].group or images[k].key if whole_groups else images[k].key for k in own]
-        split_of = _drawn(label, set(units), val, test, seed, "objects" if whole_groups else "images")
+        split_of = drawn_splits(label, set(units), val, test, seed, "objects" if whole_groups else "images")
         for k, unit in zip(own, units, strict=True):
             drawn[k] = images[k]._replace(split=split_of[unit])
     return drawn
@@ -66,21 +66,6 @@ def draw_splits(images: list[Sample], val: float, test: float, seed: int, whole_
 def _have_several_labels(images: list[Sample]) -> bool:
     label_of: dict[str, str] = {}
     return any(label_of.setdefault(i.group, i.label) != i.label for i in images if i.group)
-
-
-def _drawn(label: str, units: set[str], val: float, test: float, seed: int, noun: str) -> dict[str, str]:
-    ranked = sorted(units, key=lambda unit: hashlib.sha256(f"{seed}/{unit}".encode()).digest())
-    n_test, n_val = (max(1, round(share * len(ranked))) if share else 0 for share in (test, val))
-    if len(ranked) - n_test - n_val < 1:
-        raise DataError(
-            f"{f'label {label!r} has' if label else 'there are'} {len(ranked)} {noun}: too few for "
-            f"{' and '.join(n for n, k in (('train', 1), ('val', n_val), ('test', n_test)) if k)}; "
-            "leave it out (min_images, min_leaves) or choose other shares"
-        )
-    return {
-        unit: "test" if rank < n_test else "val" if rank < n_test + n_val else "train"
-        for rank, unit in enumerate(ranked)
-    }
 
 
 def keep_together(images: list[Sample], contents: Sequence[Any] | NDArray[Any]) -> list[Sample]:

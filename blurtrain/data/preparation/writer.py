@@ -32,6 +32,7 @@ from blurtrain.errors import DataError
 # Part of the id: another way to prepare pixels is another store.
 FORMAT = "raw RGB, squared, bilinear antialiased, 1"
 KEPT_FORMAT = "raw RGB, aspect kept, of at most {} px, bilinear antialiased, 1"
+GEOMETRIC_FORMAT = "raw RGB, aspect kept by geometric mean, of at most {} px, bilinear antialiased, 1"
 _COMPARED = 512  # images: decoders differ by how they were built, and so in nearly every image
 _HEADS_AT_A_TIME = 16  # files that are opened at a time, to find how long their images are
 
@@ -51,8 +52,13 @@ class Wanted(NamedTuple):
     """Larger images are not decoded; None: see `opened`."""
     bits: int | None = None
     """How many are used of 16-bit images; None: see `eight_bits`."""
+    mosaic: bool = False
+    """See `Form.mosaic`."""
     whole: bool = True
     """Whether these are all images of the folder; then those of 16 bits are refused if they would be nearly black."""
+    geometric: bool = False
+    """Whether not the smaller side of images that keep their aspect is `size` (or `tested`), but the geometric mean of
+    height and width."""
 
 
 class Written(NamedTuple):
@@ -127,7 +133,9 @@ def written_stores(
 
 def _name(form: Form, bits: int | None, stated: bool) -> str:
     """Part of the store's id."""
-    pixels = FORMAT if form.longest is None else KEPT_FORMAT.format(form.longest)
+    kept = GEOMETRIC_FORMAT if form.geometric else KEPT_FORMAT
+    pixels = FORMAT if form.longest is None else kept.format(form.longest)
+    pixels += "; mosaics of 3 x 3 tiles, 1" * form.mosaic
     pixels += f"; {bits} of 16 bits" if bits not in (None, FULL) else ""
     pixels += "" if form.jpeg_quality is None else f"; JPEG 4:4:4 of quality {form.jpeg_quality}"
     return f"{pixels}; depths as stated" if stated else pixels
@@ -295,13 +303,16 @@ def _forms(
 ) -> tuple[Form, Form | None]:
     """Of the training store and of the test store."""
     longest: list[int | None] = [None, None]
+    geometric = wanted.geometric
     if wanted.longest_aspect is not None:
         with warnings.catch_warnings(), ThreadPoolExecutor(_HEADS_AT_A_TIME) as pool:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # it is looked at when it is decoded
             heads = pool.map(sides_of, [sample.source(source) for sample in samples])
             sides = list(tqdm(heads, total=len(samples), desc="measuring", unit="img", disable=None))
         for form, (size, some) in enumerate(((wanted.size, sides), (wanted.tested, [sides[k] for k in held_out]))):
-            found = [longer_side(size, each) for each in some if each] if size else []
-            longest[form] = min(max([*found, size or 0]), round((size or 0) * wanted.longest_aspect))
-    test = None if wanted.tested is None else Form(wanted.tested, longest[1])
-    return Form(wanted.size, longest[0], wanted.jpeg_quality), test
+            found = [longer_side(size, each, geometric) for each in some if each] if size else []
+            most = math.sqrt(wanted.longest_aspect) if geometric else wanted.longest_aspect
+            longest[form] = min(max([*found, size or 0]), round((size or 0) * most))
+    mosaic = wanted.mosaic
+    test = None if wanted.tested is None else Form(wanted.tested, longest[1], mosaic=mosaic, geometric=geometric)
+    return Form(wanted.size, longest[0], wanted.jpeg_quality, mosaic, geometric), test

@@ -11,7 +11,7 @@ import yaml
 from blurtrain.data.dataset import SPLITS
 from blurtrain.errors import BlurtrainError
 from blurtrain.settings import PRESETS, compose, run_id
-from jobs.search.file import SearchFile, checked, ready
+from jobs.search.file import SearchFile, checked, read_search
 from jobs.search.space import draw
 
 BASE = {"dataset": "faces", "regime": "clear", "optimisation": {"epochs": 4}}
@@ -119,8 +119,16 @@ def test_without_a_val_split_there_is_nothing_to_search_by(data: Path) -> None:
     read(data, objective={"of": "training", "metric": "loss"})
 
 
-@pytest.mark.parametrize("name", sorted(ready()))
+@pytest.mark.parametrize("name", sorted(path.stem for path in (PRESETS / "searches").glob("*.yaml")))
 def test_searches_that_come_with_the_project_are_valid(data: Path, name: str) -> None:
     document = yaml.safe_load((PRESETS / "searches" / f"{name}.yaml").read_text())
     file = checked(document, name, name, data)
     assert {len(file.members(draw(file.search.space, 0, n))) for n in range(20)} == {len(file.search.seeds)}
+
+
+def test_a_search_of_the_project_goes_by_its_name(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    by_file = read_search(PRESETS / "searches" / "faces.yaml", data=data)
+    assert read_search(Path("faces"), data=data).id == by_file.id
+    with pytest.raises(BlurtrainError, match=r"no search 'face' comes with the project; did you mean 'faces'\?"):
+        read_search(Path("face"), data=data)

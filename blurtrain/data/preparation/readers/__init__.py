@@ -29,6 +29,7 @@ The recipe does the rest for all readers alike: exclude, min_images, splits (dra
 hold_out=groups), train_images, duplicates, skip_unreadable.
 """
 
+from blurtrain.data.preparation.readers.blur_types import BlurTypes
 from blurtrain.data.preparation.readers.coco import Coco
 from blurtrain.data.preparation.readers.facescrub import FaceScrub
 from blurtrain.data.preparation.readers.hugging_face import HuggingFace
@@ -43,6 +44,7 @@ from blurtrain.data.preparation.readers.voc import Voc
 __all__ = ["Found", "Reader", "Sample", "Tree", "with_keys"]
 
 Reader.kinds = {
+    "blur-types": BlurTypes,
     "coco": Coco,
     "facescrub": FaceScrub,
     "hugging-face": HuggingFace,

@@ -120,8 +120,10 @@ class Browser:
 
     # --- what a person does -------------------------------------------------------------------------------------------
 
-    def open(self, path: Path, width: int = 1200, height: int = 900, dark: bool = False, script: bool = True) -> None:
-        """Open a file, in a window of this size (CSS pixels); without `script`, as a browser that runs none."""
+    def open(
+        self, page: Path | str, width: int = 1200, height: int = 900, dark: bool = False, script: bool = True
+    ) -> None:
+        """Open a file or URL, in a window of this size (CSS pixels); without `script`, as a browser that runs none."""
         self.resize(width, height)
         scheme = "dark" if dark else "light"
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
@@ -129,7 +131,7 @@ class Browser:
         self.messages.clear()
         self.requests.clear()
         self._loaded = False
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         self.until(lambda: self._loaded, "the page to load")
 
     def resize(self, width: int, height: int) -> None:

@@ -1,0 +1,147 @@
+"""What a blur-type detector is worth, from its probabilities on photos whose type is known: tables with intervals."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.statistics.estimates import paired
+from analysis.statistics.intervals import wilson
+
+SHARP = "sharp"
+BINS = 10
+
+
+class Verdicts(NamedTuple):
+    """One detector on some photos."""
+
+    name: str
+    classes: Sequence[str]
+    files: Sequence[str]
+    labels: NDArray[np.int64]
+    """[n]: places in `classes`."""
+    probabilities: NDArray[np.float64]
+    """[n, classes]."""
+
+    @property
+    def taken(self) -> NDArray[np.int64]:
+        """[n]: the most probable class."""
+        return self.probabilities.argmax(1)
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        return self.taken == self.labels
+
+
+def report(verdicts: Verdicts, by: str) -> dict[str, Any]:
+    """Accuracy, confusion matrix, recall and precision of each class, false alarms on sharp photos, reliability, and
+    accuracy by group, as plain values; shares with Wilson's 95 % interval, which takes photos for independent.
+
+    by: a regular expression, which is looked for in the names of files, without folders; what it finds is the group.
+    """
+    count = len(verdicts.classes)
+    cells = np.bincount(verdicts.labels * count + verdicts.taken, minlength=count**2).reshape(count, count)
+    sharp = verdicts.labels == list(verdicts.classes).index(SHARP)
+    groups = np.array([_group(file, by) for file in verdicts.files])
+    return {
+        "network": verdicts.name,
+        "classes": list(verdicts.classes),
+        "n": len(verdicts.labels),
+        "accuracy": share(verdicts.right),
+        "confusion": cells.tolist(),
+        "recall": {n: share(verdicts.right[verdicts.labels == k]) for k, n in enumerate(verdicts.classes)},
+        "precision": {n: share(verdicts.right[verdicts.taken == k]) for k, n in enumerate(verdicts.classes)},
+        "false_alarms": share(~verdicts.right[sharp]),
+        "reliability": _reliability(verdicts),
+        "groups": {group: share(verdicts.right[groups == group]) for group in sorted(set(groups.tolist()))},
+    }
+
+
+def compared(own: Verdicts, base: Verdicts) -> dict[str, Any]:
+    """The difference of two detectors on the same photos, in pairs: that of their accuracy, own minus base, with its
+    95 % interval and test; on how many photos only one is right. Raises ValueError where the photos differ."""
+    if list(own.files) != list(base.files):
+        raise ValueError("the two were not shown the same photos")
+    found = paired(own.right, base.right)
+    d = found.difference
+    return {
+        "own": own.name, "base": base.name, "n": len(own.files),
+        "only_own": int((own.right & ~base.right).sum()), "only_base": int((~own.right & base.right).sum()),
+        "difference": d.value, "low": d.low, "high": d.high, "p": found.p, "test": found.test,
+    }  # fmt: skip
+
+
+def worst(verdicts: Verdicts, most: int) -> list[int]:
+    """Places of the photos that are taken for something else with most confidence, the worst first."""
+    given = verdicts.probabilities.max(1)
+    wrong = np.flatnonzero(~verdicts.right)
+    return [int(k) for k in wrong[np.argsort(-given[wrong], kind="stable")][:most]]
+
+
+def share(values: NDArray[np.bool_]) -> dict[str, Any]:
+    """Count, n, and the share with its interval; None where there are no photos."""
+    n, count = len(values), int(values.sum())
+    if not n:
+        return {"count": 0, "n": 0, "share": None, "low": None, "high": None}
+    low, high = wilson(count, n)
+    return {"count": count, "n": n, "share": count / n, "low": low, "high": high}
+
+
+def as_text(document: Mapping[str, Any]) -> str:
+    """A report in lines."""
+    names = document["classes"]
+    width = max(map(len, names))
+    lines = [
+        f"{document['network']}: {document['n']} photos (95 % intervals: Wilson)",
+        f"right {_words(document['accuracy'])}; false alarms on sharp {_words(document['false_alarms'])}",
+        "",
+        f"{'is, down; taken for, across':{width}}  " + "  ".join(f"{n[:12]:>12}" for n in names) + f"  {'recall':>25}",
+    ]
+    for name, row in zip(names, document["confusion"], strict=True):
+        counts = "  ".join(f"{n:12}" for n in row)
+        lines.append(f"{name:27}  {counts}  {_words(document['recall'][name]):>25}")
+    lines.append(f"{'precision':27}  " + "  ".join(f"{_short(document['precision'][n]):>12}" for n in names))
+    lines += ["", *(f"{n}: precision {_words(of)}" for n, of in document["precision"].items())]
+    lines += ["", *(f"group {group or '(none)'}: right {_words(of)}" for group, of in document["groups"].items())]
+    lines += ["", "confidence  photos  mean confidence  right"]
+    lines += [
+        f"{k / BINS:.1f} - {(k + 1) / BINS:.1f}  {int(n):7}  {100 * mean:13.1f} %  {100 * right:4.0f} %"
+        for k, (n, mean, right) in enumerate(document["reliability"]) if n
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def comparison_as_text(of: Mapping[str, Any]) -> str:
+    """In a line."""
+    return (
+        f"{of['own']} minus {of['base']}: {100 * of['difference']:+.1f} points ({100 * of['low']:+.1f} to "
+        f"{100 * of['high']:+.1f}), {of['only_own']} photos right by the one alone, {of['only_base']} by the other, "
+        f"p = {of['p']:.3g} ({of['test']}), n = {of['n']}"
+    )
+
+
+def _words(of: Mapping[str, Any]) -> str:
+    if not of["n"]:
+        return "-"
+    return f"{_short(of)} ({100 * of['low']:.1f} to {100 * of['high']:.1f}), {of['count']} of {of['n']}"
+
+
+def _short(of: Mapping[str, Any]) -> str:
+    return f"{100 * of['share']:.1f} %" if of["n"] else "-"
+
+
+def _group(file: str, by: str) -> str:
+    found = re.search(by, PurePosixPath(file).name)
+    return found[0] if found else ""
+
+
+def _reliability(verdicts: Verdicts) -> list[list[float]]:
+    """[bins, 3]: photos, mean confidence and share of right answers."""
+    confidence = verdicts.probabilities.max(1)
+    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    n = np.bincount(place, minlength=BINS)
+    sums = [np.bincount(place, weights=v, minlength=BINS) / np.maximum(n, 1) for v in (confidence, verdicts.right)]
+    return np.column_stack([n, *sums]).tolist()

@@ -1,0 +1,125 @@
+"""`blurtrain detector ...`: the probabilities of a blur-type detector, and what it is worth on real photos."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from blurtrain.commands.options import command, data_option, group, json_option
+from blurtrain.errors import SettingsError
+
+if TYPE_CHECKING:
+    from analysis.detector import Verdicts
+
+_COLUMNS, _SIDE, _SHOWN = 4, 260, 24
+"""Of the sheet of mistakes: columns, pixels of a photo, photos."""
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    from blurtrain.data.dataset import open_dataset
+    from blurtrain.evaluation.temperature import calibration
+    from blurtrain.files import write_json
+    from blurtrain.models.trained import of_run
+    from blurtrain.run import Run
+
+    run = Run(options.run.resolve())
+    network = of_run(run.path, None, options.data)
+    settings = run.settings
+    found = calibration(
+        network, open_dataset(options.data or Path(settings.data.root), settings.dataset), options.split
+    )
+    write_json(run.calibration, found)
+    (before, after), (error, calibrated) = found["cross_entropy"], found["calibration_error"]
+    print(
+        json.dumps(found)
+        if options.json
+        else f"{run.calibration}: temperature {found['temperature']:.3f} on {found['n']} photos of {found['split']}; "
+        f"cross-entropy {before:.4f} -> {after:.4f}, calibration error {100 * error:.1f} -> {100 * calibrated:.1f} %"
+    )
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from analysis.detector import Verdicts, as_text, compared, comparison_as_text, report
+    from blurtrain.data.preparation import Recipe
+    from blurtrain.evaluation.judged import judged
+    from blurtrain.files import publish, write_json
+    from blurtrain.models.trained import of_run
+    from blurtrain.schema import validate
+
+    if options.out.exists():
+        raise SettingsError(f"--out {options.out}: is there already; name a new folder")
+    reading = validate({"reader": options.reader}, "detector report", Recipe).reading
+    photos = [(s.file, s.label, s.group) for s in reading.samples(options.photos).labelled]
+    found = []
+    for folder in options.runs:
+        one = judged(of_run(folder, None, options.data), options.photos, photos)
+        found.append(Verdicts(one.network, one.classes, one.files, one.labels, one.probabilities))
+    reports = [report(one, options.by) for one in found]
+    pairs = [compared(found[0], other) for other in found[1:]]
+    text = "\n\n".join([*map(as_text, reports), *map(comparison_as_text, pairs)]) + "\n"
+    options.out.mkdir(parents=True)
+    write_json(options.out / "report.json", {"photos": str(options.photos), "reports": reports, "compared": pairs})
+    publish(options.out / "report.txt", text)
+    for k, verdicts in enumerate(found):
+        publish(options.out / f"photos-{k}.csv", _table(verdicts))
+        if (sheet := _sheet(verdicts, options.photos)) is not None:
+            publish(options.out / f"mistakes-{k}.png", sheet)
+    print(json.dumps({"reports": reports, "compared": pairs}) if options.json else text, end="")
+    return 0
+
+
+def _table(verdicts: "Verdicts") -> str:
+    """CSV, a photo a line."""
+    import csv
+    import io
+
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", "is", "taken_for", *verdicts.classes])
+    for file, label, taken, of in zip(
+        verdicts.files, verdicts.labels, verdicts.taken, verdicts.probabilities, strict=True
+    ):
+        writer.writerow([file, verdicts.classes[label], verdicts.classes[taken], *(f"{p:.6f}" for p in of)])
+    return text.getvalue()
+
+
+def _sheet(verdicts: "Verdicts", root: Path) -> bytes | None:
+    """The worst mistakes, whole; None where there are none."""
+    import numpy as np
+
+    from analysis.detector import worst
+    from blurtrain.data.contact_sheet import contact_sheet
+    from blurtrain.data.decode import opened
+
+    tiles = []
+    for k in worst(verdicts, _SHOWN):
+        image = opened((root / verdicts.files[k]).read_bytes())
+        image.thumbnail((_SIDE, _SIDE))
+        is_, taken = verdicts.classes[verdicts.labels[k]], verdicts.classes[verdicts.taken[k]]
+        lines = [verdicts.files[k], f"is {is_}", f"taken for {taken}, {100 * verdicts.probabilities[k].max():.0f} %"]
+        tiles.append((np.asarray(image), lines))
+    return contact_sheet(tiles, _COLUMNS, _SIDE) if tiles else None
+
+
+def add(commands: Any) -> None:
+    """Tell the parser of these commands."""
+    detector = group(commands, "detector", "the blur-type detector: calibrate it, and test it on real photos")
+    p = command(detector, "calibrate", _calibrate, "find the temperature of a run's probabilities; kept in the run")
+    p.add_argument("run", type=Path, metavar="RUN", help="run directory")
+    p.add_argument("--split", choices=["val", "test"], default="val", help="of its dataset, to find it on (val)")
+    data_option(p, None)
+    json_option(p)
+    p = command(detector, "report", _report, "test detectors on folders of photos whose type is known")
+    p.add_argument("photos", type=Path, metavar="PHOTOS", help="folder of a folder a class, read by reader blur-types")
+    p.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="run directories; others are compared to the first"
+    )
+    p.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder to write, which is new")
+    p.add_argument("--reader", default="blur-types", metavar="'blur-types OPTION=VALUE ...'", help="how it is read")
+    p.add_argument(
+        "--by", default="^[A-Za-z0-9]+", metavar="REGEX",
+        help="groups of the table: what this finds in names of files (letters and digits that they begin with)",
+    )  # fmt: skip
+    data_option(p, None)
+    json_option(p)

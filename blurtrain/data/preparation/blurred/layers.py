@@ -1,0 +1,102 @@
+"""A scene of two layers, subject and background, and how it looks when either is blurred."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate
+
+from blurtrain.blur.convolution import convolve
+from blurtrain.blur.kernels import gaussian
+
+Kernel = NDArray[np.float64] | None
+"""A point-spread function; None: nothing is blurred."""
+Rng = np.random.Generator
+FEATHER = 0.7
+"""Sigma, in pixels, by which edges of mattes are softened: masks have none, cameras no hard ones."""
+
+
+class Scene(NamedTuple):
+    """Linear light in 0..1."""
+
+    light: Tensor
+    """[3, H, W], subject and background as they were photographed."""
+    matte: Tensor
+    """[1, H, W]: how much of each pixel is the subject."""
+    background: Tensor
+    """[3, H, W]: with what could stand behind the subject."""
+
+
+def scene_of(light: Tensor, mask: Tensor, behind: Tensor | None = None) -> Scene:
+    """From light [3, H, W], and a mask [H, W] of the subject: 1 where it is.
+
+    behind: another photo [3, H, W] to put the subject before; None: its own background, filled in behind it.
+    """
+    matte = blurred(mask[None].clamp(0, 1), gaussian(FEATHER))
+    if behind is None:
+        # A little around the subject is of both, and not taken for background.
+        return Scene(light, matte, filled(light, (blurred(mask[None], gaussian(2.0)) < 0.02).float()))
+    return Scene(matte * light + (1 - matte) * behind, matte, behind)
+
+
+def blurred(layer: Tensor, kernel: Kernel) -> Tensor:
+    """A layer [C, H, W] convolved with a kernel."""
+    return layer if kernel is None else convolve(layer[None], kernel)[0]
+
+
+def composed(scene: Scene, subject: Kernel, background: Kernel) -> Tensor:
+    """The scene [3, H, W] with each layer blurred by its own kernel; where the subject's edge is blurred, the
+    background shows through it, blurred by its own."""
+    if subject is None and background is None:
+        return scene.light
+    matte = blurred(scene.matte, subject)
+    return blurred(scene.light * scene.matte, subject) + (1 - matte) * blurred(scene.background, background)
+
+
+def filled(light: Tensor, known: Tensor) -> Tensor:
+    """Light [3, H, W] where it is known [1, H, W], elsewhere a smooth continuation (pull and push over halvings)."""
+    if min(light.shape[1:]) < 2 or bool((known > 0).all()):
+        return light
+    weight = avg_pool2d(known[None], 2, ceil_mode=True)
+    mean = avg_pool2d((light * known)[None], 2, ceil_mode=True) / weight.clamp(min=1e-6)
+    coarse = filled(mean[0], (weight[0] > 0).float())
+    spread = interpolate(coarse[None], light.shape[1:], mode="bilinear", align_corners=False)[0]
+    return known * light + (1 - known) * spread
+
+
+def varied(draw: Callable[[float], Tensor], depth: Tensor, low: float, high: float, levels: int = 3) -> Tensor:
+    """Blur that varies over the photo: draw(x) is the photo [3, H, W] blurred by x; depth [H, W] in 0..1 goes from low
+    to high. In between, neighbouring levels are mixed."""
+    place = depth * (levels - 1)
+    parts = [
+        draw(low + (high - low) * level / (levels - 1)) * (1 - (place - level).abs()).clamp(min=0)
+        for level in range(levels)
+    ]
+    return torch.stack(parts).sum(0)
+
+
+def smooth_map(rng: Rng, height: int, width: int) -> Tensor:
+    """[height, width] in 0..1: a slope in some direction with slow waves, as the depth of a ground or a room is."""
+    angle, waves = rng.uniform(0, 2 * np.pi), torch.from_numpy(rng.uniform(-0.4, 0.4, (1, 1, 4, 4)))
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    slope = torch.from_numpy(np.cos(angle) * x + np.sin(angle) * y)
+    found = slope + interpolate(waves, (height, width), mode="bicubic", align_corners=False)[0, 0]
+    return ((found - found.min()) / (found.max() - found.min())).float()
+
+
+def drawn_mask(rng: Rng, height: int, width: int) -> Tensor:
+    """[height, width], 1 within a rounded shape of a tenth to a half of the photo, that stands somewhere in it, often
+    on its lower border: where photos come without masks."""
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
+    across, up = rng.uniform(0.15, 0.4), rng.uniform(0.2, 0.45)
+    cx, cy = rng.uniform(0.25, 0.75), rng.uniform(0.4, 0.75) if rng.random() < 0.5 else 1 - 0.5 * up
+    angle = np.arctan2((y - cy) / up, (x - cx) / across)
+    distance = np.hypot((x - cx) / across, (y - cy) / up)
+    turns = np.arange(2, 7)
+    waves = rng.normal(0, 0.25, len(turns)) / turns
+    phases = rng.uniform(0, 2 * np.pi, len(turns))
+    edge = 1 + (waves * np.cos(turns * angle[..., None] + phases)).sum(-1)
+    return torch.from_numpy((distance < edge).astype(np.float32))

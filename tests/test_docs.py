@@ -1,0 +1,52 @@
+"""The pages: what they link to is there, with the heading that is meant, and the references are those of the code."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "slurm").rglob("*.md")})
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def plain(page: Path) -> str:
+    """Without blocks and words of code, in which brackets are no links."""
+    return re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(), flags=re.S)
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings, as a browser is sent to them."""
+    heads = re.findall(r"^#+ +(.*?)\s*$", re.sub(r"```.*?```", "", page.read_text(), flags=re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    lost = []
+    for target in LINK.findall(plain(page)):
+        if re.match("https?:|mailto:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        place = (page.parent / path).resolve() if path else page
+        if not place.exists() or (anchor and place.suffix == ".md" and anchor not in anchors(place)):
+            lost.append(target)
+    assert not lost
+
+
+@pytest.mark.parametrize("name", ["settings.md", "commands.md"])
+def test_references_are_of_the_code_as_it_is(name: str) -> None:
+    folder = ROOT / "docs" / "reference"
+    pages = runpy.run_path(str(folder / "make.py"))["PAGES"]
+    assert (folder / name).read_text() == pages[name](), "`make reference` writes it anew"
+
+
+def test_every_setting_says_what_it_means() -> None:
+    """In its row, or, of the kinds of curricula, blurs, losses and deblurring, in the words above their table."""
+    page = (ROOT / "docs" / "reference" / "settings.md").read_text()
+    plain = "".join(section for section in re.split(r"^(?=##)", page, flags=re.M) if not section.startswith("### "))
+    rows = re.findall(r"^\| `([\w.]+)`.*\|([^|]*)\|$", plain, re.M)
+    assert len(rows) > 100
+    assert [name for name, meaning in rows if not meaning.strip()] == []
+    assert not re.findall(r"^### .*\n\n\|", page, re.M), "a kind that says nothing"
