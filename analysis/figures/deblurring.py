@@ -18,6 +18,8 @@ NONE = "none"
 ALIKE = ["dataset", "n", "split", "pixels", "protocol"]
 """What two networks have in common that are shown the same images."""
 
+SEED: dict[str, Any] = {"marker": "|", "markersize": 7, "markeredgewidth": 0.9, "linestyle": ""}
+
 
 @dataclass(frozen=True)
 class Restored:
@@ -105,13 +107,12 @@ def deblurring_figure(shown: Restored) -> Figure:
             accuracy.set_xlabel("top-1 accuracy (%)")
             quality.set_xlabel("PSNR (dB)")
         handles = [Line2D([], [], **{**look[name], "linestyle": ""}, label=name) for name in regimes]
-        handles.append(Line2D([], [], color=GREY, marker="|", markeredgewidth=0.9, linestyle="", label="single seeds"))
+        handles.append(Line2D([], [], **SEED, markeredgecolor=GREY, label="single seeds"))
         legend(figure, handles, 5)
     return figure
 
 
 def _points(axes: Axes, values: Sequence[float], place: int, look: Mapping[str, Any]) -> None:
     if len(values) > 1:
-        axes.plot(values, [place] * len(values), color=look["color"], marker="|", markersize=5,
-                  markeredgewidth=0.9, linestyle="", zorder=2)  # fmt: skip
+        axes.plot(values, [place] * len(values), **SEED, markeredgecolor=look["color"], zorder=2)
     axes.plot(np.mean(values), place, color=look["color"], marker=look["marker"], linestyle="", zorder=3)

@@ -151,6 +151,9 @@ def test_each_member_of_a_family_is_restored_by_its_own_kernel() -> None:
         (("--deblur", "wiener", "--deblur", "wiener"), "wiener is given twice"),
         (("--deblur", "weiner"), "did you mean 'wiener'"),
         (("--deblur", "wiener", "--measure", "tuning"), "does not look at blurred images"),
+        (("--deblur", "learned run=missing"), "missing: no such run"),
+        (("--deblur", "denoiser-prior run=missing noise=0"), "noise"),
+        (("--deblur", "wiener", f"evaluation.blurs=[{{kernel: file, file: {__file__}, title: k}}]"), "has suffix .py"),
     ],
 )  # fmt: skip
 def test_mistakes_are_one_line(
