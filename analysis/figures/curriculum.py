@@ -32,6 +32,7 @@ STYLE: dict[str, Any] = {
 _DRAWS = (np.arange(10_000) + 0.5) / 10_000  # at equal distances: shares and quantiles to 1/10,000
 _OTHERS = _DRAWS[np.arange(10_000) * 6181 % 10_000]  # the same, in an order that has nothing to do with the first
 _FEW = 8  # levels that an eye keeps apart
+_NAMED = 24  # rows that can have their names beside each other
 _PER_EPOCH = 40  # points of a curve that falls within epochs too
 
 
@@ -66,7 +67,8 @@ def curriculum_figure(settings: Settings) -> "Figure":
         elif by_chance:
             _bands(axes, drawn, edges, curriculum)
         if labels:
-            axes.set_yticks(levels, labels)
+            every = -(-len(labels) // _NAMED)
+            axes.set_yticks(levels[::every], labels[::every])
         else:
             look: dict[str, Any] = {"color": INK, "linestyle": (0, (4, 1.5))} if by_chance else {"color": COLOUR}
             axes.stairs(drawn.mean(axis=1), edges, baseline=None, linewidth=1.6, label="mean of the images", **look)

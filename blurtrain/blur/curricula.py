@@ -19,7 +19,7 @@ from blurtrain.schema import Probability, Sigma, added_later
 
 __all__ = ["AnyCurriculum", "Curriculum"]
 
-_AGES_AN_EPOCH = 32
+_AGES_AN_EPOCH = 8
 Length = Annotated[float, Field(gt=0)]
 Sigmas = NDArray[np.float64]
 
@@ -251,7 +251,7 @@ class DevelopmentalDiet(Curriculum):
     schedule: Literal["developmental-diet"] = "developmental-diet"
     months_per_epoch: float = Field(2.0, gt=0)
     ageing: Literal["epoch", "batch"] = "batch"
-    """What the age grows with: `batch`, as in the source, but in 32 equal steps an epoch at most, so that what is
+    """What the age grows with: `batch`, as in the source, but in 8 equal steps an epoch at most, so that what is
     logged stays short; `epoch`: all of an epoch has the age that it begins with."""
     acuity: bool = True
     colour: bool = True

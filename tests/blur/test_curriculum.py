@@ -291,7 +291,8 @@ def test_resolved_settings_of_old_keep_their_id_and_their_meaning(
 
 
 def test_all_schedules_are_tried_here() -> None:
-    assert {curriculum.schedule for curriculum in ALL} == set(Curriculum.kinds)
+    others = {"developmental-diet"}  # which has no sigmas: test_sight
+    assert {curriculum.schedule for curriculum in ALL} == set(Curriculum.kinds) - others
 
 
 @pytest.mark.parametrize("curriculum", ALL, ids=str)

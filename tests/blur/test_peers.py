@@ -188,6 +188,15 @@ WEAK = ((0.0018, 5), (0.002, 4), (0.008, 4), (0.0082, 3), (0.028, 3), (0.0282, 2
 LAST_STAGE = ((0.051, 2), (0.052, 1), (0.209, 1), (0.21, 0))
 FADING = ((0, 0.99, 2), (6, 0.5, 2), (7, 0.5, 0), (89, 0.0001, 2), (89, 0.0002, 0))
 
+
+def aged(curriculum: Curriculum, epochs: int) -> None:
+    """Two months an epoch, older with every eighth of it, and all that the authors' code does to images."""
+    for epoch, within in ((0, 0.0), (0, 0.5), (99, 0.875)):
+        (blur,) = curriculum.assign(epoch, epochs, within=within, images=0.3, batches=0.3).blurs
+        expected = {"kernel": "sight", "at": 224, "months": 2 * (epoch + within), "threshold": 0.1, "slope": 150}
+        assert blur.model_dump() == {**expected, "acuity": True, "colour": True, "contrast": True}
+
+
 DEFINED: dict[str, tuple[int, Callable[[Curriculum, int], None]]] = {
     # Jenkins et al. 2025
     "clear": (100, plainly(e0=0, e99=0)),
@@ -232,6 +241,7 @@ DEFINED: dict[str, tuple[int, Callable[[Curriculum, int], None]]] = {
             )
         ),
     ),
+    "developmental-diet": (200, aged),
     # Vasiljevic et al. 2016, pixels at smaller side 384
     "sharp-d4": (3, mixed({"sharp": 0.5, "disk-4@384": 0.5})),
     "sharp-d2-d8": (3, mixed(dict.fromkeys(("sharp", *(f"disk-{r}@384" for r in (2, 4, 6, 8))), 0.2))),

@@ -86,8 +86,8 @@ def test_the_diet_ages_with_batches_or_epochs() -> None:
     draws = {"within": within, "images": np.zeros((64, 2)), "batches": np.zeros((64, 1))}
     by_batch = DevelopmentalDiet(months_per_epoch=2).assign(3, 10, **draws)
     months = [blur.months for blur in by_batch.blurs]  # type: ignore[attr-defined]
-    assert np.allclose(months, 6 + 2 * np.arange(32) / 32)
-    assert by_batch.which is not None and (by_batch.which == np.arange(64)[:, None] // 2).all()
+    assert np.allclose(months, 6 + 2 * np.arange(8) / 8)
+    assert by_batch.which is not None and (by_batch.which == np.arange(64)[:, None] // 8).all()
     by_epoch = DevelopmentalDiet(ageing="epoch").assign(3, 10, **draws)
     assert [blur.label for blur in by_epoch.blurs] == ["sight-6"] and by_epoch.shares() == {"sight-6": 1.0}
 

@@ -54,6 +54,36 @@ def test_a_curriculum_of_blurs_trains_resumes_bit_exactly_and_shows_by_its_label
         assert _tags(run) >= {f"epoch/blurs/{label}" for label in LEVELS}
 
 
+NATURAL = ["myopia-3", "aberration-coma-0.5-random", "depth-focus-2", "parallax-60", "rotation-10", "dirty-lens-8"]
+
+
+@pytest.mark.parametrize(
+    "curriculum",
+    [
+        {"schedule": "mix", "blurs": NATURAL, "probabilities": [1 / 6] * 6},
+        {"schedule": "developmental-diet", "months_per_epoch": 20},
+    ],
+    ids=["natural", "diet"],
+)
+def test_natural_blurs_and_sight_train_the_same_bits_on_any_number_of_threads(
+    tiny: Tiny, tmp_path: Path, curriculum: dict[str, Any]
+) -> None:
+    runs = [
+        train(
+            tiny(
+                curriculum=curriculum,
+                loader={"kind": "resident", "threads": threads},
+                evaluation={"sigmas": [0], "blurs": [*NATURAL, "sight-2"]},
+            ),
+            tmp_path / str(threads),
+        )
+        for threads in (1, 2)
+    ]
+    assert runs[0].weights.read_bytes() == runs[1].weights.read_bytes()
+    shares = [event["blurs"] for event in runs[0].journal() if event["event"] == "epoch"]
+    assert all(set(share) <= {*NATURAL} or all(label.startswith("sight-") for label in share) for share in shares)
+
+
 def _tags(run: Run) -> set[str]:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
