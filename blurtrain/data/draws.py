@@ -42,20 +42,22 @@ def shuffled(seed: int, epoch: int, indices: NDArray[np.int64]) -> NDArray[np.in
     return indices[np.argsort(_hash(seed, epoch, indices, 2**32), kind="stable")]
 
 
-def curriculum_draws(seed: int, epoch: int, order: NDArray[np.integer]) -> NDArray[np.float64]:
+def curriculum_draws(seed: int, epoch: int, order: NDArray[np.integer], view: int = 0) -> NDArray[np.float64]:
     """One number in [0, 1) for each image of an epoch's global `order`, by which its blur is drawn.
+
+    view: which of several views of the images.
 
     Stratified: of each two successive images one draws below 1/2, the other above. So one half of every (even) batch is
     blurred where a curriculum says half of it, and mixtures vary less than by chance.
     """
-    bits = _hash(seed, epoch, order, 2**33)
+    bits = _hash(seed, epoch, order, 2**33 + view)
     halves = np.arange(len(order)) % 2
     return (halves + (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53) / 2
 
 
-def batch_draws(seed: int, epoch: int, steps: int) -> NDArray[np.float64]:
+def batch_draws(seed: int, epoch: int, steps: int, view: int = 0) -> NDArray[np.float64]:
     """One number in [0, 1) for each of the first `steps` steps of an epoch: the draw that its whole batch shares."""
-    bits = _hash(seed, epoch, np.arange(steps), 2**35)
+    bits = _hash(seed, epoch, np.arange(steps), 2**35 + view)
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 

@@ -75,20 +75,21 @@ def training_order(indices: NDArray[np.int64], seed: int, epoch: int, batch_size
 
 
 def training_assignment(
-    curriculum: Curriculum, seed: int, epoch: int, epochs: int, order: NDArray[np.int64], batch_size: int
+    curriculum: Curriculum, seed: int, epoch: int, epochs: int, order: NDArray[np.int64], batch_size: int, view: int = 0
 ) -> Assignment:
     """Blur of the images of an epoch in their global `order`: [steps, batch_size].
 
     A function of the seed, the epoch and the place in `order` alone: how many processes or micro-batches share a
-    batch, and where a run is resumed, do not change an image's blur.
+    batch, and where a run is resumed, do not change an image's blur. view: which of several views
+    of the images, each with draws of its own.
     """
     steps = len(order) // batch_size
     return curriculum.assign(
         epoch,
         epochs,
         within=np.arange(steps)[:, None] / steps,
-        images=curriculum_draws(seed, epoch, order).reshape(steps, batch_size),
-        batches=batch_draws(seed, epoch, steps)[:, None],
+        images=curriculum_draws(seed, epoch, order, view).reshape(steps, batch_size),
+        batches=batch_draws(seed, epoch, steps, view)[:, None],
     )
 
 

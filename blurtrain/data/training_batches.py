@@ -4,7 +4,7 @@ What it brings is a function of the seed, the epoch and the step alone, so that 
 micro-batches, nor where a run is resumed, changes an image.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple
 
@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from blurtrain.blur.assignment import Assignment
 from blurtrain.blur.curricula import Curriculum
 from blurtrain.data.augment import Transform
 from blurtrain.data.batches import Batch
 from blurtrain.data.loader import Loader, part_of_rank, training_assignment, training_order
 from blurtrain.data.targets import BatchTargets, Labels
+from blurtrain.tasks import View
 
 LABELS = Labels()
 Timed = Callable[[Iterable[Batch]], Iterator[Batch]]
@@ -29,6 +31,8 @@ class TrainingBatch(NamedTuple):
     """[n, ...], on the device: see `blurtrain.data.targets`."""
     step: int
     """Of the epoch, from 0 on."""
+    views: tuple[Tensor, ...] = ()
+    """Of the same images, see `blurtrain.tasks.loss.View`; cropped and coloured as they are."""
 
 
 class Epoch:
@@ -39,19 +43,29 @@ class Epoch:
         self.epoch, self.first = epoch, first
         self.global_order = training_order(b.indices, b.seed, epoch, b.batch_size)
         """Places of all images of the epoch, of all processes, batch after batch."""
-        self.assignment = training_assignment(b.curriculum, b.seed, epoch, b.epochs, self.global_order, b.batch_size)
+        self.assignment = self._drawn(0)
         """The blur of each image, [steps, batch size], of all processes."""
+
+    def _drawn(self, view: int) -> Assignment:
+        """The blur of each image in its main view (0), or in a further one."""
+        b = self._batches
+        return training_assignment(b.curriculum, b.seed, self.epoch, b.epochs, self.global_order, b.batch_size, view)
 
     def read(self, timed: Timed = iter) -> Generator[TrainingBatch]:
         """The batches that are left; may be left early by closing it. `timed` is given the batches as they are read."""
         b = self._batches
         own = b.own(np.arange(len(self.global_order)))[self.first * b.per_rank :]
         order, assignment = self.global_order[own], self.assignment.reshape(-1)[own]
+        others = [None if view == "sharp" else self._drawn(1 + k).reshape(-1)[own] for k, view in enumerate(b.views)]
         with closing(b.loader.epoch(order, b.per_rank)) as source:
             for k, batch in enumerate(timed(source)):
                 mine = assignment[k * b.per_rank :][: b.per_rank]
-                images = b.transform.train(batch.images, batch.indices, self.epoch, mine, batch.sides)
-                yield TrainingBatch(images, b.targets.training(batch, self.epoch), self.first + k)
+                targets = b.targets.training(batch, self.epoch)
+                images, *views = (
+                    b.transform.train(batch.images, batch.indices, self.epoch, blurs, batch.sides)
+                    for blurs in (mine, *(other and other[k * b.per_rank :][: b.per_rank] for other in others))
+                )
+                yield TrainingBatch(images, targets, self.first + k, tuple(views))
 
 
 class TrainingBatches:
@@ -71,6 +85,7 @@ class TrainingBatches:
         rank: int = 0,
         world: int = 1,
         targets: BatchTargets = LABELS,
+        views: Sequence[View] = (),
     ):
         """indices: places of the training images in the loader's store; batch_size: images a step, over all processes.
 
@@ -79,7 +94,7 @@ class TrainingBatches:
         self.loader, self.transform, self.curriculum, self.indices = loader, transform, curriculum, indices
         self.seed, self.batch_size, self.epochs, self.micro_batches = seed, batch_size, epochs, micro_batches
         self.rank, self.world, self.per_rank = rank, world, batch_size // world
-        self.targets = targets
+        self.targets, self.views = targets, tuple(views)
 
     @property
     def steps(self) -> int:

@@ -77,6 +77,15 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
+    def _features_are_seen(self) -> "Settings":
+        if self.loss.watched is not None and self.precision.compile:
+            raise ValueError(
+                f"loss={self.loss.type} looks at features, which a compiled network does not give: leave out "
+                "precision.compile"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _pixels_of_restoration(self) -> "Settings":
         if self.task.targets == "sharp" and (self.data.mean, self.data.sd) != ((0, 0, 0), (1, 1, 1)):
             raise ValueError(

@@ -1,12 +1,14 @@
 """What networks are asked for, and what they lose: both are settings sections that hold their own behaviour."""
 
-from blurtrain.tasks.loss import CrossEntropy, Loss, PixelDistance
+from blurtrain.tasks.adversarial import AdversarialBlur
+from blurtrain.tasks.loss import CrossEntropy, Loss, PixelDistance, View
 from blurtrain.tasks.restoration import Restoration
 from blurtrain.tasks.segmentation import Segmentation
 from blurtrain.tasks.task import Classification, Targets, Task
+from blurtrain.tasks.views import FeatureDistance, JensenShannon, SupervisedContrastive
 from blurtrain.tasks.weighted import WeightedCrossEntropy
 
-__all__ = ["Classification", "CrossEntropy", "Loss", "Restoration", "Segmentation", "Targets", "Task"]
+__all__ = ["Classification", "CrossEntropy", "Loss", "Restoration", "Segmentation", "Targets", "Task", "View"]
 
 Task.kinds = {"classification": Classification, "segmentation": Segmentation, "restoration": Restoration}
 Loss.kinds = {
@@ -14,4 +16,8 @@ Loss.kinds = {
     "l1": PixelDistance,
     "l2": PixelDistance,
     "weighted-cross-entropy": WeightedCrossEntropy,
+    "jensen-shannon": JensenShannon,
+    "feature-distance": FeatureDistance,
+    "supervised-contrastive": SupervisedContrastive,
+    "adversarial-blur": AdversarialBlur,
 }

@@ -1,7 +1,6 @@
 """What a step lowers: a loss takes the network to its images itself, so that it may show it several views of them."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from blurtrain.tasks.named import Named
 from blurtrain.tasks.segmentation import VOID
@@ -10,7 +9,24 @@ from blurtrain.tasks.task import Targets
 if TYPE_CHECKING:
     from torch import Tensor
 
-    Network = Callable[[Tensor], Tensor]
+View = Literal["sharp", "blurred"]
+"""Of an image beside that of the curriculum: before it is blurred, or by another draw."""
+
+
+class Network(Protocol):
+    """What a loss is given to show images to, in the arithmetic of the run."""
+
+    def __call__(self, images: "Tensor") -> "Tensor":
+        """Outputs [N, ...] in the arithmetic of its weights."""
+        ...
+
+    def features(self) -> "Tensor":
+        """What the layer of the loss (see `Loss.watched`) gave in the last call."""
+        ...
+
+    def tested(self, images: "Tensor") -> "Tensor":
+        """As a call, in evaluation mode: no statistics change, and gradients are not summed over processes."""
+        ...
 
 
 class Loss(Named):
@@ -20,8 +36,28 @@ class Loss(Named):
     targets: ClassVar[frozenset[Targets]] = frozenset({"labels"})
     """Of which kinds its targets may be, see `Task.targets`."""
 
+    @property
+    def watched(self) -> str | None:
+        """The module whose output it looks at, by its name in the network; empty: what the last linear layer is given;
+        None: none."""
+        return None
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """Further views of each image that it is to be given, as `views`: a sequence of tensors like the images."""
+        return ()
+
+    @property
+    def passed_together(self) -> int:
+        """How many views of each image one forward pass takes, one after the other."""
+        return 1 + len(self.views)
+
+    def check_batch(self, images: int) -> str:
+        """Why it cannot be taken of so many images at a time (of a micro-batch of one process); empty: it can."""
+        return ""
+
     def __call__(
-        self, network: "Network", images: "Tensor", targets: "Tensor", label_smoothing: float = 0.0
+        self, network: Network, images: "Tensor", targets: "Tensor", label_smoothing: float = 0.0
     ) -> "tuple[Tensor, Tensor]":
         """The loss, a scalar, as a mean over images [N, 3, S, S] (normalised), and the network's outputs [N, ...] for
         them as they are, by which the task's metrics are taken.
@@ -31,6 +67,10 @@ class Loss(Named):
         """
         raise NotImplementedError
 
+    def validated(self, network: Network, images: "Tensor", targets: "Tensor") -> "tuple[Tensor, Tensor]":
+        """As a call, in validation: network is in evaluation mode, there are no views, no smoothing, no gradients."""
+        return self(network, images, targets)
+
 
 class CrossEntropy(Loss):
     """Cross-entropy of the logits; of masks, the mean over the pixels of each image that are not void."""
@@ -39,7 +79,7 @@ class CrossEntropy(Loss):
     targets: ClassVar[frozenset[Targets]] = frozenset({"labels", "masks"})
 
     def __call__(
-        self, network: "Network", images: "Tensor", targets: "Tensor", label_smoothing: float = 0.0
+        self, network: Network, images: "Tensor", targets: "Tensor", label_smoothing: float = 0.0
     ) -> "tuple[Tensor, Tensor]":
         from torch.nn.functional import cross_entropy
 
@@ -61,7 +101,7 @@ class PixelDistance(Loss):
     targets: ClassVar[frozenset[Targets]] = frozenset({"sharp"})
 
     def __call__(
-        self, network: "Network", images: "Tensor", targets: "Tensor", label_smoothing: float = 0.0
+        self, network: Network, images: "Tensor", targets: "Tensor", label_smoothing: float = 0.0
     ) -> "tuple[Tensor, Tensor]":
         from torch.nn.functional import l1_loss, mse_loss
 

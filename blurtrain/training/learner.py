@@ -15,6 +15,7 @@ from blurtrain.errors import TrainingError
 from blurtrain.settings import Optimisation, ParameterGroup, Precision
 from blurtrain.tasks import Classification, CrossEntropy, Loss, Task
 from blurtrain.training.batch_norm import freeze_statistics, share_statistics, update_running
+from blurtrain.training.forward import Forward
 from blurtrain.training.optimiser import build_optimiser
 from blurtrain.training.parameter_groups import freeze, in_order, set_learning_rate
 
@@ -42,14 +43,18 @@ class Learner:
         self.dtype = torch.float64 if p.arithmetic == "float64" else torch.float32
         self.network = self._with_batch_norm(network.to(self.device, self.dtype, memory_format=torch.channels_last))
         freeze(self.network, o)
+        self.forward = Forward(self.network, self.dtype, self._arithmetic)
         self.ema = copy.deepcopy(self.network).requires_grad_(False) if o.ema else None
         self.distributed = None
         if group.world > 1:
             self.distributed = DistributedDataParallel(self.network, gradient_as_bucket_view=True)
             self.distributed.broadcast_buffers = False  # the argument of this name is not that of all versions
+        if loss.watched is not None:
+            self.forward.watch(loss.watched)
         self.model = self.distributed or self.network
         if p.compile:
             self.model = torch.compile(self.model)
+        self.forward.model = self.model
         self.optimiser = build_optimiser(self.network, o)
         self.scaler = torch.amp.GradScaler(self.device.type) if self.half == torch.float16 else None
         self.first_bad = torch.full((), -1, dtype=torch.int64, device=self.device)
@@ -62,12 +67,14 @@ class Learner:
                 f"optimisation.batch_size={self.settings.batch_size} cannot be shared evenly by {self.group.world} "
                 f"processes in {self.micro_batches} micro-batches each (optimisation.accumulate)"
             )
+        if why := self.loss.check_batch(share):
+            raise TrainingError(f"{share} images are put through the network at a time, and {why}")
         if self.settings.batch_norm == "frozen":
             return freeze_statistics(network)
         # Running statistics change once a step, and not at all by a step that is left out.
         always = self.micro_batches > 1 or self.settings.non_finite == "skip" or self.half == torch.float16
-        images = self.settings.batch_norm_images or self.settings.batch_size
-        return share_statistics(network, images, share, self.group, always=always)
+        images, views = self.settings.batch_norm_images or self.settings.batch_size, self.loss.passed_together
+        return share_statistics(network, images * views, share * views, self.group, always=always)
 
     def warm_up(self, images: Tensor) -> None:
         """One pass whose gradients are thrown away, before the first step and before a state is loaded.
@@ -83,17 +90,20 @@ class Learner:
         self.optimiser.zero_grad(set_to_none=True)
         self.model.train()
 
-    def step(self, images: Tensor, targets: Tensor, rate: float, number: int) -> Tensor:
-        """Step `number` at learning rate `rate`; float64 sums over this process's images: the loss, the task's counts,
-        how many images count, and how many were skipped.
+    def step(self, images: Tensor, targets: Tensor, rate: float, number: int, views: Sequence[Tensor] = ()) -> Tensor:
+        """Step `number` at learning rate `rate`, with such views of the images as the loss asks for.
 
-        Nothing here waits for the device.
+        Returns float64 sums over this process's images: the loss, the task's counts, how many images count, and how
+        many were skipped. Nothing here waits for the device.
         """
         set_learning_rate(self.optimiser, rate)
-        images = images.to(self.dtype if self.half is None else images.dtype, memory_format=torch.channels_last)
+        images, *views = (
+            one.to(self.dtype if self.half is None else one.dtype, memory_format=torch.channels_last)
+            for one in (images, *views)
+        )
         self.optimiser.zero_grad(set_to_none=True)
         with tf32(self.tf32):
-            parts = list(zip(images.chunk(self.micro_batches), targets.chunk(self.micro_batches), strict=True))
+            parts = list(zip(*(x.chunk(self.micro_batches) for x in (images, targets, *views)), strict=True))
             summed = [self._micro_batch(*part, last=k == self.micro_batches - 1) for k, part in enumerate(parts)]
         sums = torch.stack(summed).sum(0)
         finite = torch.isfinite(sums[0])
@@ -106,21 +116,16 @@ class Learner:
         skipped = (~good).double() * len(targets)
         return torch.cat([torch.where(good & finite, sums, 0.0), skipped[None]])
 
-    def _micro_batch(self, images: Tensor, targets: Tensor, *, last: bool) -> Tensor:
+    def _micro_batch(self, images: Tensor, targets: Tensor, *views: Tensor, last: bool) -> Tensor:
         """Forward and backward; gradients are summed over the processes in the last micro-batch of a step only."""
         with self.distributed.no_sync() if self.distributed and not last else contextlib.nullcontext():
-            loss, outputs = self.loss(self._forward, images, targets, self.settings.label_smoothing)
+            more = {"views": views} if views else {}
+            loss, outputs = self.loss(self.forward, images, targets, self.settings.label_smoothing, **more)
             part = loss / self.micro_batches
             (part if self.scaler is None else self.scaler.scale(part)).backward()
         counts = self.task.sums(outputs.detach(), targets)
         n = torch.full((), len(targets), dtype=torch.float64, device=self.device)
         return torch.stack([loss.detach().double() * n, *(count.double() for count in counts), n])
-
-    def _forward(self, images: Tensor) -> Tensor:
-        """The model in the arithmetic of the run; its outputs in that of its weights."""
-        with self._arithmetic():
-            outputs = self.model(images)
-        return outputs.to(self.dtype)
 
     def _update(self) -> Tensor | None:
         """Let the optimiser act on the gradients; whether they were finite, None if it need not be known."""

@@ -105,13 +105,13 @@ def _train_epoch(training: Training, position: Position) -> None:
     learner.model.train()
     watch, before = Stopwatch(group.device), position.sums.clone()
     with contextlib.closing(epoch.read(watch.waiting)) as batches:
-        for images, targets, step in batches:
+        for images, targets, step, views in batches:
             at = position.epoch * steps + step
             if step == epoch.first:
                 progress.show(images, training.batches.transform, learner.network, at, blur)
             torch.manual_seed(step_seed(settings.seed, position.epoch, step, group.rank))
             rate = learning_rate(at, steps, o)
-            position.sums += learner.step(images, targets, rate, at)
+            position.sums += learner.step(images, targets, rate, at, views)
             position.step = step + 1
             done = position.epoch + position.step / steps
             watch.passed(o.batch_size)

@@ -189,6 +189,7 @@ def _begin(
         rank=group.rank,
         world=group.world,
         targets=targets_of(task.targets, transform, lambda: dataset.masks),
+        views=settings.loss.views,
     )
     flags = SharedFlags(group, 2)
     return Training(

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from blurtrain.blur.blur import Blur
 from blurtrain.data.augment import Transform
@@ -17,6 +17,7 @@ from blurtrain.distributed import Group
 from blurtrain.evaluation.images import Images
 from blurtrain.settings import EarlyStopping, Validation
 from blurtrain.tasks import Loss, Task
+from blurtrain.training.forward import Forward
 from blurtrain.training.progress import mean_metrics
 
 Metrics = dict[str, float]
@@ -106,11 +107,8 @@ def look(
 ) -> tuple[dict[Blur, Metrics], int]:
     """Loss (without label smoothing) and metrics of `network`, in evaluation mode and its own arithmetic, at each of
     `blurs`, and the number of images. Each process takes every so many-th batch; each image is decoded once."""
-    weights = next(network.parameters())
-
-    def forward(shown: Tensor) -> Tensor:
-        return network(shown.to(weights.dtype))
-
+    dtype = next(network.parameters()).dtype
+    forward = Forward(network, dtype)
     sums = torch.zeros(len(blurs), 2 + len(counts), dtype=torch.float64, device=group.device)
     training = network.training
     network.eval()
@@ -120,7 +118,7 @@ def look(
             continue
         resized, wanted = transform.resized(batch.images, batch.sides), targets.evaluation(batch)
         for row, blur in enumerate(blurs):
-            value, outputs = loss(forward, transform.blurred(resized, blur, batch.indices), wanted)
+            value, outputs = loss.validated(forward, transform.blurred(resized, blur, batch.indices).to(dtype), wanted)
             parts = [value.double() * len(wanted), *(part.double() for part in task.sums(outputs, wanted))]
             sums[row] += torch.stack([*parts, torch.full_like(parts[0], len(wanted))])
     network.train(training)

@@ -10,6 +10,7 @@ from blurtrain.documents import merge
 from blurtrain.schema import Section, added_later
 from blurtrain.settings import compose, dump, load, load_resolved, run_id
 from blurtrain.settings.identity import identity_of
+from blurtrain.tasks import Loss
 
 MINIMAL = {"dataset": "faces", "regime": "clear"}
 DATA_ID = "0123456789abcdef"
@@ -85,6 +86,24 @@ CHANGES: list[dict[str, Any]] = [
     {"network": {"architecture": "resnet-18", "arguments": {"zero_init_residual": False}}},
     {"network": {"architecture": "resnet-18", "arguments": {"zero_init_residual": 1}}},
     {"network": {"architecture": "resnet-18", "arguments": {"replace_stride_with_dilation": [False, True, True]}}},
+    {"loss": {"type": "jensen-shannon"}},
+    {"loss": {"type": "jensen-shannon", "weight": 6}},
+    {"loss": {"type": "jensen-shannon", "blurred_views": 2}},
+    {"loss": {"type": "jensen-shannon", "cross_entropy": "all"}},
+    {"loss": {"type": "feature-distance"}},
+    {"loss": {"type": "feature-distance", "layer": "features.0"}},
+    {"loss": {"type": "supervised-contrastive"}},
+    {"loss": {"type": "supervised-contrastive", "temperature": 0.2}},
+    {"loss": {"type": "supervised-contrastive", "among": 32}},
+    {"loss": {"type": "adversarial-blur"}},
+    {"loss": {"type": "adversarial-blur", "size": 9}},
+    {"loss": {"type": "adversarial-blur", "steps": 5}},
+    {"loss": {"type": "adversarial-blur", "rate": 0.5}},
+    {"loss": {"type": "adversarial-blur", "start": "identity"}},
+    {"loss": {"type": "adversarial-blur", "distance": 0.2}},
+    {"loss": {"type": "adversarial-blur", "among": 8}},
+    {"loss": {"type": "adversarial-blur", "share": 1}},
+    {"task": {"type": "segmentation"}},
     {"early_stopping": {"patience": 2}},
     {"early_stopping": {"patience": 2, "every_epochs": 2}},
     {"early_stopping": {"patience": 2, "metric": "top1"}},
@@ -226,6 +245,8 @@ def test_every_setting_is_known_to_change_the_id_or_not_to() -> None:
     known -= {"network.pretrained", "augmentation.scaled", "evaluation.protocol"}
     for kind in Curriculum.kinds.values():
         known |= set(_leaves(_by_schedule({"curriculum": kind().model_dump()})))
+    for kind in Loss.kinds.values():
+        known |= set(_leaves({"loss": kind().model_dump()}))
     assert known == tried
 
 

@@ -16,7 +16,7 @@ def train_until(step: int, settings: Settings, runs: Path) -> None:
     original = Learner.step
 
     def stop(learner: Learner, *arguments: Any) -> Tensor:
-        if arguments[-1] == step:
+        if arguments[3] == step:
             raise KeyboardInterrupt
         return original(learner, *arguments)
 

@@ -9,6 +9,7 @@ MEASURES = {
     "features": "features:Features",
     "deblurring": "deblurring:Deblurring",
     "minimal-blur": "minimal_blur:MinimalBlur",
+    "adversarial-blur": "adversarial_blur:AdversarialBlur",
     "receptive-fields": "receptive_fields:ReceptiveFields",
     "tuning": "tuning:Tuning",
 }

@@ -1,0 +1,63 @@
+"""The network as a loss sees it."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from blurtrain.errors import SettingsError, nearest
+
+Arithmetic = Callable[[], contextlib.AbstractContextManager[Any]]
+
+
+class Forward:
+    """See `blurtrain.tasks.loss.Network`."""
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype, arithmetic: Arithmetic = contextlib.nullcontext):
+        """dtype: of the weights, in which outputs come."""
+        self.network, self.dtype, self.arithmetic = network, dtype, arithmetic
+        self.model: nn.Module = network
+        """What is called: the same, compiled or over several processes."""
+        self._features: Tensor | None = None
+
+    def __call__(self, images: Tensor) -> Tensor:
+        with self.arithmetic():
+            outputs = self.model(images)
+        return outputs.to(self.dtype)
+
+    def watch(self, layer: str) -> None:
+        """Let `features` give what this module gives; empty: what the last linear layer is given. Raises SettingsError
+        where there is none."""
+        modules = dict(self.network.named_modules())
+        if layer:
+            if layer not in modules:
+                known = [name for name in modules if name]
+                raise SettingsError(f"loss.layer={layer}: the network has no such module; {nearest(layer, known)}")
+            modules[layer].register_forward_hook(lambda _, __, output: self._keep(output))
+            return
+        linear = [module for module in modules.values() if isinstance(module, nn.Linear)]
+        if not linear:
+            raise SettingsError("loss.layer: the network has no linear layer: name the module whose output is meant")
+        linear[-1].register_forward_pre_hook(lambda _, given: self._keep(given[0]))
+
+    def _keep(self, features: Tensor) -> None:
+        if torch.is_grad_enabled():
+            self._features = features
+
+    def features(self) -> Tensor:
+        """See `Network`."""
+        assert self._features is not None
+        features, self._features = self._features, None
+        return features
+
+    def tested(self, images: Tensor) -> Tensor:
+        """See `Network`."""
+        training = self.network.training
+        self.network.eval()
+        try:
+            with self.arithmetic():
+                return self.network(images).to(self.dtype)
+        finally:
+            self.network.train(training)
