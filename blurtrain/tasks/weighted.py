@@ -1,17 +1,14 @@
 """Classes that count more than others."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from blurtrain.errors import SettingsError
-from blurtrain.tasks.loss import Loss
+from blurtrain.tasks.loss import Loss, Network
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    Network = Callable[[Tensor], Tensor]
 
 
 class WeightedCrossEntropy(Loss):
@@ -23,7 +20,7 @@ class WeightedCrossEntropy(Loss):
     """One a class, in the order of the dataset's (alphabetical)."""
 
     def __call__(
-        self, network: "Network", images: "Tensor", targets: "Tensor", label_smoothing: float = 0.0
+        self, network: Network, images: "Tensor", targets: "Tensor", label_smoothing: float = 0.0
     ) -> "tuple[Tensor, Tensor]":
         from torch.nn.functional import cross_entropy
 
