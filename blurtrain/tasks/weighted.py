@@ -1,17 +1,14 @@
 """Classes that count more than others."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from blurtrain.errors import SettingsError
-from blurtrain.tasks.loss import Loss
+from blurtrain.tasks.loss import Loss, Network
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    Network = Callable[[Tensor], Tensor]
 
 
 class WeightedCrossEntropy(Loss):
@@ -19,17 +16,18 @@ class WeightedCrossEntropy(Loss):
     Rare classes count as much as others where weights are n / (classes * n of the class)."""
 
     type: Literal["weighted-cross-entropy"] = "weighted-cross-entropy"
-    weights: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = Field(min_length=2)
-    """One a class, in the order of the dataset's (alphabetical)."""
+    weights: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = ()
+    """One a class, in the order of the dataset's (alphabetical); none: all count alike."""
 
     def __call__(
-        self, network: "Network", images: "Tensor", targets: "Tensor", label_smoothing: float = 0.0
+        self, network: Network, images: "Tensor", targets: "Tensor", label_smoothing: float = 0.0
     ) -> "tuple[Tensor, Tensor]":
         from torch.nn.functional import cross_entropy
 
         logits = network(images)
-        if logits.shape[1] != len(self.weights):
-            raise SettingsError(f"loss.weights: {len(self.weights)} are given for {logits.shape[1]} classes")
+        weights = self.weights or (1.0,) * logits.shape[1]
+        if logits.shape[1] != len(weights):
+            raise SettingsError(f"loss.weights: {len(weights)} are given for {logits.shape[1]} classes")
         of_images = cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)
         # A mean over images, not over weights: so it is the same over any parts of a batch.
-        return (logits.new_tensor(self.weights)[targets] * of_images).mean(), logits
+        return (logits.new_tensor(weights)[targets] * of_images).mean(), logits

@@ -20,8 +20,9 @@ def test_weights_multiply_the_loss_of_their_class() -> None:
 
 def test_weights_of_one_are_the_plain_loss() -> None:
     logits, labels = torch.randn(5, 2), torch.tensor([0, 1, 1, 0, 1])
-    loss, _ = WeightedCrossEntropy(weights=(1, 1))(lambda x: x, logits, labels)
-    torch.testing.assert_close(loss, cross_entropy(logits, labels))
+    for weights in ((1, 1), ()):
+        loss, _ = WeightedCrossEntropy(weights=weights)(lambda x: x, logits, labels)
+        torch.testing.assert_close(loss, cross_entropy(logits, labels))
 
 
 def test_as_many_weights_as_classes() -> None:

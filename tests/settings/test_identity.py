@@ -247,9 +247,8 @@ def test_every_setting_is_known_to_change_the_id_or_not_to() -> None:
     arguments = {"zero_init_residual": True, "replace_stride_with_dilation": [False, True, True]}
     network = {"architecture": "resnet-18", "arguments": arguments, "pretrained": pretrained, "antialias": {}}
     scaled, protocol = {"colour": 0, "scaled": {}}, {"protocol": {}}
-    weighted = {"loss": {"type": "weighted-cross-entropy", "weights": [1, 2]}}
     whole = merge(MINIMAL, {"network": network, "early_stopping": {"patience": 1}, "augmentation": scaled})
-    whole = merge(whole, {"evaluation": protocol, "start": START, **weighted})
+    whole = merge(whole, {"evaluation": protocol, "start": START})
     known = {
         key for document in (MINIMAL, whole) for key in _leaves(_by_schedule(compose(document, "test").model_dump()))
     }
