@@ -1,5 +1,6 @@
 """Which photos show one scene: near duplicates, and theirs; looked for before anything is made of photos, or split."""
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,6 @@ from numpy.typing import NDArray
 from blurtrain.data.checking.near_pairs import nearest
 from blurtrain.data.checking.thumbnails import SIDE, hashes, similarity, thumbnail
 from blurtrain.data.decode import opened
-from blurtrain.device import cores
 from blurtrain.errors import DataError
 
 NEAR, ALIKE, MOST = 14, 0.9, 5
@@ -20,10 +20,11 @@ NEAR, ALIKE, MOST = 14, 0.9, 5
 
 def scenes(files: Sequence[Path]) -> list[int]:
     """Of each file, the place of the first that shows its scene. What cannot be decoded is a scene by itself."""
-    with ThreadPoolExecutor(len(cores())) as pool:
+    cores = len(os.sched_getaffinity(0))  # without torch, which grids are read without
+    with ThreadPoolExecutor(cores) as pool:
         thumbnails = np.stack(list(pool.map(_thumbnail, files)))
     found, comparable = hashes(thumbnails)
-    pairs = nearest(found, found, NEAR, MOST, True, len(cores()))
+    pairs = nearest(found, found, NEAR, MOST, True, cores)
     first = list(range(len(files)))
 
     def scene(k: int) -> int:
