@@ -20,11 +20,7 @@ NEAR, ALIKE, MOST = 14, 0.9, 5
 
 def scenes(files: Sequence[Path]) -> list[int]:
     """Of each file, the place of the first that shows its scene. What cannot be decoded is a scene by itself."""
-<<<<<<< HEAD
-    cores = len(os.sched_getaffinity(0))
-=======
     cores = len(os.sched_getaffinity(0))  # without torch, which grids are read without
->>>>>>> blurtypes
     with ThreadPoolExecutor(cores) as pool:
         thumbnails = np.stack(list(pool.map(_thumbnail, files)))
     found, comparable = hashes(thumbnails)
