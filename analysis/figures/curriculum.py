@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurtrain.blur.assignment import Assignment
+from blurtrain.blur.blurs import Sharp
 from blurtrain.blur.curricula import Curriculum
 from blurtrain.blur.resampling import scaled
 from blurtrain.errors import SettingsError
@@ -112,10 +113,13 @@ def _drawn(curriculum: Curriculum, epochs: int) -> tuple[NDArray[np.float64], ND
         times, draws = parts, slice(None, None, 10)
     by_epoch = [assigned(epoch, times, draws) for epoch in range(epochs)]
     edges = np.linspace(0, epochs, epochs * len(times) + 1)
-    if by_epoch[0].which is None:
+    if all(a.which is None for a in by_epoch):
         return np.concatenate([a.sigmas for a in by_epoch]), edges, []
-    labels = list(dict.fromkeys(blur.label for a in by_epoch for blur in reversed(a.blurs)))
-    rows = [np.array([float(labels.index(blur.label)) for blur in a.blurs])[a.which] for a in by_epoch]
+    # Epochs before the blurs begin are given by sigma: they are sharp.
+    named = [a if a.which is not None else Assignment.of((Sharp(),), np.zeros(a.sigmas.shape, int)) for a in by_epoch]
+    drawn = [a for a in by_epoch if a.which is not None]
+    labels = list(dict.fromkeys(blur.label for a in (*drawn, *named) for blur in reversed(a.blurs)))
+    rows = [np.array([float(labels.index(blur.label)) for blur in a.blurs])[a.which] for a in named]
     return np.concatenate(rows), edges, labels
 
 

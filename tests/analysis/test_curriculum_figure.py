@@ -36,7 +36,7 @@ def test_every_regime_can_be_drawn(regime: str) -> None:
         with pytest.raises(BlurtrainError, match=r"optimisation\.epochs=0"):
             figure(regime)
         return
-    drawn = figure(regime, optimisation={"epochs": 10})
+    drawn = figure(regime, optimisation={"epochs": 40 if regime.startswith("sharp-then") else 10})
     assert drawn.get_suptitle().startswith(regime)
     levels = compose({"dataset": "any", "regime": regime}, "test").curriculum.used()
     if levels:  # no sigma, but a row for each

@@ -62,7 +62,8 @@ OF = {"vasiljevic-1": "table1", "vasiljevic-2": "table2", "vasiljevic-3": "table
 
 
 GRIDS = {"vasiljevic-5": "deblurring", "deblurring-small": "deblurring-small", "baselines-small": "baselines-small",
-         "baselines-small-top5": "baselines-small"}  # fmt: skip
+         "baselines-small-top5": "baselines-small", "vasiljevic-6": "segmentation",
+         "segmentation-small": "segmentation-small"}  # fmt: skip
 """The grid whose runs a table is of, where that is not `baselines`."""
 
 
@@ -84,7 +85,7 @@ def test_specs_name_what_the_grids_of_the_baselines_have(spec: Any) -> None:
     for match in matches:
         assert match.get("blur") in grid.settings["evaluation"]["blurs"]
         assert match["regime"] in grid.axes["regime"]
-        assert match.get("model") in grid.axes.get("model", [None])
+        assert match.get("model") in grid.axes.get("model", [None, grid.settings.get("model")])
         axis = "augmentation.scaled.network_scales"
         assert axis not in match or match[axis] in grid.axes[axis]
     several = [[spec.match(row, column), row.ensemble, spec.value_of(row, column)] for row, column in cells]

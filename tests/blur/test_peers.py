@@ -169,14 +169,18 @@ def plainly(**levels: float) -> Callable[[Curriculum, int], None]:
     return table(*((int(e[1:]), w, d, 1 - d, s) for e, s in levels.items() for w in (0, 0.99) for d in (0, 0.6)))
 
 
-def mixed(expected: dict[str, float]) -> Callable[[Curriculum, int], None]:
-    """In every epoch, such a share of the images has each blur; what the batch draws does not matter."""
+def mixed(expected: dict[str, float], sharp: int = 0) -> Callable[[Curriculum, int], None]:
+    """In every epoch, after some `sharp` ones, such a share of the images has each blur; what the batch draws does not
+    matter."""
 
     def check(curriculum: Curriculum, epochs: int) -> None:
         for epoch in range(epochs):
             draws, others = (np.arange(200) + 0.5) / 200, np.linspace(0, 1, 200, endpoint=False)
             found = curriculum.assign(epoch, epochs, within=0.5, images=draws, batches=others)
-            assert found.shares() == pytest.approx(expected)
+            if epoch < sharp:
+                assert found.which is None and not found.sigmas.any()
+            else:
+                assert found.shares() == pytest.approx(expected)
 
     return check
 
@@ -248,9 +252,21 @@ DEFINED: dict[str, tuple[int, Callable[[Curriculum, int], None]]] = {
     "sharp-d8": (3, mixed({"sharp": 0.5, "disk-8@384": 0.5})),
     "d8": (3, mixed({"disk-8@384": 1.0})),
     "sharp-shake": (3, mixed({"sharp": 0.2, "shake@384": 0.8})),
+    "sharp-then-d2-d8": (
+        38, mixed(dict.fromkeys(("sharp", *(f"disk-{r}@384" for r in (2, 4, 6, 8))), 0.2), sharp=30)
+    ),
     # and beside them
     "sharp-gaussian": (3, mixed({"sharp": 0.5, "gaussian-4@384": 0.25, "gaussian-8@384": 0.25})),
     "sharp-motion": (3, mixed({"sharp": 0.5, "box-4-random@384": 0.25, "box-8-random@384": 0.25})),
+    # for networks that restore images, and for denoisers
+    "any-blur": (
+        3,
+        mixed(
+            {"sharp": 0.08, "disk-2@384": 0.12, "disk-4@384": 0.14, "disk-6@384": 0.14, "disk-8@384": 0.16,
+             "shake@384": 0.2, "gaussian-2@384": 0.08, "gaussian-4@384": 0.08}
+        ),
+    ),
+    "noise": (3, mixed(dict.fromkeys((f"noise-{sd}" for sd in (0.5, 1, 2, 4, 8, 16, 30, 50)), 0.125))),
     # Curriculum by Smoothing 2020
     "feature-smoothing": (200, plainly(e0=0, e199=0)),
 }  # fmt: skip
