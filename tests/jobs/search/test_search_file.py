@@ -30,7 +30,7 @@ def pretend(folder: Path, *splits: str) -> None:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    for name in ("faces", "imagenette-train"):
+    for name in ("faces", "imagenette-train", "blur-whole"):
         pretend(tmp_path / "data" / name, "train", "val", "test")
     return tmp_path / "data"
 
