@@ -26,7 +26,7 @@ def publish(path: Path, content: Content) -> None:
     temporary = _written_beside(path, content)
     try:
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise unwritable(path, error) from error
 
@@ -40,7 +40,7 @@ def publish_once(path: Path, content: Content) -> bool:
         return False
     finally:
         temporary.unlink()
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return True
 
 
@@ -57,7 +57,7 @@ def link(path: Path, source: Path) -> None:
     """
     try:
         os.link(source, path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except FileExistsError:
         return
     except OSError:
@@ -92,7 +92,8 @@ def unwritable(path: Path, error: OSError) -> RunError:
     return RunError(f"{path}: cannot be written: {error.strerror}; {cure}")
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """What was made, renamed or removed in it survives when the machine goes down."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -79,6 +79,16 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Sigma = Annotated[float, Field(ge=0, le=1000)]
 
 
+def _odd(taps: int) -> int:
+    if taps % 2 == 0:
+        raise ValueError("must be odd, so that the kernel has a centre")
+    return taps
+
+
+Taps = Annotated[int, Field(ge=3, le=63), AfterValidator(_odd)]
+"""Of a side of a kernel."""
+
+
 def _is_list(field: Any) -> bool:
     return get_origin(_without_annotations(field.annotation)) in (tuple, list)
 

@@ -24,8 +24,8 @@ class BatchTargets(Protocol):
         """[N, ...], as the images come out of `Transform.train` in this epoch."""
         ...
 
-    def evaluation(self, batch: Batch) -> Tensor:
-        """[N, ...], as the images come out of `Transform.resized`."""
+    def evaluation(self, batch: Batch, resized: Tensor) -> Tensor:
+        """[N, ...], of the images as they come out of `Transform.resized`: `resized`."""
         ...
 
 
@@ -36,7 +36,7 @@ class Labels:
         """See `BatchTargets`."""
         return batch.labels
 
-    def evaluation(self, batch: Batch) -> Tensor:
+    def evaluation(self, batch: Batch, resized: Tensor) -> Tensor:
         """See `BatchTargets`."""
         return batch.labels
 
@@ -51,7 +51,7 @@ class Masks:
         """See `BatchTargets`."""
         return training_masks(self.transform, self._read(batch), batch.indices, epoch, batch.sides)
 
-    def evaluation(self, batch: Batch) -> Tensor:
+    def evaluation(self, batch: Batch, resized: Tensor) -> Tensor:
         """See `BatchTargets`: squeezed, by nearest neighbours."""
         stored, side = self._read(batch), self.transform.resolution
         if batch.sides is None:
@@ -74,9 +74,9 @@ class SharpImages:
         """See `BatchTargets`."""
         return self.transform.train(batch.images, batch.indices, epoch, None, batch.sides)
 
-    def evaluation(self, batch: Batch) -> Tensor:
+    def evaluation(self, batch: Batch, resized: Tensor) -> Tensor:
         """See `BatchTargets`."""
-        return self.transform.normalise(self.transform.resized(batch.images, batch.sides))
+        return self.transform.normalise(resized)
 
 
 def targets_of(kind: Targets, transform: Transform, masks: Callable[[], MaskStore | None]) -> BatchTargets:

@@ -55,15 +55,17 @@ class Epoch:
         """The batches that are left; may be left early by closing it. `timed` is given the batches as they are read."""
         b = self._batches
         own = b.own(np.arange(len(self.global_order)))[self.first * b.per_rank :]
-        order, assignment = self.global_order[own], self.assignment.reshape(-1)[own]
-        others = [None if view == "sharp" else self._drawn(1 + k).reshape(-1)[own] for k, view in enumerate(b.views)]
-        with closing(b.loader.epoch(order, b.per_rank)) as source:
+        drawn = [self.assignment, *(None if view == "sharp" else self._drawn(1 + k) for k, view in enumerate(b.views))]
+        assignments = [None if one is None else one.reshape(-1)[own] for one in drawn]
+        with closing(b.loader.epoch(self.global_order[own], b.per_rank)) as source:
             for k, batch in enumerate(timed(source)):
-                mine = assignment[k * b.per_rank :][: b.per_rank]
+                part = slice(k * b.per_rank, (k + 1) * b.per_rank)
                 targets = b.targets.training(batch, self.epoch)
                 images, *views = (
-                    b.transform.train(batch.images, batch.indices, self.epoch, blurs, batch.sides)
-                    for blurs in (mine, *(other and other[k * b.per_rank :][: b.per_rank] for other in others))
+                    b.transform.train(
+                        batch.images, batch.indices, self.epoch, None if one is None else one[part], batch.sides
+                    )
+                    for one in assignments
                 )
                 yield TrainingBatch(images, targets, self.first + k, tuple(views))
 

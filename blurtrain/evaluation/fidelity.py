@@ -43,7 +43,7 @@ def beside_sharp(
             groups = groups_at_size(batch, transform)
             parts += [_of_images(transform, sharp, batch.indices[rows], levels, values) for rows, sharp in groups]
         subject.tick()
-    records = collected(parts, [blur.label for blur in levels], images, group)
+    records = collected(parts, [blur.label for blur in levels], images, group, "fidelity")
     reference = transform.blur.reference_resolution
     rows = [row for blur in levels for row in rows_of(blur.label, sigma_of(blur, reference), records[blur.label])]
     return Found(rows, records if per_image else {})

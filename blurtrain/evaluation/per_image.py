@@ -7,24 +7,25 @@ import numpy as np
 from blurtrain.distributed import Group
 from blurtrain.evaluation.images import Images
 from blurtrain.evaluation.subject import Records, Row
+from blurtrain.evaluation.sweep import merged
 
 OfLevels = Mapping[str, Records]
 """Records by level."""
 
 
-def collected(parts: Sequence[OfLevels], levels: Sequence[str], images: Images, group: Group) -> dict[str, Records]:
+def collected(
+    parts: Sequence[OfLevels], levels: Sequence[str], images: Images, group: Group, what: str
+) -> dict[str, Records]:
     """The records of all batches of all processes, by the index of the images; every process calls it.
 
-    Raises RuntimeError if not every image was measured exactly once.
+    Raises RuntimeError, which says `what` was measured, if not every image was so exactly once.
     """
-    everywhere = [part for process in group.gather(list(parts)) for part in process]
-    found: dict[str, Records] = {}
-    for level in levels:
-        whole = {name: np.concatenate([part[level][name] for part in everywhere]) for name in everywhere[0][level]}
-        order = np.argsort(whole["index"])
-        found[level] = {name: values[order] for name, values in whole.items()}
-        if not np.array_equal(found[level]["index"], images.indices):
-            raise RuntimeError(f"{len(order)} images were measured, which are not the {images.n} of the split")
+    everywhere = group.gather(list(parts))
+    found = {level: merged([[part[level] for part in process] for process in everywhere]) for level in levels}
+    for records in found.values():
+        if not np.array_equal(records["index"], images.indices):
+            n = len(records["index"])
+            raise RuntimeError(f"{what} was measured of {n} images, not of the {images.n}")
     return found
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from blurtrain.deblurring.residual_unet import build_restoring
 from blurtrain.errors import DataError, SettingsError, nearest
 from blurtrain.parts import is_part_name
-from blurtrain.settings import Antialias
+from blurtrain.settings import Antialias, Network
 
 
 def build(
@@ -45,6 +45,11 @@ def build(
     network = _plain(architecture, classes, {**arguments, **own} if takes else arguments, bias)
     change(network, antialias, architecture)
     return network
+
+
+def build_network(network: Network, outputs: int) -> nn.Module:
+    """`build`, as these settings say; what they say of weights and dropout is for others."""
+    return build(network.architecture, outputs, network.arguments, bias=network.bias, antialias=network.antialias)
 
 
 def _timm_takes(architecture: str, classes: int, arguments: Mapping[str, Any]) -> bool:

@@ -18,7 +18,7 @@ from blurtrain.data.dataset import Dataset, open_dataset
 from blurtrain.data.preprocessing import Preprocessing as Preprocessing
 from blurtrain.errors import RunError
 from blurtrain.files import read_json
-from blurtrain.models import build
+from blurtrain.models import build_network
 from blurtrain.models.normalisation import as_published
 from blurtrain.models.outputs import outputs_of, places_of
 from blurtrain.models.smoothing import Smoothing
@@ -117,8 +117,7 @@ def load_run(run: Run, settings: Settings, dataset: Dataset, epoch: int | None =
     epochs = last_epoch(run, settings)
     outputs = outputs_of(settings.network, dataset.classes)
     count = settings.task.outputs(len(outputs.names))
-    n = settings.network
-    model = build(n.architecture, count, n.arguments, antialias=n.antialias)
+    model = build_network(settings.network, count)
     weights = _weights(run, epochs if epoch is None else epoch, epochs)
     try:
         model.load_state_dict(weights)
@@ -135,9 +134,8 @@ def trained(model: nn.Module, settings: Settings, dataset: Dataset, origin: str)
     """`model`, as it stands, as the network of a run with these settings on this dataset."""
     outputs = outputs_of(settings.network, dataset.classes)
     preprocessing = preprocessing_of(settings, dataset)
-    n = settings.network
     count = settings.task.outputs(len(outputs.names))
-    fresh = functools.partial(build, n.architecture, count, n.arguments, bias=n.bias, antialias=n.antialias)
+    fresh = functools.partial(build_network, settings.network, count)
     return TrainedNetwork(model.eval(), preprocessing, outputs.names, f"run {origin}", outputs.synonyms, fresh=fresh)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from blurtrain.errors import RunError
-from blurtrain.files import read_json, unwritable, write_json
+from blurtrain.files import read_json, sync_folder, unwritable, write_json
 
 HIDDEN = "."
 """First letter of folders that are being written or removed."""
@@ -59,12 +59,12 @@ class Incoming:
 
     def publish(self) -> "Job":
         """The job, which from now on is worked off, whatever happens; raises RunError where the disk is full."""
-        _sync(self._folder / "photos")
+        sync_folder(self._folder / "photos")
         write_json(self._folder / "job.json", self._about)
         folder = self._root / self.id
         try:
             self._folder.rename(folder)
-            _sync(self._root)
+            sync_folder(self._root)
         except OSError as error:
             raise unwritable(folder, error) from error
         return Job(folder)
@@ -174,11 +174,3 @@ def jobs_in(root: Path) -> tuple[list[Job], Sequence[str]]:
 
 def _file_name(index: int) -> str:
     return f"{index:06d}"
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

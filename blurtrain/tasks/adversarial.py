@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from blurtrain.tasks.loss import Loss, Network
+from blurtrain.schema import Taps
+from blurtrain.tasks.loss import Loss, Network, cross_entropy_alone
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +23,7 @@ class AdversarialBlur(Loss):
     """
 
     type: Literal["adversarial-blur"] = "adversarial-blur"
-    size: int = Field(15, ge=3, le=63)
+    size: Taps = 15
     """Taps a side, in pixels of the network's input; odd."""
     steps: int = Field(3, ge=1)
     rate: float = Field(1.0, gt=0)
@@ -34,13 +35,6 @@ class AdversarialBlur(Loss):
     """So many consecutive images share a kernel."""
     share: float = Field(0.5, gt=0, le=1)
     """Of the loss, that of blurred images; the rest is of the images as they are."""
-
-    @field_validator("size")
-    @classmethod
-    def _odd(cls, size: int) -> int:
-        if size % 2 == 0:
-            raise ValueError("must be odd, so that the kernel has a centre")
-        return size
 
     def check_batch(self, images: int) -> str:
         """See `Loss.check_batch`."""
@@ -83,7 +77,4 @@ class AdversarialBlur(Loss):
 
     def validated(self, network: Network, images: "Tensor", targets: "Tensor") -> "tuple[Tensor, Tensor]":
         """Of the images as they are."""
-        from torch.nn.functional import cross_entropy
-
-        logits = network(images)
-        return cross_entropy(logits, targets), logits
+        return cross_entropy_alone(network, images, targets)

@@ -72,6 +72,14 @@ class Loss(Named):
         return self(network, images, targets)
 
 
+def cross_entropy_alone(network: Network, images: "Tensor", targets: "Tensor") -> "tuple[Tensor, Tensor]":
+    """What losses that add to the cross-entropy of labels report in validation (`Loss.validated`)."""
+    from torch.nn.functional import cross_entropy
+
+    logits = network(images)
+    return cross_entropy(logits, targets), logits
+
+
 class CrossEntropy(Loss):
     """Cross-entropy of the logits; of masks, the mean over the pixels of each image that are not void."""
 

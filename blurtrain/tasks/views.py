@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from blurtrain.tasks.loss import Loss, Network, View
+from blurtrain.tasks.loss import Loss, Network, View, cross_entropy_alone
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,10 +26,7 @@ class OfViews(Loss):
 
     def validated(self, network: Network, images: "Tensor", targets: "Tensor") -> "tuple[Tensor, Tensor]":
         """Cross-entropy alone: there is one view then."""
-        from torch.nn.functional import cross_entropy
-
-        logits = network(images)
-        return cross_entropy(logits, targets), logits
+        return cross_entropy_alone(network, images, targets)
 
     def _supervised(self, logits: "Sequence[Tensor]", targets: "Tensor", label_smoothing: float) -> "Tensor":
         """logits: of the images, then of their sharp views, then of others."""

@@ -12,7 +12,7 @@ from blurtrain.distributed import Group
 from blurtrain.errors import DataError, RunError, SettingsError, TrainingError
 from blurtrain.evaluation.images import Images
 from blurtrain.evaluation.views import check_protocol, check_whole
-from blurtrain.models import build, check_input
+from blurtrain.models import build_network, check_input
 from blurtrain.models.dropout import drop_features
 from blurtrain.models.outputs import outputs_of
 from blurtrain.settings import Settings
@@ -41,7 +41,7 @@ def check_settings(settings: Settings, dataset: Dataset) -> None:
         masks_of(dataset.masks)
     if o.batch_norm == "frozen" or o.groups or network.dropout:
         with torch.device("meta"):
-            model = build(network.architecture, outputs, network.arguments, antialias=network.antialias)
+            model = build_network(network, outputs)
             model = freeze_statistics(model) if o.batch_norm == "frozen" else model
         freeze(model, o)
         drop_features(model, network.dropout)
@@ -59,7 +59,7 @@ def check_settings(settings: Settings, dataset: Dataset) -> None:
         check_whole(protocol)
     elif protocol and settings.task.targets == "labels":
         with torch.random.fork_rng(devices=[]):
-            model = build(network.architecture, outputs, network.arguments, antialias=network.antialias).eval()
+            model = build_network(network, outputs).eval()
         check_protocol(model, resolution, network.architecture, protocol)
     Images.of(dataset, settings.evaluation, resolution)
     training_order(dataset.split("train")[0], settings.seed, 0, o.batch_size)  # one whole batch

@@ -19,7 +19,7 @@ from blurtrain.device import fast_arithmetic
 from blurtrain.distributed import Group, SharedFlags, process_group
 from blurtrain.errors import SettingsError
 from blurtrain.evaluation.first_look import first_look
-from blurtrain.models import build
+from blurtrain.models import build_network
 from blurtrain.models.dropout import drop_features
 from blurtrain.models.normalisation import as_published, remarks
 from blurtrain.models.outputs import outputs_of
@@ -156,7 +156,7 @@ def _begin(
     torch.manual_seed(settings.seed)
     outputs = outputs_of(n, dataset.classes)
     count = task.outputs(len(outputs.names))
-    network = build(n.architecture, count, n.arguments, bias=n.bias, antialias=n.antialias)
+    network = build_network(n, count)
     if n.pretrained and not state:
         fresh = ", ".join(load_pretrained(network, n.pretrained)) or "none"
         log.info("weights of %s; others, %s: %s", n.pretrained.source, n.pretrained.last_layer, fresh)

@@ -116,7 +116,8 @@ def look(
         tick()
         if batch is None:
             continue
-        resized, wanted = transform.resized(batch.images, batch.sides), targets.evaluation(batch)
+        resized = transform.resized(batch.images, batch.sides)
+        wanted = targets.evaluation(batch, resized)
         for row, blur in enumerate(blurs):
             value, outputs = loss.validated(forward, transform.blurred(resized, blur, batch.indices).to(dtype), wanted)
             parts = [value.double() * len(wanted), *(part.double() for part in task.sums(outputs, wanted))]

@@ -21,6 +21,7 @@ from blurtrain.evaluation.per_image import collected, rows_of
 from blurtrain.evaluation.quality import psnr
 from blurtrain.evaluation.subject import Found, Records, Subject
 from blurtrain.evaluation.views import at_its_size
+from blurtrain.schema import Taps
 
 FAMILIES = "families"
 _SHARE = {"unit": "%", "times": 100, "digits": 1, "better": "higher", "least": 0, "most": 1}
@@ -48,7 +49,7 @@ class AdversarialBlur(Measure):
     distances: tuple[float, ...] = Field((0.1, 0.2, 0.4), min_length=1)
     """Bounds: root mean square of what the blur changes, relative to that of the sharp image from the means of its
     channels."""
-    size: int = Field(15, ge=3, le=63)
+    size: Taps = 15
     """Taps a side, in pixels of the network's input; odd."""
     steps: int = Field(10, ge=1)
     """Of each ascent."""
@@ -58,13 +59,6 @@ class AdversarialBlur(Measure):
     """Ascents from random kernels, beside that from the identity."""
     families: tuple[AnyBlur, ...] = ()
     """Blurs of which the worst is taken, e.g. [gaussian-2, disk-4, box-8]; none: no such levels."""
-
-    @field_validator("size")
-    @classmethod
-    def _odd(cls, size: int) -> int:
-        if size % 2 == 0:
-            raise ValueError("must be odd, so that the kernel has a centre")
-        return size
 
     @field_validator("distances")
     @classmethod
@@ -98,23 +92,24 @@ class AdversarialBlur(Measure):
         module.train(training)
         for parameter, before in zip(module.parameters(), needed, strict=True):
             parameter.requires_grad_(before)
-        records = collected(parts, levels, images, group)
+        records = collected(parts, levels, images, group, self.name)
         rows = [row for level in levels for row in rows_of(level, None, records[level])]
         return Found(rows, records if per_image else {})
 
     def _of_batch(self, batch: Batch, subject: Subject, levels: Sequence[str]) -> dict[str, Records]:
         sharp = at_its_size(batch.images, subject.transform)
         attack = _Attack(subject, sharp, batch)
+        harm_sharp, right_sharp = attack.harm(sharp), attack.right(sharp)
         found = {}
         for level in levels:
             kind, _, bound = level.partition("-")
-            images, harm = sharp, attack.harm(sharp)
+            images, harm = sharp, harm_sharp
             for tried in (self._families if kind == FAMILIES else self._learnt)(attack, float(bound)):
                 worse = (now := attack.harm(tried)) > harm
                 images, harm = torch.where(worse[:, None, None, None], tried, images), torch.where(worse, now, harm)
             values = {
                 "top1": attack.right(images),
-                "top1_sharp": attack.right(sharp),
+                "top1_sharp": right_sharp,
                 "psnr": psnr(images, sharp),
                 "distance": distances(sharp, images),
             }

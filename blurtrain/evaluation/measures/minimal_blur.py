@@ -16,6 +16,7 @@ from blurtrain.errors import DataError
 from blurtrain.evaluation.families import FAMILIES, Family
 from blurtrain.evaluation.flips import Flips, Grid, Predict, first_flips
 from blurtrain.evaluation.measure import Measure
+from blurtrain.evaluation.per_image import collected
 from blurtrain.evaluation.quality import psnr, ssim
 from blurtrain.evaluation.subject import Found, Records, Row, Subject
 from blurtrain.evaluation.survival import kaplan_meier
@@ -120,11 +121,8 @@ class MinimalBlur(Measure):
                 parts.append(self._of_batch(batch, subject, families))
             subject.tick()
         module.train(training)
-        records = _merged(group.gather(parts))
-        first = records[families[0].name]
-        if not np.array_equal(first["index"], images.indices):
-            raise RuntimeError(f"minimal blur was measured of {len(first['index'])} images, not of the {images.n}")
-        if not first["followed"].any():
+        records = collected(parts, [family.name for family in families], images, group, "minimal blur")
+        if not records[families[0].name]["followed"].any():
             raise DataError(
                 f"minimal-blur of=right: the network is right for none of the {images.n} sharp images: leave it out"
             )
@@ -243,13 +241,3 @@ def _rows(level: str, n: int, bad: int, values: Mapping[str, float | None], coun
         *({"metric": name, **about, "value": None if bad else value, **note} for name, value in values.items()),
         *({"metric": name, **about, "count": count, **note} for name, count in counts.items()),
     ]
-
-
-def _merged(processes: Sequence[Sequence[Mapping[str, Records]]]) -> dict[str, Records]:
-    """The records of all batches of all processes, each family's by index."""
-    parts = [part for process in processes for part in process]
-    order = np.argsort(np.concatenate([next(iter(part.values()))["index"] for part in parts]))
-    return {
-        family: {name: np.concatenate([part[family][name] for part in parts])[order] for name in of_family}
-        for family, of_family in parts[0].items()
-    }

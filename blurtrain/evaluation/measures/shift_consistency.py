@@ -13,6 +13,7 @@ from blurtrain.blur.blurs import Blur
 from blurtrain.data.batches import Batch
 from blurtrain.device import tf32
 from blurtrain.evaluation.measure import Measure
+from blurtrain.evaluation.per_image import collected
 from blurtrain.evaluation.subject import Found, Records, Row, Subject
 from blurtrain.evaluation.sweep import sigma_of
 from blurtrain.evaluation.views import at_its_size, scaled
@@ -51,26 +52,17 @@ class ShiftConsistency(Measure):
     def measure(self, subject: Subject, levels: Sequence[Blur], per_image: bool) -> Found:
         """See `Measure.measure`."""
         images, group, module = subject.images, subject.group, subject.network.module
-        parts: list[list[Records]] = [[] for _ in levels]
+        parts: list[dict[str, Records]] = []
         training = module.training
         module.eval()
         for batch in images.batches(subject.loader, group.rank, group.world):
             if batch is not None:
-                for own, blur in zip(parts, levels, strict=True):
-                    own.append(self._of_batch(batch, subject, blur))
+                parts.append({blur.label: self._of_batch(batch, subject, blur) for blur in levels})
             subject.tick()
         module.train(training)
-        found = Found([])
-        for blur, own in zip(levels, parts, strict=True):
-            gathered = [records for process in group.gather(own) for records in process]
-            order = np.argsort(np.concatenate([records["index"] for records in gathered]))
-            records = {name: np.concatenate([one[name] for one in gathered])[order] for name in gathered[0]}
-            if not np.array_equal(records["index"], images.indices):
-                raise RuntimeError(f"shifts were measured of {len(order)} images, not of the {images.n}")
-            found.rows.extend(_rows(blur, subject, records))
-            if per_image:
-                found.records[blur.label] = records
-        return found
+        records = collected(parts, [blur.label for blur in levels], images, group, self.name)
+        rows = [row for blur in levels for row in _rows(blur, subject, records[blur.label])]
+        return Found(rows, records if per_image else {})
 
     def _of_batch(self, batch: Batch, subject: Subject, blur: Blur) -> Records:
         network, transform = subject.network, subject.transform
