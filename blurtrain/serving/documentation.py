@@ -18,7 +18,8 @@ def page_of(document: Mapping[str, Any]) -> str:
     shown = "\n".join(line for name, shape in shapes.items() if "title" in shape for line in _shape(name, shape))
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        '<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="/page.css"></head>'
+        '<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
+        '<link rel="stylesheet" href="/page.css"></head>'
         f'<body><main><h1>{title}</h1>\n<p>For programs: <a href="/openapi.json">/openapi.json</a>.</p>\n{body}'
         f"\n<h2>Answers</h2>\n{shown}</main></body></html>"
     )

@@ -7,7 +7,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -23,6 +22,7 @@ from blurtrain.data.source import Source
 from blurtrain.data.video import frame_at
 from blurtrain.errors import DataError, SettingsError
 
+av = pytest.importorskip("av")
 IMAGES, SIZE = 24, 16  # of each toy: four a video
 ROTATIONS = ("rxplus", "rxminus", "ryplus", "ryminus", "rzplus", "rzminus")
 

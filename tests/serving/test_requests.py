@@ -154,3 +154,8 @@ def test_the_documentation_names_every_operation_and_needs_nothing_from_elsewher
     for path in serving.ask("GET", "/openapi.json").json["paths"]:
         assert path in page
     assert "http" not in page and "<script" not in page and "blur_type_probability" in page
+
+
+def test_no_page_makes_a_browser_ask_for_an_icon(serving: Serving) -> None:
+    for path in ("/", "/docs"):
+        assert 'rel="icon" href="data:,"' in serving.ask("GET", path).body.decode(), path
