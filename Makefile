@@ -10,6 +10,8 @@
 BLURTRAIN := .venv/bin/blurtrain
 DEMO := configs/grids/demo.yaml
 
+# Which tests take longest is said at the end.
+SLOWEST := --durations=25 --durations-min=5
 ONE := tests/analysis tests/blur tests/data tests/models tests/settings tests/bench tests/gpu tests/evaluation
 
 PYTHON ?= $(shell [ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)
@@ -26,13 +28,13 @@ test: lint
 	@$(MAKE) --no-print-directory -j 2 --output-sync=target --keep-going test-one test-other
 
 test-one:
-	.venv/bin/python -m pytest -q -m "not slurm and not long" $(ONE)
+	.venv/bin/python -m pytest -q $(SLOWEST) -m "not slurm and not long" $(ONE)
 
 test-other:
-	.venv/bin/python -m pytest -q -m "not slurm and not long" -p no:cacheprovider $(ONE:%=--ignore=%) tests
+	.venv/bin/python -m pytest -q $(SLOWEST) -m "not slurm and not long" -p no:cacheprovider $(ONE:%=--ignore=%) tests
 
 test-slurm: install
-	.venv/bin/python -m pytest -q -m slurm tests/slurm
+	.venv/bin/python -m pytest -q $(SLOWEST) -m slurm tests/slurm
 
 test-long: install
 	.venv/bin/python -m pytest -q -m long

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch
 from interruption import train_until
 from mask_photos import CAT, PERSON, settings
 from PIL import Image
+from processes import Training, codes
+from processes import run as in_processes
 
 import analysis
 from blurtrain.cli import main
@@ -112,6 +115,18 @@ def test_an_interrupted_run_ends_in_the_same_bits(photos: Photos, tmp_path: Path
     assert value(parts, "miou") == value(whole, "miou")
     blurs = [event.get("blurs") for event in parts.journal() if event["event"] == "epoch"]
     assert blurs[:2] == [None, None] and set(blurs[-1]) == {"sharp", "disk-8"}
+
+
+def test_a_killed_run_ends_in_the_same_bits(photos: Photos, tmp_path: Path) -> None:
+    own = settings(photos["kept"], curriculum=MIX, optimisation={"epochs": 3, "batch_norm_images": 2},
+                   checkpoints={"every_minutes": 0}, augmentation={"flip": 0.5})  # fmt: skip
+    whole = train(own, tmp_path / "whole")
+    ((code, words),) = in_processes(Training(own, tmp_path / "killed", "step", 4))
+    assert code == -signal.SIGKILL, words
+    assert codes(in_processes(Training(own, tmp_path / "killed"))) == [0]
+    killed = Run(next((tmp_path / "killed").glob("*/settings.yaml")).parent)
+    assert len(killed.attempts()) == 2 and weights(killed) == weights(whole)
+    assert value(killed, "miou") == value(whole, "miou")
 
 
 def test_a_mix_that_begins_sharp_is_the_clear_run_until_then(photos: Photos, tmp_path: Path) -> None:
