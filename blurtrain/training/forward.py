@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from blurtrain.errors import SettingsError, nearest
+from blurtrain.models.representation import watch
 
 Arithmetic = Callable[[], contextlib.AbstractContextManager[Any]]
 
@@ -30,17 +30,7 @@ class Forward:
     def watch(self, layer: str) -> None:
         """Let `features` give what this module gives; empty: what the last linear layer is given. Raises SettingsError
         where there is none."""
-        modules = dict(self.network.named_modules())
-        if layer:
-            if layer not in modules:
-                known = [name for name in modules if name]
-                raise SettingsError(f"loss.layer={layer}: the network has no such module; {nearest(layer, known)}")
-            modules[layer].register_forward_hook(lambda _, __, output: self._keep(output))
-            return
-        linear = [module for module in modules.values() if isinstance(module, nn.Linear)]
-        if not linear:
-            raise SettingsError("loss.layer: the network has no linear layer: name the module whose output is meant")
-        linear[-1].register_forward_pre_hook(lambda _, given: self._keep(given[0]))
+        watch(self.network, layer, "loss.layer", self._keep)
 
     def _keep(self, features: Tensor) -> None:
         if torch.is_grad_enabled():

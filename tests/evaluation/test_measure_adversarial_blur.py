@@ -8,7 +8,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from torch import nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cosine_similarity, cross_entropy
 
 from blurtrain.data.augment import Transform
 from blurtrain.data.dataset import Dataset
@@ -16,7 +16,7 @@ from blurtrain.data.loader import ResidentLoader
 from blurtrain.distributed import Group
 from blurtrain.errors import SettingsError
 from blurtrain.evaluation.images import Images
-from blurtrain.evaluation.measures.adversarial_blur import AdversarialBlur
+from blurtrain.evaluation.measures.adversarial_blur import AdversarialBlur, AdversarialFeatures
 from blurtrain.evaluation.subject import Found, Subject
 from blurtrain.models.trained import trained
 from blurtrain.settings import Settings
@@ -95,3 +95,45 @@ def test_a_kernel_wider_than_the_image_is_refused(prepared: Dataset, tiny: Tiny)
     small = Subject(of.network, of.images, of.loader, Transform.of(tiny(data={"resolution": 16}), prepared), of.group)
     with pytest.raises(SettingsError, match="size=33 is too wide for images of 16 px"):
         measured(small, size=33)
+
+
+# --- representations ------------------------------------------------------------------------------------------------
+
+
+def features(of: Subject, **options: Any) -> Found:
+    measure = AdversarialFeatures(**options)
+    return measure.measure(of, measure.levels([]), per_image=True)
+
+
+def test_the_representation_turns_more_the_more_may_change(prepared: Dataset, tiny: Tiny) -> None:
+    of = subject(prepared, tiny)
+    found = features(of, distances=[0.1, 0.5], size=9, steps=4, restarts=0)
+    less, more = (found.records[f"learnt-{bound:g}"] for bound in (0.1, 0.5))
+    assert (more["cosine"] <= less["cosine"] + 1e-6).mean() > 0.8 and more["cosine"].mean() < less["cosine"].mean() < 1
+    assert (less["distance"] <= 0.1 + 1e-4).all() and (less["distance"] > 0).all()
+    assert all(row["n"] == 9 for row in found.rows)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in of.network.module.modules())
+
+
+def test_of_families_the_blur_of_the_largest_angle_is_taken(prepared: Dataset, tiny: Tiny) -> None:
+    of, families = subject(prepared, tiny), ["gaussian-8", "disk-20", "box-30"]
+    found = features(of, distances=[100], families=families, steps=1, size=3, layer="2").records["families-100"]
+    of.network.module.eval()
+    first = of.network.module[:3]  # type: ignore[index]
+    for batch in of.images.batches(of.loader):
+        assert batch is not None
+        sharp = of.transform.resized(batch.images)
+        shown = [
+            of.transform.blurred_pixels(sharp, blur, batch.indices)
+            for blur in AdversarialBlur(families=families).families
+        ]
+        with torch.no_grad():
+            wanted, *others = (first(of.transform.normalise(one)).flatten(1).double() for one in (sharp, *shown))
+        worst = torch.stack([cosine_similarity(one, wanted) for one in others]).amin(0)
+        own = np.searchsorted(found["index"], batch.indices)
+        np.testing.assert_allclose(found["cosine"][own], worst.numpy(), atol=1e-6)
+
+
+def test_a_layer_that_is_none_is_told(prepared: Dataset, tiny: Tiny) -> None:
+    with pytest.raises(SettingsError, match="adversarial-features: layer=stage: the network has no such module"):
+        features(subject(prepared, tiny), layer="stage")

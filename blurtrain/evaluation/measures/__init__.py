@@ -12,6 +12,7 @@ MEASURES = {
     "restoration": "restoration:Restoration",
     "minimal-blur": "minimal_blur:MinimalBlur",
     "adversarial-blur": "adversarial_blur:AdversarialBlur",
+    "adversarial-features": "adversarial_blur:AdversarialFeatures",
     "receptive-fields": "receptive_fields:ReceptiveFields",
     "shift-consistency": "shift_consistency:ShiftConsistency",
     "tuning": "tuning:Tuning",

@@ -1,6 +1,7 @@
-"""How often a network is right under the blur that harms it most, within a bound on what the blur may change."""
+"""The blur that harms a network most, image by image, within a bound on what it may change."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
@@ -8,9 +9,9 @@ import torch
 from pydantic import Field, field_validator
 from scipy.special import ndtri
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cosine_similarity, cross_entropy
 
-from blurtrain.blur.adversarial import Ascent, distances, worst_blur
+from blurtrain.blur.adversarial import Ascent, Harm, distances, worst_blur
 from blurtrain.blur.blurs import AnyBlur, Blur
 from blurtrain.data.batches import Batch
 from blurtrain.data.draws import uniform
@@ -21,30 +22,29 @@ from blurtrain.evaluation.per_image import collected, rows_of
 from blurtrain.evaluation.quality import psnr
 from blurtrain.evaluation.subject import Found, Records, Subject
 from blurtrain.evaluation.views import at_its_size
+from blurtrain.models.representation import representing
 from blurtrain.schema import Taps
 
 FAMILIES = "families"
 _SHARE = {"unit": "%", "times": 100, "digits": 1, "better": "higher", "least": 0, "most": 1}
+_CHANGED = {
+    "psnr": {"label": "PSNR under the worst blur", "unit": "dB", "digits": 1},
+    "distance": {"label": "change by the worst blur", "digits": 3, "least": 0},
+}
+Attack = Callable[[Tensor, Tensor], tuple[Harm, Callable[[Tensor], dict[str, Tensor]]]]
+"""Takes sharp images [N, 3, H, W] in 0..255 and labels [N]; gives the harm of images, and what is said of them."""
 
 
-class AdversarialBlur(Measure):
-    """Accuracy under the worst kernel of `size` taps for each image, see `blurtrain.blur.adversarial`: of several
-    ascents, from the identity and from random kernels, and of the sharp image, that with the largest cross-entropy.
-    Levels `learnt-DISTANCE`: of that bound; `families-DISTANCE`: the same over `families` of blurs, each mixed with the
-    identity as far as the bound asks for. Images are at the network's size, and not rounded. Metrics:
-
-    top1: images that are still right; top1_sharp: those that are right before; psnr: of the image at its worst blur
-    beside the sharp one; distance: how much that changes, as the bound is given; means over images.
+class WorstBlur(Measure):
+    """Base of these measures. For each image the worst kernel of `size` taps is looked for, see
+    `blurtrain.blur.adversarial`: of several ascents, from the identity and from random kernels, and of the sharp image,
+    that with the largest harm is taken. Levels `learnt-DISTANCE`: of that bound; `families-DISTANCE`: the same over
+    `families` of blurs, each mixed with the identity as far as the bound asks for. Images are at the network's size,
+    and not rounded. Metrics of all, means over images: psnr, of the image at its worst blur beside the sharp one, and
+    distance, how much that changes, as the bound is given.
     """
 
-    name: ClassVar[str] = "adversarial-blur"
     of_blurred: ClassVar[bool] = False
-    metrics: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "top1": {"label": "right under the worst blur", **_SHARE},
-        "top1_sharp": {"label": "right when sharp", **_SHARE},
-        "psnr": {"label": "PSNR under the worst blur", "unit": "dB", "digits": 1},
-        "distance": {"label": "change by the worst blur", "digits": 3, "least": 0},
-    }
 
     distances: tuple[float, ...] = Field((0.1, 0.2, 0.4), min_length=1)
     """Bounds: root mean square of what the blur changes, relative to that of the sharp image from the means of its
@@ -72,23 +72,28 @@ class AdversarialBlur(Measure):
         kinds = ["learnt", *([FAMILIES] if self.families else [])]
         return [f"{kind}-{bound:g}" for kind in kinds for bound in self.distances]
 
+    def attacking(self, subject: Subject) -> AbstractContextManager[Attack]:
+        """What harms, for as long as the network is measured."""
+        raise NotImplementedError
+
     @tf32(False)
     def measure(self, subject: Subject, levels: Sequence[str], per_image: bool) -> Found:
         """See `Measure.measure`."""
         side = subject.transform.resolution
         if self.size // 2 >= side:
-            raise SettingsError(f"adversarial-blur: size={self.size} is too wide for images of {side} px")
+            raise SettingsError(f"{self.name}: size={self.size} is too wide for images of {side} px")
         for blur in self.families:
             blur.check(side)
         module, images, group = subject.network.module, subject.images, subject.group
         training, needed = module.training, [p.requires_grad for p in module.parameters()]
         module.eval().requires_grad_(False)
         parts: list[dict[str, Records]] = []
-        for batch in images.batches(subject.loader, group.rank, group.world):
-            if batch is not None:
-                with torch.inference_mode(False):
-                    parts.append(self._of_batch(batch, subject, levels))
-            subject.tick()
+        with self.attacking(subject) as attack:
+            for batch in images.batches(subject.loader, group.rank, group.world):
+                if batch is not None:
+                    with torch.inference_mode(False):
+                        parts.append(self._of_batch(batch, subject, attack, levels))
+                subject.tick()
         module.train(training)
         for parameter, before in zip(module.parameters(), needed, strict=True):
             parameter.requires_grad_(before)
@@ -96,63 +101,114 @@ class AdversarialBlur(Measure):
         rows = [row for level in levels for row in rows_of(level, None, records[level])]
         return Found(rows, records if per_image else {})
 
-    def _of_batch(self, batch: Batch, subject: Subject, levels: Sequence[str]) -> dict[str, Records]:
+    def _of_batch(self, batch: Batch, subject: Subject, attack: Attack, levels: Sequence[str]) -> dict[str, Records]:
         sharp = at_its_size(batch.images, subject.transform)
-        attack = _Attack(subject, sharp, batch)
-        harm_sharp, right_sharp = attack.harm(sharp), attack.right(sharp)
-        found = {}
+        harm, said = attack(sharp, batch.labels)
+        harm_sharp, found = harm(sharp), {}
         for level in levels:
             kind, _, bound = level.partition("-")
-            images, harm = sharp, harm_sharp
-            for tried in (self._families if kind == FAMILIES else self._learnt)(attack, float(bound)):
-                worse = (now := attack.harm(tried)) > harm
-                images, harm = torch.where(worse[:, None, None, None], tried, images), torch.where(worse, now, harm)
-            values = {
-                "top1": attack.right(images),
-                "top1_sharp": right_sharp,
-                "psnr": psnr(images, sharp),
-                "distance": distances(sharp, images),
-            }
+            images, worst = sharp, harm_sharp
+            tried = (
+                self._families(sharp, float(bound), subject, batch.indices)
+                if kind == FAMILIES
+                else self._learnt(sharp, float(bound), harm, batch.indices)
+            )
+            for blurred in tried:
+                worse = (now := harm(blurred)) > worst
+                images, worst = torch.where(worse[:, None, None, None], blurred, images), torch.where(worse, now, worst)
+            values = {**said(images), "psnr": psnr(images, sharp), "distance": distances(sharp, images)}
             found[level] = {"index": batch.indices, **{name: v.cpu().numpy() for name, v in values.items()}}
         return found
 
-    def _learnt(self, attack: "_Attack", bound: float) -> list[Tensor]:
-        """The worst images of each ascent."""
+    def _learnt(self, sharp: Tensor, bound: float, harm: Harm, indices: Any) -> Iterator[Tensor]:
+        """The worst images of each ascent; a random start is the same whatever batch an image is in."""
         ascent = Ascent(self.size, self.steps, self.rate, "identity", bound)
-        starts = [None, *(attack.random_logits(self.size**2, k) for k in range(self.restarts))]
-        return [worst_blur(attack.sharp, attack.harm, ascent, logits).images for logits in starts]
+        yield worst_blur(sharp, harm, ascent).images
+        for start in range(self.restarts):
+            draws = uniform(start, 0, indices, self.size**2)
+            logits = torch.from_numpy(ndtri(np.clip(draws, 2.0**-54, None))).to(sharp)
+            yield worst_blur(sharp, harm, ascent, logits).images
 
-    def _families(self, attack: "_Attack", bound: float) -> list[Tensor]:
+    def _families(self, sharp: Tensor, bound: float, subject: Subject, indices: Any) -> Iterator[Tensor]:
         """The images at each of these blurs, as far as the bound lets them be."""
-        found = []
         for blur in self.families:
-            blurred = attack.blurred(blur)
-            kept = (bound / distances(attack.sharp, blurred).clamp(min=bound)).float()[:, None, None, None]
-            found.append(kept * blurred + (1 - kept) * attack.sharp)
-        return found
+            blurred = subject.transform.blurred_pixels(sharp, blur, indices)
+            kept = (bound / distances(sharp, blurred).clamp(min=bound)).float()[:, None, None, None]
+            yield kept * blurred + (1 - kept) * sharp
 
 
-class _Attack:
-    """A network, and the images of a batch in 0..255."""
+class AdversarialBlur(WorstBlur):
+    """How often a classifier is right under the blur of the largest cross-entropy, see `WorstBlur`. Metrics:
 
-    def __init__(self, subject: Subject, sharp: Tensor, batch: Batch):
-        self.subject, self.sharp, self.indices, self.labels = subject, sharp, batch.indices, batch.labels
+    top1: images that are still right; top1_sharp: those that are right before.
+    """
 
-    def _logits(self, images: Tensor) -> Tensor:
-        return self.subject.network.logits(self.subject.transform.normalise(images))
+    name: ClassVar[str] = "adversarial-blur"
+    metrics: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "top1": {"label": "right under the worst blur", **_SHARE},
+        "top1_sharp": {"label": "right when sharp", **_SHARE},
+        **_CHANGED,
+    }
 
-    def harm(self, images: Tensor) -> Tensor:
-        """Cross-entropy [N]."""
-        return cross_entropy(self._logits(images).double(), self.labels, reduction="none")
+    @contextmanager
+    def attacking(self, subject: Subject) -> Iterator[Attack]:
+        """See `WorstBlur.attacking`."""
 
-    def right(self, images: Tensor) -> Tensor:
-        with torch.no_grad():
-            return self._logits(images).argmax(1) == self.labels
+        def logits(images: Tensor) -> Tensor:
+            return subject.network.logits(subject.transform.normalise(images))
 
-    def random_logits(self, taps: int, start: int) -> Tensor:
-        """Those of a random kernel for each image, normally distributed: the same whatever batch it is in."""
-        draws = uniform(start, 0, self.indices, taps)
-        return torch.from_numpy(ndtri(np.clip(draws, 2.0**-54, None))).to(self.sharp)
+        def attack(sharp: Tensor, labels: Tensor) -> tuple[Harm, Callable[[Tensor], dict[str, Tensor]]]:
+            def right(images: Tensor) -> Tensor:
+                with torch.no_grad():
+                    return logits(images).argmax(1) == labels
 
-    def blurred(self, blur: Blur) -> Tensor:
-        return self.subject.transform.blurred_pixels(self.sharp, blur, self.indices)
+            right_sharp = right(sharp)
+            return (
+                lambda images: cross_entropy(logits(images).double(), labels, reduction="none"),
+                lambda images: {"top1": right(images), "top1_sharp": right_sharp},
+            )
+
+        yield attack
+
+
+class AdversarialFeatures(WorstBlur):
+    """How far the representation of an image turns under the blur that turns it most, see `WorstBlur`: of encoders, and
+    of classifiers of whatever classes. Metrics:
+
+    cosine: of the angle between the representations of the sharp image and of the blurred one.
+    """
+
+    name: ClassVar[str] = "adversarial-features"
+    of_classes: ClassVar[bool] = False
+    metrics: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "cosine": {"label": "cosine to the sharp image under the worst blur", "digits": 3, "better": "higher",
+                   "least": -1, "most": 1},
+        **_CHANGED,
+    }  # fmt: skip
+    layer: str = ""
+    """The module whose output is the representation, by its name in the network; none: what its last linear layer is
+    given."""
+
+    @contextmanager
+    def attacking(self, subject: Subject) -> Iterator[Attack]:
+        """See `WorstBlur.attacking`."""
+        network, where = subject.network, f"{self.name}: layer"
+        with representing(network.module, network.logits, self.layer, where) as represented:
+
+            def attack(sharp: Tensor, labels: Tensor) -> tuple[Harm, Callable[[Tensor], dict[str, Tensor]]]:
+                def of(images: Tensor) -> Tensor:
+                    return represented(subject.transform.normalise(images)).double()
+
+                with torch.no_grad():
+                    wanted = of(sharp)
+
+                def cosine(images: Tensor) -> Tensor:
+                    return cosine_similarity(of(images), wanted, dim=1)
+
+                def said(images: Tensor) -> dict[str, Tensor]:
+                    with torch.no_grad():
+                        return {"cosine": cosine(images)}
+
+                return lambda images: 1 - cosine(images), said
+
+            yield attack
