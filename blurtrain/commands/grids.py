@@ -85,7 +85,7 @@ def _submit(options: argparse.Namespace) -> int:
     where = f"{options.grid} --runs {options.runs}"
     if options.wait:
         written = GrowingReport(options.runs, options.report, _to_stderr) if options.report else None
-        rows = jobs.wait(members, runs=options.runs, report=_to_stderr, look=written and written.look)
+        rows = jobs.wait(members, runs=options.runs, report=_to_stderr, look=written.look if written else None)
         if written:
             written.finish(rows)
         done = all(row["state"] == "done" for row in rows)

@@ -17,7 +17,9 @@ class GrowingReport:
     def __init__(self, runs: Path, out: Path, say: Callable[[str], Any]):
         self.runs, self.out, self.say = runs, out, say
         self.page = out / "index.html"
-        self._written, self._not_before = 0, 0.0
+        self._written: Sequence[str] = ()
+        """Ids and states of the runs, as the report on the disk has them."""
+        self._done, self._not_before = 0, 0.0
 
     def look(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write it if more of the rows of a grid (`jobs.states.states`) are done, and the last time is long enough ago.
@@ -35,15 +37,16 @@ class GrowingReport:
         self._write(rows, at_the_end=True)
 
     def _write(self, rows: Sequence[Mapping[str, Any]], at_the_end: bool = False) -> None:
+        states = [f"{row['run_id']} {row['state']}" for row in rows]
         done = sum(row["state"] == "done" for row in rows)
-        if not done or (done <= self._written and not at_the_end):
+        if not done or (states == self._written if at_the_end else done <= self._done):
             return
         import analysis
 
         began = time.monotonic()
         try:
             analysis.report(self.runs, self.out)
-            self._written = done
+            self._written, self._done = states, done
         finally:
             self._not_before = time.monotonic() + PAUSES * (time.monotonic() - began)
         self.say(f"report of {done} of {len(rows)} runs: {self.page}")
