@@ -69,7 +69,7 @@ def test_settings_and_files_are_understood(text: str, tmp_path: Path, prepared: 
         assert read_grid(tmp_path / "own.yaml").grids
     elif "space" in document:
         document["base"]["dataset"] = prepared.name
-        (tmp_path / "own.yaml").write_text(yaml.safe_dump(document))
+        (tmp_path / "own.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
         assert read_search(tmp_path / "own.yaml", {}, prepared.folder.parent)
     elif "rows" in document:
         assert spec_of(tmp_path / "own.yaml").names
@@ -85,6 +85,8 @@ def test_imported_names_are_there(text: str) -> None:
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in ("blurtrain", "analysis"):
             module = importlib.import_module(node.module)
             for alias in node.names:
+                if not hasattr(module, alias.name):  # a module of a package
+                    importlib.import_module(f"{node.module}.{alias.name}")
                 modules[alias.asname or alias.name] = getattr(module, alias.name)
         elif isinstance(node, ast.Import):
             modules |= {alias.name: importlib.import_module(alias.name) for alias in node.names}

@@ -6,6 +6,7 @@ import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +20,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 MEASURES = ("calibration", "features", "frequencies", "receptive-fields", "shift-consistency", "tuning")
 """Measures whose page is run; the others search for minutes, or want images that are not drawn."""
-FOREIGN = ("torchvision/", "style-transfer", "bench ", "--cluster")
-"""Words of lines that are only read: a network or images from elsewhere, a benchmark, a cluster."""
+FOREIGN = ("torchvision/", "style-transfer", "bench ", "--cluster", "study-accuracy")
+"""Words of lines that are only read: a network or images from elsewhere, a benchmark, a cluster, data sets of the study."""
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
@@ -81,22 +82,23 @@ def test_a_measure_of_ones_own(run_in: Path, capfd: pytest.CaptureFixture[str]) 
 
 def test_a_reader_of_ones_own(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("mine.py").write_text(blocks("extending.md", "python")[1])
+    # Another name than that of the measure's file, which this process has imported.
+    Path("flat.py").write_text(blocks("extending.md", "python")[1])
     Path("photos").mkdir()
     for image in tree.glob("*/*.png"):
         shutil.copy(image, f"photos/{image.parent.name}-{image.name}")
     with pytest.raises(SystemExit) as ended:
-        main(shlex.split(blocks("extending.md", "sh")[1])[1:])
+        main(shlex.split(blocks("extending.md", "sh")[1].replace("mine.py", "flat.py"))[1:])
     assert not ended.value.code and Path("data/photos").is_dir()
 
 
 def test_collections(run_in: Path) -> None:
     import analysis
 
-    names = {"run_ids": analysis.load("runs", table="runs")["run_id"].tolist()}
+    names: dict[str, Any] = {"run_ids": analysis.load("runs", table="runs")["run_id"].tolist()}
     for code in blocks("tables-from-runs.md", "python"):
-        exec(code, names)  # type: ignore[arg-type]
-    assert len(names["levels"]) and len(names["images"])  # type: ignore[arg-type]
+        exec(code, names)
+    assert len(names["levels"]) and len(names["images"])
 
 
 def test_a_table_from_python(run_in: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -108,11 +110,11 @@ def test_a_table_from_python(run_in: Path, capfd: pytest.CaptureFixture[str]) ->
 def test_statistics() -> None:
     draws = np.random.default_rng(0)
     own, base = draws.random((3, 40)), draws.random((3, 40))
-    names = {"values": own, "own": own, "base": base, "clusters": None, "many": []}
+    names: dict[str, Any] = {"values": own, "own": own, "base": base, "clusters": None, "many": []}
     names |= dict(zip("abcd", draws.random((4, 3, 40)), strict=True))
     import analysis
 
     names["many"] = [analysis.paired(own, base, None)]
     for code in blocks("statistics.md", "python"):
-        exec(code, names)  # type: ignore[arg-type]
-    assert 0 <= names["found"].p <= 1  # type: ignore[union-attr]
+        exec(code, names)
+    assert 0 <= names["found"].p <= 1
