@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 FOLDER = HERE / "gallery"
 KERNELS = ("gaussian-4", "disk-4", "disk-8", "box-8", "box-16-45", "shake")
-BLURS = ("sharp", "gaussian-8", "disk-8", "box-16-45", "shake", "dirty-lens-8")
+BLURS = ("sharp", "gaussian-8", "disk-8", "box-16-45", "shake")
 SEEN = ("blurry-to-clear", "linear-blurry-to-clear", "any-blur", "sharp-d2-d8")
 """Curricula that are shown as the network sees their images."""
 PREPARE = (
@@ -59,7 +59,7 @@ def seen(regime: str) -> str:
 
 
 def mixed() -> str:
-    blurs = "{schedule: mix, blurs: [" + ", ".join(BLURS) + f"], probabilities: [{', '.join(['1'] * len(BLURS))}]}}"
+    blurs = "{schedule: mix, blurs: [" + ", ".join(BLURS) + f"], probabilities: [{', '.join(['0.2'] * len(BLURS))}]}}"
     return (
         f"blurtrain curriculum faces.yaml {shlex.quote('curriculum=' + blurs)} --images 6 --out docs/gallery/blurs.png"
     )

@@ -3,7 +3,6 @@ of one's own. What needs a network, a published data set, a GPU or a cluster is 
 
 import re
 import shlex
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 MEASURES = ("calibration", "features", "frequencies", "receptive-fields", "shift-consistency", "tuning")
 """Measures whose page is run; the others search for minutes, or want images that are not drawn."""
 FOREIGN = ("torchvision/", "style-transfer", "bench ", "--cluster", "study-accuracy")
-"""Words of lines that are only read: a network or images from elsewhere, a benchmark, a cluster, data sets of the study."""
+"""Words of lines that are only read: a network or images from elsewhere, a benchmark, a cluster, the study's sets."""
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
@@ -78,18 +77,6 @@ def test_a_measure_of_ones_own(run_in: Path, capfd: pytest.CaptureFixture[str]) 
     with pytest.raises(SystemExit) as ended:
         main(shlex.split(line)[1:])
     assert not ended.value.code, capfd.readouterr().err
-
-
-def test_a_reader_of_ones_own(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    # Another name than that of the measure's file, which this process has imported.
-    Path("flat.py").write_text(blocks("extending.md", "python")[1])
-    Path("photos").mkdir()
-    for image in tree.glob("*/*.png"):
-        shutil.copy(image, f"photos/{image.parent.name}-{image.name}")
-    with pytest.raises(SystemExit) as ended:
-        main(shlex.split(blocks("extending.md", "sh")[1].replace("mine.py", "flat.py"))[1:])
-    assert not ended.value.code and Path("data/photos").is_dir()
 
 
 def test_collections(run_in: Path) -> None:
