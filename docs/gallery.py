@@ -40,7 +40,6 @@ FIGURES = {
     "accuracy": "Accuracy against blur, with intervals over images",
     "ratio": "The same, divided by that of the network trained on clear images",
     "learning-faces": "Learning curves",
-    "filters-faces": "Filters of the first layer, each scaled by itself; grey is 0",
 }
 
 
