@@ -17,11 +17,10 @@ ONE := tests/analysis tests/blur tests/data tests/models tests/settings tests/be
 PYTHON ?= $(shell [ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)
 DEVICE ?= cuda
 
-.PHONY: reference docs demo test test-one test-other test-slurm test-long test-fresh quick soak gpu gpu-wheels install lint
+.PHONY: reference gallery docs demo test test-one test-other test-slurm test-long test-fresh quick soak gpu gpu-wheels install lint
 demo: install
 	$(BLURTRAIN) data prepare --grid $(DEMO) --data demo/data
-	$(BLURTRAIN) grid submit $(DEMO) --data demo/data --runs demo/runs --wait
-	$(BLURTRAIN) report demo/runs --out demo/report
+	$(BLURTRAIN) grid submit $(DEMO) --data demo/data --runs demo/runs --wait --report demo/report
 
 # In two halves at a time, which takes two cores half as long; of each, what it printed when it has ended.
 test: lint
@@ -52,8 +51,13 @@ gpu:
 # Settings and commands as pages, from the code; and the pages of docs/ as a site in site/.
 reference: install
 	.venv/bin/python docs/reference/make.py
+	.venv/bin/python docs/gallery.py
 
-docs: reference
+# The pictures of docs/gallery.md: three of the demo's runs, unless they are there, and some thirty drawings.
+gallery: install
+	.venv/bin/python docs/gallery.py --pictures
+
+docs: reference gallery
 	.venv/bin/python -c 'import material' 2>/dev/null || .venv/bin/pip install -q -c constraints.txt 'mkdocs-material>=9.6'
 	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict
 

@@ -66,10 +66,16 @@ def status(grid: "Grid", *, runs: AnyPath = "runs", data: AnyPath | None = None)
 
 
 def wait(
-    grid: "Grid", *, runs: AnyPath = "runs", data: AnyPath | None = None, report: Report = _to_stderr
+    grid: "Grid",
+    *,
+    runs: AnyPath = "runs",
+    data: AnyPath | None = None,
+    report: Report = _to_stderr,
+    look: Callable[[Sequence[dict[str, Any]]], Any] | None = None,
 ) -> list[dict[str, Any]]:
-    """Stay until nothing of a grid is on its way; its rows then. `report` is called with each change."""
-    return _wait(_members(grid, runs, data), runs, report)
+    """Stay until nothing of a grid is on its way; its rows then. `report` is called with each change, `look` with all
+    rows at each look."""
+    return _wait(_members(grid, runs, data), runs, report, look)
 
 
 def retry(
@@ -226,7 +232,12 @@ def _start(members: "Sequence[Member]", backend: "Backend", profile: "Cluster") 
     return [item.id for item in submit_items(items, backend, profile)] if items else []
 
 
-def _wait(members: "Sequence[Member]", runs: AnyPath, report: Report) -> list[dict[str, Any]]:
+def _wait(
+    members: "Sequence[Member]",
+    runs: AnyPath,
+    report: Report,
+    look: Callable[[Sequence[dict[str, Any]]], Any] | None = None,
+) -> list[dict[str, Any]]:
     from jobs import states
 
-    return states.wait(members, Path(runs), report)
+    return states.wait(members, Path(runs), report, look)

@@ -109,9 +109,14 @@ def pause(runs: Path) -> None:
     time.sleep(max(backend.pause_seconds() for backend in backends(runs)))
 
 
-def wait(members: Sequence[Member], runs: Path, report: Callable[[str], Any]) -> list[Row]:
-    """Stay until nothing of the grid is on its way; `report` is called with each change. Returns the rows as they are
-    then."""
+def wait(
+    members: Sequence[Member],
+    runs: Path,
+    report: Callable[[str], Any],
+    look: Callable[[Sequence[Row]], Any] | None = None,
+) -> list[Row]:
+    """Stay until nothing of the grid is on its way; `report` is called with each change, `look` with all rows at each
+    look. Returns the rows as they are then."""
     reported: dict[str, str] = {}
     while True:
         rows = states(members, runs)
@@ -120,6 +125,8 @@ def wait(members: Sequence[Member], runs: Path, report: Callable[[str], Any]) ->
                 reported[row["run_id"]] = row["state"]
                 done = sum(r["state"] == "done" for r in rows)
                 report(f"[{done}/{len(rows)}] {row['state']:7} {row['run_id']}  {row['message']}".rstrip())
+        if look is not None:
+            look(rows)
         if not any(on_its_way(row) for row in rows):
             return rows
         pause(runs)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from blurtrain.commands.growing_report import GrowingReport
 from blurtrain.commands.options import command, data_option, group, json_option, next_step, runs_option
 from blurtrain.errors import JobError, SettingsError
 
@@ -75,15 +76,21 @@ def _status(options: argparse.Namespace) -> int:
 def _submit(options: argparse.Namespace) -> int:
     import jobs
 
+    if options.report and not options.wait:
+        raise SettingsError("grid submit: --report is written while this command waits: add --wait")
     members = _members(options)
     _warn(members)
     submitted = jobs.submit(members, runs=options.runs, cluster=options.cluster, at_a_time=options.at_a_time)
     _to_stderr(f"{len(submitted)} of {len(members)} runs submitted; the others are done or on their way")
     where = f"{options.grid} --runs {options.runs}"
     if options.wait:
-        rows = jobs.wait(members, runs=options.runs, report=_to_stderr)
+        written = GrowingReport(options.runs, options.report, _to_stderr) if options.report else None
+        rows = jobs.wait(members, runs=options.runs, report=_to_stderr, look=written.look if written else None)
+        if written:
+            written.finish(rows)
         done = all(row["state"] == "done" for row in rows)
-        next_step(f"blurtrain report {options.runs} --out report" if done else f"blurtrain grid status {where}")
+        report = f"open {written.page} in a browser" if written else f"blurtrain report {options.runs} --out report"
+        next_step(report if done else f"blurtrain grid status {where}")
         return 0 if done else 1
     next_step(f"blurtrain grid status {where} --watch")
     return 0
@@ -207,6 +214,13 @@ def add(commands: Any) -> None:
             )
         if name in ("submit", "evaluate"):
             p.add_argument("--wait", action="store_true", help="stay, show progress, and exit with 0 if all went well")
+        if name == "submit":
+            p.add_argument(
+                "--report",
+                type=Path,
+                metavar="DIR",
+                help="with --wait: write the report there each time runs have ended, and say what is missing",
+            )
         if name == "evaluate":
             p.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. evaluation.sigmas=[0,8]")
             p.add_argument("--measure", action="append", default=[], metavar="NAME", help="as `blurtrain evaluate` has")

@@ -1,0 +1,143 @@
+"""Writes gallery.md beside it (`make reference`) and, with --pictures, the pictures that it shows into gallery/, by the
+commands that stand below them, from images that the project draws itself: `make gallery`.
+
+The runs are those of `make demo` on its faces, in demo/: none is trained twice.
+"""
+
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from blurtrain.blur.blur import Blur
+from blurtrain.settings import PRESETS
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+FOLDER = HERE / "gallery"
+KERNELS = ("gaussian-4", "disk-4", "disk-8", "box-8", "box-16-45", "shake")
+BLURS = ("sharp", "gaussian-8", "disk-8", "box-16-45", "shake")
+SEEN = ("blurry-to-clear", "linear-blurry-to-clear", "any-blur", "sharp-d2-d8")
+"""Curricula that are shown as the network sees their images."""
+PREPARE = (
+    "blurtrain data prepare --standin facescrub --reader facescrub --resolution 64 --name faces --data demo/data",
+)
+GRID = """# The demo's three runs on faces.
+extends: {demo}
+exclude:
+  - {{dataset: toybox-instance}}
+  - {{dataset: toybox-category}}
+  - {{dataset: imagenet-12}}
+  - {{dataset: imagenet-100}}
+"""
+TRAIN = "blurtrain grid submit faces.yaml --data demo/data --runs demo/runs --wait"
+REPORT = "blurtrain report demo/runs --out docs/gallery/report"
+FIGURES = {
+    "accuracy": "Accuracy against blur, with intervals over images",
+    "ratio": "The same, divided by that of the network trained on clear images",
+    "learning-faces": "Learning curves",
+}
+
+
+def regimes() -> list[str]:
+    """The curricula that come with the project; none is one that trains nothing (`epochs: 0`)."""
+    found = sorted((PRESETS / "regimes").glob("*.yaml"))
+    return [path.stem for path in found if "epochs: 0" not in path.read_text()]
+
+
+def curriculum(regime: str) -> str:
+    return f"blurtrain curriculum {regime} --out docs/gallery/regime-{regime}.png"
+
+
+def seen(regime: str) -> str:
+    return f"blurtrain curriculum faces.yaml regime={regime} --images 4 --out docs/gallery/seen-{regime}.png"
+
+
+def mixed() -> str:
+    blurs = "{schedule: mix, blurs: [" + ", ".join(BLURS) + f"], probabilities: [{', '.join(['0.2'] * len(BLURS))}]}}"
+    return (
+        f"blurtrain curriculum faces.yaml {shlex.quote('curriculum=' + blurs)} --images 6 --out docs/gallery/blurs.png"
+    )
+
+
+def about(regime: str) -> str:
+    """What its file says of it, above the settings."""
+    lines = (PRESETS / "regimes" / f"{regime}.yaml").read_text().splitlines()
+    return " ".join(line.removeprefix("#").strip() for line in lines if line.startswith("#"))
+
+
+def gallery_page() -> str:
+    """The page, with the command below each picture."""
+    lines = [
+        "<!-- Written by docs/gallery.py (`make reference`): change that, not this page. -->",
+        "# Gallery",
+        "",
+        "Made by `make gallery`, and so by `make docs`, from images that the project draws itself: nothing here says",
+        "anything about real images. A clone has no pictures until then; afterwards they lie in `docs/gallery/`.",
+        "",
+        "## Kernels",
+        "",
+        f"![{', '.join(KERNELS)}](gallery/kernels.png)",
+        "",
+        "Each scaled by its largest weight; `Blur.parse('disk-8').kernels([0], resolution=224)` are such arrays.",
+        "",
+        f"![Training images under {', '.join(BLURS)}](gallery/blurs.png)",
+        "",
+        *_code(mixed()),
+        "",
+        "## Curricula as the network sees them",
+        "",
+    ]
+    for regime in SEEN:
+        lines += [f"![{regime}: four images over a run](gallery/seen-{regime}.png)", "", *_code(seen(regime)), ""]
+    lines += ["## What a report shows", "", *_code(*PREPARE, TRAIN, REPORT), ""]
+    for name, words in FIGURES.items():
+        lines += [f"![{words}](gallery/report/figures/{name}.png)", "", f"{words}.", ""]
+    lines += ["## Every curriculum of `configs/regimes`", ""]
+    for regime in regimes():
+        lines += [f"### {regime}", "", *([about(regime), ""] if about(regime) else [])]
+        lines += [f"![{regime} over a run](gallery/regime-{regime}.png)", "", *_code(curriculum(regime)), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _code(*commands: str) -> list[str]:
+    return ["```sh", *commands, "```"]
+
+
+def kernels(file: Path) -> None:
+    """Draw the kernels side by side."""
+    figure = Figure(figsize=(9, 9 / len(KERNELS) + 0.3), layout="constrained")
+    for axes, label in zip(figure.subplots(1, len(KERNELS)), KERNELS, strict=True):
+        axes.imshow(Blur.parse(label).kernels([0], resolution=224)[0], cmap="magma", vmin=0)
+        axes.set_title(label, fontsize=9)
+        axes.set_axis_off()
+    figure.savefig(file, dpi=150)
+
+
+def pictures() -> None:
+    """Make all pictures, from the root of the project; raises CalledProcessError where a command fails."""
+    FOLDER.mkdir(exist_ok=True)
+    kernels(FOLDER / "kernels.png")
+    with tempfile.TemporaryDirectory() as place:
+        grid, settings = Path(place) / "grid.yaml", Path(place) / "faces.yaml"
+        grid.write_text(GRID.format(demo=os.path.relpath(ROOT / "configs" / "grids" / "demo.yaml", place)))
+        settings.write_text("dataset: faces\nregime: clear\ndata: {root: demo/data, resolution: 64}\n")
+        views = [mixed(), *map(seen, SEEN)]
+        for command in [*PREPARE, TRAIN.replace("faces.yaml", str(grid)), REPORT, *views, *map(curriculum, regimes())]:
+            _run(command.replace("faces.yaml", str(settings)))
+
+
+def _run(command: str) -> None:
+    print(command, flush=True)
+    subprocess.run([sys.executable, "-m", *shlex.split(command)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    (HERE / "gallery.md").write_text(gallery_page())
+    print(HERE / "gallery.md")
+    if "--pictures" in sys.argv:
+        pictures()

@@ -1,0 +1,107 @@
+"""Blocks of docs/ that are run as they stand, on a small run of drawn images: tables, collections, measures, parts
+of one's own. What needs a network, a published data set, a GPU or a cluster is only read: test_docs_blocks.py."""
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from blurtrain.cli import main
+from blurtrain.settings import Settings
+from blurtrain.training.train import train
+
+DOCS = Path(__file__).parents[1] / "docs"
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
+MEASURES = ("calibration", "features", "frequencies", "receptive-fields", "shift-consistency", "tuning")
+"""Measures whose page is run; the others search for minutes, or want images that are not drawn."""
+FOREIGN = ("torchvision/", "style-transfer", "bench ", "--cluster", "study-accuracy")
+"""Words of lines that are only read: a network or images from elsewhere, a benchmark, a cluster, the study's sets."""
+pytestmark = [pytest.mark.slow, pytest.mark.long]
+
+
+@pytest.fixture(scope="module")
+def folder(tiny: Callable[..., Settings], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs of the regimes that pages speak of, in runs/, and their data in data/."""
+    place = tmp_path_factory.mktemp("docs")
+    for regime in ("clear", "blurry"):
+        train(tiny(regime=regime, evaluation={"sigmas": [0, 4, 8], "per_image": True}), place / "runs")
+    return place
+
+
+@pytest.fixture
+def run_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def blocks(page: str, kind: str) -> list[str]:
+    found = [text for name, text in BLOCK.findall((DOCS / page).read_text()) if name == kind]
+    assert found, f"{page} has no {kind}"
+    return found
+
+
+def run_lines(page: str, capfd: pytest.CaptureFixture[str]) -> None:
+    (run, *_) = sorted(Path("runs").glob("*-clear-*"))
+    for text in blocks(page, "sh"):
+        for line in text.splitlines():
+            if any(word in line for word in FOREIGN):
+                continue
+            with pytest.raises(SystemExit) as ended:
+                main(shlex.split(line.replace("runs/RUN", str(run)), comments=True)[1:])
+            assert not ended.value.code, f"{line}: {capfd.readouterr().err}"
+
+
+def test_tables(run_in: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (table,) = blocks("tables.md", "yaml")
+    spec = yaml.safe_load(table)
+    spec["where"]["dataset"] = "textures"
+    Path("accuracy.yaml").write_text(yaml.safe_dump(spec))
+    run_lines("tables.md", capfd)
+    assert Path("table.tex").stat().st_size and Path("table.csv").stat().st_size
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_measures(name: str, run_in: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run_lines(f"measures/{name}.md", capfd)
+
+
+def test_a_measure_of_ones_own(run_in: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (code, _reader) = blocks("extending.md", "python")
+    Path("mine.py").write_text(code)
+    line = blocks("extending.md", "sh")[0]
+    with pytest.raises(SystemExit) as ended:
+        main(shlex.split(line)[1:])
+    assert not ended.value.code, capfd.readouterr().err
+
+
+def test_collections(run_in: Path) -> None:
+    import analysis
+
+    names: dict[str, Any] = {"run_ids": analysis.load("runs", table="runs")["run_id"].tolist()}
+    for code in blocks("tables-from-runs.md", "python"):
+        exec(code, names)
+    assert len(names["levels"]) and len(names["images"])
+
+
+def test_a_table_from_python(run_in: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for code in blocks("tables.md", "python"):
+        exec(code, {})
+    assert "clear" in capfd.readouterr().out
+
+
+def test_statistics() -> None:
+    draws = np.random.default_rng(0)
+    own, base = draws.random((3, 40)), draws.random((3, 40))
+    names: dict[str, Any] = {"values": own, "own": own, "base": base, "clusters": None, "many": []}
+    names |= dict(zip("abcd", draws.random((4, 3, 40)), strict=True))
+    import analysis
+
+    names["many"] = [analysis.paired(own, base, None)]
+    for code in blocks("statistics.md", "python"):
+        exec(code, names)
+    assert 0 <= names["found"].p <= 1
