@@ -102,6 +102,15 @@ def _train(options: argparse.Namespace) -> int:
     return 0
 
 
+def _losses(options: argparse.Namespace) -> int:
+    from blurtrain.bench import device_of
+    from blurtrain.bench.losses import bench_losses, table
+
+    rows = bench_losses(device_of(options.device), _bench(options))
+    print(json.dumps(rows, indent=1) if options.json else table(rows))
+    return 0
+
+
 def _packed(options: argparse.Namespace) -> int:
     from blurtrain.bench import device_of
     from blurtrain.bench.packed import bench_packed, table
@@ -292,6 +301,12 @@ def add(commands: Any) -> None:
     _network_options(p, architecture="resnet-18", loader="auto")
     p.add_argument("--compile", action="store_true", help="by torch.compile")
     p.add_argument("--steps", type=int, default=8, help="steps at a time (8)")
+    p.add_argument("--repeats", type=int, default=7, help="rounds, of which the median is taken (7)")
+    json_option(p)
+
+    p = command(bench, "losses", _losses, "a step of each loss beside one of plain cross-entropy, and what it decodes")
+    _network_options(p, architecture="resnet-18", loader="auto")
+    p.add_argument("--steps", type=int, default=2, help="steps at a time (2)")
     p.add_argument("--repeats", type=int, default=7, help="rounds, of which the median is taken (7)")
     json_option(p)
 

@@ -63,7 +63,8 @@ OF = {"vasiljevic-1": "table1", "vasiljevic-2": "table2", "vasiljevic-3": "table
 
 GRIDS = {"vasiljevic-5": "deblurring", "deblurring-small": "deblurring-small", "baselines-small": "baselines-small",
          "baselines-small-top5": "baselines-small", "vasiljevic-6": "segmentation",
-         "segmentation-small": "segmentation-small"}  # fmt: skip
+         "segmentation-small": "segmentation-small", "methods": "methods",
+         "methods-small": "methods-small"}  # fmt: skip
 """The grid whose runs a table is of, where that is not `baselines`."""
 
 

@@ -193,14 +193,15 @@ LAST_STAGE = ((0.051, 2), (0.052, 1), (0.209, 1), (0.21, 0))
 FADING = ((0, 0.99, 2), (6, 0.5, 2), (7, 0.5, 0), (89, 0.0001, 2), (89, 0.0002, 0))
 
 
-def aged(curriculum: Curriculum, epochs: int) -> None:
-    """Two months an epoch, older with every eighth of it, and all that the authors' code does to images."""
-    for epoch, within in ((0, 0.0), (0, 0.5), (99, 0.875)):
+def aged(curriculum: Curriculum, epochs: int, months: float = 2) -> None:
+    """So many months an epoch, older with every eighth of it, and all that the authors' code does to images."""
+    for epoch, within in ((0, 0.0), (0, 0.5), (epochs // 2 - 1, 0.875)):
         (blur,) = curriculum.assign(epoch, epochs, within=within, images=0.3, batches=0.3).blurs
-        expected = {"kernel": "sight", "at": 224, "months": 2 * (epoch + within), "threshold": 0.1, "slope": 150}
+        expected = {"kernel": "sight", "at": 224, "months": months * (epoch + within), "threshold": 0.1, "slope": 150}
         assert blur.model_dump() == {**expected, "acuity": True, "colour": True, "contrast": True}
 
 
+HALF_TO_8 = table((0, 0, 0, 0.9, 8), (59, 0.9, 0.25, 0, 4), (59, 0, 0.5, 0, 0), (9, 0, 0.99, 0.1, 0))
 DEFINED: dict[str, tuple[int, Callable[[Curriculum, int], None]]] = {
     # Jenkins et al. 2025
     "clear": (100, plainly(e0=0, e99=0)),
@@ -269,6 +270,13 @@ DEFINED: dict[str, tuple[int, Callable[[Curriculum, int], None]]] = {
     "noise": (3, mixed(dict.fromkeys((f"noise-{sd}" for sd in (0.5, 1, 2, 4, 8, 16, 30, 50)), 0.125))),
     # Curriculum by Smoothing 2020
     "feature-smoothing": (200, plainly(e0=0, e199=0)),
+    # configs/grids/methods.yaml: columns as of random-uniform
+    "blur-augmentation": (60, HALF_TO_8),
+    "antialiased": (60, HALF_TO_8),
+    "restorer": (60, HALF_TO_8),
+    "blur-consistency": (60, table((0, 0, 0, 0.9, 8), (59, 0.9, 0.75, 0, 2))),
+    "adversarial-kernel": (60, plainly(e0=0, e59=0)),
+    "developmental-diet-30": (30, lambda curriculum, epochs: aged(curriculum, epochs, months=10)),
 }  # fmt: skip
 
 
