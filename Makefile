@@ -12,7 +12,8 @@ DEMO := configs/grids/demo.yaml
 
 # Which tests take longest is said at the end.
 SLOWEST := --durations=25 --durations-min=5
-ONE := tests/analysis tests/blur tests/data tests/models tests/settings tests/bench tests/gpu tests/evaluation
+ONE := tests/analysis tests/blur tests/data tests/models tests/settings tests/bench tests/gpu tests/evaluation \
+       tests/blur_types tests/deblurring tests/tasks
 
 PYTHON ?= $(shell [ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)
 DEVICE ?= cuda

@@ -36,7 +36,7 @@ def offered(capsys: pytest.CaptureFixture[str]) -> Offered:
     ("blurtrain grid submit paper --cluster a", ["a100", "a100-preemptible"]),
     ("blurtrain tune al", ["alexnet-sup"]),
     ("blurtrain table --mark best\\ in\\ r", ["best in row"]),
-    ("blurtrain train regime=bl", ["regime=blurry", "regime=blurry-to-clear"]),
+    ("blurtrain train regime=blurr", ["regime=blurry", "regime=blurry-to-clear"]),
     ("blurtrain train dataset=faces regi", ["regime="]),
     ("blurtrain train run.yaml optimisation.batch_s", ["optimisation.batch_size="]),
     (f"blurtrain show --runs {OLD_RUNS} stripes-c", ["stripes-clear-timm-resnet18-s0-d882788a8b38"]),
@@ -57,7 +57,7 @@ def test_every_command_and_every_preset_is_offered(offered: Offered) -> None:
 
 
 def test_bash_gets_what_stands_behind_its_last_end_of_a_word(offered: Offered) -> None:
-    assert offered("blurtrain train regime=bl", "bash") == ["blurry", "blurry-to-clear"]
+    assert offered("blurtrain train regime=blurr", "bash") == ["blurry", "blurry-to-clear"]
 
 
 @pytest.mark.parametrize("line", ["blurtrain grid pl", "blurtrain train optimisation.ep"])
@@ -114,4 +114,4 @@ def test_in_the_shell_itself(shell: str, tmp_path: Path) -> None:
     assert typed("blurtrain grid pla") == ["plan"]
     assert typed("blurtrain grid plan paper-") == ["paper-5-seeds", "paper-as-run"]
     names = ["blurry", "blurry-to-clear"]
-    assert typed("blurtrain train regime=bl") == (names if shell == "bash" else [f"regime={name}" for name in names])
+    assert typed("blurtrain train regime=blurr") == (names if shell == "bash" else [f"regime={name}" for name in names])

@@ -41,8 +41,8 @@ def test_every_regime_can_be_drawn(regime: str) -> None:
     levels = compose({"dataset": "any", "regime": regime}, "test").curriculum.used()
     if levels:  # no sigma, but a row for each
         rows = [blur.label for blur in levels[::-1]]
-        if regime == "developmental-diet":
-            rows = [f"sight-{2 * epoch}" for epoch in range(10)]
+        if months := {"developmental-diet": 2, "developmental-diet-30": 10}.get(regime):  # an epoch
+            rows = [f"sight-{months * epoch}" for epoch in range(10)]
         assert [label.get_text() for label in drawn.axes[0].get_yticklabels()] == rows
     else:
         assert len(mean(drawn)) == (400 if regime == "developmental" else 10)  # which falls within epochs too

@@ -10,6 +10,7 @@ import pty
 import sys
 import termios
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,7 @@ def test_without_tensorboard_there_are_no_event_files(tiny: Tiny, attempt: Attem
 
 def test_what_is_done_again_after_a_crash_is_told_once(attempt: Attempt) -> None:
     for first, loss in ((0, 9.0), (2, 1.0)):  # the second time from a checkpoint after two steps
+        time.sleep(1.1)  # files are read by name: by second, then by a count of this process, 10 before 9
         with Progress(EPOCHS, attempt, tensorboard=True) as progress:
             progress.begin(first / 4, first)
             for step in range(first, 4):
