@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from doc_blocks import DOCS, blocks_of
 
 from analysis.tabulation.options import spec_of
 from blurtrain.cli import command_line
@@ -19,18 +20,14 @@ from blurtrain.settings import compose
 from jobs.grid import read_grid
 from jobs.search.file import read_search
 
-ROOT = Path(__file__).parents[1]
-DOCS = ROOT / "docs"
 PAGES = [page for page in sorted(DOCS.rglob("*.md")) if page.parent.name != "reference"]
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 PARTS = ("dataset", "network", "optimisation", "curriculum")
 """Of a block that is settings, or some of them."""
 
 
 def blocks(kind: str) -> Iterator[tuple[str, str]]:
     for page in PAGES:
-        found = [text for name, text in BLOCK.findall(page.read_text()) if name == kind]
-        for k, text in enumerate(found):
+        for k, text in enumerate(blocks_of(page, kind)):
             yield f"{page.relative_to(DOCS)}-{kind}-{k}", text
 
 

@@ -1,7 +1,6 @@
 """Blocks of docs/ that are run as they stand, on a small run of drawn images: tables, collections, measures, parts
 of one's own. What needs a network, a published data set, a GPU or a cluster is only read: test_docs_blocks.py."""
 
-import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from doc_blocks import DOCS, blocks_of
 
 from blurtrain.cli import main
 from blurtrain.settings import Settings
 from blurtrain.training.train import train
 
-DOCS = Path(__file__).parents[1] / "docs"
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 MEASURES = ("calibration", "features", "frequencies", "receptive-fields", "shift-consistency", "tuning")
 """Measures whose page is run; the others search for minutes, or want images that are not drawn."""
 FOREIGN = ("torchvision/", "style-transfer", "bench ", "--cluster", "study-accuracy")
@@ -40,7 +38,7 @@ def run_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def blocks(page: str, kind: str) -> list[str]:
-    found = [text for name, text in BLOCK.findall((DOCS / page).read_text()) if name == kind]
+    found = blocks_of(DOCS / page, kind)
     assert found, f"{page} has no {kind}"
     return found
 
