@@ -77,17 +77,18 @@ def box_blur(
     *,
     dtype: torch.dtype | None = None,
     compute: torch.dtype | None = None,
+    finite: bool = False,
 ) -> Tensor:
     """Blur by boxes, reflecting borders: uint8 [N, C, H, W] in 0..255 gives float32 in 0..255, floats their own dtype.
 
     They are `down` pixels long along the columns and `across` along the rows (1: none). Even lengths have two half taps
-    at their ends, see `kernels.box_taps`. NaN as in `gaussian_blur`. Raises ValueError for a length below 1.
+    at their ends, see `kernels.box_taps`. NaN and `finite` as in `gaussian_blur`. Raises ValueError for a length below 1.
     """
 
     def blur(pixels: Tensor, dtype: torch.dtype | None) -> Tensor:
         return _blurred(pixels, 0.0, (down, across), 4.0, dtype, compute)
 
-    return _contained(images, blur, dtype)
+    return blur(images, dtype) if finite else _contained(images, blur, dtype)
 
 
 @in_own_arithmetic

@@ -105,7 +105,11 @@ def check(ranks: list[dict[Any, dict[str, Tensor]]], tolerance: float = 1e-12) -
 
 
 def check_half(ranks: list[dict[Any, dict[str, Tensor]]]) -> None:
-    """Under autocast as torch's own: bfloat16 in and out, statistics in float32."""
+    """Under autocast as torch's own: bfloat16 in and out, statistics in float32.
+
+    A gradient is what is left of larger values that were rounded four times, and a GPU rounds others than a processor:
+    one of zero may be off as the largest are.
+    """
     layer, x = nn.BatchNorm2d(3), worker.data()[0][0].bfloat16().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
         y = layer(x)
@@ -113,7 +117,9 @@ def check_half(ranks: list[dict[Any, dict[str, Tensor]]]) -> None:
     halves = [rank["half"] for rank in ranks]
     assert x.grad is not None
     for name, expected in (("y", y.detach()), ("x.grad", x.grad)):
-        assert close(torch.cat([half[name] for half in halves]), expected, 1e-2), name
+        ours = torch.cat([half[name] for half in halves])
+        assert ours.dtype == expected.dtype == torch.bfloat16
+        assert (ours.float() - expected.float()).abs().max() <= 4 * 2**-8 * expected.abs().max(), name
     for name, tensor in layer.state_dict().items():
         assert all(close(half[name], tensor, 1e-6) for half in halves), name
 
