@@ -115,9 +115,29 @@ def applied(images: Tensor, kernels: Tensor) -> Tensor:
 def distances(images: Tensor, blurred: Tensor) -> Tensor:
     """[N]: root mean square of the difference, relative to that of images [N, C, H, W] from the means of their
     channels; of an image without contrast 0."""
-    changed = (blurred - images).double().square().flatten(1).mean(1).sqrt()
-    contrast = (images.double() - images.double().mean((2, 3), keepdim=True)).square().flatten(1).mean(1).sqrt()
+    changed, contrast = (square.sqrt() for square in mean_squares(images, blurred))
     return torch.where(contrast > 0, changed / contrast.clamp(min=torch.finfo(torch.float64).tiny), 0.0)
+
+
+def mean_squares(images: Tensor, blurred: Tensor) -> tuple[Tensor, Tensor]:
+    """[N] each, float64, means over the pixels of images [N, C, H, W]: of the squared difference, and of that of the
+    images from the means of their channels."""
+    difference = (blurred - images).double()
+    contrast = images.double() - images.double().mean((2, 3), keepdim=True)
+    return difference.square().flatten(1).mean(1), contrast.square().flatten(1).mean(1)
+
+
+def with_identity(kernels: Tensor, share: Tensor) -> Tensor:
+    """So much [G] of kernels [G, size, size], and the identity for the rest."""
+    identity = torch.zeros_like(kernels)
+    identity[:, kernels.shape[1] // 2, kernels.shape[2] // 2] = 1
+    return mixed(kernels, identity, share)
+
+
+def mixed(one: Tensor, other: Tensor, share: Tensor) -> Tensor:
+    """`share` [N] of each of `one` [N, ...], and the rest of `other`."""
+    share = share.view(-1, *[1] * (one.ndim - 1))
+    return share * one + (1 - share) * other
 
 
 @dataclass(frozen=True)
@@ -138,20 +158,11 @@ def _evaluated(images: Tensor, blurrer: Blurrer, harm: Harm, ascent: Ascent, log
     blurred = blurrer(kernels)
     kept = _kept(images, blurred.detach(), ascent)
     # Of a mixture with the identity the blurred image is the same mixture.
-    losses = (
-        harm(_mixed(blurred, images, kept.repeat_interleave(ascent.among))).unflatten(0, (-1, ascent.among)).mean(1)
-    )
-    identity = torch.zeros_like(kernels)
-    identity[:, ascent.size // 2, ascent.size // 2] = 1
-    return _Step(_mixed(kernels, identity, kept).detach(), losses.detach(), losses.sum())
+    losses = harm(mixed(blurred, images, kept.repeat_interleave(ascent.among))).unflatten(0, (-1, ascent.among)).mean(1)
+    return _Step(with_identity(kernels, kept).detach(), losses.detach(), losses.sum())
 
 
 def _kept(images: Tensor, blurred: Tensor, ascent: Ascent) -> Tensor:
     """How much of each kernel the bound leaves [groups]; no gradient flows through it."""
     farthest = distances(images, blurred).unflatten(0, (-1, ascent.among)).amax(1)
     return (ascent.distance / farthest.clamp(min=ascent.distance)).to(blurred.dtype)
-
-
-def _mixed(one: Tensor, other: Tensor, share: Tensor) -> Tensor:
-    share = share.view(-1, *[1] * (one.ndim - 1))
-    return share * one + (1 - share) * other

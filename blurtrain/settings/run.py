@@ -78,6 +78,8 @@ class Settings(Section):
             fitting = [name for name, kind in Loss.kinds.items() if task.targets in kind.targets]
             cure = f"set loss={' or '.join(fitting)}" if fitting else "set another loss"
             raise ValueError(f"loss={loss.type} is not for task={task.type}, whose targets are {task.targets}: {cure}")
+        if why := loss.check_side(self.data.resolution):
+            raise ValueError(f"loss={loss.type} does not fit data.resolution={self.data.resolution}: {why}")
         return self
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
 """What networks are asked for, and what they lose: both are settings sections that hold their own behaviour."""
 
-from blurtrain.tasks.adversarial import AdversarialBlur
+from blurtrain.tasks.adversarial import AdversarialBlur, ProposedBlur
 from blurtrain.tasks.loss import CrossEntropy, Loss, PixelDistance, View
 from blurtrain.tasks.restoration import Restoration
 from blurtrain.tasks.segmentation import Segmentation
@@ -19,5 +19,6 @@ Loss.kinds = {
     "feature-distance": FeatureDistance,
     "supervised-contrastive": SupervisedContrastive,
     "adversarial-blur": AdversarialBlur,
+    "proposed-blur": ProposedBlur,
     "weighted-cross-entropy": WeightedCrossEntropy,
 }

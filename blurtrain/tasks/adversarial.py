@@ -9,41 +9,68 @@ from blurtrain.schema import Taps
 from blurtrain.tasks.loss import Loss, Network, cross_entropy_alone
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from blurtrain.blur.adversarial import Ascent
 
 
-class AdversarialBlur(Loss):
-    """Cross-entropy of images that are blurred by kernels learnt against the network as it stands (in evaluation mode),
-    see `blurtrain.blur.adversarial`: projected gradient ascent (Madry et al., ICLR 2018) over kernels in place of
-    pixels. Of labels alone.
+class AgainstBlur(Loss):
+    """Base of these: cross-entropy of images as they are, and blurred by kernels that harm. Of labels alone."""
 
-    A step costs `steps` + 1 forward and `steps` backward passes through the network more than one without.
-    """
-
-    type: Literal["adversarial-blur"] = "adversarial-blur"
     size: Taps = 15
     """Taps a side, in pixels of the network's input; odd."""
-    steps: int = Field(3, ge=1)
-    rate: float = Field(1.0, gt=0)
-    """By how much the logit of the tap that matters most moves in a step."""
-    start: Literal["identity", "random"] = "random"
     distance: float = Field(0.5, gt=0)
     """Most that the blur may change, relative to the contrast of the image (root mean squares)."""
-    among: int = Field(1, ge=1)
-    """So many consecutive images share a kernel."""
     share: float = Field(0.5, gt=0, le=1)
     """Of the loss, that of blurred images; the rest is of the images as they are."""
-
-    def check_batch(self, images: int) -> str:
-        """See `Loss.check_batch`."""
-        return "" if images % self.among == 0 else f"loss.among={self.among}: must divide them"
 
     @property
     def passed_together(self) -> int:
         """See `Loss.passed_together`."""
         return 1 if self.share == 1 else 2
+
+    def check_side(self, side: int) -> str:
+        """See `Loss.check_side`."""
+        return "" if self.size // 2 < side else f"loss.size={self.size}: take at most {2 * side - 1}"
+
+    def validated(self, network: Network, images: "Tensor", targets: "Tensor") -> "tuple[Tensor, Tensor]":
+        """Of the images as they are."""
+        return cross_entropy_alone(network, images, targets)
+
+    def _of_both(
+        self, network: Network, images: "Tensor", blurred: "Tensor", targets: "Tensor", label_smoothing: float
+    ) -> "tuple[Tensor, Tensor]":
+        from torch.nn.functional import cross_entropy
+
+        from blurtrain.tasks.views import together
+
+        if self.share == 1:
+            logits = network(blurred)
+            return cross_entropy(logits, targets, label_smoothing=label_smoothing), logits
+        plain, attacked = together(network, (images, blurred))
+        of_each = [cross_entropy(one, targets, label_smoothing=label_smoothing) for one in (plain, attacked)]
+        return (1 - self.share) * of_each[0] + self.share * of_each[1], plain
+
+
+class AdversarialBlur(AgainstBlur):
+    """Cross-entropy of images that are blurred by kernels learnt against the network as it stands (in evaluation mode),
+    see `blurtrain.blur.adversarial`: projected gradient ascent (Madry et al., ICLR 2018) over kernels in place of
+    pixels.
+
+    A step costs `steps` + 1 forward and `steps` backward passes through the network more than one without.
+    """
+
+    type: Literal["adversarial-blur"] = "adversarial-blur"
+    steps: int = Field(3, ge=1)
+    rate: float = Field(1.0, gt=0)
+    """By how much the logit of the tap that matters most moves in a step."""
+    start: Literal["identity", "random"] = "random"
+    among: int = Field(1, ge=1)
+    """So many consecutive images share a kernel."""
+
+    def check_batch(self, images: int) -> str:
+        """See `Loss.check_batch`."""
+        return "" if images % self.among == 0 else f"loss.among={self.among}: must divide them"
 
     @property
     def ascent(self) -> "Ascent":
@@ -62,19 +89,54 @@ class AdversarialBlur(Loss):
         from torch.nn.functional import cross_entropy
 
         from blurtrain.blur.adversarial import worst_blur
-        from blurtrain.tasks.views import together
 
         def harm(shown: "Tensor") -> "Tensor":
             return cross_entropy(network.tested(shown), targets, reduction="none")
 
         worst = worst_blur(images, harm, self.ascent).images.to(images.dtype)
-        if self.share == 1:
-            logits = network(worst)
-            return cross_entropy(logits, targets, label_smoothing=label_smoothing), logits
-        plain, attacked = together(network, (images, worst))
-        of_each = [cross_entropy(one, targets, label_smoothing=label_smoothing) for one in (plain, attacked)]
-        return (1 - self.share) * of_each[0] + self.share * of_each[1], plain
+        return self._of_both(network, images, worst, targets, label_smoothing)
 
-    def validated(self, network: Network, images: "Tensor", targets: "Tensor") -> "tuple[Tensor, Tensor]":
-        """Of the images as they are."""
-        return cross_entropy_alone(network, images, targets)
+
+class ProposedBlur(AgainstBlur):
+    """As adversarial-blur, but a second, small network (`blurtrain.blur.proposer`) proposes the kernel of each image,
+    and both are trained at once: one descends on the cross-entropy of blurred images, the other ascends on it minus
+    `fidelity` times what its kernel changes. The network form of the attack is ours; one backward pass serves both, by
+    reversed gradients (Ganin & Lempitsky, ICML 2015).
+
+    The second network has the run's optimiser, and no weight decay; checkpoints hold it, published weights do not.
+    """
+
+    type: Literal["proposed-blur"] = "proposed-blur"
+    width: int = Field(16, ge=1, le=256)
+    """Channels of the second network's first convolution."""
+    rate: float = Field(1.0, gt=0)
+    """Its learning rate, as a multiple of optimisation.learning_rate."""
+    fidelity: float = Field(1.0, ge=0)
+    """What it costs to leave nothing of an image (nats); in between by the square of what is changed."""
+
+    def opponent(self) -> "nn.Module":
+        """See `Loss.opponent`."""
+        from blurtrain.blur.proposer import Proposer
+
+        return Proposer(self.size, self.width)
+
+    @property
+    def opponent_rate(self) -> float:
+        """See `Loss.opponent_rate`."""
+        return self.rate
+
+    def __call__(
+        self,
+        network: Network,
+        images: "Tensor",
+        targets: "Tensor",
+        label_smoothing: float = 0.0,
+        views: "Sequence[Tensor]" = (),
+    ) -> "tuple[Tensor, Tensor]":
+        from blurtrain.blur.proposer import proposed_blur, reversed_gradient
+
+        found = proposed_blur(images, reversed_gradient(network.opponent(images)), self.distance)
+        loss, outputs = self._of_both(network, images, found.images.to(images.dtype), targets, label_smoothing)
+        cost = self.share * self.fidelity * found.changed.mean()
+        # Of the second network alone: what is reported is the loss of the first one.
+        return loss - (cost - cost.detach()).to(loss.dtype), outputs

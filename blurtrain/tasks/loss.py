@@ -7,7 +7,7 @@ from blurtrain.tasks.segmentation import VOID
 from blurtrain.tasks.task import Targets
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 View = Literal["sharp", "blurred"]
 """Of an image beside that of the curriculum: before it is blurred, or by another draw."""
@@ -26,6 +26,10 @@ class Network(Protocol):
 
     def tested(self, images: "Tensor") -> "Tensor":
         """As a call, in evaluation mode: no statistics change, and gradients are not summed over processes."""
+        ...
+
+    def opponent(self, images: "Tensor") -> "Tensor":
+        """What the second network of the loss (see `Loss.opponent`) gives, in the arithmetic of its weights."""
         ...
 
 
@@ -55,6 +59,20 @@ class Loss(Named):
     def check_batch(self, images: int) -> str:
         """Why it cannot be taken of so many images at a time (of a micro-batch of one process); empty: it can."""
         return ""
+
+    def check_side(self, side: int) -> str:
+        """Why it cannot be taken of images of `side` pixels; empty: it can."""
+        return ""
+
+    def opponent(self) -> "nn.Module | None":
+        """A second network that learns beside the first one by the gradients that the loss gives it, drawn from torch's
+        random state; None: there is none."""
+        return None
+
+    @property
+    def opponent_rate(self) -> float:
+        """Its learning rate, as a multiple of the run's."""
+        return 1.0
 
     def __call__(
         self, network: Network, images: "Tensor", targets: "Tensor", label_smoothing: float = 0.0

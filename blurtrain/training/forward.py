@@ -20,6 +20,8 @@ class Forward:
         self.network, self.dtype, self.arithmetic = network, dtype, arithmetic
         self.model: nn.Module = network
         """What is called: the same, compiled or over several processes."""
+        self.second: nn.Module | None = None
+        """The opponent of the loss, where it has one."""
         self._features: Tensor | None = None
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -51,3 +53,9 @@ class Forward:
                 return self.network(images).to(self.dtype)
         finally:
             self.network.train(training)
+
+    def opponent(self, images: Tensor) -> Tensor:
+        """See `Network`."""
+        assert self.second is not None
+        outputs: Tensor = self.second(images.to(self.dtype))
+        return outputs

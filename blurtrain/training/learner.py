@@ -55,7 +55,8 @@ class Learner:
         if p.compile:
             self.model = torch.compile(self.model)
         self.forward.model = self.model
-        self.optimiser = build_optimiser(self.network, o)
+        self.opponent = self.forward.second = self._second(loss)
+        self.optimiser = build_optimiser(self.network, o, self._of_opponent())
         self.scaler = torch.amp.GradScaler(self.device.type) if self.half == torch.float16 else None
         self.first_bad = torch.full((), -1, dtype=torch.int64, device=self.device)
         """The first step whose loss was NaN or infinite; -1: none."""
@@ -75,6 +76,21 @@ class Learner:
         always = self.micro_batches > 1 or self.settings.non_finite == "skip" or self.half == torch.float16
         images, views = self.settings.batch_norm_images or self.settings.batch_size, self.loss.passed_together
         return share_statistics(network, images * views, share * views, self.group, always=always)
+
+    def _second(self, loss: Loss) -> nn.Module | None:
+        second = loss.opponent()
+        return None if second is None else second.to(self.device, self.dtype)
+
+    def _of_opponent(self) -> list[dict[str, Any]]:
+        """Its group in the optimiser."""
+        if self.opponent is None:
+            return []
+        own = list(self.opponent.parameters())
+        return [{"params": own, "weight_decay": 0.0, "learning_rate_factor": self.loss.opponent_rate}]
+
+    def _parameters(self) -> list[nn.Parameter]:
+        """All there are, those of the opponent last."""
+        return [p for part in (self.network, self.opponent) if part is not None for p in part.parameters()]
 
     def warm_up(self, images: Tensor) -> None:
         """One pass whose gradients are thrown away, before the first step and before a state is loaded.
@@ -108,6 +124,7 @@ class Learner:
         sums = torch.stack(summed).sum(0)
         finite = torch.isfinite(sums[0])
         self.first_bad = torch.where((self.first_bad < 0) & ~finite, number, self.first_bad)
+        self._average_opponent()
         good = self._update()
         update_running(self.network, self.group, good)
         self._update_ema(good)
@@ -127,6 +144,15 @@ class Learner:
         n = torch.full((), len(targets), dtype=torch.float64, device=self.device)
         return torch.stack([loss.detach().double() * n, *(count.double() for count in counts), n])
 
+    def _average_opponent(self) -> None:
+        """Over all processes, as DistributedDataParallel does with the network's gradients."""
+        if self.opponent is None or self.group.world == 1:
+            return
+        gradients = [p.grad for p in self.opponent.parameters() if p.grad is not None]
+        mean = self.group.sum(torch.cat([gradient.flatten() for gradient in gradients])) / self.group.world
+        for gradient, part in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
     def _update(self) -> Tensor | None:
         """Let the optimiser act on the gradients; whether they were finite, None if it need not be known."""
         if self.scaler is None and self.settings.non_finite == "stop":
@@ -134,7 +160,7 @@ class Learner:
             return None
         if self.scaler is not None:
             self.scaler.unscale_(self.optimiser)
-        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        gradients = [p.grad for p in self._parameters() if p.grad is not None]
         good = torch.isfinite(torch.nn.utils.get_total_norm(gradients))  # summed over all processes: all agree
         if self.scaler is not None:
             self.scaler.step(self.optimiser)
@@ -168,11 +194,14 @@ class Learner:
 
     def is_finite(self) -> bool:
         """Whether all weights are finite numbers; waits for the device."""
-        return bool(torch.isfinite(torch.nn.utils.get_total_norm(self.network.parameters())))
+        return bool(torch.isfinite(torch.nn.utils.get_total_norm(self._parameters())))
 
     def state(self) -> dict[str, Any]:
         """All that a step changes, for a checkpoint."""
-        parts = {"model": self.network, "optimiser": self.optimiser, "scaler": self.scaler, "average": self.ema}
+        parts = {
+            "model": self.network, "optimiser": self.optimiser, "scaler": self.scaler, "average": self.ema,
+            "opponent": self.opponent,
+        }  # fmt: skip
         return {name: part.state_dict() for name, part in parts.items() if part is not None}
 
     def load(self, state: dict[str, Any]) -> None:
@@ -183,12 +212,15 @@ class Learner:
             self.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
             self.ema.load_state_dict(state["average"])
+        if self.opponent is not None:
+            self.opponent.load_state_dict(state["opponent"])
 
     def start_from(self, state: Mapping[str, Any], groups: Sequence[ParameterGroup]) -> None:
         """Go on from what another learner's `state` gave, whose settings have these `groups`: what it has learnt and
         averaged is taken over, parameter by parameter; all hyperparameters stay those of this one.
 
-        What it has no averages of, frozen parameters say, begins without any. Raises RuntimeError for another network.
+        What it has no averages of, frozen parameters say, begins without any; an opponent begins anew. Raises
+        RuntimeError for another network.
         """
         names, own = [name for name, _ in self.network.named_parameters()], self.optimiser.state_dict()
         numbers = {name: number for number, name in enumerate(in_order(names, groups))}
@@ -198,4 +230,5 @@ class Learner:
             for number, name in enumerate(in_order(names, self.settings.groups))
             if averages.get(numbers.get(name))
         }
-        self.load({**state, "optimiser": {**own, "state": merged}})
+        second = {} if self.opponent is None else {"opponent": self.opponent.state_dict()}
+        self.load({**state, **second, "optimiser": {**own, "state": merged}})

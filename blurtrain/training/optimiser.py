@@ -1,6 +1,8 @@
 """Optimiser by settings, and the learning rate as a pure function of the step."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -9,12 +11,15 @@ from blurtrain.settings import Optimisation
 from blurtrain.training.parameter_groups import for_optimiser
 
 
-def build_optimiser(model: nn.Module, settings: Optimisation) -> torch.optim.Optimizer:
+def build_optimiser(
+    model: nn.Module, settings: Optimisation, others: Sequence[dict[str, Any]] = ()
+) -> torch.optim.Optimizer:
     """Adam or SGD with an L2 penalty on all parameters that are not frozen, as one fused kernel for each group of them.
 
-    Raises SettingsError for a group of `settings.groups` that matches no parameter.
+    others: further groups, of parameters that are not the model's, which come last. Raises SettingsError for a group of
+    `settings.groups` that matches no parameter.
     """
-    groups, rate, decay = for_optimiser(model, settings), settings.learning_rate, settings.weight_decay
+    groups, rate, decay = [*for_optimiser(model, settings), *others], settings.learning_rate, settings.weight_decay
     if settings.optimiser == "adam":
         return torch.optim.Adam(groups, rate, weight_decay=decay, fused=True)
     sgd = torch.optim.SGD(groups, rate, momentum=settings.momentum, weight_decay=decay, fused=True)

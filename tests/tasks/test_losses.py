@@ -28,6 +28,9 @@ class Given:
     def tested(self, images: Tensor) -> Tensor:
         return images.flatten(1)
 
+    def opponent(self, images: Tensor) -> Tensor:
+        return images.flatten(1)
+
 
 def views(n: int = 6, count: int = 3) -> list[Tensor]:
     return list(torch.randn(count, n, 5, 1, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
@@ -99,7 +102,9 @@ def test_views_of_an_image_follow_each_other() -> None:
     torch.testing.assert_close(network.seen[:3], torch.stack([one[0].flatten() for one in given]))
 
 
-@pytest.mark.parametrize("kind", ["jensen-shannon", "feature-distance", "supervised-contrastive", "adversarial-blur"])
+@pytest.mark.parametrize(
+    "kind", ["jensen-shannon", "feature-distance", "supervised-contrastive", "adversarial-blur", "proposed-blur"]
+)
 def test_validation_reports_cross_entropy_alone(kind: str) -> None:
     (given,) = views(count=1)
     loss, _ = Loss.model_validate({"type": kind}).validated(Given(), given, LABELS)
@@ -114,6 +119,11 @@ def test_validation_reports_cross_entropy_alone(kind: str) -> None:
         ({"task": "restoration"}, "targets are sharp: set loss=l1 or l2"),
         ({"task": "restoration", "loss": "l2"}, r"set data.mean=\[0, 0, 0\] and data.sd=\[1, 1, 1\]"),
         ({"loss": {"type": "adversarial-blur", "size": 4}}, "must be odd"),
+        (
+            {"loss": {"type": "proposed-blur", "size": 17}, "data": {"resolution": 8}},
+            "does not fit data.resolution=8: loss.size=17: take at most 15",
+        ),
+        ({"loss": "proposed-blur", "task": "segmentation"}, r"loss=proposed-blur is not for task=segmentation"),
         ({"loss": "feature-distance", "precision": {"compile": True}}, "leave out precision.compile"),
         ({"early_stopping": {"patience": 1, "metric": "miou"}}, "early_stopping.metric=miou is unknown"),
     ],

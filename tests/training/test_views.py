@@ -24,6 +24,7 @@ KINDS: list[dict[str, Any]] = [
     {"type": "feature-distance", "layer": "second"},
     {"type": "supervised-contrastive", "among": 2},
     {"type": "adversarial-blur", "size": 3, "steps": 2, "start": "identity", "among": 2},
+    {"type": "proposed-blur", "size": 3, "width": 2},
 ]
 
 
@@ -42,7 +43,8 @@ def test_micro_batches_change_nothing(kind: dict[str, Any]) -> None:
         ours.model.train()
         for number, (images, labels) in enumerate(data(3)):
             ours.step(images, labels, RATE, number, others)
-        states.append(ours.network.state_dict())
+        second = {} if ours.opponent is None else ours.opponent.state_dict()
+        states.append({"network": ours.network.state_dict(), "second": second})
     assert close(*states)
 
 
@@ -83,6 +85,7 @@ def test_what_a_loss_cannot_have_is_said() -> None:
         KINDS[0],
         pytest.param({"type": "feature-distance"}, marks=pytest.mark.slow),
         {"type": "adversarial-blur", "size": 5, "steps": 2},
+        {"type": "proposed-blur", "size": 5, "width": 4, "rate": 10},
     ],
     ids=lambda kind: kind["type"],
 )
