@@ -48,8 +48,14 @@ def build(
 
 
 def build_network(network: Network, outputs: int) -> nn.Module:
-    """`build`, as these settings say; what they say of weights and dropout is for others."""
-    return build(network.architecture, outputs, network.arguments, bias=network.bias, antialias=network.antialias)
+    """`build`, as these settings say, behind a front-end where they ask for one; what they say of weights and dropout
+    is for others. The front-end is drawn last."""
+    plain = build(network.architecture, outputs, network.arguments, bias=network.bias, antialias=network.antialias)
+    if network.frontend is None:
+        return plain
+    from blurtrain.models.frontend import WithFrontend
+
+    return WithFrontend(plain, network.frontend)
 
 
 def _timm_takes(architecture: str, classes: int, arguments: Mapping[str, Any]) -> bool:

@@ -139,15 +139,23 @@ def _with_nearest(name: str, tensor: Tensor, others: Mapping[str, Tensor]) -> st
 def _read(settings: Pretrained) -> dict[str, Tensor]:
     """What the file holds."""
     path = record_of(settings.published).cached() if settings.published else Path(str(settings.file))
-    if not settings.published and path.suffix not in (".safetensors", ".pt", ".pth"):
-        raise DataError(f"network.pretrained.file={path}: must be a .safetensors, .pt or .pth file")
+    return tensors_of(path, settings.sha256, "network.pretrained", any_name=settings.published is not None)
+
+
+def tensors_of(path: Path, sha256: str | None, section: str, any_name: bool = False) -> dict[str, Tensor]:
+    """The tensors of a file by name, whose SHA-256 has to be this; section: of the settings that name it.
+
+    any_name: not only .safetensors, .pt and .pth. Raises DataError, one line, where it cannot be read.
+    """
+    if not any_name and path.suffix not in (".safetensors", ".pt", ".pth"):
+        raise DataError(f"{section}.file={path}: must be a .safetensors, .pt or .pth file")
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"network.pretrained.file={path} cannot be read: {error.strerror}") from error
+        raise DataError(f"{section}.file={path} cannot be read: {error.strerror}") from error
     found = hashlib.sha256(content).hexdigest()
-    if settings.sha256 not in (None, found):
-        raise DataError(f"{path} has the SHA-256 {found}, not network.pretrained.sha256={settings.sha256}")
+    if sha256 not in (None, found):
+        raise DataError(f"{path} has the SHA-256 {found}, not {section}.sha256={sha256}")
     try:
         if path.suffix == ".safetensors":
             stored = safetensors.torch.load(content)

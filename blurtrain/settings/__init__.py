@@ -12,7 +12,15 @@ from blurtrain.settings.composition import (
     preset_file,
 )
 from blurtrain.settings.identity import identifying, run_id, run_ids, settings_id
-from blurtrain.settings.network import ARCHITECTURES, DEFAULT_MODEL, SEGMENTATION, Antialias, Network, Pretrained
+from blurtrain.settings.network import (
+    ARCHITECTURES,
+    DEFAULT_MODEL,
+    SEGMENTATION,
+    Antialias,
+    Frontend,
+    Network,
+    Pretrained,
+)
 from blurtrain.settings.own import part_names
 from blurtrain.settings.protocol import Protocol
 from blurtrain.settings.run import Settings
@@ -43,6 +51,7 @@ __all__ = [
     "Data",
     "EarlyStopping",
     "Evaluation",
+    "Frontend",
     "Loader",
     "Logging",
     "Network",

@@ -88,6 +88,40 @@ class Antialias(Section):
     """Each filter is a mean of those of `filter`, filter - 2, ... taps, by weights that are learnt."""
 
 
+class Frontend(Section):
+    """A network that restores images (residual-unet) before the one that is trained sees them, and learns with it; what
+    the run publishes holds both (`blurtrain.models.frontend`)."""
+
+    width: int = Field(16, ge=1, le=512)
+    """Channels of its first convolution."""
+    depth: int = Field(3, ge=1, le=6)
+    """How often it halves the sides."""
+    file: FileName | None = outside_identity(None)
+    """Weights to begin with: weights.safetensors of a run for task=restoration, of the same width and depth; none: it
+    begins as the identity."""
+    sha256: Sha256 | None = None
+    """Of the file, as `sha256sum FILE` prints it."""
+    learnt: bool = True
+    """false: it stays as it is in the file."""
+    task: float = Field(1.0, ge=0)
+    """Weight of the run's loss in what it learns; 0: it learns for the image alone."""
+    image: float = Field(0.0, ge=0)
+    """Weight of the mean absolute distance of what it gives from the sharp image, of pixels in 0..1; added to the loss,
+    and of no weight for the network behind it."""
+
+    @model_validator(mode="after")
+    def _learns_something(self) -> "Frontend":
+        if (self.file is None) != (self.sha256 is None):
+            raise ValueError("give file and sha256, which is what `sha256sum FILE` prints, or neither")
+        if not self.learnt and self.file is None:
+            raise ValueError("learnt=false keeps it as it begins, which is the identity: give the file of its weights")
+        if not self.learnt and (self.task, self.image) != (1, 0):
+            raise ValueError("learnt=false learns for nothing: leave out task and image")
+        if self.learnt and not self.task and not self.image:
+            raise ValueError("task=0 and image=0 leave nothing to learn for: set image, or learnt=false")
+        return self
+
+
 class Network(Section):
     """What is trained."""
 
@@ -104,6 +138,8 @@ class Network(Section):
 
     antialias: Antialias | None = added_later(None)
     """None: the network as it is. Costs what strides saved: see docs/methods.md."""
+    frontend: Frontend | None = added_later(None)
+    """None: the network sees the images as they are."""
     dropout: float = added_later(0.0, ge=0, lt=1)
     """Probability that a feature which the last layer is given is set to zero in training (and the others are scaled
     up), beside what the network drops by its own definition."""

@@ -102,6 +102,31 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
+    def _frontend_fits(self) -> "Settings":
+        frontend, name = self.network.frontend, self.network.architecture
+        if frontend is None:
+            return self
+        if self.task.targets != "labels":
+            raise ValueError(
+                f"network.frontend is for task=classification, not for task={self.task.type}: leave it out"
+            )
+        if name == "blur-type":
+            raise ValueError(f"network.frontend takes away what {name} is to find: leave it out")
+        if self.curriculum.schedule == "feature-smoothing":
+            raise ValueError("network.frontend: curriculum.schedule=feature-smoothing would blur its maps, too: leave "
+                             "one of them out")  # fmt: skip
+        if (least := 2**frontend.depth) > self.data.resolution:
+            raise ValueError(f"network.frontend.depth={frontend.depth} needs images of {least} px or more, not of "
+                             f"data.resolution={self.data.resolution}")  # fmt: skip
+        if frontend.image and self.precision.compile:
+            raise ValueError("network.frontend.image looks at what the front-end gives, which a compiled network does "
+                             "not show: leave out precision.compile")  # fmt: skip
+        if frontend.task != 1 and self.loss.opponent_rate is not None:
+            raise ValueError(f"loss={self.loss.type} learns by gradients through the front-end: leave out "
+                             "network.frontend.task")  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
     def _crops_fit(self) -> "Settings":
         scaled, side = self.augmentation.scaled, self.data.resolution
         if scaled and scaled.least() < side:

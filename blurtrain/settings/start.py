@@ -5,8 +5,8 @@ from typing import Any
 from blurtrain.settings.identity import identifying
 from blurtrain.settings.run import Settings
 
-KEPT = ("data", "network.architecture", "network.arguments", "network.pretrained", "task", "optimisation.optimiser",
-        "optimisation.batch_norm", "precision.arithmetic")  # fmt: skip
+KEPT = ("data", "network.architecture", "network.arguments", "network.pretrained", "network.frontend", "task",
+        "optimisation.optimiser", "optimisation.batch_norm", "precision.arithmetic")  # fmt: skip
 """Settings, or whole sections, without which the state of one run means nothing to another; and whether weights are
 averaged (optimisation.ema)."""
 

@@ -70,9 +70,9 @@ class Loss(Named):
         return None
 
     @property
-    def opponent_rate(self) -> float:
-        """Its learning rate, as a multiple of the run's."""
-        return 1.0
+    def opponent_rate(self) -> float | None:
+        """The second network's learning rate, as a multiple of the run's; None: there is none."""
+        return None
 
     def __call__(
         self, network: Network, images: "Tensor", targets: "Tensor", label_smoothing: float = 0.0

@@ -19,7 +19,7 @@ from blurtrain.settings import Settings
 from blurtrain.training.batch_norm import freeze_statistics
 from blurtrain.training.parameter_groups import freeze
 
-_OWN = ("data.root", "loader", "logging", "network.pretrained.file")
+_OWN = ("data.root", "loader", "logging", "network.pretrained.file", "network.frontend.file")
 """Settings that may differ between the processes of a run: where things lie on their machine, and how they are read."""
 
 

@@ -16,6 +16,7 @@ from blurtrain.settings import Optimisation, ParameterGroup, Precision
 from blurtrain.tasks import Classification, CrossEntropy, Loss, Task
 from blurtrain.training.batch_norm import freeze_statistics, share_statistics, update_running
 from blurtrain.training.forward import Forward
+from blurtrain.training.image_loss import ImageLoss, views_of
 from blurtrain.training.optimiser import build_optimiser
 from blurtrain.training.parameter_groups import freeze, in_order, set_learning_rate
 
@@ -51,6 +52,9 @@ class Learner:
             self.distributed.broadcast_buffers = False  # the argument of this name is not that of all versions
         if loss.watched is not None:
             self.forward.watch(loss.watched)
+        self.image_loss = ImageLoss.of(self.network)
+        self.views = views_of(loss, self.image_loss)
+        """Of each image, beside itself, that `step` is to be given."""
         self.model = self.distributed or self.network
         if p.compile:
             self.model = torch.compile(self.model)
@@ -86,7 +90,7 @@ class Learner:
         if self.opponent is None:
             return []
         own = list(self.opponent.parameters())
-        return [{"params": own, "weight_decay": 0.0, "learning_rate_factor": self.loss.opponent_rate}]
+        return [{"params": own, "weight_decay": 0.0, "learning_rate_factor": self.loss.opponent_rate or 1.0}]
 
     def _parameters(self) -> list[nn.Parameter]:
         """All there are, those of the opponent last."""
@@ -107,7 +111,7 @@ class Learner:
         self.model.train()
 
     def step(self, images: Tensor, targets: Tensor, rate: float, number: int, views: Sequence[Tensor] = ()) -> Tensor:
-        """Step `number` at learning rate `rate`, with such views of the images as the loss asks for.
+        """Step `number` at learning rate `rate`, with the `views` of the images.
 
         Returns float64 sums over this process's images: the loss, the task's counts, how many images count, and how
         many were skipped. Nothing here waits for the device.
@@ -136,8 +140,10 @@ class Learner:
     def _micro_batch(self, images: Tensor, targets: Tensor, *views: Tensor, last: bool) -> Tensor:
         """Forward and backward; gradients are summed over the processes in the last micro-batch of a step only."""
         with self.distributed.no_sync() if self.distributed and not last else contextlib.nullcontext():
-            more = {"views": views} if views else {}
+            more = {"views": views[: len(self.loss.views)]} if self.loss.views else {}
             loss, outputs = self.loss(self.forward, images, targets, self.settings.label_smoothing, **more)
+            if self.image_loss:
+                loss = loss + self.image_loss(views[self.views.index("sharp")])
             part = loss / self.micro_batches
             (part if self.scaler is None else self.scaler.scale(part)).backward()
         counts = self.task.sums(outputs.detach(), targets)

@@ -21,6 +21,7 @@ from blurtrain.data.augment import Transform
 from blurtrain.errors import BlurtrainError
 from blurtrain.evaluation.headline import by_level
 from blurtrain.evaluation.measure import Measure
+from blurtrain.models.frontend import behind_frontend
 from blurtrain.run import Attempt
 
 log = logging.getLogger(__name__)
@@ -164,7 +165,7 @@ class Progress:
 
     def filters(self, network: nn.Module, at: int) -> None:
         """The filters of the first convolution, each stretched to the full range, if they are of colours."""
-        first = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
+        first = next((m for m in behind_frontend(network).modules() if isinstance(m, nn.Conv2d)), None)
         if self._tensorboard and first is not None and first.in_channels == 3 and first.groups == 1:
             weights = first.weight.detach().float().cpu()
             low, high = weights.amin((1, 2, 3), keepdim=True), weights.amax((1, 2, 3), keepdim=True)

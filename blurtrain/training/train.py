@@ -21,6 +21,7 @@ from blurtrain.errors import SettingsError
 from blurtrain.evaluation.first_look import first_look
 from blurtrain.models import build_network
 from blurtrain.models.dropout import drop_features
+from blurtrain.models.frontend import WithFrontend, behind_frontend, load_frontend
 from blurtrain.models.normalisation import as_published, remarks
 from blurtrain.models.outputs import outputs_of
 from blurtrain.models.pretrained import load_pretrained
@@ -156,9 +157,13 @@ def _begin(
     torch.manual_seed(settings.seed)
     outputs = outputs_of(n, dataset.classes)
     count = task.outputs(len(outputs.names))
-    network = build_network(n, count)
+    network, transform = build_network(n, count), Transform.of(settings, dataset)
+    if isinstance(network, WithFrontend) and n.frontend:
+        network.normalise_by(transform.mean, transform.sd)
+        if n.frontend.file and not state:
+            load_frontend(network, n.frontend)
     if n.pretrained and not state:
-        fresh = ", ".join(load_pretrained(network, n.pretrained)) or "none"
+        fresh = ", ".join(load_pretrained(behind_frontend(network), n.pretrained)) or "none"
         log.info("weights of %s; others, %s: %s", n.pretrained.source, n.pretrained.last_layer, fresh)
     drop_features(network, n.dropout)
     smoothing = Smoothing(network, settings.curriculum)
@@ -176,7 +181,6 @@ def _begin(
     def opened(images: Labelled) -> Loader:
         return open_loader(reading, images, group.device, outputs.targets)
 
-    transform = Transform.of(settings, dataset)
     batches = TrainingBatches(
         opened(dataset),
         transform,
@@ -189,7 +193,7 @@ def _begin(
         rank=group.rank,
         world=group.world,
         targets=targets_of(task.targets, transform, lambda: dataset.masks),
-        views=settings.loss.views,
+        views=learner.views,
     )
     flags = SharedFlags(group, 2)
     return Training(

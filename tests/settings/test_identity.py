@@ -75,6 +75,9 @@ CHANGES: list[dict[str, Any]] = [
     {"network": {"bias": "uniform"}},
     {"network": {"dropout": 0.3}},
     {"network": {"antialias": {}}},
+    {"network": {"frontend": {}}},
+    {"network": {"frontend": {"width": 8, "depth": 2, "task": 0, "image": 1}}},
+    {"network": {"frontend": {"file": "w.pt", "sha256": "a" * 64, "learnt": False}}},
     {"network": {"antialias": {"filter": 5}}},
     {"network": {"antialias": {"learnt": True}}},
     {"loss": {"type": "weighted-cross-entropy", "weights": [1, 2]}},
@@ -106,10 +109,7 @@ CHANGES: list[dict[str, Any]] = [
     {"loss": {"type": "adversarial-blur", "distance": 0.2}},
     {"loss": {"type": "adversarial-blur", "among": 8}},
     {"loss": {"type": "adversarial-blur", "share": 1}},
-    {"loss": {"type": "proposed-blur"}},
-    {"loss": {"type": "proposed-blur", "width": 8}},
-    {"loss": {"type": "proposed-blur", "rate": 2}},
-    {"loss": {"type": "proposed-blur", "fidelity": 0}},
+    {"loss": {"type": "proposed-blur", "width": 8, "rate": 2, "fidelity": 0}},
     {"task": {"type": "segmentation"}},
     {"early_stopping": {"patience": 2}},
     {"early_stopping": {"patience": 2, "every_epochs": 2}},
@@ -249,15 +249,17 @@ def test_every_setting_is_known_to_change_the_id_or_not_to() -> None:
     tried = {key for document in [*CHANGES, *NEUTRAL] for key in _leaves(_by_schedule(document))}
     pretrained = {"file": "w.pt", "sha256": "a" * 64}
     arguments = {"zero_init_residual": True, "replace_stride_with_dilation": [False, True, True]}
-    network = {"architecture": "resnet-18", "arguments": arguments, "pretrained": pretrained, "antialias": {}}
+    network = {"architecture": "resnet-18", "arguments": arguments, "pretrained": pretrained}
     scaled, protocol = {"colour": 0, "scaled": {}}, {"protocol": {}}
+    network |= {"antialias": {}, "frontend": {}}
     whole = merge(MINIMAL, {"network": network, "early_stopping": {"patience": 1}, "augmentation": scaled})
     whole = merge(whole, {"evaluation": protocol, "start": START})
     known = {
         key for document in (MINIMAL, whole) for key in _leaves(_by_schedule(compose(document, "test").model_dump()))
     }
     # None, which is what everything in it stands against.
-    known -= {"network.pretrained", "network.antialias", "augmentation.scaled", "evaluation.protocol"}
+    known -= {f"network.{part}" for part in ("pretrained", "antialias", "frontend")}
+    known -= {"augmentation.scaled", "evaluation.protocol"}
     for kind in Curriculum.kinds.values():
         known |= set(_leaves(_by_schedule({"curriculum": kind().model_dump()})))
     for kind in Loss.kinds.values():
@@ -314,7 +316,7 @@ def test_what_does_not_change_the_weights_does_not_change_the_id(change: dict[st
         ({"optimisation": {"learning_rate_schedule": "cosine", "learning_rate_floor": 0}}, {}),
         ({"optimisation": {"learning_rate_steps": [], "learning_rate_step_factor": 0.1, "groups": []}}, {}),
         ({"network": {"dropout": 0}}, {}),
-        ({"network": {"antialias": None}}, {}),
+        ({"network": {"antialias": None, "frontend": None}}, {}),
         ({"optimisation": {"batch_norm": "batch"}}, {}),
         ({"network": {"arguments": {}}}, {}),
         (

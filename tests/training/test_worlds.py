@@ -71,3 +71,33 @@ def test_losses_and_counts_do_not_depend_on_the_number_of_processes(
         for world in (2, 4):
             assert losses[world] == pytest.approx(losses[1], rel=tolerance)
             assert counts[world] == counts[1]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"loss": {"type": "proposed-blur", "size": 5, "width": 4, "rate": 10}},
+        {"network": {"frontend": {"width": 4, "depth": 1, "image": 2, "task": 0.5}}},
+    ],
+    ids=["opponent", "front-end"],
+)
+def test_a_second_network_learns_the_same_on_any_number_of_processes(
+    tiny: Tiny, tmp_path: Path, parts: dict[str, Any]
+) -> None:
+    settings = tiny(
+        data={"resolution": 32},
+        network={"architecture": "timm/test_vit", "arguments": {"img_size": 32}, **parts.get("network", {})},
+        model="small",
+        curriculum={"schedule": "constant", "sigma": 8},
+        precision={"arithmetic": "float64"},
+        optimisation={"epochs": 3, "batch_size": 8, "optimiser": "sgd", "learning_rate": 0.01},
+        loader={"threads": 1},
+        logging={"every_steps": 1},
+        **{name: part for name, part in parts.items() if name != "network"},
+    )
+    losses = {}
+    for world in (1, 2):
+        ended = run(*[Training(settings, tmp_path / str(world))] * world, seconds=240)
+        assert codes(ended) == [0] * world, ended
+        losses[world] = [loss for _, loss in history(only_run(tmp_path / str(world)))]
+    assert len(losses[1]) == 9 and losses[2] == pytest.approx(losses[1], rel=1e-10)
