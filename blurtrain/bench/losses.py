@@ -19,7 +19,7 @@ from blurtrain.distributed import Group
 from blurtrain.models import build
 from blurtrain.settings import Settings
 from blurtrain.tasks import Loss
-from blurtrain.tasks.adversarial import AdversarialBlur
+from blurtrain.tasks.adversarial import AdversarialBlur, ProposedBlur
 from blurtrain.tasks.loss import CrossEntropy
 from blurtrain.tasks.views import FeatureDistance, JensenShannon, SupervisedContrastive
 from blurtrain.training.learner import Learner
@@ -37,6 +37,7 @@ def losses_of(batch: int) -> dict[str, Loss]:
         "feature-distance": FeatureDistance(),
         "supervised-contrastive": SupervisedContrastive(among=batch),
         "adversarial-blur": AdversarialBlur(),
+        "proposed-blur": ProposedBlur(),
     }
 
 

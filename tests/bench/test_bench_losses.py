@@ -12,7 +12,7 @@ from blurtrain.cli import main
 SMALL = Bench(architecture="alexnet-sup", resolution=64, batch=4, arithmetic="float32", loader="pytorch")
 
 
-@pytest.mark.parametrize("name", ["jensen-shannon", "adversarial-blur"])
+@pytest.mark.parametrize("name", ["jensen-shannon", "adversarial-blur", "proposed-blur"])
 def test_a_step_shows_the_network_all_views_and_decodes_once(name: str, tmp_path: Path) -> None:
     with opened(replace(SMALL, data=tmp_path)) as (settings, dataset):
         training = Training(settings, dataset, torch.device("cpu"), losses_of(SMALL.batch)[name])
@@ -22,7 +22,8 @@ def test_a_step_shows_the_network_all_views_and_decodes_once(name: str, tmp_path
         training.step()
     assert (training.decoded, training.learnt) == (8, 8)
     # Against learnt kernels: the ascent's 3 + 1 passes, and one over both views.
-    assert shown == {"jensen-shannon": [8], "adversarial-blur": [4, 4, 4, 4, 8]}[name] * 2
+    passes = {"jensen-shannon": [8], "adversarial-blur": [4, 4, 4, 4, 8], "proposed-blur": [8]}
+    assert shown == passes[name] * 2
 
 
 @pytest.mark.slow
