@@ -130,6 +130,16 @@ def compiled(c: Context) -> Iterator[Row]:
                     yield row
 
 
+def train_fused(c: Context) -> Iterator[Row]:
+    """Training whose crop and blur are one operator, composed as matrices and by the fused kernel."""
+    wanted = ("one fixed batch in memory", "whole pipeline, sigma 8", "augmentation alone, sigma 8")
+    for architecture in _architectures(c):
+        for way in ("plain", "fused"):
+            for row in train(c, architecture, "resident", crop_and_blur=way, colour=False):
+                if row["what"] in wanted:
+                    yield row
+
+
 def packed(c: Context) -> Iterator[Row]:
     """Aggregate images/s, and what it makes of the study: images x epochs x regimes, evaluation and start not counted,
     every image at sigma 8, whole batches only."""
@@ -250,8 +260,8 @@ PARTS = (
     Part("train-ffcv", "Training, loader ffcv", 90, partial(train_each, loader="ffcv"), ("ffcv",)),
     Part("packed", "AlexNet-Sup, several trainings at a time on one device", 90, packed),
     Part("sweep", "Accuracy at 33 levels beside 33 bare forward passes", 75, sweep),
-    Part("not-deterministic", "Training, resnet-18, without torch's deterministic algorithms", 45,
-         partial(train, architecture="resnet-18", loader="resident", deterministic=False), gpu=True),
+    Part("train-fused", "Training without changes of colour, composed operators and fused kernel", 60, train_fused,
+         ("triton",), gpu=True),
     Part("compile", "torch.compile off and on", 120, compiled),
     Part("blur-peers", "Blur and its peers, 64 px", 60, blur_peers, ("kornia",)),
 )  # fmt: skip
