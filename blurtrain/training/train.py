@@ -24,6 +24,7 @@ from blurtrain.models.dropout import drop_features
 from blurtrain.models.normalisation import as_published, remarks
 from blurtrain.models.outputs import outputs_of
 from blurtrain.models.pretrained import load_pretrained
+from blurtrain.models.sides import check_side
 from blurtrain.models.smoothing import Smoothing
 from blurtrain.run import Attempt, Run, as_begun, existing
 from blurtrain.settings import Settings, run_id
@@ -160,6 +161,8 @@ def _begin(
     if n.pretrained and not state:
         fresh = ", ".join(load_pretrained(network, n.pretrained)) or "none"
         log.info("weights of %s; others, %s: %s", n.pretrained.source, n.pretrained.last_layer, fresh)
+    if reduced := settings.data.reduced:
+        check_side(network, reduced.least_resolution, "data.reduced.least_resolution")
     drop_features(network, n.dropout)
     smoothing = Smoothing(network, settings.curriculum)
     learner = Learner(network, o, settings.precision, group, task, settings.loss)
@@ -190,6 +193,7 @@ def _begin(
         world=group.world,
         targets=targets_of(task.targets, transform, lambda: dataset.masks),
         views=settings.loss.views,
+        reduced=settings.data.reduced,
     )
     flags = SharedFlags(group, 2)
     return Training(

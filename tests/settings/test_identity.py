@@ -232,6 +232,8 @@ CHANGES: list[dict[str, Any]] = [
     {"precision": {"tf32": True}},
     {"precision": {"compile": True}},
     {"precision": {"crop_and_blur": "fused"}},
+    {"data": {"reduced": {"least_resolution": 32}}},
+    {"data": {"reduced": {"least_resolution": 32, "least_sigma": 2}}},
 ]
 
 
@@ -248,12 +250,12 @@ def test_every_setting_is_known_to_change_the_id_or_not_to() -> None:
     network = {"architecture": "resnet-18", "arguments": arguments, "pretrained": pretrained, "antialias": {}}
     scaled, protocol = {"colour": 0, "scaled": {}}, {"protocol": {}}
     whole = merge(MINIMAL, {"network": network, "early_stopping": {"patience": 1}, "augmentation": scaled})
-    whole = merge(whole, {"evaluation": protocol, "start": START})
+    whole = merge(whole, {"evaluation": protocol, "start": START, "data": {"reduced": {}}})
     known = {
         key for document in (MINIMAL, whole) for key in _leaves(_by_schedule(compose(document, "test").model_dump()))
     }
     # None, which is what everything in it stands against.
-    known -= {"network.pretrained", "network.antialias", "augmentation.scaled", "evaluation.protocol"}
+    known -= {"network.pretrained", "network.antialias", "augmentation.scaled", "evaluation.protocol", "data.reduced"}
     for kind in Curriculum.kinds.values():
         known |= set(_leaves(_by_schedule({"curriculum": kind().model_dump()})))
     for kind in Loss.kinds.values():
