@@ -45,7 +45,9 @@ def bench_bandwidth(
         return blur
 
     def plain(sigma: float | Tensor) -> Blur:
-        return lambda images: gaussian_blur(images, sigma if isinstance(sigma, float) else sigma[: len(images)])
+        return lambda images: gaussian_blur(
+            images, sigma if isinstance(sigma, float) else sigma[: len(images)], finite=True
+        )
 
     def spread(stack: Tensor, method: str = "auto") -> Blur:
         there = stack.to(device)

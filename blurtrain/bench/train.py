@@ -39,6 +39,9 @@ class Bench:
     compile: bool = False
     deterministic: bool = True
     """As training is. On a GPU without it: whichever kernels are fastest, and memory that is not cleared."""
+    crop_and_blur: str = "plain"
+    colour: bool = True
+    """As by the default augmentation. Without it crop and blur are one operator (`precision.crop_and_blur`)."""
     loader: str = "auto"
     images: Path | None = None
     data: Path | None = None
@@ -78,8 +81,13 @@ def _settings(bench: Bench, root: Path) -> Settings:
             "model": "bench",
             "data": {"root": str(root), "resolution": bench.resolution},
             "network": {"architecture": bench.architecture},
-            "precision": {"arithmetic": bench.arithmetic, "compile": bench.compile},
+            "precision": {
+                "arithmetic": bench.arithmetic,
+                "compile": bench.compile,
+                "crop_and_blur": bench.crop_and_blur,
+            },
             "optimisation": {"batch_size": bench.batch},
+            "augmentation": {} if bench.colour else {"colour": 0},
             "loader": {"kind": bench.loader},
         },
         "bench",
@@ -158,6 +166,7 @@ def _measured(pipeline: Pipeline, bench: Bench) -> list[dict[str, Any]]:
         rows.append({"what": what, **share})
     about = {"architecture": bench.architecture, "resolution": bench.resolution, "batch": bench.batch,
              "arithmetic": bench.arithmetic, "compile": bench.compile, "deterministic": bench.deterministic,
+             "crop_and_blur": bench.crop_and_blur, "colour": bench.colour,
              "device": str(pipeline.device), "loader": bench.loader}  # fmt: skip
     return [{**about, **row} for row in rows]
 

@@ -88,7 +88,9 @@ class Assignment:
 
 
 def in_words(logged: Mapping[str, Any]) -> str:
-    """The blur of an epoch from what was logged of it (`Assignment.summary`): sigma 4, or disk-4 60 %, sharp 40 %."""
+    """The blur of an epoch from what was logged of it (`Assignment.summary`): sigma 4, or disk-4 60 %, sharp 40 %; and
+    the side of its images where they were reduced."""
+    side = f" at {logged['resolution']} px" if "resolution" in logged else ""
     if "blurs" not in logged:
-        return f"sigma {logged['sigma']:.3g}" if "sigma" in logged else ""
+        return f"sigma {logged['sigma']:.3g}{side}" if "sigma" in logged else ""
     return ", ".join(f"{label} {100 * share:.0f} %" for label, share in logged["blurs"].items() if share)

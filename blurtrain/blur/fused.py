@@ -53,17 +53,17 @@ leaves its range."""
 
 
 def tiling_of(arithmetic: torch.dtype, capability: tuple[int, int]) -> Tiling:
-    """The tiling on a GPU of such a compute capability: by what the compiler says of registers and shared memory, as
-    nothing has been measured on a GPU yet. `make gpu` times others beside it (TILINGS)."""
+    """The tiling on a GPU of such a compute capability: of 9.0 the fastest at sigma 8 on an H200; of others, and in
+    float32, by what the compiler says of registers and shared memory. `make gpu` times others beside it (TILINGS)."""
     if arithmetic == torch.float32:
         return Tiling(32, 32, 16, 32, 4)
-    return Tiling(64, 64, 32, 32, 8, 128) if capability >= (9, 0) else Tiling(64, 64, 32, 32, 8)
+    return Tiling(64, 64, 16 if capability >= (9, 0) else 32, 32, 8)
 
 
 TILINGS = (
+    Tiling(64, 64, 16, 32, 8),
     Tiling(64, 64, 32, 32, 8, 128),
     Tiling(64, 64, 32, 32, 4),
-    Tiling(64, 64, 16, 32, 8),
     Tiling(64, 64, 32, 64, 8),
     Tiling(64, 128, 32, 32, 16),
     Tiling(64, 128, 16, 32, 8),

@@ -82,7 +82,7 @@ def box_blur(
     """Blur by boxes, reflecting borders: uint8 [N, C, H, W] in 0..255 gives float32 in 0..255, floats their own dtype.
 
     They are `down` pixels long along the columns and `across` along the rows (1: none). Even lengths have two half taps
-    at their ends, see `kernels.box_taps`. NaN and `finite` as in `gaussian_blur`. Raises ValueError for a length below 1.
+    at their ends, see `kernels.box_taps`. NaN, `finite` as in `gaussian_blur`. Raises ValueError for a length below 1.
     """
 
     def blur(pixels: Tensor, dtype: torch.dtype | None) -> Tensor:

@@ -1,9 +1,11 @@
 """`blurtrain bench ...`."""
 
 import argparse
+import importlib
 import itertools
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -93,22 +95,18 @@ def _prepare(options: argparse.Namespace) -> int:
     return 0
 
 
-def _train(options: argparse.Namespace) -> int:
-    from blurtrain.bench import device_of
-    from blurtrain.bench.train import bench_train, table
+def _of_training(name: str) -> Callable[[argparse.Namespace], int]:
+    """What `blurtrain.bench.NAME` measures of a training: `bench_NAME` gives rows, and `table` their text."""
 
-    rows = bench_train(device_of(options.device), _bench(options))
-    print(json.dumps(rows, indent=1) if options.json else table(rows))
-    return 0
+    def measure(options: argparse.Namespace) -> int:
+        from blurtrain.bench import device_of
 
+        module = importlib.import_module(f"blurtrain.bench.{name}")
+        rows = getattr(module, f"bench_{name}")(device_of(options.device), _bench(options))
+        print(json.dumps(rows, indent=1) if options.json else module.table(rows))
+        return 0
 
-def _losses(options: argparse.Namespace) -> int:
-    from blurtrain.bench import device_of
-    from blurtrain.bench.losses import bench_losses, table
-
-    rows = bench_losses(device_of(options.device), _bench(options))
-    print(json.dumps(rows, indent=1) if options.json else table(rows))
-    return 0
+    return measure
 
 
 def _packed(options: argparse.Namespace) -> int:
@@ -297,18 +295,25 @@ def add(commands: Any) -> None:
     p.add_argument("--repeats", type=int, default=5, help="interleaved rounds, of which the median is taken (5)")
     json_option(p)
 
-    p = command(bench, "train", _train, "a network's own speed, and what is left of it in the whole pipeline")
+    p = command(
+        bench, "train", _of_training("train"), "a network's own speed, and what is left of it in the whole pipeline"
+    )
     _network_options(p, architecture="resnet-18", loader="auto")
     p.add_argument("--compile", action="store_true", help="by torch.compile")
     p.add_argument("--steps", type=int, default=8, help="steps at a time (8)")
     p.add_argument("--repeats", type=int, default=7, help="rounds, of which the median is taken (7)")
     json_option(p)
 
-    p = command(bench, "losses", _losses, "a step of each loss beside one of plain cross-entropy, and what it decodes")
-    _network_options(p, architecture="resnet-18", loader="auto")
-    p.add_argument("--steps", type=int, default=2, help="steps at a time (2)")
-    p.add_argument("--repeats", type=int, default=7, help="rounds, of which the median is taken (7)")
-    json_option(p)
+    few = {
+        "losses": "a step of each loss beside one of plain cross-entropy, and what it decodes",
+        "reduced": "what fewer pixels for blurred epochs (data.reduced) save of a step, and change of the pixels",
+    }
+    for name, text in few.items():
+        p = command(bench, name, _of_training(name), text)
+        _network_options(p, architecture="resnet-18", loader="auto")
+        p.add_argument("--steps", type=int, default=2, help="steps at a time (2)")
+        p.add_argument("--repeats", type=int, default=7, help="rounds, of which the median is taken (7)")
+        json_option(p)
 
     p = command(bench, "packed", _packed, "several trainings at a time on one device, images/s of all together")
     _network_options(p, architecture="alexnet-sup", loader="resident")

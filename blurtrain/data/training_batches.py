@@ -6,6 +6,7 @@ micro-batches, nor where a run is resumed, changes an image.
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,9 @@ from blurtrain.blur.curricula import Curriculum
 from blurtrain.data.augment import Transform
 from blurtrain.data.batches import Batch
 from blurtrain.data.loader import Loader, part_of_rank, training_assignment, training_order
+from blurtrain.data.reduced import reduced_side
 from blurtrain.data.targets import BatchTargets, Labels
+from blurtrain.settings.sections import Reduced
 from blurtrain.tasks import View
 
 LABELS = Labels()
@@ -45,6 +48,10 @@ class Epoch:
         """Places of all images of the epoch, of all processes, batch after batch."""
         self.assignment = self._drawn(0)
         """The blur of each image, [steps, batch size], of all processes."""
+        units = b.transform.blur.reference_resolution
+        self.resolution = reduced_side(b.reduced, self.assignment, b.transform.resolution, units)
+        """Side of the images in pixels."""
+        self.transform = replace(b.transform, resolution=self.resolution)
 
     def _drawn(self, view: int) -> Assignment:
         """The blur of each image in its main view (0), or in a further one."""
@@ -62,7 +69,7 @@ class Epoch:
                 part = slice(k * b.per_rank, (k + 1) * b.per_rank)
                 targets = b.targets.training(batch, self.epoch)
                 images, *views = (
-                    b.transform.train(
+                    self.transform.train(
                         batch.images, batch.indices, self.epoch, None if one is None else one[part], batch.sides
                     )
                     for one in assignments
@@ -88,6 +95,7 @@ class TrainingBatches:
         world: int = 1,
         targets: BatchTargets = LABELS,
         views: Sequence[View] = (),
+        reduced: Reduced | None = None,
     ):
         """indices: places of the training images in the loader's store; batch_size: images a step, over all processes.
 
@@ -96,7 +104,7 @@ class TrainingBatches:
         self.loader, self.transform, self.curriculum, self.indices = loader, transform, curriculum, indices
         self.seed, self.batch_size, self.epochs, self.micro_batches = seed, batch_size, epochs, micro_batches
         self.rank, self.world, self.per_rank = rank, world, batch_size // world
-        self.targets, self.views = targets, tuple(views)
+        self.targets, self.views, self.reduced = targets, tuple(views), reduced
 
     @property
     def steps(self) -> int:

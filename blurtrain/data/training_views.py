@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from blurtrain.data.augment import Transform
 from blurtrain.data.dataset import Dataset
@@ -22,9 +23,10 @@ class TrainingView:
     epoch: int
     """1: the first."""
     blur: str
-    """`sigma 4` (pixels at the reference resolution), or the label of another kernel."""
+    """`sigma 4` (pixels at the reference resolution), or the label of another kernel; ` at 64 px` where the epoch is
+    trained at fewer pixels."""
     pixels: NDArray[np.uint8]
-    """[S, S, 3], without the normalisation."""
+    """[S, S, 3], without the normalisation; those of an epoch that is trained at fewer are enlarged to as many."""
 
 
 def training_views(
@@ -44,6 +46,7 @@ def training_views(
         seed=settings.seed,
         batch_size=settings.optimisation.batch_size,
         epochs=settings.optimisation.epochs,
+        reduced=settings.data.reduced,
     )
     order = batches.epoch(0).global_order
     if not 1 <= count <= len(order):
@@ -53,7 +56,8 @@ def training_views(
 
 
 def _views(batches: TrainingBatches, epoch: int, indices: NDArray[np.int64]) -> list[TrainingView | None]:
-    whole, transform = batches.epoch(epoch), batches.transform
+    whole, side = batches.epoch(epoch), batches.transform.resolution
+    transform, reduced = whole.transform, whole.resolution != side
     place = {int(index): k for k, index in enumerate(whole.global_order)}
     shown = [index for index in indices.tolist() if index in place]
     found: dict[int, TrainingView] = {}
@@ -64,5 +68,8 @@ def _views(batches: TrainingBatches, epoch: int, indices: NDArray[np.int64]) -> 
         mean, sd = (torch.tensor(values).reshape(3, 1, 1) for values in (transform.mean, transform.sd))
         pixels = ((image * sd + mean) * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
         blur = f"sigma {own.sigmas[0]:.3g}" if own.which is None else own.blurs[int(own.which[0])].label
+        if reduced:
+            blur += f" at {whole.resolution} px"
+            pixels = np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST))
         found[index] = TrainingView(epoch + 1, blur, pixels)
     return [found.get(index) for index in indices.tolist()]

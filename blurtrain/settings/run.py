@@ -138,6 +138,29 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
+    def _fewer_pixels(self) -> "Settings":
+        if not (reduced := self.data.reduced):
+            return self
+        barred = {
+            "augmentation.scaled": self.augmentation.scaled is not None,
+            f"loss={self.loss.type}, which shows further views": bool(self.loss.views),
+            "network.frontend.image, which asks for further views": bool(
+                self.network.frontend and self.network.frontend.image
+            ),
+            f"task={self.task.type}, whose targets are {self.task.targets}": self.task.targets != "labels",
+            "precision.compile, as a network is compiled for one size": self.precision.compile,
+        }
+        for what, given in barred.items():
+            if given:
+                raise ValueError(f"data.reduced does not go with {what}: leave out one of them")
+        if reduced.least_resolution % 32 or reduced.least_resolution >= self.data.resolution:
+            raise ValueError(
+                f"data.reduced.least_resolution={reduced.least_resolution} must be a multiple of 32, and less than "
+                f"data.resolution={self.data.resolution}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _whole_mosaics(self) -> "Settings":
         augmentation = self.augmentation
         whole = (1, 1) == augmentation.crop_scale == augmentation.crop_ratio and not augmentation.scaled

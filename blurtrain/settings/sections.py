@@ -10,6 +10,16 @@ from blurtrain.schema import NAME, FileName, Section, Sha256, Sigma, added_later
 from blurtrain.settings.protocol import Protocol
 
 
+class Reduced(Section):
+    """Cheaper epochs: those that blur all of their images are trained at fewer pixels."""
+
+    least_sigma: float = Field(1.0, ge=0.5, le=8)
+    """Pixels of the smaller images that the least sigma of the epoch must still have. A Gaussian of 1 pixel leaves
+    0.7 % of the finest grating that the smaller images can hold."""
+    least_resolution: int = Field(64, ge=32)
+    """Side that images are never smaller than; sides are multiples of 32."""
+
+
 class Data(Section):
     """Which pixels the network sees."""
 
@@ -21,6 +31,9 @@ class Data(Section):
     """Normalisation mean per channel, of pixels in 0..1; none: as measured on the training split."""
     sd: tuple[float, float, float] | None = None
     """Normalisation standard deviation per channel; none: as measured on the training split."""
+    reduced: Reduced | None = added_later(None)
+    """Fewer pixels for blurred epochs; none: every epoch is trained at `resolution`. Things are then smaller in pixels,
+    too, for the network, so that it is another training (`blurtrain bench reduced`)."""
 
     @field_validator("mean", "sd")
     @classmethod

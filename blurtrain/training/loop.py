@@ -101,6 +101,8 @@ def _train_epoch(training: Training, position: Position) -> None:
     steps, learner, progress = training.batches.steps, training.learner, training.progress
     epoch = training.batches.epoch(position.epoch, position.step)
     blur, global_order = epoch.assignment.summary(), epoch.global_order
+    if epoch.resolution != settings.data.resolution:
+        blur["resolution"] = epoch.resolution
     training.smoothing.sigma = settings.curriculum.feature_sigma(position.epoch)
     learner.model.train()
     watch, before = Stopwatch(group.device), position.sums.clone()

@@ -25,6 +25,7 @@ from blurtrain.models.frontend import WithFrontend, behind_frontend, load_fronte
 from blurtrain.models.normalisation import as_published, remarks
 from blurtrain.models.outputs import outputs_of
 from blurtrain.models.pretrained import load_pretrained
+from blurtrain.models.sides import check_side
 from blurtrain.models.smoothing import Smoothing
 from blurtrain.run import Attempt, Run, as_begun, existing
 from blurtrain.settings import Settings, run_id
@@ -165,6 +166,8 @@ def _begin(
     if n.pretrained and not state:
         fresh = ", ".join(load_pretrained(behind_frontend(network), n.pretrained)) or "none"
         log.info("weights of %s; others, %s: %s", n.pretrained.source, n.pretrained.last_layer, fresh)
+    if reduced := settings.data.reduced:
+        check_side(network, reduced.least_resolution, "data.reduced.least_resolution")
     drop_features(network, n.dropout)
     smoothing = Smoothing(network, settings.curriculum)
     learner = Learner(network, o, settings.precision, group, task, settings.loss)
@@ -194,6 +197,7 @@ def _begin(
         world=group.world,
         targets=targets_of(task.targets, transform, lambda: dataset.masks),
         views=learner.views,
+        reduced=settings.data.reduced,
     )
     flags = SharedFlags(group, 2)
     return Training(

@@ -65,8 +65,10 @@ def data(c: Context) -> Iterator[Row]:
 def tests(c: Context) -> Iterator[Row]:
     """The tests marked `gpu`; without a GPU all of them skip, by which at least they have been found."""
     report = c.work / "tests.xml"
+    # Only files that have such a test: to import all the others takes longer than these tests do.
+    files = sorted(str(p) for p in (ROOT / "tests").rglob("test_*.py") if "mark.gpu" in p.read_text(encoding="utf-8"))
     done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider",
-                           f"--junitxml={report}", str(ROOT / "tests")], cwd=ROOT, check=False)  # fmt: skip
+                           f"--junitxml={report}", *files], cwd=ROOT, check=False)  # fmt: skip
     cases = list(ElementTree.parse(report).iter("testcase"))
     found = {kind: [case for case in cases if case.find(kind) is not None] for kind in ("failure", "error", "skipped")}
     bad = found["failure"] + found["error"]
@@ -126,6 +128,16 @@ def compiled(c: Context) -> Iterator[Row]:
     for architecture in _architectures(c):
         for compile in (False, True):
             for row in train(c, architecture, "resident", compile=compile):
+                if row["what"] in wanted:
+                    yield row
+
+
+def train_fused(c: Context) -> Iterator[Row]:
+    """Training whose crop and blur are one operator, composed as matrices and by the fused kernel."""
+    wanted = ("one fixed batch in memory", "whole pipeline, sigma 8", "augmentation alone, sigma 8")
+    for architecture in _architectures(c):
+        for way in ("plain", "fused"):
+            for row in train(c, architecture, "resident", crop_and_blur=way, colour=False):
                 if row["what"] in wanted:
                     yield row
 
@@ -250,8 +262,8 @@ PARTS = (
     Part("train-ffcv", "Training, loader ffcv", 90, partial(train_each, loader="ffcv"), ("ffcv",)),
     Part("packed", "AlexNet-Sup, several trainings at a time on one device", 90, packed),
     Part("sweep", "Accuracy at 33 levels beside 33 bare forward passes", 75, sweep),
-    Part("not-deterministic", "Training, resnet-18, without torch's deterministic algorithms", 45,
-         partial(train, architecture="resnet-18", loader="resident", deterministic=False), gpu=True),
+    Part("train-fused", "Training without changes of colour, composed operators and fused kernel", 60, train_fused,
+         ("triton",), gpu=True),
     Part("compile", "torch.compile off and on", 120, compiled),
     Part("blur-peers", "Blur and its peers, 64 px", 60, blur_peers, ("kornia",)),
 )  # fmt: skip

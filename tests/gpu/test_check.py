@@ -173,7 +173,7 @@ def test_every_wheel_to_send_along_is_pinned() -> None:
 
 # --- the whole, on a processor --------------------------------------------------------------------------------------
 
-NEEDS_A_GPU = {"fused", "not-deterministic"}
+NEEDS_A_GPU = {"fused", "train-fused"}
 FFCV = {"train-ffcv"}
 
 

@@ -14,6 +14,7 @@ from blurtrain.tasks import Loss
 
 MINIMAL = {"dataset": "faces", "regime": "clear"}
 DATA_ID = "0123456789abcdef"
+WEIGHTS = {"file": "w.pt", "sha256": "a" * 64}
 START = {"run": "a-run", "epoch": 2, "sha256": "a" * 64}
 
 
@@ -75,9 +76,7 @@ CHANGES: list[dict[str, Any]] = [
     {"network": {"bias": "uniform"}},
     {"network": {"dropout": 0.3}},
     {"network": {"antialias": {}}},
-    {"network": {"frontend": {}}},
-    {"network": {"frontend": {"width": 8, "depth": 2, "task": 0, "image": 1}}},
-    {"network": {"frontend": {"file": "w.pt", "sha256": "a" * 64, "learnt": False}}},
+    {"network": {"frontend": {"width": 8, "depth": 2, "task": 0, "image": 1, "learnt": True, **WEIGHTS}}},
     {"network": {"antialias": {"filter": 5}}},
     {"network": {"antialias": {"learnt": True}}},
     {"loss": {"type": "weighted-cross-entropy", "weights": [1, 2]}},
@@ -236,6 +235,8 @@ CHANGES: list[dict[str, Any]] = [
     {"precision": {"tf32": True}},
     {"precision": {"compile": True}},
     {"precision": {"crop_and_blur": "fused"}},
+    {"data": {"reduced": {"least_resolution": 32}}},
+    {"data": {"reduced": {"least_resolution": 32, "least_sigma": 2}}},
 ]
 
 
@@ -247,19 +248,18 @@ def test_whatever_changes_the_weights_changes_the_id() -> None:
 def test_every_setting_is_known_to_change_the_id_or_not_to() -> None:
     """Whoever adds a setting decides: into CHANGES, or into NEUTRAL; those of a curriculum under each schedule."""
     tried = {key for document in [*CHANGES, *NEUTRAL] for key in _leaves(_by_schedule(document))}
-    pretrained = {"file": "w.pt", "sha256": "a" * 64}
     arguments = {"zero_init_residual": True, "replace_stride_with_dilation": [False, True, True]}
-    network = {"architecture": "resnet-18", "arguments": arguments, "pretrained": pretrained}
+    network = {"architecture": "resnet-18", "arguments": arguments, "pretrained": WEIGHTS, "antialias": {}}
     scaled, protocol = {"colour": 0, "scaled": {}}, {"protocol": {}}
-    network |= {"antialias": {}, "frontend": {}}
     whole = merge(MINIMAL, {"network": network, "early_stopping": {"patience": 1}, "augmentation": scaled})
-    whole = merge(whole, {"evaluation": protocol, "start": START})
+    whole = merge(whole, {"evaluation": protocol, "start": START, "network": {"frontend": {}}})
+    reduced = merge(MINIMAL, {"data": {"reduced": {}}})
     known = {
-        key for document in (MINIMAL, whole) for key in _leaves(_by_schedule(compose(document, "test").model_dump()))
+        key for document in (whole, reduced) for key in _leaves(_by_schedule(compose(document, "test").model_dump()))
     }
     # None, which is what everything in it stands against.
-    known -= {f"network.{part}" for part in ("pretrained", "antialias", "frontend")}
-    known -= {"augmentation.scaled", "evaluation.protocol"}
+    network_parts = {f"network.{part}" for part in ("pretrained", "antialias", "frontend")}
+    known -= network_parts | {"augmentation.scaled", "evaluation.protocol", "data.reduced"}
     for kind in Curriculum.kinds.values():
         known |= set(_leaves(_by_schedule({"curriculum": kind().model_dump()})))
     for kind in Loss.kinds.values():
