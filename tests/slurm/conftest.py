@@ -21,7 +21,7 @@ def _cannot(reason: str) -> NoReturn:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """The simulator, installed where root allows, up with short waiting times; down again whatever happens.
 
     Skips with the reason where it cannot run; fails there with BLURTRAIN_REQUIRE_SLURM=1. Where network namespaces
@@ -44,10 +44,20 @@ def cluster() -> Iterator[Cluster]:
         assert done.returncode == 0, done.stderr
         exports = simulator("env", "--dir", str(directory)).stdout.split()
         env = dict(word.split("=", 1) for word in exports if "=" in word)
-        yield Cluster(directory, {**os.environ, **env}, network)
+        yield Cluster(directory, {**os.environ, **env, **_compiled_once(tmp_path_factory.mktemp("numba"))}, network)
     finally:
         take_down(directory)
         signal.signal(signal.SIGTERM, terminated)
+
+
+def _compiled_once(folder: Path) -> dict[str, str]:
+    """Variables with which jobs find in `folder` what others have compiled (see `by_content`)."""
+    paths = [str(Path(__file__).parent / "on_the_path"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "NUMBA_CACHE_DIR": str(folder),
+        "NUMBA_CACHE_LOCATOR_CLASSES": "by_content.ByContent",
+    }
 
 
 def _sweep() -> None:
