@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 import yaml
-from grids import SmallGrid, explain
+from grids import SmallGrid
 from outcomes import LAUNCH_FAILED, Undisturbed, check_end, events, retry_unlaunched
 from simulated import Cluster, wait
 
 from blurtrain.data.dataset import Dataset
-from blurtrain.data.preparation import Recipe, prepare
 from blurtrain.run import Run
 
 pytestmark = pytest.mark.slurm
@@ -243,50 +242,3 @@ def test_killed_and_cancelled_and_submitted_again(
     assert grid.submit() == 3
     check_end(grid, undisturbed)
     assert grid.attempts() == [2, 2, 3]
-
-
-# --- no fault -------------------------------------------------------------------------------------------------------
-
-
-def test_the_whole_study(quiet: Cluster, tree: Path, tmp_path: Path) -> None:
-    names = [f"textures{k}" for k in range(5)]
-    datasets = [prepare(tmp_path / "data", name, Recipe(images=str(tree), resolution=64))[0] for name in names]
-    small = {
-        "data": {"resolution": 64, "root": str(tmp_path / "data")},
-        "optimisation": {"epochs": 2, "batch_size": 8, "warmup_epochs": 1},
-        "evaluation": {"sigmas": [0, 8]},
-        "loader": {"kind": "resident", "workers": 1, "threads": 1},
-        "logging": {"tensorboard": False},
-    }
-    grid = SmallGrid.write(
-        quiet,
-        tmp_path / "grid",
-        datasets[0],
-        profile={"at_a_time": 2},
-        settings=small,
-        axes={"dataset": names, "regime": ["clear", "blurry", TWO_NODES], "seed": [0]},
-        where=[{"match": {"dataset": names[0]}, "resources": {"nodes": 2}}],
-    )
-    order = ["planned", "queued", "running", "done"]
-    assert grid.states() == ["planned"] * 15
-    assert "submitting would take up 15 of 15 runs" in grid.call("plan").stdout
-    assert grid.submit() == 15
-    seen: dict[str, list[str]] = {row["run_id"]: [] for row in grid.rows()}
-    deadline = time.monotonic() + 400
-    while {history[-1] for history in seen.values() if history} != {"done"}:
-        assert time.monotonic() < deadline, explain(grid.rows(), grid.runs)
-        results = {path.parent.name for path in grid.runs.glob("*/result.json")}
-        for row in grid.rows():
-            seen[row["run_id"]].append(row["state"])
-            assert row["run_id"] not in results or row["state"] == "done"
-            assert row["state"] != "queued" or row["message"].startswith("waits in the queue: ")
-            assert row["state"] != "running" or row["job_id"]
-        time.sleep(1)
-    for history in seen.values():
-        assert set(history) <= set(order[1:])
-        assert sorted(history, key=order.index) == history
-    assert {state for history in seen.values() for state in history} == {"queued", "running", "done"}
-    assert all("top-1" in row["message"] and row["epoch"] == row["epochs"] for row in grid.rows())
-    assert grid.attempts() == [1] * 15
-    wait("no job to be left", lambda: not grid.jobs(), 30)
-    assert "submitting would take up 0 of 15 runs" in grid.call("plan").stdout
