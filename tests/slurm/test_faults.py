@@ -71,7 +71,7 @@ def nodes_of(grid: SmallGrid, run: Mapping[str, Any]) -> list[str]:
 
 
 def test_the_controller_dies(quiet: Cluster, prepared: Dataset, tmp_path: Path, undisturbed: Undisturbed) -> None:
-    grid = three_runs(quiet, tmp_path, prepared, profile={"sbatch": {"begin": "now+12"}})
+    grid = three_runs(quiet, tmp_path, prepared, profile={"sbatch": {"begin": "now+12"}, "start_seconds": 15})
     assert grid.submit() == 3
     submitted, saved = time.time(), quiet.directory / "state" / "job_state"
     wait("SLURM to save its jobs", lambda: saved.exists() and saved.stat().st_mtime > submitted, 30)
