@@ -43,7 +43,7 @@ class SmallSearch:
                 "logging": {"tensorboard": False, "every_steps": 1},
             },
             "space": {"optimisation.learning_rate": {"log_uniform": [1e-4, 1e-2]}},
-            "objective": {"every_epochs": 4},
+            "objective": {"every_epochs": 8},
             "searcher": {"name": "random"},
             "scheduler": {"name": "none"},
             "trials": 3,

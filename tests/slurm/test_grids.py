@@ -126,21 +126,21 @@ def test_a_hung_run_is_stale_and_can_be_tried_again(quiet: Cluster, prepared: Da
 
 
 def test_a_grid_is_evaluated_as_jobs(quiet: Cluster, prepared: Dataset, tmp_path: Path) -> None:
-    grid = SmallGrid.write(quiet, tmp_path, prepared, epochs=1, profile={"failures": 0})
-    assert "none of these 2 runs is done" in grid.call("evaluate", "evaluation.sigmas=[0,4]").stderr
+    grid = SmallGrid.write(quiet, tmp_path, prepared, seeds=[0, 1], profile={"failures": 0})
+    assert "none of these 4 runs is done" in grid.call("evaluate", "evaluation.sigmas=[0,4]").stderr
     grid.submit()
     grid.await_states("done")
     done = grid.call("evaluate", "evaluation.sigmas=[0,4]", "--wait")
     assert done.returncode == 0, done.stderr
     (job,) = done.stdout.split()
     measured = [p for p in grid.runs.glob("*/evaluations/*.json") if '"sigma": 4' in p.read_text()]
-    assert len(measured) == 2
-    assert "2 of 2 runs evaluated" in grid.call("logs", job).stdout
+    assert len(measured) == 4
+    assert "4 of 4 runs evaluated" in grid.call("logs", job).stdout
     assert set(grid.states()) == {"done"}
     before = {path: path.stat().st_mtime_ns for path in measured}
     assert grid.call("evaluate", "evaluation.sigmas=[0,4]", "--wait").returncode == 0
     assert {path: path.stat().st_mtime_ns for path in measured} == before
-    broken = grid.rows()[1]["run_id"]
+    broken = grid.rows()[2]["run_id"]
     (grid.runs / broken / "weights.safetensors").unlink()
     done = grid.call("evaluate", "evaluation.sigmas=[0,5]", "--wait")
     assert done.returncode == 1

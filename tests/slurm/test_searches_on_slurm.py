@@ -16,7 +16,7 @@ from blurtrain.data.dataset import Dataset
 from blurtrain.files import is_held
 
 pytestmark = pytest.mark.slurm
-EPOCHS = 12
+EPOCHS = 24
 OTHERS_RAY = """
 import os, sys, time, ray
 ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
