@@ -21,7 +21,7 @@ def _cannot(reason: str) -> NoReturn:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """The simulator, installed where root allows, up with short waiting times; down again whatever happens.
 
     Skips with the reason where it cannot run; fails there with BLURTRAIN_REQUIRE_SLURM=1. Where network namespaces
@@ -44,10 +44,20 @@ def cluster() -> Iterator[Cluster]:
         assert done.returncode == 0, done.stderr
         exports = simulator("env", "--dir", str(directory)).stdout.split()
         env = dict(word.split("=", 1) for word in exports if "=" in word)
-        yield Cluster(directory, {**os.environ, **env}, network)
+        yield Cluster(directory, {**os.environ, **env, **_compiled_once(tmp_path_factory.mktemp("numba"))}, network)
     finally:
         take_down(directory)
         signal.signal(signal.SIGTERM, terminated)
+
+
+def _compiled_once(folder: Path) -> dict[str, str]:
+    """Variables with which jobs find in `folder` what others have compiled (see `by_content`)."""
+    paths = [str(Path(__file__).parent / "on_the_path"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "NUMBA_CACHE_DIR": str(folder),
+        "NUMBA_CACHE_LOCATOR_CLASSES": "by_content.ByContent",
+    }
 
 
 def _sweep() -> None:
@@ -61,6 +71,8 @@ def _sweep() -> None:
 def quiet(cluster: Cluster) -> Iterator[Cluster]:
     """`cluster` with no job on it, all nodes idle, before and after the test."""
     yield cluster
+    if _at_rest(cluster):
+        return
     cluster.run("scancel", "--user=root")
     cluster.run("scancel", "--user=root", "--signal=KILL")
     wait("the queue to be empty", lambda: not cluster.run("squeue", "--noheader"))
@@ -68,7 +80,12 @@ def quiet(cluster: Cluster) -> Iterator[Cluster]:
         name, state = line.split()
         if "drain" in state or "down" in state:  # by a fault that went wrong: it must not fail all later tests as well
             cluster.run("scontrol", "update", f"NodeName={name}", "State=RESUME")
-    wait("all nodes to be idle", lambda: set(cluster.run("sinfo", "-h", "-N", "-o", "%T").split()) == {"idle"})
+    wait("all nodes to be idle", lambda: _at_rest(cluster))
+
+
+def _at_rest(cluster: Cluster) -> bool:
+    states = set(cluster.run("sinfo", "-h", "-N", "-o", "%T").split())
+    return states == {"idle"} and not cluster.run("squeue", "--noheader")
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,7 @@ class SmallGrid:
                 "data": {"resolution": 64, "root": str(dataset.folder.parent)},
                 "optimisation": {"epochs": epochs, "batch_size": 8, "warmup_epochs": 1},
                 "evaluation": {"sigmas": [0, 8]},
-                "loader": {"kind": "resident", "workers": 1},
+                "loader": {"kind": "resident", "workers": 1, "threads": 1},  # two wait for each other on a busy machine
                 "logging": {"tensorboard": False},
             },
             **more,
@@ -99,7 +99,7 @@ class SmallGrid:
     def await_states(self, *states: str, seconds: float = 120) -> None:
         """Wait until each run is in one of `states`; fails at once where one has failed that should not."""
         try:
-            wait(f"all runs to be {states}", lambda: set(self.states()) <= set(states), seconds)
+            wait(f"all runs to be {states}", lambda: set(self.states()) <= set(states), seconds, every=2)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{explain(self.rows(), self.runs)}") from None
 
@@ -120,6 +120,20 @@ class SmallGrid:
                     and some in " ".join(command)
                 ):
                     os.kill(int(process.name), number)
+
+    def stop_in_the_middle(self, count: int, seconds: float = 180) -> None:
+        """Wait until so many runs train, and stop each as soon as it has saved something: by their files alone, as a
+        busy machine is not to be made busier."""
+        stopped = set[str]()
+
+        def ready() -> bool:
+            for run_id in {path.parts[-3] for path in self.runs.glob("*/checkpoints/*.pt")} - stopped:
+                self.send(signal.SIGSTOP, run_id)
+                stopped.add(run_id)
+            return len(stopped) == count
+
+        wait("all runs to train", ready, seconds)
+        assert not list(self.runs.glob("*/result.json")), "too few epochs to show anything"
 
     def attempts(self) -> list[int]:
         """How many attempts each run took."""

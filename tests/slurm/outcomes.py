@@ -21,6 +21,8 @@ from jobs.grid import Member, expand, read_grid
 
 RACE_SECONDS = 0.5
 """A write that an attempt had begun when the next one began may end after that."""
+LAUNCH_FAILED = "launch failed requeued held"
+"""SLURM's reason for holding what a node did not start."""
 
 
 def members(grid: SmallGrid) -> list[Member]:
@@ -83,11 +85,35 @@ def events(attempt: Path) -> list[dict[str, Any]]:
         return []
 
 
-def check_end(grid: SmallGrid, undisturbed: Undisturbed, seconds: float = 300) -> None:
-    """All runs end done, once, with the bits that they have undisturbed, and nothing is left of their jobs."""
+def retry_unlaunched(grid: SmallGrid) -> list[str]:
+    """Do what `grid status` says of the runs that SLURM holds since it could not launch their jobs; which those were.
+
+    After a fault SLURM may start a job anew on a node that is still ending what it knows as the same job: the node
+    refuses it ("Job credential revoked"), and SLURM puts it on hold until someone releases or cancels it.
+    """
+    if LAUNCH_FAILED not in grid.cluster.run("squeue", "--noheader", "--format=%r"):
+        return []  # without the start of a command of ours
+    cured = f"held in the queue: {LAUNCH_FAILED}; `scontrol release "
+    held = [row for row in grid.rows() if row["message"].startswith(cured) and "`grid retry`" in row["message"]]
+    retried = grid.call("retry", "--stale").stdout.split() if held else []
+    assert {row["run_id"] for row in held} <= set(retried)
+    return retried
+
+
+def check_end(grid: SmallGrid, undisturbed: Undisturbed, seconds: float = 300, unlaunched: bool = False) -> None:
+    """All runs end done, once, with the bits that they have undisturbed, and nothing is left of their jobs.
+
+    unlaunched: whether SLURM may fail to launch a job (see `retry_unlaunched`), which is then retried.
+    """
     runs = {member.run_id: Run(grid.runs / member.run_id) for member in members(grid)}
+
+    def all_results() -> bool:
+        if unlaunched:
+            retry_unlaunched(grid)
+        return all((run.path / "result.json").exists() for run in runs.values())
+
     try:
-        wait("all results", lambda: all((run.path / "result.json").exists() for run in runs.values()), seconds)
+        wait("all results", all_results, seconds, every=1)
     except AssertionError as error:
         raise AssertionError(f"{error}\n{explain(grid.rows(), grid.runs)}") from None
     wait("no job to be left", lambda: not grid.jobs(), 60)

@@ -32,12 +32,13 @@ def take_down(directory: Path) -> None:
         directory.rmdir()
 
 
-def wait(what: str, ready: Callable[[], Any], seconds: float = 60) -> Any:
-    """Poll until `ready()` is true, and return what it returned."""
+def wait(what: str, ready: Callable[[], Any], seconds: float = 60, every: float = 0.1) -> Any:
+    """Poll until `ready()` is true, and return what it returned. `every`: seconds between two looks, more where a look
+    takes the processor from what it waits for."""
     deadline = time.monotonic() + seconds
     while not (value := ready()):
         assert time.monotonic() < deadline, f"waited {seconds:.0f} s in vain for {what}"
-        time.sleep(0.1)
+        time.sleep(every)
     return value
 
 
@@ -78,6 +79,10 @@ class Cluster:
         """Wait for a job to be in one of `states`; what `job` says then."""
         wait(f"job {job_id} to be {states}", lambda: self.job(job_id)["JobState"] in states, seconds)
         return self.job(job_id)
+
+    def set_nodes(self, state: str, names: str = "node[1-4]") -> None:
+        """DRAIN: no job starts there until they are RESUMEd."""
+        self.run("scontrol", "update", f"NodeName={names}", f"State={state}", "Reason=a test")
 
     def node_state(self, name: str) -> str:
         """idle, allocated, mixed, down*, ..."""

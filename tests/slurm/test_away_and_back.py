@@ -19,7 +19,7 @@ PATIENCE = 10
 
 def one_run(cluster: Cluster, folder: Path, dataset: Dataset, python: Path = Path(sys.executable)) -> SmallGrid:
     """Submitted by this Python, while all nodes are drained."""
-    settings = {"loader": {"threads": 1}, "logging": {"every_steps": 1}}
+    settings = {"logging": {"every_steps": 1}}
     grid = SmallGrid.write(
         *(cluster, folder, dataset),
         regimes=["clear"],
@@ -36,14 +36,10 @@ def snapshot_of(grid: SmallGrid) -> Path:
     return code
 
 
-def nodes(cluster: Cluster, state: str, names: str) -> None:
-    cluster.run("scontrol", "update", f"NodeName={names}", f"State={state}", "Reason=a test")
-
-
 def failure(grid: SmallGrid) -> str:
     """The message of the grid's only run, once it has failed."""
     try:
-        wait("it to fail", lambda: grid.states() == ["failed"], 90)
+        wait("it to fail", lambda: grid.states() == ["failed"], 90, every=1)
     except AssertionError as error:
         raise AssertionError(f"{error}\n{explain(grid.rows(), grid.runs)}") from None
     return str(grid.rows()[0]["message"])
@@ -55,7 +51,7 @@ def test_jobs_wait_while_the_ground_moves(
     environment = tmp_path / "environment"
     environment.symlink_to(sys.prefix)
     data = prepare(tmp_path / "data", "textures", Recipe(images=str(tree), resolution=64))[0]
-    nodes(quiet, "DRAIN", "node[1-4]")
+    quiet.set_nodes("DRAIN")
     shortly, long = (one_run(quiet, tmp_path / name, prepared) for name in ("shortly", "long"))
     bare = one_run(quiet, tmp_path / "bare", prepared, environment / "bin" / Path(sys.executable).name)
     anew = one_run(quiet, tmp_path / "anew", data)
@@ -66,7 +62,7 @@ def test_jobs_wait_while_the_ground_moves(
     for path, elsewhere in gone:
         path.rename(elsewhere)
     prepare(data.folder.parent, "textures", Recipe(images=str(tree), resolution=64, val=0.3), replace=True)
-    nodes(quiet, "RESUME", "node[1-2]")
+    quiet.set_nodes("RESUME", "node[1-2]")
     quiet.await_state(jobs["shortly"], "RUNNING")
     gone[0][1].rename(gone[0][0])
 

@@ -38,6 +38,7 @@ from blurtrain.cli import main
 main(sys.argv[1:])
 """
 
+RELEASED = "jobs.scheduler,release,after,1"
 POINTS = [
     "jobs.slurm,snapshot,before,1",
     "jobs.snapshot,shutil.copyfile,after,20",
@@ -49,33 +50,55 @@ POINTS = [
     "submitit.core.utils,JobPaths.move_temporary_file,after,2",
     "submitit.core.utils,CommandFunction.__call__,after,2",  # SLURM has it all
     "jobs.submissions,Submission.record,after,1",
-    "jobs.scheduler,release,after,1",
+    RELEASED,
     "jobs.submissions,Submission.mark_released,after,1",
 ]
 
 
-def short_runs(cluster: Cluster, folder: Path, dataset: Dataset, seeds: Sequence[int] = (0,)) -> SmallGrid:
-    """Runs of two epochs: of one process, and of two on two nodes; so they go into two arrays."""
+def short_runs(
+    cluster: Cluster,
+    folder: Path,
+    dataset: Dataset,
+    seeds: Sequence[int] = (0,),
+    profile: dict[str, Any] | None = None,
+) -> SmallGrid:
+    """Runs of two epochs that ask for different times, so that they go into two arrays."""
     where: list[dict[str, Any]] = [
-        {"match": {}, "settings": {"loader": {"threads": 1}, "logging": {"every_steps": 1}}},
-        {"match": {"regime": "blurry"}, "resources": {"nodes": 2}},
+        {"match": {}, "settings": {"logging": {"every_steps": 1}}},
+        {"match": {"regime": "blurry"}, "resources": {"minutes": 11}},
     ]
-    return SmallGrid.write(cluster, folder, dataset, seeds=seeds, where=where, epochs=2)
+    return SmallGrid.write(cluster, folder, dataset, seeds=seeds, where=where, epochs=2, profile=profile)
 
 
-def test_a_submission_may_be_killed_anywhere(
+def submit_and_be_killed(grid: SmallGrid, point: str) -> None:
+    command = [sys.executable, "-c", KILLER, point, *grid.command("submit")[3:]]
+    done = subprocess.run(command, env=grid.env, cwd=grid.folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == -signal.SIGKILL, (point, done.stderr)
+
+
+def test_submissions_that_are_killed_add_up_to_one(
     quiet: Cluster, prepared: Dataset, tmp_path: Path, undisturbed: Undisturbed
 ) -> None:
-    # Half of the points share a folder of runs, so that what they leave adds up.
-    for number, points in enumerate([POINTS[1::2], *([point] for point in POINTS[::2])]):
-        grid = short_runs(quiet, tmp_path / str(number), prepared)
-        for point in points:
-            command = [sys.executable, "-c", KILLER, point, *grid.command("submit")[3:]]
-            done = subprocess.run(command, env=grid.env, cwd=grid.folder, capture_output=True, text=True, timeout=60)
-            assert done.returncode == -signal.SIGKILL, (point, done.stderr)
-        grid.submit()
-        check_end(grid, undisturbed)
-        assert grid.attempts() == [1, 1], points
+    alone = short_runs(quiet, tmp_path / "alone", prepared)
+    submit_and_be_killed(alone, RELEASED)  # its jobs start
+    grid = short_runs(quiet, tmp_path / "all", prepared)
+    for point in POINTS[1::2]:
+        submit_and_be_killed(grid, point)
+    for each in (alone, grid):
+        each.submit()
+    for each in (alone, grid):
+        check_end(each, undisturbed)
+        assert each.attempts() == [1, 1]
+
+
+@pytest.mark.parametrize("point", [point for point in POINTS[::2] if point != RELEASED])
+def test_a_submission_may_be_killed_anywhere(quiet: Cluster, prepared: Dataset, tmp_path: Path, point: str) -> None:
+    grid = short_runs(quiet, tmp_path, prepared, profile={"sbatch": {"begin": "now+1hour"}})
+    submit_and_be_killed(grid, point)
+    grid.submit()
+    assert [row["message"] for row in grid.rows()] == ["waits in the queue: BeginTime"] * 2  # not on hold
+    assert len(grid.jobs()) == 2  # nothing is left of the other submission
+    assert len(set(grid.jobs())) == 2
 
 
 def test_several_clients_at_once(quiet: Cluster, prepared: Dataset, tmp_path: Path, undisturbed: Undisturbed) -> None:

@@ -1,8 +1,10 @@
 """The study's models and the fine-tuning baselines in one submission, as `everything.yaml` has them, at tiny size: the
-same grids with other images, a small network and small pixels merged in."""
+same grids with other images, a small network and small pixels merged in; each watched on its way from planned to done.
+"""
 
 import hashlib
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,8 @@ import pytest
 import safetensors.torch
 import torch
 import yaml
-from grids import REPOSITORY, SmallGrid
-from simulated import Cluster
+from grids import REPOSITORY, SmallGrid, explain
+from simulated import Cluster, wait
 
 from blurtrain.data.dataset import Dataset
 from blurtrain.data.preparation import Recipe, prepare
@@ -35,6 +37,29 @@ def weights(folder: Path) -> dict[str, Any]:
     return {"published": None, "file": str(path), "sha256": digest, "classes": CLASSES}
 
 
+def watch_until_done(grid: SmallGrid) -> list[dict[str, Any]]:
+    """Look at all runs until they are done: each goes from queued to running to done, and never back. Their rows."""
+    order = ["queued", "running", "done"]
+    rows = grid.rows()
+    seen: dict[str, list[str]] = {row["run_id"]: [] for row in rows}
+    deadline = time.monotonic() + 600
+    while {history[-1] for history in seen.values() if history} != {"done"}:
+        assert time.monotonic() < deadline, explain(rows, grid.runs)
+        results = {path.parent.name for path in grid.runs.glob("*/result.json")}
+        rows = grid.rows()
+        for row in rows:
+            seen[row["run_id"]].append(row["state"])
+            assert row["run_id"] not in results or row["state"] == "done"
+            assert row["state"] != "queued" or row["message"].startswith("waits in the queue: ")
+            assert row["state"] != "running" or row["job_id"]
+        time.sleep(3)
+    for history in seen.values():
+        assert set(history) <= set(order)
+        assert sorted(history, key=order.index) == history
+    assert {state for history in seen.values() for state in history} == set(order)
+    return rows
+
+
 def test_fifteen_models_and_the_baselines_in_one_submission(quiet: Cluster, tree: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     for name in STUDY:
@@ -46,17 +71,18 @@ def test_fifteen_models_and_the_baselines_in_one_submission(quiet: Cluster, tree
     small = {
         "data": {"resolution": 64, "root": str(data)},
         "evaluation": {"batch_size": 8},
-        "loader": {"kind": "resident", "workers": 1},
+        "loader": {"kind": "resident", "workers": 1, "threads": 1},
         "logging": {"tensorboard": False},
     }
     paper = {
         "extends": str(grids / "paper.yaml"),
         "settings": {
             **small,
-            "optimisation": {"batch_size": 8, "epochs": 5, "warmup_epochs": 1},
+            "optimisation": {"batch_size": 8, "epochs": 2, "warmup_epochs": 1},
             "evaluation": {"sigmas": [0, 8], "batch_size": 8},
         },
-        "resources": {"minutes": 10, "pack": 5},
+        "resources": {"minutes": 10, "pack": 4},
+        "where": [{"match": {"dataset": STUDY[0]}, "resources": {"nodes": 2, "pack": 1}}],
     }
     own = {"architecture": NETWORK, "pretrained": weights(tmp_path)}
     protocol = {"defined_at": 96, "scales": [80], "crops": "all"}
@@ -81,11 +107,16 @@ def test_fifteen_models_and_the_baselines_in_one_submission(quiet: Cluster, tree
     grid = SmallGrid.write(quiet, tmp_path, dataset, profile={"at_a_time": 2, "failures": 0})  # for its profile
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump({"extends": ["paper.yaml", "baselines.yaml"]}))
 
+    assert grid.states() == ["planned"] * 18
     assert "submitting would take up 18 of 18 runs" in grid.call("plan").stdout
     assert grid.submit() == 18
     assert grid.submit() == 0  # all on their way, in whichever of the two grids
-    grid.await_states("done", seconds=600)
-    rows = grid.rows()
+    rows = watch_until_done(grid)
+    assert all(row["message"] and row["epoch"] == row["epochs"] for row in rows)
+    assert all("top-1" in row["message"] for row in rows if row["dataset"] != "imagenet")
+    assert grid.attempts() == [1] * 18
+    wait("no job to be left", lambda: not grid.jobs(), 30)
+    assert "submitting would take up 0 of 18 runs" in grid.call("plan").stdout
     assert {(r["dataset"], r["regime"]) for r in rows} == {
         *((name, regime) for name in STUDY for regime in ("clear", "blurry", "blurry-to-clear")),
         *(("imagenet", regime) for regime in REGIMES),

@@ -21,6 +21,7 @@ def test_it_is_trained_from_a_snapshot(quiet: Cluster, prepared: Dataset, tmp_pa
     shutil.copytree(EXAMPLE, grid.folder, dirs_exist_ok=True)
     document = yaml.safe_load((grid.folder / "grid.yaml").read_text())
     document["settings"]["data"]["root"] = str(prepared.folder.parent)
+    document["settings"]["loader"]["threads"] = 1
     (grid.folder / "grid.yaml").write_text(yaml.safe_dump(document))
     assert grid.submit() == 2
     run_ids = {row["run_id"] for row in grid.rows()}
