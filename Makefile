@@ -53,6 +53,7 @@ gpu:
 reference: install
 	.venv/bin/python docs/reference/make.py
 	.venv/bin/python docs/gallery.py
+	.venv/bin/python docs/notebooks/make.py
 
 # The pictures of docs/gallery.md: three of the demo's runs, unless they are there, and some thirty drawings.
 gallery: install

@@ -20,14 +20,15 @@ if TYPE_CHECKING:
     _Network = Run | TrainedNetwork | str | Path
 
 
-def prepare(images: str | Path, name: str, data: str | Path = "data", **recipe: Any) -> "Dataset":
+def prepare(images: str | Path | None, name: str, data: str | Path = "data", **recipe: Any) -> "Dataset":
     """Make a folder of images into the dataset `name` below `data`; returns it. Does nothing where it is there already.
 
-    recipe: further fields of `blurtrain.data.preparation.Recipe`, e.g. resolution=64. Raises DataError.
+    images: None where `recipe` has a standin, whose images are drawn. recipe: further fields of
+    `blurtrain.data.preparation.Recipe`, e.g. resolution=64. Raises DataError.
     """
     from blurtrain.data.preparation import Recipe, prepare
 
-    document = {**recipe, "images": str(Path(images).resolve())}
+    document = recipe if images is None else {**recipe, "images": str(Path(images).resolve())}
     return prepare(Path(data), name, validate(document, "prepare", Recipe))[0]
 
 
