@@ -22,6 +22,7 @@ VARIABLES = {
     "RAY_memory_monitor_refresh_ms": "0",  # it would end the actor and not the training that it started
     "RAY_DEDUP_LOGS": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # paths in settings may begin in the folder where the search was started
+    "RAY_worker_niceness": "0",  # and not 15: trials are what the node is for
     "RAY_prestart_worker_first_driver": "0",  # else one process a core of the node
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",

@@ -276,8 +276,9 @@ def test_a_grid_in_many_arrays(quiet: Cluster, prepared: Dataset, tmp_path: Path
         counts = [part.split() for part in row["found"].split(", ")]
         assert sum(int(n) for n, _ in counts) == row["n"] == 1000
         assert {state for _, state in counts} <= {"queued", "running", "stale", "cancelled"}
-    assert 0 < int(cancel["found"].split()[0]) <= 1000
-    assert "queued" not in after["found"]
+    # The jobs run `true`: how many are left to be cancelled is up to the machine.
+    ended = {state: int(n) for n, state in counts}
+    assert ended.get("cancelled", 0) == int(cancel["found"].split()[0]) and not {"queued", "running"} & set(ended)
     assert not list(grid.runs.iterdir())
     assert grid.jobs() == []
 
