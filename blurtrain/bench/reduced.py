@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
@@ -12,7 +13,6 @@ from blurtrain.bench import medians
 from blurtrain.bench.train import Bench, Pipeline, opened
 from blurtrain.blur.assignment import Assignment
 from blurtrain.data.augment import Transform
-from blurtrain.data.batches import Batch
 from blurtrain.data.reduced import reduced_side
 from blurtrain.settings.sections import Reduced
 
@@ -32,32 +32,31 @@ def bench_reduced(device: torch.device, bench: Bench) -> list[dict[str, Any]]:
         pipeline = Pipeline(settings, dataset, device, bench.deterministic)
         _, batch = next(pipeline.source)
         whole, units = pipeline.transform, settings.blur.reference_resolution
-        same = {sigma: Assignment.gaussian(torch.full((bench.batch,), sigma).double().numpy()) for sigma in SIGMAS}
-        sides = {s: reduced_side(reduced, blur, bench.resolution, units) for s, blur in same.items()}
+        blurs = {sigma: Assignment.gaussian(np.array([sigma])) for sigma in SIGMAS}
+        sides = {s: reduced_side(reduced, blur, bench.resolution, units) for s, blur in blurs.items()}
         small = {sigma: replace(whole, resolution=side) for sigma, side in sides.items()}
 
         def steps(transform: Transform, sigma: float) -> None:
             for _ in range(bench.steps):
-                epoch, read = next(pipeline.source)
-                shown = transform.train(read.images, read.indices, epoch, same[sigma])
-                pipeline.learn(shown, read.labels)
+                pipeline.step(sigma, transform)
+
+        def error(sigma: float) -> tuple[float, float]:
+            """Root mean square and maximum, of 255."""
+            one, other = (pipeline.augmented(batch, 0, sigma, t).float() for t in (small[sigma], whole))
+            sd = torch.tensor(whole.sd, device=one.device).view(3, 1, 1)
+            off = (interpolate(one, size=other.shape[-2:], mode="bicubic") - other) * sd * 255
+            return float(off.square().mean().sqrt()), float(off.abs().max())
 
         ways = {f"{sigma} {way}": partial(steps, t, sigma) for sigma in SIGMAS
                 for way, t in (("small", small[sigma]), ("whole", whole))}  # fmt: skip
         milliseconds = medians(ways, device, bench.repeats, enough=120.0)
-        errors = {sigma: _error(small[sigma], whole, batch, same[sigma]) for sigma in SIGMAS}
+        errors = {sigma: error(sigma) for sigma in SIGMAS}
     return list(_rows(bench, sides, milliseconds, errors))
 
 
-def _error(small: Transform, whole: Transform, batch: Batch, blur: Assignment) -> tuple[float, float]:
-    """Root mean square and maximum, of 255."""
-    one, other = (t.train(batch.images, batch.indices, 0, blur).float() for t in (small, whole))
-    sd = torch.tensor(whole.sd, device=one.device).view(3, 1, 1)
-    off = (interpolate(one, size=other.shape[-2:], mode="bicubic") - other) * sd * 255
-    return float(off.square().mean().sqrt()), float(off.abs().max())
-
-
-def _rows(bench: Bench, sides: dict[float, int], milliseconds: Any, errors: Any) -> Iterator[dict[str, Any]]:
+def _rows(
+    bench: Bench, sides: dict[float, int], milliseconds: dict[str, float], errors: dict[float, tuple[float, float]]
+) -> Iterator[dict[str, Any]]:
     images = 1000 * bench.batch * bench.steps
     for sigma, side in sides.items():
         taken, whole = milliseconds[f"{sigma} small"], milliseconds[f"{sigma} whole"]

@@ -118,17 +118,18 @@ class Pipeline:
                 yield epochs[k // each], batch
             epoch = epochs.stop
 
-    def augmented(self, batch: Batch, epoch: int, sigma: float) -> Tensor:
+    def augmented(self, batch: Batch, epoch: int, sigma: float, transform: Transform | None = None) -> Tensor:
+        """By the pipeline's own transform, or another one."""
         same = Assignment.gaussian(np.full(len(batch.indices), sigma))
-        return self.transform.train(batch.images, batch.indices, epoch, same)
+        return (transform or self.transform).train(batch.images, batch.indices, epoch, same)
 
     def learn(self, images: Tensor, labels: Tensor) -> None:
         self.learner.step(images, labels, 1e-4, 0)
 
-    def step(self, sigma: float) -> None:
+    def step(self, sigma: float, transform: Transform | None = None) -> None:
         """One step of training: read, augment, blur, learn."""
         epoch, batch = next(self.source)
-        self.learn(self.augmented(batch, epoch, sigma), batch.labels)
+        self.learn(self.augmented(batch, epoch, sigma, transform), batch.labels)
 
 
 def _measured(pipeline: Pipeline, bench: Bench) -> list[dict[str, Any]]:

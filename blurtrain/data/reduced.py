@@ -16,8 +16,5 @@ def reduced_side(reduced: Reduced | None, assignment: Assignment, resolution: in
     """
     if reduced is None or assignment.which is not None or not assignment.sigmas.size:
         return resolution
-    for side in range(MULTIPLE, resolution, MULTIPLE):
-        sigma = scaled(float(assignment.sigmas.min()), side, reference_resolution)
-        if side >= reduced.least_resolution and sigma >= reduced.least_sigma:
-            return side
-    return resolution
+    least, sides = float(assignment.sigmas.min()), range(reduced.least_resolution, resolution, MULTIPLE)
+    return next((s for s in sides if scaled(least, s, reference_resolution) >= reduced.least_sigma), resolution)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from finite_differences import slope
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -105,12 +106,7 @@ def test_one_descends_where_the_other_ascends(share: float) -> None:
         for parameter in module.parameters():
             assert parameter.grad is not None
             place = int(parameter.grad.abs().argmax())
-            flat, moved = parameter.data.view(-1), []
-            for step in (1e-6, -2e-6):
-                flat[place] += step
-                moved.append(terms()[which])
-            flat[place] += 1e-6
-            expected = (moved[0] - moved[1]) / 2e-6
+            expected = slope(parameter, place, lambda which=which: terms()[which])
             assert float(parameter.grad.view(-1)[place]) == pytest.approx(sign * expected, rel=1e-5, abs=1e-9)
 
 

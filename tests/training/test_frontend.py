@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from finite_differences import slope
 from interruption import train_until
 from learners import ALONE, RATE, Net, data
 from learners import settings as learner_settings
@@ -93,12 +94,7 @@ def test_gradients_are_those_of_finite_differences(task: float, image: float) ->
     for name, parameter in whole.named_parameters():
         which = 0 if name.startswith("frontend.") else 1
         place = int(found[name].abs().argmax())
-        flat, moved = parameter.data.view(-1), []
-        for step in (1e-6, -2e-6):
-            flat[place] += step
-            moved.append(terms()[which])
-        flat[place] += 1e-6
-        expected = (moved[0] - moved[1]) / 2e-6
+        expected = slope(parameter, place, lambda which=which: terms()[which])
         assert float(found[name].view(-1)[place]) == pytest.approx(expected, rel=2e-4, abs=1e-8)
 
 
