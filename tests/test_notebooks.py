@@ -36,6 +36,8 @@ def make() -> ModuleType:
 def test_there_is_one_of_each_dataset_of_the_study_as_it_would_be_written(make: ModuleType) -> None:
     study = yaml.safe_load((NOTEBOOKS.parents[1] / "configs" / "grids" / "paper.yaml").read_text())
     assert list(make.DATASETS) == study["axes"]["dataset"]
+    of_runs = {"the-study", "vasiljevic-tables"}
+    assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} == {QUICK_START.stem, *of_runs, *make.DATASETS}
     for name in make.DATASETS:
         assert (NOTEBOOKS / f"{name}.ipynb").read_text() == make.notebook(name), "stale: run `make reference`"
 

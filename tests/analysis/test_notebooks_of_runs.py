@@ -147,9 +147,7 @@ def test_pictures_come_with_their_n(of_study: Path) -> None:
         assert found[name]._repr_png_().startswith(b"\x89PNG")
 
 
-def test_every_notebook_has_a_test() -> None:
-    names = {path.stem for path in FOLDER.glob("*.ipynb")}
-    assert names == {"quick-start", STUDY, VASILJEVIC}
+def test_no_runs_of_anybody_are_shown() -> None:
     for name in (STUDY, VASILJEVIC):
         cells = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4).cells
         assert not any(cell.get("outputs") for cell in cells), "outputs are of somebody's runs"
