@@ -1,7 +1,8 @@
 """`blurtrain bench losses`: what a step of each loss costs beside one of plain cross-entropy, and what it decodes."""
 
+import contextlib
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -42,7 +43,7 @@ def losses_of(batch: int) -> dict[str, Loss]:
 
 
 class Training:
-    """Steps of a training by one loss, each image at a sigma of its own, endlessly."""
+    """Steps of a training by one loss, each image at a sigma of its own, endlessly, until it is closed."""
 
     def __init__(self, settings: Settings, dataset: Dataset, device: torch.device, loss: Loss):
         torch.manual_seed(0)
@@ -57,7 +58,7 @@ class Training:
 
     def _endless(
         self, settings: Settings, dataset: Dataset, device: torch.device, loss: Loss
-    ) -> Iterator[TrainingBatch]:
+    ) -> Generator[TrainingBatch]:
         batches = TrainingBatches(
             open_loader(settings.loader, dataset, device),
             Transform.of(settings, dataset),
@@ -82,6 +83,10 @@ class Training:
         self.learner.step(images, targets, RATE, step, views)
         self.learnt += len(targets)
 
+    def close(self) -> None:
+        """End what reads: left to the garbage collector, torch waits five seconds for each of its processes."""
+        self.source.close()
+
 
 def bench_losses(device: torch.device, bench: Bench) -> list[dict[str, Any]]:
     """Rows of {loss, views, ms, of_plain, decoded}: a step, as a multiple of a plain one, all taking turns; and images
@@ -92,9 +97,12 @@ def bench_losses(device: torch.device, bench: Bench) -> list[dict[str, Any]]:
     if bench.deterministic:
         ask_for_determinism()
     torch.set_num_threads(len(cores()))
-    with opened(bench) as (settings, dataset):
+    with opened(bench) as (settings, dataset), contextlib.ExitStack() as stack:
         losses = losses_of(bench.batch)
-        trainings = {name: Training(settings, dataset, device, loss) for name, loss in losses.items()}
+        trainings = {
+            name: stack.enter_context(contextlib.closing(Training(settings, dataset, device, loss)))
+            for name, loss in losses.items()
+        }
 
         def steps(training: Training) -> None:
             for _ in range(bench.steps):

@@ -1,4 +1,5 @@
 import json
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,17 @@ from blurtrain.cli import main
 SMALL = Bench(architecture="alexnet-sup", resolution=64, batch=4, arithmetic="float32", loader="pytorch")
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
 @pytest.mark.parametrize("name", ["jensen-shannon", "adversarial-blur", "proposed-blur"])
-def test_a_step_shows_the_network_all_views_and_decodes_once(name: str, tmp_path: Path) -> None:
-    with opened(replace(SMALL, data=tmp_path)) as (settings, dataset):
-        training = Training(settings, dataset, torch.device("cpu"), losses_of(SMALL.batch)[name])
+def test_a_step_shows_the_network_all_views_and_decodes_once(name: str, data: Path) -> None:
+    with (
+        opened(replace(SMALL, data=data)) as (settings, dataset),
+        closing(Training(settings, dataset, torch.device("cpu"), losses_of(SMALL.batch)[name])) as training,
+    ):
         shown: list[int] = []
         training.learner.network.register_forward_pre_hook(lambda _, given: shown.append(len(given[0])))
         training.step()
