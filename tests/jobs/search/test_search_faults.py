@@ -143,7 +143,7 @@ def test_stopped_and_cancelled_all_is_saved_and_what_others_train_is_waited_for(
 def test_the_seeds_of_a_trial_are_pruned_as_one(searched: Searched) -> None:
     tune = searched(
         "a",
-        {"optimisation": {"epochs": 10, "learning_rate": 1e-2}},
+        {"optimisation": {"epochs": 24, "learning_rate": 1e-2}},  # too many for one to end before the other has begun
         space={"optimisation.learning_rate": {"choice": [1e-7]}, "network.arguments.how": {"choice": ["slow"]}},
         objective={"of": "training", "metric": "loss"},
         scheduler={"name": "asha", "grace_epochs": 2, "reduction_factor": 2},
