@@ -78,7 +78,7 @@ def test_gradients_are_those_of_finite_differences(distance: float) -> None:
         found = proposed_blur(images, given, distance)
         return found.images, found.kernels, found.changed
 
-    assert torch.autograd.gradcheck(outcome, (logits,))
+    assert torch.autograd.gradcheck(outcome, (logits,), fast_mode=True)  # along drawn directions
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
