@@ -114,9 +114,17 @@ def test_intervals_of_counts_alone_are_rather_too_wide(seeds: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [OBJECTS, INDEPENDENT])
-@pytest.mark.parametrize("method", ["bca", "percentile"])
-@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize(
+    ("seeds", "method", "how"),
+    [
+        (1, "percentile", INDEPENDENT),
+        (3, "bca", OBJECTS),
+        *(
+            pytest.param(*case, marks=pytest.mark.long)
+            for case in itertools.product([1, 3], ["bca", "percentile"], [OBJECTS, INDEPENDENT])
+        ),
+    ],
+)
 def test_intervals_by_resampling_cover(how: dict[str, Any], method: bootstrap.Method, seeds: int) -> None:
     """Of shares they are a little narrower than those in closed form."""
     hits, samples = np.zeros(2), 150

@@ -23,6 +23,7 @@ from blurtrain.models.fetch import fetch
 from blurtrain.models.records import Record, record_of
 from blurtrain.models.trained import of_run
 from blurtrain.settings import Settings
+from blurtrain.settings.identity import identity_of
 from blurtrain.training.train import train
 
 Tiny = Callable[..., Settings]
@@ -132,7 +133,8 @@ def test_a_run_begins_with_published_weights_and_their_normalisation(
     caplog.set_level("INFO")
     path = in_hub(caches, NETWORK)
     network = {"architecture": NETWORK, "pretrained": {"published": NETWORK}}
-    run = train(tiny(model="own", network=network), caches / "runs")
+    short = {"optimisation": {"epochs": 1, "warmup_epochs": 0}, "evaluation": {"sigmas": [0]}}
+    run = train(tiny(model="own", network=network, **short), caches / "runs")
     (look,) = [event for event in run.journal() if event["event"] == "pretrained"]
     assert tuple(map(tuple, look["normalisation"])) == IMAGENET == tuple(map(tuple, look["usual"]))
     named = of_run(run.path)
@@ -140,8 +142,8 @@ def test_a_run_begins_with_published_weights_and_their_normalisation(
     assert any("bicubic interpolation; here 64 px" in r.message for r in caplog.records)
     assert not any("as measured on the training split" in r.message for r in caplog.records)
     assert run.settings.data.mean is None, "what is written is what was asked for"
-    said = train(tiny(model="own", network=network, data={"mean": IMAGENET[0]}), caches / "runs").id
-    assert said != run.id
+    said = tiny(model="own", network=network, data={"mean": IMAGENET[0]}, **short)
+    assert identity_of(said) != identity_of(run.settings)
     with pytest.raises(
         SettingsError, match=rf"^data.sd=.0.5, 0.5, 0.5. [^\n]*{NETWORK} [^\n]*0.229[^\n]*leave it out$"
     ):
@@ -163,13 +165,13 @@ def test_a_run_begins_with_published_weights_and_their_normalisation(
 def test_of_a_file_the_missing_normalisation_is_warned_of(
     tiny: Tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    torch.save(build("resnet-18", 3).state_dict(), tmp_path / "w.pt")
+    torch.save(build("alexnet-sup", 3).state_dict(), tmp_path / "w.pt")
     digest = hashlib.sha256((tmp_path / "w.pt").read_bytes()).hexdigest()
-    network = {"architecture": "resnet-18", "pretrained": {"file": str(tmp_path / "w.pt"), "sha256": digest}}
-    short: dict[str, Any] = {"epochs": 1, "warmup_epochs": 0}
+    network = {"architecture": "alexnet-sup", "pretrained": {"file": str(tmp_path / "w.pt"), "sha256": digest}}
+    short: dict[str, Any] = {"epochs": 1, "warmup_epochs": 0, "batch_size": 30}
     for data, warned in (({"mean": [0.5] * 3}, 1), ({"mean": [0.5] * 3, "sd": [0.5] * 3}, 0)):
         caplog.clear()
-        train(tiny(network=network, optimisation=short, data=data), tmp_path / "runs")
+        train(tiny(network=network, optimisation=short, data=data, evaluation={"sigmas": [0]}), tmp_path / "runs")
         lines = [r.message for r in caplog.records if "as measured on the training split" in r.message]
         assert len(lines) == warned and all(line.startswith("data.sd as ") for line in lines)
 
