@@ -167,7 +167,7 @@ PC
 printf '#define HAVE_OPENCV_CORE\n#define HAVE_OPENCV_IMGPROC\n' > "$shim/opencv2/opencv_modules.hpp"
 PKG_CONFIG_PATH=$shim:${PKG_CONFIG_PATH:-} \
   pip install --constraint constraints.txt --no-build-isolation 'ffcv>=1.0.2'
-PYTHONWARNINGS=ignore pip install --constraint constraints.txt --editable '.[ffcv,bench,video,timm,segmentation,export,serve,tune,dev]'
+PYTHONWARNINGS=ignore pip install --constraint constraints.txt --editable '.[ffcv,bench,video,timm,segmentation,export,serve,wandb,mlflow,tune,dev]'
 "$VENV/bin/python" -m pip check >&2
 rm -f "$VENV"/.installed-*
 touch "$stamp"

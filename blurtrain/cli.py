@@ -21,6 +21,7 @@ from blurtrain.commands import (
     runs,
     serving,
     tables,
+    tracking,
     tune,
     weights,
 )  # fmt: skip
@@ -66,7 +67,8 @@ def command_line() -> Parser:
     parser.set_defaults(root=parser)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for package in (
-        data, weights, runs, networks, looks, detector, serving, deblur, grids, tune, tables, bench, completion,
+        data, weights, runs, networks, looks, detector, serving, deblur, grids, tune, tables, tracking, bench,
+        completion,
     ):  # fmt: skip
         package.add(commands)
     return parser

@@ -26,6 +26,7 @@ import sys
 import tempfile
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -324,13 +325,15 @@ class Attempt:
             raise Superseded(f"{self.run.path}: attempt {newest} has taken over from attempt {self.number}")
 
     def record(self, event: str, **values: Any) -> None:
-        """Append one event to the journal, safely on disk."""
+        """Append one event to the journal, safely on disk, with the `time` by the clock of this machine (ISO 8601,
+        UTC), which is for readers alone."""
         self.check()
         self._append(event, **values)
 
     def _append(self, event: str, **values: Any) -> None:
         try:
-            self._journal.write(json.dumps({"event": event, **values}) + "\n")
+            now = datetime.now(UTC).isoformat(timespec="milliseconds")
+            self._journal.write(json.dumps({"event": event, **values, "time": now}) + "\n")
             self._journal.flush()
             os.fsync(self._journal.fileno())
         except OSError as error:

@@ -22,6 +22,7 @@ REQUIRED = [Requirement(text) for text in PROJECT["dependencies"]]
 OPTIONAL = [Requirement(text) for texts in PROJECT["optional-dependencies"].values() for text in texts]
 MODULES = {
     "mkdocs-material": "material",
+    "mlflow-skinny": "mlflow",
     "opencv-python": "cv2",
     "pillow": "PIL",
     "python-multipart": "python_multipart",

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +199,8 @@ def test_a_failure_is_noted_in_journal_and_log(run: Run, settings: Settings) -> 
     attempt = run.new_attempt(settings, "d")
     attempt.fail(ValueError("the loss became nan"))
     attempt.close()
-    assert list(run.journal()) == [{"event": "failed", "error": "ValueError", "message": "the loss became nan"}]
+    (event,) = run.journal()
+    assert event == {"event": "failed", "error": "ValueError", "message": "the loss became nan", "time": event["time"]}
     assert "the loss became nan" in (attempt.path / "log.txt").read_text()
 
 
@@ -283,7 +285,17 @@ def test_every_event_is_on_disk_when_record_returns(
     monkeypatch.setattr(run_module.os, "fsync", watch)
     attempt.record("epoch", epoch=1)
     assert synced == [str(attempt.path / "journal.jsonl")]
-    assert json.loads((attempt.path / "journal.jsonl").read_text()) == {"event": "epoch", "epoch": 1}
+    event = json.loads((attempt.path / "journal.jsonl").read_text())
+    assert event == {"event": "epoch", "epoch": 1, "time": event["time"]}
+
+
+def test_every_event_says_when_it_was(run: Run, settings: Settings) -> None:
+    attempt = run.new_attempt(settings, "d")
+    before = datetime.now(UTC)
+    attempt.record("epoch", epoch=1)
+    attempt.record("done")
+    times = [datetime.fromisoformat(event["time"]) for event in run.journal()]
+    assert before - timedelta(milliseconds=1) <= times[0] <= times[1] <= datetime.now(UTC)
 
 
 # --- heartbeats -----------------------------------------------------------------------------------------------------

@@ -152,7 +152,7 @@ def _epochs(events: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     return iter(rows.values())
 
 
-_OF_A_LOOK = ("split", "epoch", "at", "n", "pixels")
+_OF_A_LOOK = ("split", "epoch", "at", "n", "pixels", "time")
 _FORMER = "left_out"
 """What journals of older versions call skipped."""
 

@@ -1,0 +1,1 @@
+"""Runs in trackers of experiments (Weights & Biases, MLflow), from their journals and files. Never needs torch."""
