@@ -27,6 +27,12 @@ SEEN = ("blurry-to-clear", "linear-blurry-to-clear", "any-blur", "sharp-d2-d8")
 PREPARE = (
     "blurtrain data prepare --standin facescrub --reader facescrub --resolution 64 --name faces --data demo/data",
 )
+SETTINGS = (
+    "dataset: faces",
+    "regime: clear",
+    "data: {root: demo/data, resolution: 64}",
+    "optimisation: {batch_size: 32}",
+)
 GRID = """# three.yaml: the demo's three runs on faces.
 extends: {demo}
 exclude:
@@ -88,7 +94,7 @@ def gallery_page() -> str:
         "Made by `make gallery`, and so by `make docs`, from images that the project draws itself: nothing here says",
         "anything about real images. A clone has no pictures until then; afterwards they lie in `docs/gallery/`.",
         "",
-        "`faces.yaml` below is settings: `dataset: faces`, `regime: clear`, `data: {root: demo/data, resolution: 64}`;",
+        f"`faces.yaml` below is settings: `{'`, `'.join(SETTINGS)}`;",
         "`three.yaml` is a grid that extends the demo's and excludes its other datasets.",
         "",
         "## Kernels",
@@ -141,7 +147,7 @@ def pictures() -> None:
     with tempfile.TemporaryDirectory() as place:
         grid, settings = Path(place) / "grid.yaml", Path(place) / "faces.yaml"
         grid.write_text(GRID.format(demo=os.path.relpath(ROOT / "configs" / "grids" / "demo.yaml", place)))
-        settings.write_text("dataset: faces\nregime: clear\ndata: {root: demo/data, resolution: 64}\n")
+        settings.write_text("\n".join(SETTINGS) + "\n")
         views = [mixed(), *map(seen, SEEN), *map(answers, ANSWERS)]
         own = {"three.yaml": str(grid), "faces.yaml": str(settings)}
         for command in [*PREPARE, TRAIN, REPORT, *views, *map(curriculum, regimes())]:
