@@ -45,7 +45,9 @@ def train(
     the beginning of the run on; a later call goes on. overrides: settings by section, over those, e.g. seed=1,
     optimisation={"epochs": 10}. Raises SettingsError, DataError, RunError or TrainingError.
     """
-    resolved = _settings(settings, overrides)  # before torch is imported, so that a mistake is answered at once
+    from blurtrain.data.prepared_size import at_prepared_size
+
+    resolved = at_prepared_size(_settings(settings, overrides))  # before torch: a mistake is answered at once
     from blurtrain.device import state_kept
     from blurtrain.training.train import train
 

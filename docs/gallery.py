@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -26,7 +27,13 @@ SEEN = ("blurry-to-clear", "linear-blurry-to-clear", "any-blur", "sharp-d2-d8")
 PREPARE = (
     "blurtrain data prepare --standin facescrub --reader facescrub --resolution 64 --name faces --data demo/data",
 )
-GRID = """# The demo's three runs on faces.
+SETTINGS = (
+    "dataset: faces",
+    "regime: clear",
+    "data: {root: demo/data, resolution: 64}",
+    "optimisation: {batch_size: 32}",
+)
+GRID = """# three.yaml: the demo's three runs on faces.
 extends: {demo}
 exclude:
   - {{dataset: toybox-instance}}
@@ -34,13 +41,16 @@ exclude:
   - {{dataset: imagenet-12}}
   - {{dataset: imagenet-100}}
 """
-TRAIN = "blurtrain grid submit faces.yaml --data demo/data --runs demo/runs --wait"
+TRAIN = "blurtrain grid submit three.yaml --data demo/data --runs demo/runs --wait"
 REPORT = "blurtrain report demo/runs --out docs/gallery/report"
 FIGURES = {
     "accuracy": "Accuracy against blur, with intervals over images",
     "ratio": "The same, divided by that of the network trained on clear images",
     "learning-faces": "Learning curves",
+    "filters-faces": "Filters of the first layer after 1, 4 and 16 epochs: so few leave them near noise",
 }
+ANSWERS = ("clear", "blurry-to-clear")
+"""Regimes whose networks are asked for the classes of blurred images."""
 
 
 def regimes() -> list[str]:
@@ -55,6 +65,11 @@ def curriculum(regime: str) -> str:
 
 def seen(regime: str) -> str:
     return f"blurtrain curriculum faces.yaml regime={regime} --images 4 --out docs/gallery/seen-{regime}.png"
+
+
+def answers(regime: str) -> str:
+    run = f"demo/runs/faces-{regime}-alexnet-..."
+    return f"blurtrain examples {run} --blur gaussian-8 --out docs/gallery/answers-{regime}.png"
 
 
 def mixed() -> str:
@@ -79,6 +94,9 @@ def gallery_page() -> str:
         "Made by `make gallery`, and so by `make docs`, from images that the project draws itself: nothing here says",
         "anything about real images. A clone has no pictures until then; afterwards they lie in `docs/gallery/`.",
         "",
+        f"`faces.yaml` below is settings: `{'`, `'.join(SETTINGS)}`;",
+        "`three.yaml` is a grid that extends the demo's and excludes its other datasets.",
+        "",
         "## Kernels",
         "",
         f"![{', '.join(KERNELS)}](gallery/kernels.png)",
@@ -97,6 +115,10 @@ def gallery_page() -> str:
     lines += ["## What a report shows", "", *_code(*PREPARE, TRAIN, REPORT), ""]
     for name, words in FIGURES.items():
         lines += [f"![{words}](gallery/report/figures/{name}.png)", "", f"{words}.", ""]
+    lines += ["## What networks take blurred images for", ""]
+    for regime in ANSWERS:
+        lines += [f"![Answers of a network trained by {regime}](gallery/answers-{regime}.png)", ""]
+        lines += [*_code(answers(regime)), ""]
     lines += ["## Every curriculum of `configs/regimes`", ""]
     for regime in regimes():
         lines += [f"### {regime}", "", *([about(regime), ""] if about(regime) else [])]
@@ -125,15 +147,23 @@ def pictures() -> None:
     with tempfile.TemporaryDirectory() as place:
         grid, settings = Path(place) / "grid.yaml", Path(place) / "faces.yaml"
         grid.write_text(GRID.format(demo=os.path.relpath(ROOT / "configs" / "grids" / "demo.yaml", place)))
-        settings.write_text("dataset: faces\nregime: clear\ndata: {root: demo/data, resolution: 64}\n")
-        views = [mixed(), *map(seen, SEEN)]
-        for command in [*PREPARE, TRAIN.replace("faces.yaml", str(grid)), REPORT, *views, *map(curriculum, regimes())]:
-            _run(command.replace("faces.yaml", str(settings)))
+        settings.write_text("\n".join(SETTINGS) + "\n")
+        views = [mixed(), *map(seen, SEEN), *map(answers, ANSWERS)]
+        own = {"three.yaml": str(grid), "faces.yaml": str(settings)}
+        for command in [*PREPARE, TRAIN, REPORT, *views, *map(curriculum, regimes())]:
+            _run(command, own)
+    for name in FIGURES:
+        if not (file := FOLDER / "report" / "figures" / f"{name}.png").exists():
+            sys.exit(
+                f"{file}: not drawn; demo/runs are of an earlier version: remove them, and say `make gallery` again"
+            )
 
 
-def _run(command: str) -> None:
+def _run(command: str, own: Mapping[str, str]) -> None:
     print(command, flush=True)
-    subprocess.run([sys.executable, "-m", *shlex.split(command)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    words = [own.get(word, word) for word in shlex.split(command)]
+    words = [str(min(ROOT.glob(word.replace("...", "*")))) if word.endswith("-...") else word for word in words]
+    subprocess.run([sys.executable, "-m", *words], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""The blocks of code in docs/: commands parse, settings compose, names that are imported are there. What is run, on a
-small run, is in test_docs_run.py; docs/first-hour.md as a whole in test_first_hour.py."""
+"""The blocks of code in docs/: commands parse, settings compose, names that are imported are there. What is run
+by which test is in doc_pages.py."""
 
 import ast
 import importlib

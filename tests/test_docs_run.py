@@ -1,5 +1,5 @@
-"""Blocks of docs/ that are run as they stand, on a small run of drawn images: tables, collections, measures, parts
-of one's own. What needs a network, a published data set, a GPU or a cluster is only read: test_docs_blocks.py."""
+"""Blocks of docs/ that are run on a small run of drawn images, and what must come of them: tables, collections,
+statistics. Those of which nothing is asked but that they run are in test_docs_pages.py."""
 
 import shlex
 from collections.abc import Callable
@@ -10,15 +10,12 @@ import numpy as np
 import pytest
 import yaml
 from doc_blocks import DOCS, blocks_of
+from doc_pages import READ
 
 from blurtrain.cli import main
 from blurtrain.settings import Settings
 from blurtrain.training.train import train
 
-MEASURES = ("calibration", "features", "frequencies", "receptive-fields", "shift-consistency", "tuning")
-"""Measures whose page is run; the others search for minutes, or want images that are not drawn."""
-FOREIGN = ("torchvision/", "style-transfer", "bench ", "--cluster", "study-accuracy")
-"""Words of lines that are only read: a network or images from elsewhere, a benchmark, a cluster, the study's sets."""
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
@@ -43,38 +40,19 @@ def blocks(page: str, kind: str) -> list[str]:
     return found
 
 
-def run_lines(page: str, capfd: pytest.CaptureFixture[str]) -> None:
-    (run, *_) = sorted(Path("runs").glob("*-clear-*"))
-    for text in blocks(page, "sh"):
-        for line in text.splitlines():
-            if any(word in line for word in FOREIGN):
-                continue
-            with pytest.raises(SystemExit) as ended:
-                main(shlex.split(line.replace("runs/RUN", str(run)), comments=True)[1:])
-            assert not ended.value.code, f"{line}: {capfd.readouterr().err}"
-
-
 def test_tables(run_in: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (table,) = blocks("tables.md", "yaml")
     spec = yaml.safe_load(table)
     spec["where"]["dataset"] = "textures"
     Path("accuracy.yaml").write_text(yaml.safe_dump(spec))
-    run_lines("tables.md", capfd)
+    for text in blocks("tables.md", "sh"):
+        for line in text.splitlines():
+            if any(word in line for word in READ):
+                continue
+            with pytest.raises(SystemExit) as ended:
+                main(shlex.split(line)[1:])
+            assert not ended.value.code, f"{line}: {capfd.readouterr().err}"
     assert Path("table.tex").stat().st_size and Path("table.csv").stat().st_size
-
-
-@pytest.mark.parametrize("name", MEASURES)
-def test_measures(name: str, run_in: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    run_lines(f"measures/{name}.md", capfd)
-
-
-def test_a_measure_of_ones_own(run_in: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    (code, _reader) = blocks("extending.md", "python")
-    Path("mine.py").write_text(code)
-    line = blocks("extending.md", "sh")[0]
-    with pytest.raises(SystemExit) as ended:
-        main(shlex.split(line)[1:])
-    assert not ended.value.code, capfd.readouterr().err
 
 
 def test_collections(run_in: Path) -> None:

@@ -12,6 +12,8 @@ import pytest
 
 from blurtrain.cli import main
 from blurtrain.data.dataset import Dataset
+from blurtrain.data.preparation import Recipe, prepare
+from blurtrain.data.prepared_size import at_prepared_size
 from blurtrain.run import Run
 from blurtrain.settings import Settings, compose, run_id
 from blurtrain.training.train import train
@@ -124,7 +126,7 @@ def test_a_dry_run_says_which_run_it_would_be_and_writes_nothing(
 ) -> None:
     words = ["dataset=textures", "regime=blurry", "optimisation.batch_size=8", "optimisation.epochs=3"]
     where = ["--data", prepared.folder.parent, "--runs", tmp_path / "runs"]
-    document: dict[str, Any] = {"dataset": "textures", "regime": "blurry"}
+    document: dict[str, Any] = {"dataset": "textures", "regime": "blurry", "data": {"resolution": 64}}
     expected = run_id(compose({**document, "optimisation": {"batch_size": 8, "epochs": 3}}, "test"), prepared.data_id)
     text = call("train", *words, "--dry-run", *where)
     assert text.splitlines()[0] == str(tmp_path / "runs" / expected)
@@ -144,7 +146,8 @@ def test_a_dry_run_needs_no_torch(prepared: Dataset, tmp_path: Path) -> None:
     )
     words = ["train", "dataset=textures", "regime=clear", "--dry-run", "--data", str(prepared.folder.parent)]
     done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "False\n")
+    derived = "data.resolution=64: what dataset 'textures' was prepared for\n"
+    assert (done.returncode, done.stderr) == (0, f"{derived}False\n")
 
 
 def test_settings_without_a_file_are_a_run_like_any_other(
@@ -159,6 +162,29 @@ def test_settings_without_a_file_are_a_run_like_any_other(
     assert not caught.value.code, err
     assert Path(out.strip()).name == run_id(tiny(), prepared.data_id)
     assert err.splitlines()[-1].startswith(f"next: blurtrain show {out.strip()}; ")
+
+
+def test_sizes_that_nobody_gives_are_those_of_the_dataset(
+    prepared: Dataset, tiny: Callable[..., Settings], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = "dataset=textures regime=clear optimisation.epochs=1 optimisation.batch_size=8 loader.kind=resident"
+    where = ["--data", str(prepared.folder.parent), "--runs", str(tmp_path), "--dry-run"]
+    with pytest.raises(SystemExit):
+        main(["train", *words.split(), *where])
+    planned = capsys.readouterr().out
+    same = {"optimisation": {"epochs": 1, "batch_size": 8, "warmup_epochs": 0.1}}
+    assert run_id(tiny(**same), prepared.data_id) in planned
+    with pytest.raises(SystemExit):
+        main(["train", *words.split(), "data.resolution=224", *where])
+    given = capsys.readouterr()
+    assert run_id(tiny(**same, data={"resolution": 224}), prepared.data_id) in given.out
+    assert "data.resolution=" not in given.err
+
+
+def test_a_size_that_is_stored_stays_the_default(tree: Path, tmp_path: Path) -> None:
+    prepare(tmp_path, "large", Recipe(images=str(tree), resolution=256))
+    settings = compose({"dataset": "large", "regime": "clear", "data": {"root": str(tmp_path)}}, "here")
+    assert at_prepared_size(settings) == settings and settings.data.resolution == 224
 
 
 @pytest.mark.parametrize(("words", "message"), [

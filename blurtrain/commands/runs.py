@@ -25,7 +25,9 @@ def _settings(options: argparse.Namespace) -> Any:
 
 
 def _train(options: argparse.Namespace) -> int:
-    settings = _settings(options)  # before torch is imported, so that a mistake is answered at once
+    from blurtrain.data.prepared_size import at_prepared_size
+
+    settings = at_prepared_size(_settings(options))  # before torch is imported: a mistake is answered at once
     if options.dry_run:
         return _dry_run(settings, options)
     from blurtrain.distributed import end_with_torchrun

@@ -1,10 +1,11 @@
 """Settings from files: read from YAML, composed from `configs/`, overridden by `key=value`.
 
 Later layers win: defaults below < configs/models < configs/datasets < configs/regimes < the file < overrides.
-Mappings merge key by key, lists are replaced.
+Mappings merge key by key, lists are replaced. Only the warm-up of one or two epochs follows from another setting.
 """
 
 import functools
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,8 +17,9 @@ from blurtrain.parts import look_beside
 from blurtrain.schema import NAME, validate
 from blurtrain.settings.network import DEFAULT_MODEL
 from blurtrain.settings.run import Settings
-from blurtrain.settings.sections import BlurUnits, Evaluation
+from blurtrain.settings.sections import BlurUnits, Evaluation, Optimisation
 
+_log = logging.getLogger(__name__)
 PRESETS = next(
     (p for p in (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs") if p.is_dir()),
     Path("configs"),
@@ -67,9 +69,28 @@ def compose(document: Mapping[str, Any], where: str) -> Settings:
         _presets(kind).get(str(name), {})
         for kind, name in (("models", model), ("datasets", dataset), ("regimes", regime))
     ]
-    settings: Settings = validate(functools.reduce(merge, [*layers, document]), where, Settings)
+    settings: Settings = validate(_warmed_up(functools.reduce(merge, [*layers, document])), where, Settings)
     check_levels(settings.evaluation, settings.blur, where)
     return settings
+
+
+def _warmed_up(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Where no layer says how long the rate warms up and the default is not less than all epochs: for a tenth of them.
+    (With the default such runs are refused, so that no id of one changes.)"""
+    optimisation = document.get("optimisation")
+    if not isinstance(optimisation, Mapping) or "warmup_epochs" in optimisation:
+        return document
+    epochs, default = optimisation.get("epochs"), Optimisation.model_fields["warmup_epochs"].default
+    if type(epochs) is not int or not 0 < epochs <= default:
+        return document
+    _say(f"optimisation.warmup_epochs={epochs / 10:g}: a tenth of epochs={epochs}")
+    return merge(document, {"optimisation": {"warmup_epochs": epochs / 10}})
+
+
+@functools.cache
+def _say(words: str) -> None:
+    """Log what was derived; once, however many runs of a grid it holds for."""
+    _log.info(words)
 
 
 def _own_model(document: Mapping[str, Any]) -> str | None:

@@ -26,7 +26,8 @@ class Data(Section):
     root: FileName = outside_identity("data")
     """Folder of prepared datasets."""
     resolution: int = Field(224, ge=8, le=4096)
-    """Side of the network's input in pixels."""
+    """Side of the network's input in pixels. Where it is not given, `train` takes what the dataset was prepared for, if
+    less is stored than the default."""
     mean: tuple[float, float, float] | None = None
     """Normalisation mean per channel, of pixels in 0..1; none: as measured on the training split."""
     sd: tuple[float, float, float] | None = None
@@ -108,7 +109,7 @@ class Optimisation(Section):
     epochs: int = Field(100, ge=0)
     """0: the pretrained network is taken as it is, and nothing of what is said here applies."""
     warmup_epochs: float = Field(2.0, ge=0)
-    """Linear warm-up, stepped per batch; 0: none."""
+    """Linear warm-up, stepped per batch; 0: none. Where it is not given, a tenth of one or two epochs."""
     warmup_factor: float = Field(0.01, ge=0, le=1)
     """Learning rate at the first step, as a share of the peak."""
     learning_rate_schedule: Literal["cosine", "constant", "step"] = added_later("cosine")

@@ -165,7 +165,10 @@ def test_an_axis_may_change_the_schedule(data: Path) -> None:
             " (dataset=faces, regime=cleer): regime 'cleer' has no preset",
         ),
         ({"settings": {"optimisation": {"epoch": 3}}}, " (dataset=faces, regime=clear): optimisation.epoch: unknown"),
-        ({"settings": {"optimisation": {"epochs": 2}}}, " (dataset=faces, regime=clear): optimisation: warmup_epochs"),
+        (
+            {"settings": {"optimisation": {"epochs": 2, "warmup_epochs": 2}}},
+            " (dataset=faces, regime=clear): optimisation: warmup_epochs",
+        ),
         (
             {"where": [{"match": {}, "setings": {}}]},
             ": where.0.setings: unknown setting; did you mean 'settings'?",

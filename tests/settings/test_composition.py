@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from blurtrain.documents import merge
+from blurtrain.errors import SettingsError
 from blurtrain.settings import PRESETS, compose, dump, load, load_resolved
 
 MINIMAL = {"dataset": "faces", "regime": "clear"}
@@ -77,3 +78,26 @@ def test_settings_cannot_be_changed() -> None:
     settings = compose(MINIMAL, "test")
     with pytest.raises(ValueError, match="frozen"):
         settings.seed = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("given", "warmup"),
+    [
+        ({"epochs": 1}, 0.1),
+        ({"epochs": 2}, 0.2),
+        ({"epochs": 3}, 2),
+        ({"epochs": 100}, 2),
+        ({}, 2),
+        ({"epochs": 2, "warmup_epochs": 1}, 1),
+        ({"epochs": 1, "warmup_epochs": 0}, 0),
+    ],
+)
+def test_the_warm_up_of_one_or_two_epochs_is_a_tenth_of_them(given: dict[str, float], warmup: float) -> None:
+    settings = compose({"dataset": "any", "regime": "clear", "optimisation": given}, "here")
+    assert settings.optimisation.warmup_epochs == warmup
+    assert f"warmup_epochs: {warmup:.1f}\n" in dump(settings)
+
+
+def test_what_is_given_is_never_replaced() -> None:
+    with pytest.raises(SettingsError, match="warmup_epochs=2 must be less than epochs=2"):
+        compose({"dataset": "any", "regime": "clear", "optimisation": {"epochs": 2, "warmup_epochs": 2}}, "here")

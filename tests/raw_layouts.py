@@ -85,6 +85,10 @@ def kaggle_hundred(root: Path, training: Images, validation: Images) -> Path:
 
 COCO_NAMES = {1: "person", 3: "car", 5: "airplane", 17: "cat", 25: "giraffe", 37: "sports ball", 50: "spoon"}
 COCO_MORE = {8: "truck", 19: "horse"}
+OF_VOC = {"2": "bicycle", "4": "motorcycle", "6": "bus", "7": "train", "9": "boat", "16": "bird", "18": "dog",
+          "20": "sheep", "21": "cow", "44": "bottle", "62": "chair", "63": "couch", "64": "potted plant",
+          "67": "dining table", "72": "tv"}  # fmt: skip
+"""The others that VOC has, too."""
 
 
 def coco(root: Path, split: str, photos: Mapping[int, bytes], objects: list[dict[str, Any]], **more: str) -> Path:
