@@ -84,7 +84,7 @@ class Training:
         self.learnt += len(targets)
 
     def close(self) -> None:
-        """End what reads: left to the garbage collector, torch waits five seconds for each of its processes."""
+        """See `Pipeline`."""
         self.source.close()
 
 

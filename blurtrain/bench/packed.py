@@ -1,5 +1,6 @@
 """`blurtrain bench packed`: several trainings at a time on one device, which one alone may leave idle."""
 
+import contextlib
 import multiprocessing
 import time
 import traceback
@@ -91,19 +92,19 @@ def _answer(pipe: Connection) -> float | str:
 
 def _train(pipe: Connection, settings: Settings, dataset: Dataset, device: torch.device, deterministic: bool) -> None:
     try:
-        pipeline = Pipeline(settings, dataset, device, deterministic)
-        for _ in range(WARM_UP_STEPS):
-            pipeline.step(SIGMA)
-        synchronise(device)
-        pipe.send(0.0)
-        while True:
-            seconds, images = pipe.recv(), 0
-            began = time.perf_counter()
-            while time.perf_counter() - began < seconds:
+        with contextlib.closing(Pipeline(settings, dataset, device, deterministic)) as pipeline:
+            for _ in range(WARM_UP_STEPS):
                 pipeline.step(SIGMA)
-                images += settings.optimisation.batch_size
-            synchronise(device)  # some steps may still be queued; their time counts
-            pipe.send(images / (time.perf_counter() - began))
+            synchronise(device)
+            pipe.send(0.0)
+            while True:
+                seconds, images = pipe.recv(), 0
+                began = time.perf_counter()
+                while time.perf_counter() - began < seconds:
+                    pipeline.step(SIGMA)
+                    images += settings.optimisation.batch_size
+                synchronise(device)  # some steps may still be queued; their time counts
+                pipe.send(images / (time.perf_counter() - began))
     except EOFError:
         pass
     except Exception as error:

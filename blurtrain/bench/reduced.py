@@ -1,5 +1,6 @@
 """`blurtrain bench reduced`: what `data.reduced` saves of a step, and what it changes of the pixels."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -28,8 +29,10 @@ def bench_reduced(device: torch.device, bench: Bench) -> list[dict[str, Any]]:
     batch of the training images.
     """
     reduced = Reduced(least_resolution=32)
-    with opened(bench) as (settings, dataset):
-        pipeline = Pipeline(settings, dataset, device, bench.deterministic)
+    with (
+        opened(bench) as (settings, dataset),
+        contextlib.closing(Pipeline(settings, dataset, device, bench.deterministic)) as pipeline,
+    ):
         _, batch = next(pipeline.source)
         whole, units = pipeline.transform, settings.blur.reference_resolution
         blurs = {sigma: Assignment.gaussian(np.array([sigma])) for sigma in SIGMAS}

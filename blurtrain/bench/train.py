@@ -2,7 +2,7 @@
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,8 +57,10 @@ def bench_train(device: torch.device, bench: Bench) -> list[dict[str, Any]]:
     images on their own fastest path, and its ratio is the share of a step that it takes; "augmentation" is all that is
     done to a batch before the network sees it. gpu_memory_gib: peak, on a GPU.
     """
-    with opened(bench) as (settings, dataset):
-        pipeline = Pipeline(settings, dataset, device, bench.deterministic)
+    with (
+        opened(bench) as (settings, dataset),
+        contextlib.closing(Pipeline(settings, dataset, device, bench.deterministic)) as pipeline,
+    ):
         return _measured(pipeline, bench)
 
 
@@ -95,7 +97,8 @@ def _settings(bench: Bench, root: Path) -> Settings:
 
 
 class Pipeline:
-    """A network on `device`, and the batches that it is trained on, endlessly, as a training has them."""
+    """A network on `device`, and the batches that it is trained on, endlessly, as a training has them, until it is
+    closed."""
 
     def __init__(self, settings: Settings, dataset: Dataset, device: torch.device, deterministic: bool = True):
         if deterministic:
@@ -107,7 +110,7 @@ class Pipeline:
         self.transform = Transform.of(settings, dataset)
         self.source = self._endless(settings, dataset)
 
-    def _endless(self, settings: Settings, dataset: Dataset) -> Iterator[tuple[int, Batch]]:
+    def _endless(self, settings: Settings, dataset: Dataset) -> Generator[tuple[int, Batch]]:
         loader, size = open_loader(settings.loader, dataset, self.device), settings.optimisation.batch_size
         indices, _ = dataset.split("train")
         epoch, each = 0, len(indices) // size or 1
@@ -130,6 +133,10 @@ class Pipeline:
         """One step of training: read, augment, blur, learn."""
         epoch, batch = next(self.source)
         self.learn(self.augmented(batch, epoch, sigma, transform), batch.labels)
+
+    def close(self) -> None:
+        """End what reads: left to the garbage collector, torch waits five seconds for each of its processes."""
+        self.source.close()
 
 
 def _measured(pipeline: Pipeline, bench: Bench) -> list[dict[str, Any]]:

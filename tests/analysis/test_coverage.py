@@ -113,16 +113,16 @@ def test_intervals_of_counts_alone_are_rather_too_wide(seeds: int) -> None:
     assert found.mean(axis=0).min() > 0.95 and found.min() > 0.92
 
 
+IN_SHORT = ((1, "percentile", INDEPENDENT), (3, "bca", OBJECTS))
+"""Those of the cases below that `make test` has."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("seeds", "method", "how"),
     [
-        (1, "percentile", INDEPENDENT),
-        (3, "bca", OBJECTS),
-        *(
-            pytest.param(*case, marks=pytest.mark.long)
-            for case in itertools.product([1, 3], ["bca", "percentile"], [OBJECTS, INDEPENDENT])
-        ),
+        pytest.param(*case, marks=() if case in IN_SHORT else pytest.mark.long)
+        for case in itertools.product([1, 3], ["bca", "percentile"], [OBJECTS, INDEPENDENT])
     ],
 )
 def test_intervals_by_resampling_cover(how: dict[str, Any], method: bootstrap.Method, seeds: int) -> None:
