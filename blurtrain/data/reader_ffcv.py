@@ -5,6 +5,7 @@ from queue import Empty
 from typing import Any
 
 import numba
+import numba.typed
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,8 +14,9 @@ from torch import Tensor
 from blurtrain.data.pixel_reader import failed, stalled
 from blurtrain.data.store import PixelStore
 
-_threads = torch.get_num_threads()
+_threads, _compiled_dict = torch.get_num_threads(), numba.typed.Dict
 try:
+    numba.typed.Dict = dict  # FFCV's table of two words would be compiled: 3 s a process
     import ffcv.loader.loader as ffcv_loader
     from ffcv.fields.decoders import SimpleRGBImageDecoder
     from ffcv.loader import Loader, OrderOption
@@ -23,6 +25,7 @@ try:
     from ffcv.pipeline.compiler import Compiler
     from ffcv.transforms import ToTensor
 finally:
+    numba.typed.Dict = _compiled_dict
     torch.set_num_threads(_threads)  # FFCV sets torch's threads to 1, for the whole process
 
 _COMPILING_SECONDS = 300.0
