@@ -16,6 +16,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import get_registered_canvas_class
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -196,9 +197,15 @@ def as_files(figure: Figure) -> dict[str, bytes]:
 
 
 def _saved(figure: Figure, kind: str, dpi: float) -> bytes:
-    buffer = io.BytesIO()
-    with matplotlib.rc_context(STYLE), _quiet("fontTools.subset"):
-        figure.savefig(buffer, format=kind, dpi=dpi, metadata=_METADATA[kind])
+    buffer, own = io.BytesIO(), figure.dpi
+    canvas = get_registered_canvas_class(kind)(figure)
+    figure.dpi = dpi
+    try:
+        # `savefig` would draw it twice, as if it had still to be laid out.
+        with matplotlib.rc_context(STYLE), _quiet("fontTools.subset"):
+            getattr(canvas, f"print_{kind}")(buffer, metadata=_METADATA[kind])
+    finally:
+        figure.dpi = own
     return buffer.getvalue()
 
 

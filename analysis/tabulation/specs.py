@@ -43,6 +43,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, Discriminator, Tag, field_validator, model_validator
 
 from analysis.documents import CONDITIONS, REFERENCE
@@ -180,7 +181,7 @@ class TableSpec(_Strict):
         published table are named that it does not have."""
         if self.published is None or not isinstance(row.published, dict) or not isinstance(column.published, str):
             return None
-        table = published(self.published.table).astype(str)
+        table = _texts(self.published.table)
         if unknown := [name for name in (*row.published, column.published) if name not in table.columns]:
             raise SettingsError(
                 f"published table {self.published.table}: has no column {unknown[0]!r}; "
@@ -264,6 +265,12 @@ def sigma_of(label: Any) -> float:
     if isinstance(blur, Gaussian):
         return float(f"{blur.sigma * REFERENCE / blur.at:.6g}")
     return 0.0 if isinstance(blur, Sharp) else math.nan
+
+
+@functools.cache
+def _texts(table: str) -> pd.DataFrame:
+    """A published table in words. Not to be changed."""
+    return published(table).astype(str)
 
 
 @functools.cache

@@ -106,6 +106,7 @@ def words_of(figure: Figure) -> list[Text]:
     return [text for text in texts if text.get_text().strip() and text.get_visible()]
 
 
+@pytest.mark.long
 def test_the_same_runs_give_the_same_bytes(runs: Path, make_run: MakeRun) -> None:
     all_kinds(runs, make_run, "faces")
     first, second = ({name: as_files(figure) for name, figure in all_figures(runs).items()} for _ in range(2))

@@ -63,7 +63,7 @@ def of_study(runs: Path, make_run: MakeRun) -> Path:
     return runs
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_study_shows_every_figure_and_says_what_is_missing(of_study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = executed(STUDY, of_study, monkeypatch)
     every = {"accuracy", "ratio", "datasets", "stages", "stage-ratio", "learning", "matrix", "filters"}

@@ -181,7 +181,7 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 90) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("world", [1, 2])
+@pytest.mark.parametrize("world", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_a_training_whose_parent_is_killed_saves_and_goes_on_later_with_the_same_bits(
     tiny: Callable[..., Settings], tmp_path: Path, world: int
 ) -> None:

@@ -63,7 +63,8 @@ def test_the_reflection_for_gpus_is_torchs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("architecture", "learnt"), [*itertools.product(NETWORKS, (False, True)), ("timm/vgg11", False)]
+    ("architecture", "learnt"),
+    [*itertools.product(NETWORKS, (False, True)), pytest.param("timm/vgg11", False, marks=pytest.mark.long)],
 )
 def test_nothing_is_strided_any_more_and_weights_keep_names_shapes_and_draws(architecture: str, learnt: bool) -> None:
     settings = Antialias(learnt=learnt)

@@ -43,7 +43,7 @@ PARTS = {
 }
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n == "vgg-16" else []) for n in PARTS])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.long] if "vgg" in n else []) for n in PARTS])
 @torch.inference_mode()
 def test_the_average_is_that_of_single_windows(name: str) -> None:
     net, side = network(name), 96
@@ -102,6 +102,7 @@ def test_it_is_the_same_however_many_windows_go_together(monkeypatch: pytest.Mon
     assert torch.allclose(parts.logits(shown), whole, rtol=0, atol=1e-5)
 
 
+@pytest.mark.long
 @torch.inference_mode()
 def test_vgg_16_at_128_is_its_pool5_amid_zeros() -> None:
     net, shown = network("vgg-16"), images(128, 128, 1)

@@ -222,7 +222,7 @@ def test_two_processes_that_fine_tune_on_shakes_are_killed_and_end_with_the_same
 
 
 @pytest.mark.images
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_mobilenet_of_imagenet_is_fine_tuned(images_root: Path, tmp_path: Path) -> None:
     """As in docs/fine-tuning.md, one epoch: far above its ten classes' chance, to which it once fell."""
     recipe = Recipe(images=str(images_root / "imagenette"), resolution=96)

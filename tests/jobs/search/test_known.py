@@ -94,7 +94,7 @@ def test_a_conditional_point_is_found(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_that_a_grid_has_trained_is_measured_and_not_trained_again(searched: Searched) -> None:
     """By the number that it would have reported, had it looked at the val split itself."""
     said: dict[str, Any] = {"objective": {"metric": "top1", "blurs": ["sharp", "gaussian-4", "disk-2"]}, "trials": 1}

@@ -85,6 +85,7 @@ def test_a_trial_that_fails_is_recorded_and_the_others_go_on(searched: Searched,
     assert tune.attempts()[done["runs"][0]] == 1, "what is done is left alone"
 
 
+@pytest.mark.long  # as jobs of a cluster: tests/slurm/test_searches_on_slurm.py
 def test_killed_in_the_middle_it_ends_as_if_undisturbed(searched: Searched) -> None:
     base = {"network": {"arguments": {"how": "slow"}}, "optimisation": {"epochs": 4}}
     said = {"base": base, "trials": 3}

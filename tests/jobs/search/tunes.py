@@ -59,7 +59,6 @@ class Tune:
             "HOME": str(self.home),
             "PYTHONPATH": str(ROOT),
             "BT_TOKEN": self.token,
-            "NUMBA_CACHE_DIR": str(self.folder),
         }
         return subprocess.Popen(
             [sys.executable, "-m", "blurtrain", *words], env={**os.environ, **own, **env}, cwd=self.folder, text=True,
