@@ -17,7 +17,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from blurtrain.errors import TrainingError
+from blurtrain.errors import TrainingError, some_of
 from blurtrain.files import publish, read_json
 
 log = logging.getLogger(__name__)
@@ -63,8 +63,7 @@ class Waiting:
 
         def absent() -> str:
             ranks = [str(rank) for rank, key in keys.items() if not store.check([key])]
-            more = f" and {len(ranks) - 8} more" if len(ranks) > 8 else ""
-            return f"rank{'s' * (len(ranks) > 1)} {', '.join(ranks[:8])}{more}"
+            return f"rank{'s' * (len(ranks) > 1)} {some_of(ranks, 8)}"
 
         self.until(lambda: store.check([*keys.values()]), absent)
 

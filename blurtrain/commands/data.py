@@ -9,7 +9,7 @@ from typing import Any
 
 from blurtrain.commands import blurred, check
 from blurtrain.commands.options import command, data_option, group, json_option, next_step
-from blurtrain.errors import DataError, SettingsError
+from blurtrain.errors import DataError, SettingsError, some_of
 
 _LISTED = 50
 """Images left out that are named one by one."""
@@ -66,8 +66,7 @@ def _prepare(options: argparse.Namespace) -> int:
         if left_alone := manifest.get("left_alone"):
             print(f"  left alone {in_words(Counter(left_alone))}", file=sys.stderr)
         if empty := manifest.get("empty_folders"):
-            more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
-            print(f"  folders without a file: {', '.join(empty[:5])}{more}", file=sys.stderr)
+            print(f"  folders without a file: {some_of(empty, 5)}", file=sys.stderr)
         for path, reason in list(unreadable.items())[:_LISTED]:
             print(f"  left out {path}: {reason}", file=sys.stderr)
         if (rest := len(unreadable) - _LISTED) > 0:

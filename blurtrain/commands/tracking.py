@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blurtrain.commands.options import command, json_option, next_step
+from blurtrain.errors import BlurtrainError, some_of
 
 if TYPE_CHECKING:
     from analysis.trackers.tracked_run import TrackedRun
@@ -18,7 +19,6 @@ MOST_LINES = 3
 
 def _track(options: argparse.Namespace) -> int:
     from analysis.trackers.track import track
-    from blurtrain.errors import BlurtrainError
     from blurtrain.run import runs_at
 
     folders = list(dict.fromkeys(folder for name in options.runs_named for folder in runs_at(name)))
@@ -48,8 +48,7 @@ def _warn(path: Path, run: "TrackedRun", written: "Written") -> None:
         (written.differing, "other than what the tracker has, and kept as there: remove the run there to replace it"),
     ):
         if numbers:
-            more = f", and {len(numbers) - MOST_LINES} more" if len(numbers) > MOST_LINES else ""
-            print(f"{path}: {', '.join(numbers[:MOST_LINES])}{more}: {what}", file=sys.stderr, flush=True)
+            print(f"{path}: {some_of(numbers, MOST_LINES)}: {what}", file=sys.stderr, flush=True)
 
 
 # --- options --------------------------------------------------------------------------------------------------------
