@@ -51,9 +51,9 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _SCRIPT = ("dialogs", "tables", "runs", "figures", "start")
 
 
-def report(runs: str | Path, out: str | Path) -> Path:
+def report(runs: str | Path, out: str | Path, also: Sequence["Picture"] = ()) -> Path:
     """Write `results.csv`, `index.html` and `figures/` of all done runs, `tables/` of those that fit one, and
-    `searches/` of all searches into `out`; returns the path of `index.html`.
+    `searches/` of all searches into `out`; returns the path of `index.html`. also: further figures.
 
     Every file is replaced whole. Raises RunError if no run is done, if a run is damaged, or if `out` cannot be written.
     """
@@ -74,7 +74,7 @@ def report(runs: str | Path, out: str | Path) -> Path:
     accuracy = figures.accuracy_figure(charts) if charts else None
     ratio = figures.ratio_figure([panel for panel in over_sigma if panel.ratios][: pictures.MOST_PANELS])
     assert collected.collection is not None
-    more = pictures.pictures(collected.collection, kept.settings.keys(), shown, final)
+    more = [*pictures.pictures(collected.collection, kept.settings.keys(), shown, final), *also]
     found_figures = {"accuracy": accuracy, "ratio": ratio, **{picture.name: picture.figure for picture in more}}
     files: dict[str, bytes | str] = {"results.csv": results_csv(collected.frame)}
     # Searches have a section of their own.
@@ -96,8 +96,8 @@ def report(runs: str | Path, out: str | Path) -> Path:
     for part in sections:
         files |= part.files
     files["index.html"] = page(shown, collected, shown_figures, by_spec, sections, more, judged)
-    former = [*former_files(out), VERDICTS, *_former_figures(out, ("accuracy", "ratio", *pictures.KINDS), KINDS),
-              *(f"tables/{spec.name}.csv" for spec in table_specs())]  # fmt: skip
+    drawn = _former_figures(out, ("accuracy", "ratio", "views", *pictures.KINDS), KINDS)
+    former = [*former_files(out), VERDICTS, *drawn, *(f"tables/{spec.name}.csv" for spec in table_specs())]
     try:
         for folder in {(out / name).parent for name in (*files, "figures/any")}:
             folder.mkdir(parents=True, exist_ok=True)

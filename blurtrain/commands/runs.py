@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,23 +75,23 @@ def _curriculum(options: argparse.Namespace) -> int:
 
 
 def _views(settings: Any, options: argparse.Namespace) -> int:
-    from analysis.figures.views import epochs_shown, save
-    from blurtrain.data.dataset import open_dataset
-    from blurtrain.data.training_views import training_views
-    from blurtrain.models.normalisation import as_published
+    from analysis.figures.views import save
+    from blurtrain.commands.training_pictures import views_of
 
-    epochs = epochs_shown(settings.optimisation.epochs)
-    dataset = open_dataset(Path(settings.data.root), settings.dataset)
-    views = training_views(as_published(settings), dataset, options.images, epochs)
-    save(views, f"{settings.dataset}, {settings.regime}, {settings.optimisation.epochs} epochs", options.out)
+    save(*views_of(settings, options.images), options.out)
     print(options.out)
     return 0
 
 
 def _report(options: argparse.Namespace) -> int:
     import analysis
+    from blurtrain.commands.training_pictures import pictures_of
 
-    print(analysis.report(options.runs_folder, options.out))
+    def say(line: str) -> None:
+        print(f"blurtrain: {line}", file=sys.stderr)
+
+    also = [*pictures_of(options.runs_folder, options.images, say)] if options.images else []
+    print(analysis.report(options.runs_folder, options.out, also))
     next_step(f"open {options.out / 'index.html'} in a browser")
     return 0
 
@@ -123,3 +124,5 @@ def add(commands: Any) -> None:
     p = command(commands, "report", _report, "turn run directories into tables, figures and a page")
     p.add_argument("runs_folder", type=Path, metavar="RUNS", help="folder of run directories")
     p.add_argument("--out", type=Path, required=True, help="folder for results.csv, index.html and figures")
+    seen = "show also so many training images of each dataset and regime, as the network sees them"
+    p.add_argument("--images", type=int, default=0, metavar="N", help=seen)

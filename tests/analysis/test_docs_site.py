@@ -2,10 +2,12 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from browser import HOW, Browser, chromium
@@ -54,3 +56,25 @@ def test_pages_fit_a_phone_and_load_nothing_from_elsewhere(site: Path, browser: 
         pictures += browser.value("document.images.length")
     assert (wide, loud) == ([], [])
     assert pictures
+
+
+def test_links_lead_to_pages_and_places_that_are_there(site: Path, browser: Browser) -> None:
+    places: dict[Path, set[str]] = {}
+
+    def is_there(link: str) -> bool:
+        target, _, place = link.partition("#")
+        path = Path(unquote(target.removeprefix("file://")))
+        if path.is_file() and path not in places:
+            places[path] = set(re.findall(r'\bid="([^"]+)"', path.read_text(errors="replace")))
+        return path.is_file() and (not place or unquote(place) in places[path])
+
+    dead, followed = [], 0
+    for page in sorted(site.rglob("*.html")):
+        if page.name == "404.html":
+            continue
+        browser.open(page, 1200, 800)
+        links = [link for link in browser.value("[...document.links].map(a => a.href)") if link.startswith("file:")]
+        dead += [(str(page.relative_to(site)), link) for link in links if not is_there(link)]
+        followed += len(links)
+    assert dead == []
+    assert followed > 100
