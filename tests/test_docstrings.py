@@ -91,12 +91,9 @@ class Words:
         return any(base.name == "BlurtrainError" for base in self.bases(node))
 
     def said(self, function: Function, node: ast.ClassDef | None) -> str:
-        """The docstring of a function, or else that of what it overrides."""
-        own = ast.get_docstring(function)
-        if own or node is None:
-            return own or ""
-        inherited = [methods_of(base).get(function.name) for base in self.bases(node)]
-        return next((text for one in inherited if one and (text := ast.get_docstring(one))), "")
+        """The docstrings of a function and of what it overrides."""
+        overridden = [methods_of(base).get(function.name) for base in self.bases(node)] if node else []
+        return "\n".join(ast.get_docstring(one) or "" for one in [function, *overridden] if one).strip()
 
     def missing(self) -> Iterator[str]:
         """Each name that says nothing, and each that raises an error without a word of it."""
@@ -149,6 +146,7 @@ class Heir(Base):
     def count(self):
         raise Worse("of an error that the base does not name")
     def answer(self):
+        """See `Kind.answer`."""
         raise Worse("as the protocol says")
     @property
     def silent(self): ...

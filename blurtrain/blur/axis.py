@@ -59,7 +59,7 @@ def check_sigma(sigma: float, truncate: float) -> None:
 
 
 def check_sigmas(sigma: Tensor, truncate: float) -> None:
-    """`check_sigma` for each of `sigma` [N]."""
+    """Raise ValueError as `check_sigma` does, for each of `sigma` [N]."""
     if not bool((torch.isfinite(sigma) & (sigma >= 0)).all()):
         raise ValueError("sigma must be a finite number of pixels >= 0")
     check_sigma(float(sigma.max() if len(sigma) else 0), truncate)

@@ -62,7 +62,8 @@ class OfDepth(Blur):
         raise NotImplementedError
 
     def scene(self, index: int, height: int, width: int, **draws: Any) -> NDArray[np.int64]:
-        """[height, width]: the layer of each pixel of image `index`, 0 the farthest."""
+        """[height, width]: the layer of each pixel of image `index`, 0 the farthest. Raises SettingsError where given
+        depths are to be used in training, cannot be used or lack this image."""
         from blurtrain.blur.scenes import depths_from, ground_and_subject
 
         if self.depths is None:

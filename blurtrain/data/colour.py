@@ -73,14 +73,18 @@ def grey(images: Tensor) -> Tensor:
 
 
 def brightness(images: Tensor, factor: Strength) -> Tensor:
+    """Images [n, 3, H, W] times the factor (1: unchanged), not yet clipped or rounded."""
     return images * factor
 
 
 def saturation(images: Tensor, factor: Strength) -> Tensor:
+    """Images [n, 3, H, W] mixed with their `grey`: 0 gives grey, 1 the images; not yet clipped or rounded."""
     return torch.lerp(grey(images), images, factor)
 
 
 def contrast(images: Tensor, factor: Strength) -> Tensor:
+    """Images [n, 3, H, W] mixed with the mean of their `grey`, one value an image: 0 gives the mean, 1 the images; not
+    yet clipped or rounded."""
     # Sums of integers are exact (in float32 along a row, in float64 of them all), so that the mean does not depend on
     # how a device splits the sum.
     rows, pixels = grey(images).sum(3, keepdim=True), images.shape[2] * images.shape[3]

@@ -67,10 +67,12 @@ class Dataset:
 
     @property
     def name(self) -> str:
+        """The name of its folder."""
         return self.folder.name
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
+        """manifest.json; raises DataError where there is none, or that of another version."""
         manifest = read_json(self.folder / "manifest.json")
         if manifest is None or manifest.get("schema") != SCHEMA:
             raise DataError(f"{self.folder}: not prepared by this version; run `blurtrain data prepare` again")
@@ -98,11 +100,13 @@ class Dataset:
 
     @property
     def classes(self) -> list[str]:
+        """Names of the classes, by label."""
         return self.manifest["classes"]
 
     @cached_property
     def view(self) -> dict[str, NDArray[Any]]:
-        """Arrays of one entry an image: index (in the store), label, leaf, split (position in SPLITS)."""
+        """Arrays of one entry an image: index (in the store), label, leaf, split (position in SPLITS). Raises DataError
+        where view.npz cannot be read."""
         try:
             with np.load(self.folder / "view.npz", allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in ("index", "label", "leaf", "split")}
@@ -111,6 +115,7 @@ class Dataset:
 
     @cached_property
     def store(self) -> PixelStore:
+        """The pixel store that training reads."""
         return PixelStore(self.folder.parent / ".stores" / self.manifest["store"])
 
     def split(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -27,7 +27,9 @@ class Labelled(Protocol):
     """Images in a pixel store: a dataset as it is trained on, or a split as it is evaluated on."""
 
     @property
-    def store(self) -> PixelStore: ...
+    def store(self) -> PixelStore:
+        """The pixel store that they lie in."""
+        ...
 
     def labels_by_index(self) -> NDArray[np.int64]:
         """Label of each image in the store; -1 for those that are not meant."""
@@ -44,6 +46,7 @@ class Relabelled:
 
     @property
     def store(self) -> PixelStore:
+        """See `Labelled`."""
         return self.images.store
 
     def labels_by_index(self) -> NDArray[np.int64]:
@@ -53,6 +56,8 @@ class Relabelled:
 
 
 class Loader(Protocol):
+    """What brings the images of a pixel store onto the device."""
+
     store: PixelStore
 
     def epoch(self, order: NDArray[np.int64], batch_size: int) -> Generator[Batch]:

@@ -36,11 +36,12 @@ class MaskStore:
 
     @property
     def file(self) -> Path:
+        """The masks, one after the other, deflated."""
         return self.folder / "masks.bin"
 
     @cached_property
     def rows(self) -> list[dict[str, str]]:
-        """What masks.csv says of each."""
+        """What masks.csv says of each. Raises DataError where it cannot be read, or is not of as many images."""
         try:
             with (self.folder / "masks.csv").open(newline="") as file:
                 rows = list(csv.DictReader(file))

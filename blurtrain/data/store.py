@@ -47,6 +47,7 @@ class PixelStore:
 
     @property
     def beton(self) -> Path:
+        """FFCV's file of the pixels."""
         return self.folder / "pixels.beton"
 
     @cached_property
@@ -55,7 +56,8 @@ class PixelStore:
         return list(self._rows())
 
     def rows_at(self, indices: Iterable[int]) -> list[dict[str, str]]:
-        """As `rows`, of the images at these places, without keeping all others in memory."""
+        """As `rows`, of the images at these places, without keeping all others in memory. Raises DataError where
+        images.csv does not list one."""
         wanted = [int(index) for index in indices]
         places = set(wanted)
         found = {k: row for k, row in enumerate(self._rows()) if k in places}
@@ -140,6 +142,7 @@ class PixelStore:
 
     @property
     def encoding(self) -> Encoding:
+        """How images are stored: raw, or as JPEG (jpg)."""
         return "raw" if self._tables[0]["image"]["mode"][0] == MODES["raw"] else "jpg"
 
     @property

@@ -50,6 +50,7 @@ class BlurPool(nn.Module):
         return conv2d(bordered(maps, before, after), weight, stride=self.stride, groups=maps.shape[1])
 
     def extra_repr(self) -> str:
+        """What `print` of a network shows of it."""
         return f"stride={self.stride}, taps={self.taps}, learnt={self.sizes is not None}, whole={self.whole}"
 
 

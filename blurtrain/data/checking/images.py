@@ -41,6 +41,7 @@ class Images:
 
     @property
     def has_splits(self) -> bool:
+        """Whether any image is in a split."""
         return bool((self.split >= 0).any())
 
     @property
@@ -70,6 +71,7 @@ class Looks:
         return cls(np.zeros(count, np.uint64), np.zeros(count, np.bool_), np.zeros((count, 2), np.int64))
 
     def put(self, entry: int, look: Look) -> None:
+        """Note the look at the image of this entry."""
         self.hashes[entry], self.comparable[entry], self.sides[entry] = look.hash, look.comparable, look.sides
         if look.sharpness is not None:
             self.sharpness[entry] = look.sharpness

@@ -29,6 +29,8 @@ _LEAST_SUBJECT, _MOST_SUBJECT = 0.02, 0.7
 
 
 class Photo(NamedTuple):
+    """One sharp photo."""
+
     name: str
     """Unlike that of all others: folder and path, with - for /."""
     folder: str
