@@ -16,6 +16,7 @@ class OneBlur(Curriculum):
     """A schedule of one level: a sigma, or instead any blur."""
 
     sigma: Sigma = 4.0
+    """In pixels at the reference resolution."""
     blur: AnyBlur | None = added_later(None)
     """In place of sigma, which then is 0."""
 
@@ -50,6 +51,7 @@ class Levels(Curriculum):
     """A schedule over several levels: sigmas, or instead any blurs."""
 
     sigmas: tuple[Sigma, ...] = (8.0, 4.0, 2.0, 1.0, 0.0)
+    """The levels in their order, in pixels at the reference resolution; 0: sharp."""
     blurs: tuple[AnyBlur, ...] | None = added_later(None)
     """In place of sigmas, which then are none."""
 
