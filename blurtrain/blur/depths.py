@@ -57,11 +57,11 @@ class OfDepth(Blur):
         return [*super()._words(), *([f"depths.{self.depths_sha256[:8]}"] if self.depths_sha256 else [])]
 
     def distances(self) -> NDArray[np.float64]:
-        """Of the layers, in metres, the farthest first."""
+        """[layers], in metres, the farthest first."""
         return 1 / np.linspace(1 / self.far, 1 / self.near, self.layers)
 
     def layer_kernels(self, resolution: int) -> list[NDArray[np.float64]]:
-        """Of the layers, in pixels of images whose smaller side is `resolution`."""
+        """[side, side] of each of the layers, in pixels of images whose smaller side is `resolution`."""
         raise NotImplementedError
 
     def scene(self, index: int, height: int, width: int, **draws: Any) -> NDArray[np.int64]:
@@ -137,7 +137,7 @@ class DepthFocus(OfDepth):
         return self
 
     def radii(self, resolution: int) -> NDArray[np.float64]:
-        """Of the layers' disks, in pixels."""
+        """[layers]: of their disks, in pixels."""
         focal, d = self.focal / 1000, self.distances()
         diameter = focal / self.f_number * np.abs(d - self.focus) / d * focal / (self.focus - focal)
         return diameter / 2 / (self.sensor / 1000) * resolution
@@ -159,7 +159,7 @@ class Parallax(OfDepth):
     """Direction of the way, in degrees."""
 
     def lengths(self, resolution: int) -> NDArray[np.float64]:
-        """Of the layers' motions, in pixels."""
+        """[layers]: of their motions, in pixels."""
         return self.travel * (self.focal / 1000) / self.distances() / self.sensor * resolution
 
     def layer_kernels(self, resolution: int) -> list[NDArray[np.float64]]:

@@ -38,7 +38,7 @@ def drawn(draws: NDArray[np.float64], probability: float, jitter: float) -> Oper
 
 
 def colour(images: Tensor, operations: Operations) -> Tensor:
-    """Each image after its own operations; changes and returns `images`."""
+    """Each image of [n, 3, H, W] after its own operations, rounded to 8-bit values; changes and returns `images`."""
     number, order, strengths = operations
     # The k-th operation of all images, grouped by operation: a few dozen small batches, decided without the device.
     for k in range(number.max(initial=0)):
@@ -110,13 +110,14 @@ def hexcone(images: Tensor, turn: Strength) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def hue(images: Tensor, turn: Strength) -> Tensor:
-    """Rotate the hue of HSV by `turn` (a full circle is 1), keeping saturation and value."""
+    """Rotate the hue (HSV) of images [n, 3, H, W] by `turn` (a full circle is 1), keeping saturation and value."""
     value, chroma, away = hexcone(images, turn)
     return torch.addcmul(value, chroma, away, value=-1)
 
 
 def equalise(images: Tensor, _: Strength) -> Tensor:
-    """Spread each channel's histogram evenly, by the integer rule of PIL's ImageOps.equalize."""
+    """Spread the histogram of each channel of images [n, 3, H, W] evenly, by the integer rule of PIL's
+    ImageOps.equalize."""
     n, channels = images.shape[:2]
     values = images.long().reshape(n * channels, -1)
     histogram = torch.zeros(n * channels, 256, dtype=torch.long, device=images.device)
@@ -131,12 +132,12 @@ def equalise(images: Tensor, _: Strength) -> Tensor:
 
 
 def posterise(images: Tensor, _: Strength) -> Tensor:
-    """Keep the upper 4 of 8 bits."""
+    """Keep the upper 4 of 8 bits of images [n, 3, H, W]."""
     return (images / 16).floor_().mul_(16)
 
 
 def autocontrast(images: Tensor, _: Strength) -> Tensor:
-    """Stretch each channel to 0..255; a channel of one value stays as it is."""
+    """Stretch each channel of images [n, 3, H, W] to 0..255; a channel of one value stays as it is."""
     low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
     flat = high == low
     return (images - low.masked_fill(flat, 0)).mul_((255 / (high - low)).masked_fill_(flat, 1))

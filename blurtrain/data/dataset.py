@@ -55,7 +55,7 @@ class EvaluationImages:
     """Of the images of the store, where the dataset has some."""
 
     def labels_by_index(self) -> NDArray[np.int64]:
-        """Label of each image in the store; -1 for those of no or another split."""
+        """[len(store)]: label of each image in the store; -1 for those of no or another split."""
         return _by_index(self.store, self.indices, self.labels)
 
 
@@ -119,7 +119,8 @@ class Dataset:
         return PixelStore(self.folder.parent / ".stores" / self.manifest["store"])
 
     def split(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Store indices and labels of a split, in order of index; raises DataError if the dataset has none of it."""
+        """Store indices [n] and labels [n] of a split, in order of index; raises DataError if the dataset has none of
+        it."""
         chosen = self.view["split"] == SPLITS.index(name)
         if not chosen.any():
             raise DataError(
@@ -129,8 +130,8 @@ class Dataset:
         return self.view["index"][chosen], self.view["label"][chosen]
 
     def objects(self, split: str) -> NDArray[np.int64] | None:
-        """Which object (0, 1, ...) each image of a split shows, in the order of `split`; None where no object is known
-        to be shown by several of its images.
+        """[n]: which object (0, 1, ...) each image of a split shows, in the order of `split`; None where no object is
+        known to be shown by several of its images.
 
         An object is a group (of a tree: a leaf folder), but only where groups are not the classes themselves: images
         of one class (of a plain class folder, or of an instance that is a class of its own) are what one would draw
@@ -147,7 +148,7 @@ class Dataset:
         return objects if np.bincount(objects).max() > 1 else None
 
     def labels_by_index(self) -> NDArray[np.int64]:
-        """Label of each image in the store; -1 for images that this view leaves out."""
+        """[len(store)]: label of each image in the store; -1 for images that this view leaves out."""
         return _by_index(self.store, self.view["index"], self.view["label"])
 
     @cached_property
@@ -186,7 +187,7 @@ class Dataset:
 
     @property
     def held_out(self) -> NDArray[np.bool_]:
-        """Which entries of the view are of val or test."""
+        """[entries of the view]: whether each is of val or test."""
         return self.view["split"] != SPLITS.index("train")
 
     def evaluation_images(self, split: str, side: int) -> EvaluationImages:

@@ -32,7 +32,7 @@ class Labelled(Protocol):
         ...
 
     def labels_by_index(self) -> NDArray[np.int64]:
-        """Label of each image in the store; -1 for those that are not meant."""
+        """[len(store)]: label of each image in the store; -1 for those that are not meant."""
         ...
 
 
@@ -61,7 +61,7 @@ class Loader(Protocol):
     store: PixelStore
 
     def epoch(self, order: NDArray[np.int64], batch_size: int) -> Generator[Batch]:
-        """The images of `order`, `batch_size` at a time; the last batch may be smaller. It may be left early.
+        """The images of `order` [n], `batch_size` at a time; the last batch may be smaller. It may be left early.
 
         Raises DataError where what reads ahead has died, or brings nothing for `loader.stalled_seconds`.
         """
@@ -69,7 +69,7 @@ class Loader(Protocol):
 
 
 def training_order(indices: NDArray[np.int64], seed: int, epoch: int, batch_size: int) -> NDArray[np.int64]:
-    """The global batches of an epoch, one after the other; the last partial one is dropped.
+    """The global batches of an epoch, one after the other, [steps * batch_size]; the last partial one is dropped.
 
     Raises DataError where there is not one whole batch.
     """
@@ -99,7 +99,7 @@ def training_assignment(
 
 
 def part_of_rank(global_order: NDArray[Any], batch_size: int, rank: int, world: int) -> NDArray[Any]:
-    """Of values in the order of the global batches, those of `rank`: an equal share of each batch.
+    """Of values [steps * batch_size] in the order of the global batches, those of `rank`: an equal share of each batch.
 
     Raises DataError where `world` does not divide the batch.
     """

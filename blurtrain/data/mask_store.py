@@ -120,5 +120,5 @@ class MaskStore:
 
 
 def checksum(mask: NDArray[np.uint8]) -> str:
-    """CRC-32 of a mask's pixels, as masks.csv has it."""
+    """CRC-32 of a mask's pixels [H, W], as masks.csv has it."""
     return f"{zlib.crc32(np.ascontiguousarray(mask).data):08x}"

@@ -147,7 +147,8 @@ class PixelStore:
 
     @property
     def extents(self) -> NDArray[np.void]:
-        """Where in the file each image lies: its number `sample`, the first byte `pointer`, and how many `bytes`."""
+        """[len(self)]: where in the file each image lies: its number `sample`, the first byte `pointer`, and how many
+        `bytes`."""
         return self._tables[1]
 
     def __len__(self) -> int:

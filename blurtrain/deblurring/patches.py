@@ -38,8 +38,9 @@ def expected_patch_log_likelihood(
 
 
 def denoised(images: Tensor, mixture: Mixture, variance: float, stride: int = 1, offset: int = 0) -> Tensor:
-    """Each patch's mean, and what a Wiener filter by its likeliest component leaves of the rest; averaged over all
-    patches that a pixel is part of. The component is chosen by the mean of the channels. Borders reflect."""
+    """Images [N, C, H, W] of 0..1, denoised: each patch's mean, and what a Wiener filter by its likeliest component
+    leaves of the rest; averaged over all patches that a pixel is part of. The component is chosen by the mean of the
+    channels. Borders reflect."""
     n, channels, height, width = images.shape
     before, after = SIDE - 1 - offset, SIDE - 1 + stride
     padded = functional.pad(images, (before, after, before, after), mode="reflect")

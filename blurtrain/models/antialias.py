@@ -71,7 +71,8 @@ def bordered(maps: Tensor, before: int, after: int) -> Tensor:
 
 
 def reflected(maps: Tensor, before: int, after: int, axis: int) -> Tensor:
-    """`maps` with so many reflected entries at both ends of an axis, whose gradient is the same bits every time."""
+    """`maps` [N, C, H, W] with so many reflected entries at both ends of an axis, whose gradient is the same bits every
+    time."""
     side = maps.shape[axis]
     ends = maps.narrow(axis, 1, before), maps.narrow(axis, side - 1 - after, after)
     return torch.cat([ends[0].flip(axis), maps, ends[1].flip(axis)], axis)

@@ -153,5 +153,5 @@ def together(network: Network, views: "Sequence[Tensor]") -> "Sequence[Tensor]":
 
 
 def apart(values: "Tensor", views: int) -> "Sequence[Tensor]":
-    """What belongs to each view, of values as `together` has them."""
+    """What belongs to each view, [N, ...], of values [N * views, ...] as `together` has them."""
     return values.unflatten(0, (-1, views)).unbind(1)
