@@ -118,7 +118,8 @@ def source_folder(name: str) -> Path:
 
 
 def source_hash(name: str) -> str:
-    """SHA-256 of the part's `source_files` and their places; of an installed package, of its name and version."""
+    """SHA-256 of the part's `source_files` and their places; of an installed package, of its name and version. Raises
+    SettingsError as `source_folder` does."""
     content = hashlib.sha256()
     folder = source_folder(name)
     for file in source_files(name):

@@ -64,13 +64,14 @@ class MaskStore:
         return len(self.rows)
 
     def mask(self, index: int) -> NDArray[np.uint8]:
-        """The mask [height, width] of the image at a place, as it is seen; all VOID where it has none."""
+        """The mask [height, width] of the image at a place, as it is seen; all VOID where it has none. Raises DataError
+        where it cannot be read or is damaged."""
         with self._opened() as file:
             return self._read(file.fileno(), index)
 
     def read(self, indices: NDArray[np.integer]) -> NDArray[np.uint8]:
         """Masks [n, *canvas] as `PixelStore.read` gives their images: portrait ones transposed, and what is around them
-        VOID."""
+        VOID. Raises DataError as `mask` does."""
         masks = np.full((len(indices), *self.images.canvas), VOID, np.uint8)
         with self._opened() as file:
             for index, canvas in zip(indices.tolist(), masks, strict=True):

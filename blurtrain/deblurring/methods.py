@@ -109,7 +109,8 @@ class PatchPrior(NonBlind):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """See `Deblurring.identity`; of the file its content."""
+        """See `Deblurring.identity`; of the file its content. Raises SettingsError where it is missing or another than
+        `sha256`."""
         return {"deblur": self.label, "deblur_file": self._digest()}
 
     def _digest(self) -> str:
