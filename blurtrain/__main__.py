@@ -1,3 +1,5 @@
+"""`python -m blurtrain`: the command line, as the program `blurtrain` has it."""
+
 import sys
 from pathlib import Path
 

@@ -113,7 +113,8 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """`["optimisation.epochs=3", ...]` as a nested mapping; values are read as YAML."""
+    """`["optimisation.epochs=3", ...]` as a nested mapping; values are read as YAML. Raises SettingsError for what is
+    no key=value, or no YAML."""
     document: dict[str, Any] = {}
     for override in overrides:
         key, equals, text = override.partition("=")

@@ -88,6 +88,7 @@ def _written_beside(path: Path, content: Content) -> Path:
 
 
 def unwritable(path: Path, error: OSError) -> RunError:
+    """The error to raise where a file cannot be written: with what to do, by whether the disk is full."""
     cure = "free some, then start again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "is the folder writable?"
     return RunError(f"{path}: cannot be written: {error.strerror}; {cure}")
 
@@ -134,7 +135,8 @@ def read_sealed(path: Path) -> bytes:
 def held(path: Path, patience: float = 2.0) -> Iterator[IO[bytes] | None]:
     """Hold the lock on `path` by the open file; None if somebody else still does after `patience` seconds.
 
-    A little patience, because who only looks whether a lock is held (`is_held`) holds it for a moment.
+    A little patience, because who only looks whether a lock is held (`is_held`) holds it for a moment. Raises RunError
+    where the file system has no locks.
     """
     deadline = time.monotonic() + patience
     with path.open("ab") as file:
@@ -155,6 +157,7 @@ def held(path: Path, patience: float = 2.0) -> Iterator[IO[bytes] | None]:
 
 
 def is_held(path: Path) -> bool:
+    """Whether a process holds the lock on `path`, this one too; raises RunError as `held` does."""
     if not path.exists():
         return False
     with held(path, patience=0.0) as ours:

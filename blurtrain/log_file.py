@@ -25,6 +25,7 @@ class LogFile(logging.FileHandler):
         """Nothing: a full disk is not worth a traceback for each message."""
 
     def close(self) -> None:
+        """Take no more messages; may be called again."""
         if self in _files:
             _files.remove(self)
             _LOGGER.removeHandler(self)

@@ -103,7 +103,8 @@ def source_files(name: str) -> list[Path]:
 
 
 def source_folder(name: str) -> Path:
-    """The folder that `source_files` lie in, and under which a copy of them has to be found: on PYTHONPATH."""
+    """The folder that `source_files` lie in, and under which a copy of them has to be found: on PYTHONPATH. Raises
+    SettingsError where there is no such module or file."""
     where, _ = _split(name, "part")
     if where.endswith(".py"):
         return _folder_of_file(where, f"part {name}")
@@ -117,7 +118,8 @@ def source_folder(name: str) -> Path:
 
 
 def source_hash(name: str) -> str:
-    """SHA-256 of the part's `source_files` and their places; of an installed package, of its name and version."""
+    """SHA-256 of the part's `source_files` and their places; of an installed package, of its name and version. Raises
+    SettingsError as `source_folder` does."""
     content = hashlib.sha256()
     folder = source_folder(name)
     for file in source_files(name):

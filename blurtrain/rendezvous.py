@@ -54,6 +54,7 @@ class Waiting:
 
     @property
     def cure(self) -> str:
+        """The end of a message: where the number of processes is from."""
         return f"that there are {self.world} processes is what {self.launcher} say"
 
     def for_all(self, store: dist.Store) -> None:

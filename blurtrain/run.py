@@ -50,22 +50,27 @@ class Run:
 
     @property
     def id(self) -> str:
+        """The name of its directory."""
         return self.path.name
 
     @property
     def checkpoints(self) -> Path:
+        """The folder of what training goes on from, and of the weights of `stage`."""
         return self.path / "checkpoints"
 
     @property
     def evaluations(self) -> Path:
+        """The folder of what evaluations have measured."""
         return self.path / "evaluations"
 
     @property
     def calibration(self) -> Path:
+        """The temperature that calibrates probabilities, {"temperature": ...}, where one has been fitted."""
         return self.path / "calibration.json"
 
     @property
     def weights(self) -> Path:
+        """Weights after the last epoch."""
         return self.path / "weights.safetensors"
 
     @property
@@ -84,7 +89,7 @@ class Run:
 
     @classmethod
     def begin(cls, runs: Path, run_id: str, settings: Settings) -> "Run":
-        """The run directory of `run_id`, made if it is not there yet."""
+        """The run directory of `run_id`, made if it is not there yet. Raises RunError where it cannot be written."""
         run = cls(runs / run_id)
         try:
             for folder in (run.path / "attempts", run.checkpoints, run.evaluations):

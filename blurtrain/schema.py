@@ -31,6 +31,8 @@ def added_later(default: Any, **limits: Any) -> Any:
 
 
 class Section(BaseModel):
+    """Base of what settings are made of: it cannot be changed, and refuses unknown names, infinite numbers and NaN."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
     @model_validator(mode="before")

@@ -62,7 +62,9 @@ class Named(Protocol):
     """A search file."""
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """Its name and hash: <name>-<hash>."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -74,22 +76,27 @@ class Study:
 
     @classmethod
     def of(cls, file: Named, runs: Path) -> "Study":
+        """The study of a search file in a folder of runs."""
         return cls(runs, file.id)
 
     @property
     def folder(self) -> Path:
+        """Where all of it lies: <runs>/.searches/<id>."""
         return self.runs / FOLDER / self.id
 
     @property
     def driver(self) -> Path:
+        """The file that the driving process locks."""
         return self.folder / "driver"
 
     @property
     def stopping(self) -> Path:
+        """The mark that the driver is asked to stop."""
         return self.folder / "stopping"
 
     @property
     def cancelled(self) -> Path:
+        """The mark that the search was cancelled."""
         return self.folder / "cancelled"
 
     @property
@@ -157,6 +164,7 @@ class Standing:
 
     @property
     def objective(self) -> float | None:
+        """The objective at `epoch`; None where there is none yet."""
         return self.values.get(self.epoch)
 
     @property

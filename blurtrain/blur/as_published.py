@@ -55,10 +55,12 @@ def published(images: Tensor, family: str, severity: int, seed: int, indices: Se
 
 
 def gaussian(pixels: Pixels, severity: int, seed: int = 0, index: int = 0) -> Pixels:
+    """A Gaussian blur of GAUSSIAN[severity - 1] pixels; seed and index change nothing."""
     return _cut(_smoothed(pixels / 255.0, GAUSSIAN[severity - 1]))
 
 
 def glass(pixels: Pixels, severity: int, seed: int, index: int) -> Pixels:
+    """A Gaussian blur, the pixels that `corruptions.glass_map` gives for image `index`, and the same blur again."""
     sigma = GLASS[severity - 1][0]
     source = corruptions.glass_map(SIDE, SIDE, severity, seed, index)
     # The first is not clipped, and need not be: weights of unit sum do not lead out of 0..1.
@@ -67,6 +69,7 @@ def glass(pixels: Pixels, severity: int, seed: int, index: int) -> Pixels:
 
 
 def defocus(pixels: Pixels, severity: int, seed: int = 0, index: int = 0) -> Pixels:
+    """Convolution by `defocus_kernel`, the border reflected without the edge pixel; seed and index change nothing."""
     kernel = defocus_kernel(severity)
     half = len(kernel) // 2
     padded = np.pad(pixels / 255.0, ((half, half), (half, half), (0, 0)), mode="reflect")
@@ -97,6 +100,7 @@ def defocus_kernel(severity: int) -> NDArray[np.float32]:
 
 
 def motion(pixels: Pixels, severity: int, seed: int, index: int) -> Pixels:
+    """`moved_along` the angle that is drawn for image `index`."""
     return moved_along(pixels, severity, corruptions.motion_angle(seed, index))
 
 
@@ -117,6 +121,7 @@ def moved_along(pixels: Pixels, severity: int, angle: float) -> Pixels:
 
 
 def zoom(pixels: Pixels, severity: int, seed: int = 0, index: int = 0) -> Pixels:
+    """The mean of the image and its magnifications by `corruptions.zoom_factors`; seed and index change nothing."""
     source = (pixels / 255.0).astype(np.float32)
     exact = source.astype(np.float64)
     total = np.zeros_like(source)

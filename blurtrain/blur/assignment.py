@@ -28,12 +28,13 @@ class Assignment:
 
     @classmethod
     def gaussian(cls, sigmas: NDArray[np.float64]) -> Self:
-        """Gaussians of these sigmas; the last axis is that of a batch."""
+        """Gaussians of these sigmas [..., N], in pixels at the reference resolution; the last axis is that of a
+        batch."""
         return cls(sigmas, varied=bool(sigmas.size and np.ptp(sigmas, axis=-1).any()))
 
     @classmethod
     def of(cls, blurs: tuple[Blur, ...], which: NDArray[np.int64]) -> Self:
-        """For each image one of `blurs`, by its place."""
+        """For each image one of `blurs`, by its place `which` [..., N]."""
         return cls(np.zeros(which.shape), blurs, which)
 
     def __len__(self) -> int:

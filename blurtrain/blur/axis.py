@@ -59,7 +59,7 @@ def check_sigma(sigma: float, truncate: float) -> None:
 
 
 def check_sigmas(sigma: Tensor, truncate: float) -> None:
-    """`check_sigma` for each of `sigma` [N]."""
+    """Raise ValueError as `check_sigma` does, for each of `sigma` [N]."""
     if not bool((torch.isfinite(sigma) & (sigma >= 0)).all()):
         raise ValueError("sigma must be a finite number of pixels >= 0")
     check_sigma(float(sigma.max() if len(sigma) else 0), truncate)
@@ -89,7 +89,8 @@ def taps_matrix(taps: Tensor, side: int, dtype: torch.dtype = torch.float64) -> 
 
 
 def check_crops(start: Tensor, length: Tensor, side: int) -> None:
-    """Raise ValueError for a crop of `length` pixels from `start` on that is not inside an axis of `side` pixels."""
+    """Raise ValueError for a crop of `length` [N] pixels from `start` [N] on that is not inside an axis of `side`
+    pixels."""
     if bool(((start < 0) | (length < 1) | (start + length > side)).any()):
         raise ValueError(f"a crop reaches outside the image of {side} pixels")
 
@@ -141,7 +142,8 @@ def matrix_of(taps: tuple[Tensor, Tensor], side: int, dtype: torch.dtype = torch
 
 
 def grid(side: int, step: int) -> Tensor:
-    """Every `step`-th pixel (or one nearer) along an axis of `side` pixels, from the first to the last."""
+    """Every `step`-th pixel (or one nearer) along an axis of `side` pixels, from the first to the last: int64
+    [pixels]."""
     return torch.linspace(0, side - 1, math.ceil((side - 1) / step) + 1).round().long()
 
 

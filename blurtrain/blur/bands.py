@@ -54,6 +54,7 @@ class LowPass(_Band):
     label_fields: ClassVar[tuple[str, ...]] = ("cutoff", "order")
     kernel: Literal["lowpass"] = "lowpass"
     cutoff: Cycles
+    """In cycles per image."""
 
     def limits(self) -> tuple[float | None, float | None]:
         """See `_Band.limits`."""
@@ -66,7 +67,9 @@ class HighPass(_Band):
     label_fields: ClassVar[tuple[str, ...]] = ("cutoff", "order", "mean")
     kernel: Literal["highpass"] = "highpass"
     cutoff: Cycles
+    """In cycles per image."""
     mean: Literal["own", "grey"] = "own"
+    """What is put back: own, the mean of each channel of the image; grey, 0.4423 of white in each."""
 
     def limits(self) -> tuple[float | None, float | None]:
         """See `_Band.limits`."""
@@ -79,8 +82,11 @@ class BandPass(_Band):
     label_fields: ClassVar[tuple[str, ...]] = ("low", "high", "order", "mean")
     kernel: Literal["bandpass"] = "bandpass"
     low: Cycles
+    """In cycles per image."""
     high: Cycles
+    """In cycles per image."""
     mean: Literal["own", "grey"] = "own"
+    """What is put back: own, the mean of each channel of the image; grey, 0.4423 of white in each."""
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:

@@ -80,6 +80,7 @@ class Gaussian(Blur):
     label_fields: ClassVar[tuple[str, ...]] = ("sigma",)
     kernel: Literal["gaussian"] = "gaussian"
     sigma: float = Field(gt=0, le=1000)
+    """In pixels of images of resolution `at`."""
 
     def reach(self, resolution: int, truncate: float) -> int:
         """See `Blur.reach`."""
@@ -111,7 +112,9 @@ class Disk(KernelBlur):
     label_fields: ClassVar[tuple[str, ...]] = ("radius", "edge")
     kernel: Literal["disk"] = "disk"
     radius: float = Field(gt=0, le=256)
+    """In pixels of images of resolution `at`."""
     edge: Literal["hard", "antialiased"] = "hard"
+    """hard: a pixel is in the disk or not, by its centre; antialiased: by the area that is covered."""
 
     def point_spread(self, index: int, **_: Any) -> NDArray[np.float64]:
         """See `blurtrain.blur.kernels.disk`."""
@@ -125,7 +128,9 @@ class Box(KernelBlur):
     label_fields: ClassVar[tuple[str, ...]] = ("length", "angle", "taps")
     kernel: Literal["box"] = "box"
     length: float = Field(ge=1, le=512)
+    """In pixels of images of resolution `at`."""
     angle: Annotated[float, Field(ge=0, lt=180)] | Literal["random"] = 0.0
+    """Degrees, counter-clockwise from horizontal; random: of each image's own."""
     taps: Literal["centred", "plain"] = added_later("centred")
     """centred: an even length has half a tap at either end, and moves nothing; plain: `length` equal taps, of which an
     even number moves the image by half a pixel, to the right or down. Plain ones are horizontal or vertical, and whole
@@ -173,6 +178,7 @@ class KernelFile(KernelBlur):
     label_name: ClassVar[str] = "file"
     kernel: Literal["file"] = "file"
     file: FileName = outside_identity(...)
+    """Where the kernel lies: .npy, .txt, .csv, .png, .tif or .tiff."""
     sha256: Sha256 | None = None
     """What `sha256sum FILE` prints; None: the file is taken as it is."""
     title: Name | None = None
@@ -211,6 +217,7 @@ class Noise(Blur):
     kernel: Literal["noise"] = "noise"
     at: Literal[224] = 224
     sd: float = Field(gt=0, le=255)
+    """Standard deviation, of pixels in 0..255."""
 
     def reach(self, resolution: int, truncate: float) -> int:
         """See `Blur.reach`."""

@@ -31,6 +31,7 @@ class Rotation(Blur):
     kernel: Literal["rotation"] = "rotation"
     at: Literal[224] = 224
     angle: float = Field(ge=0, le=90)
+    """Degrees, in all."""
 
     def blurred(self, images: "Tensor", indices: _Indices, **_: Any) -> "Tensor":
         """See `Blur.blurred`."""
@@ -71,10 +72,15 @@ class DirtyLens(Blur):
     label_fields: ClassVar[tuple[str, ...]] = ("radius", "smears", "size", "veil", "glare")
     kernel: Literal["dirty-lens"] = "dirty-lens"
     radius: float = Field(gt=0, le=256)
+    """Of the disk, in pixels of images of resolution `at`."""
     smears: int = Field(6, ge=0, le=100)
+    """How many an image has; 0: it stays sharp."""
     size: float = Field(0.2, gt=0, le=2)
+    """Mean width of a smear, as a share of the smaller side."""
     veil: float = Field(0.3, ge=0, le=1)
+    """Share of the light that is scattered, behind dirt."""
     glare: float = Field(0.15, gt=0, le=1)
+    """Sigma of what is scattered, as a share of the smaller side."""
 
     def check(self, resolution: int) -> None:
         """Raise SettingsError where the disk would be too large at this resolution."""

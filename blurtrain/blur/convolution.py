@@ -74,6 +74,7 @@ def convolve_each(images: Tensor, kernels: Sequence[NDArray[np.float64]]) -> Ten
     """`convolve` each image [C, H, W] with its own kernel, of whichever side; same shape and dtype as the images.
 
     On a processor each on one core: what becomes of an image does not depend on the others, or on how many cores.
+    Raises ValueError where there are not as many kernels as images.
     """
     if len(kernels) != len(images):
         raise ValueError(f"{len(images)} images but {len(kernels)} kernels")

@@ -119,7 +119,8 @@ def _zoom_matrix(side: int, factor: float, dtype: torch.dtype, device: torch.dev
 
 
 def zoom_taps(side: int, factor: float) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
-    """Of each of `side` pixels of a magnified axis the two pixels that it lies between, and the share of the second."""
+    """Of each of `side` pixels of a magnified axis the two pixels that it lies between, and the share of the second,
+    0..1: [side] each."""
     kept = math.ceil(side / factor)
     first, grown = (side - kept) // 2, round(kept * factor)
     steps = np.arange(side, dtype=np.float64) + (grown - side) // 2

@@ -29,6 +29,7 @@ class Constant(OneBlur):
 
     schedule: Literal["constant"] = "constant"
     sigma: Sigma = 0.0
+    """In pixels at the reference resolution."""
 
     def decide(self, at: Moment) -> Assignment:
         """See `Curriculum.decide`."""
@@ -65,7 +66,9 @@ class Between(Curriculum):
     """A schedule from one sigma to another."""
 
     start: Sigma = 8.0
+    """Of the first epoch, in pixels at the reference resolution."""
     end: Sigma = 0.0
+    """Of the last epoch."""
 
     def lacking(self, epochs: int) -> str:
         """See `Curriculum.lacking`."""
@@ -98,8 +101,11 @@ class Geometric(Curriculum):
 
     schedule: Literal["geometric"] = "geometric"
     start: Sigma = 4.0
+    """Of the first epochs, in pixels at the reference resolution."""
     factor: float = Field(0.9, gt=0, le=1)
+    """By which sigma is multiplied; 1: it stays."""
     every_epochs: float = Field(5.0, gt=0)
+    """After so many epochs each time."""
 
     def sigma_at(self, at: Moment) -> float:
         """See `Curriculum.sigma_at`."""
@@ -115,8 +121,11 @@ class Mix(Levels):
 
     schedule: Literal["mix"] = "mix"
     sigmas: tuple[Sigma, ...] = (0.0, 1.0, 2.0, 4.0, 8.0)
+    """In pixels at the reference resolution; 0: sharp."""
     probabilities: tuple[Probability, ...] = (0.2, 0.2, 0.2, 0.2, 0.2)
+    """Of the levels, in their order; their sum is 1."""
     draw: Draw = added_later("image")
+    """Whether each image draws by itself, or all of a batch alike."""
     sharp_epochs: int = added_later(0, ge=0)
     """So long all images stay sharp, before the mix begins: a network that is trained, then fine-tuned, in one run."""
 
@@ -145,11 +154,14 @@ class Uniform(Curriculum):
 
     schedule: Literal["uniform"] = "uniform"
     low: Sigma = 0.0
+    """The least sigma, in pixels at the reference resolution."""
     high: Sigma = 5.0
+    """The largest sigma, at least `low`."""
     share: float = added_later(1.0, gt=0, le=1)
     """Share of each batch that is blurred at all; the rest is sharp. One half is exact in every batch of even size (of
     odd size: one image more or less); other shares hold on average."""
     draw: Draw = added_later("image")
+    """Whether each image draws a sigma of its own, or all that are blurred in a batch have the same."""
 
     @model_validator(mode="after")
     def _is_an_interval(self) -> Self:
@@ -186,6 +198,7 @@ class Replay(Levels):
     """Relative lengths of the levels, scaled to the run, so that [13, 27, 160] are epochs in a run of 200 and the same
     shares of any other. None: all equally long."""
     draw: Draw = added_later("image")
+    """Whether each image draws by itself, or all of a batch alike."""
 
     @model_validator(mode="after")
     def _one_duration_a_level(self) -> Self:
@@ -217,9 +230,11 @@ class Fading(OneBlur):
 
     schedule: Literal["fading"] = "fading"
     a: Probability = 1.0
+    """Probability in the first epoch."""
     rate: float = Field(0.05, ge=0)
     """Per epoch."""
     draw: Draw = added_later("image")
+    """Whether each image draws by itself, or all of a batch alike."""
 
     def decide(self, at: Moment) -> Assignment:
         """See `Curriculum.decide`."""
@@ -233,6 +248,7 @@ class Developmental(Curriculum):
 
     schedule: Literal["developmental"] = "developmental"
     months_per_epoch: float = Field(2.0, gt=0)
+    """By how many months sight ages in an epoch; it begins at birth."""
     ageing: Literal["epoch", "batch"] = added_later("epoch")
     """What the age grows with: `batch`, as in the source; `epoch`: all of an epoch has the age that it begins with."""
 
@@ -250,13 +266,18 @@ class DevelopmentalDiet(Curriculum):
 
     schedule: Literal["developmental-diet"] = "developmental-diet"
     months_per_epoch: float = Field(2.0, gt=0)
+    """By how many months sight ages in an epoch; it begins at birth."""
     ageing: Literal["epoch", "batch"] = "batch"
     """What the age grows with: `batch`, as in the source, but in 8 equal steps an epoch at most, so that what is
     logged stays short; `epoch`: all of an epoch has the age that it begins with."""
     acuity: bool = True
+    """Whether visual acuity follows age; false: it is full."""
     colour: bool = True
+    """Whether colour sensitivity does."""
     contrast: bool = True
+    """Whether contrast sensitivity does."""
     threshold: float = Field(0.1, ge=0, le=1000)
+    """The authors' beta, of contrast sensitivity: the larger, the more is left out."""
     slope: float = Field(150.0, gt=0, le=300)
     """Of contrast sensitivity, as `threshold`: see `blurtrain.blur.sight.Sight`."""
 
@@ -293,9 +314,13 @@ class FeatureSmoothing(Curriculum):
 
     schedule: Literal["feature-smoothing"] = "feature-smoothing"
     sigma: Sigma = 1.0
+    """Of the first epochs, in pixels of the feature map."""
     factor: float = Field(0.9, gt=0, le=1)
+    """By which sigma is multiplied; 1: it stays."""
     every_epochs: float = Field(5.0, gt=0)
+    """After so many epochs each time."""
     kernel_size: int = Field(3, ge=3, le=15)
+    """Taps a side of the Gaussian, odd."""
     border: Literal["reflect", "zero"] = added_later("reflect")
     """What lies beyond the border of a feature map; the authors' code has zeros."""
     convolutions: Literal["all", "as-published"] = added_later("all")

@@ -38,7 +38,7 @@ class Moment:
         return self.epoch / (self.epochs - 1) if self.epochs > 1 else 0.0
 
     def drawn(self, draw: Draw) -> NDArray[np.float64]:
-        """The draws of whatever draws."""
+        """The draws of whatever draws, uniform in 0..1, one an image."""
         return self.batches if draw == "batch" else self.images
 
 
@@ -71,7 +71,7 @@ class Curriculum(Kind):
         return Assignment.gaussian(np.full(at.images.shape, self.sigma_at(at)))
 
     def sigma_at(self, at: Moment) -> float | NDArray[np.float64]:
-        """Sigma, in pixels at the reference resolution: one, or one an image."""
+        """Sigma, in pixels at the reference resolution: one, or one an image, of the shape of `at.images`."""
         raise NotImplementedError(f"{type(self).__name__} must define `sigma_at` or `decide`")
 
     def used(self) -> tuple[Blur, ...]:

@@ -28,12 +28,15 @@ class OfDepth(Blur):
 
     at: Literal[224] = 224
     near: Metres = 1.0
+    """The nearest layer, in metres."""
     far: Metres = 20.0
+    """The farthest layer, in metres."""
     focal: float = Field(50.0, gt=0, le=2000)
     """Focal length in millimetres."""
     sensor: float = Field(24.0, gt=0, le=500)
     """Smaller side of the picture on the sensor, in millimetres; 24: of a 35 mm camera."""
     layers: int = Field(8, ge=2, le=64)
+    """How many there are."""
     depths: FileName | None = outside_identity(None)
     """Depths in metres, in an .npy file [images, H, W]: the entry of an image is that of its index in the store of
     evaluation; of any size, nearest pixel. For evaluation only, as training crops images."""
@@ -54,15 +57,16 @@ class OfDepth(Blur):
         return [*super()._words(), *([f"depths.{self.depths_sha256[:8]}"] if self.depths_sha256 else [])]
 
     def distances(self) -> NDArray[np.float64]:
-        """Of the layers, in metres, the farthest first."""
+        """[layers], in metres, the farthest first."""
         return 1 / np.linspace(1 / self.far, 1 / self.near, self.layers)
 
     def layer_kernels(self, resolution: int) -> list[NDArray[np.float64]]:
-        """Of the layers, in pixels of images whose smaller side is `resolution`."""
+        """[side, side] of each of the layers, in pixels of images whose smaller side is `resolution`."""
         raise NotImplementedError
 
     def scene(self, index: int, height: int, width: int, **draws: Any) -> NDArray[np.int64]:
-        """[height, width]: the layer of each pixel of image `index`, 0 the farthest."""
+        """[height, width]: the layer of each pixel of image `index`, 0 the farthest. Raises SettingsError where given
+        depths are to be used in training, cannot be used or lack this image."""
         from blurtrain.blur.scenes import depths_from, ground_and_subject
 
         if self.depths is None:
@@ -122,7 +126,9 @@ class DepthFocus(OfDepth):
     label_fields: ClassVar[tuple[str, ...]] = ("focus", "f_number", "focal", "near", "far", "sensor", "layers")
     kernel: Literal["depth-focus"] = "depth-focus"
     focus: Metres
+    """Distance at which it is sharp, in metres."""
     f_number: float = Field(1.8, gt=0, le=100)
+    """Focal length over the diameter of the aperture."""
 
     @model_validator(mode="after")
     def _beyond_the_lens(self) -> Self:
@@ -131,7 +137,7 @@ class DepthFocus(OfDepth):
         return self
 
     def radii(self, resolution: int) -> NDArray[np.float64]:
-        """Of the layers' disks, in pixels."""
+        """[layers]: of their disks, in pixels."""
         focal, d = self.focal / 1000, self.distances()
         diameter = focal / self.f_number * np.abs(d - self.focus) / d * focal / (self.focus - focal)
         return diameter / 2 / (self.sensor / 1000) * resolution
@@ -148,10 +154,12 @@ class Parallax(OfDepth):
     label_fields: ClassVar[tuple[str, ...]] = ("travel", "angle", "focal", "near", "far", "sensor", "layers")
     kernel: Literal["parallax"] = "parallax"
     travel: float = Field(ge=0, le=1e4)
+    """Way of the camera, in millimetres."""
     angle: float = Field(0.0, ge=0, lt=180)
+    """Direction of the way, in degrees."""
 
     def lengths(self, resolution: int) -> NDArray[np.float64]:
-        """Of the layers' motions, in pixels."""
+        """[layers]: of their motions, in pixels."""
         return self.travel * (self.focal / 1000) / self.distances() / self.sensor * resolution
 
     def layer_kernels(self, resolution: int) -> list[NDArray[np.float64]]:

@@ -50,7 +50,7 @@ def filtered(images: Tensor, low: float | None, high: float | None, order: int) 
 
 
 def response(frequency: ArrayLike, low: float | None, high: float | None, order: int) -> NDArray[np.float64]:
-    """What is left of each frequency (cycles per image)."""
+    """What is left of each frequency (cycles per image), as a share: an array of the same shape."""
     f = np.asarray(frequency, np.float64)
     passed = np.ones_like(f) if high is None else 1 / (1 + (f / high) ** (2 * order))
     return passed if low is None else passed - 1 / (1 + (f / low) ** (2 * order))

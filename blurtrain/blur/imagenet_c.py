@@ -26,6 +26,7 @@ class ImageNetC(Blur):
     family: ClassVar[str]
     """What it is called in `blurtrain.blur.as_published`."""
     severity: Severity
+    """That of ImageNet-C: 1 the weakest, 5 the strongest."""
     form: Literal["exact", "published"] = added_later("exact")
     """exact: the kernel or operation that is meant, at any resolution, in floats, borders reflecting; published: to the
     byte as the authors' program stores images, JPEG and all, of 224 x 224 pixels only, and not differentiable."""

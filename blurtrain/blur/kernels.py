@@ -52,7 +52,8 @@ def gaussian_radius(sigma: float, truncate: float = 4.0) -> int:
 def gaussian_taps(sigma: float, truncate: float = 4.0) -> NDArray[np.float64]:
     """A sampled 1-D Gaussian of `2 * gaussian_radius + 1` taps and unit sum; a single 1 at sigma 0.
 
-    sigma is in pixels. `truncate=2` gives the 33 taps at sigma 8 of the original blurry-to-clear study.
+    sigma is in pixels. `truncate=2` gives the 33 taps at sigma 8 of the original blurry-to-clear study. Raises
+    ValueError for a sigma that is negative or not finite.
     """
     if not 0 <= sigma < np.inf:
         raise ValueError(f"sigma must be a number of pixels >= 0, not {sigma}")

@@ -25,6 +25,7 @@ class Myopia(KernelBlur):
     label_fields: ClassVar[tuple[str, ...]] = ("dioptres", "degrees", "pupil", "distance")
     kernel: Literal["myopia"] = "myopia"
     dioptres: float = Field(ge=0, le=30)
+    """How short-sighted the eye is; 0: not at all."""
     degrees: float = Field(20.0, gt=0, le=180)
     """Visual angle of the smaller side of the picture: pictures do not say it, so it is an assumption."""
     pupil: float = Field(4.0, gt=0, le=10)
@@ -51,6 +52,7 @@ class Aberration(KernelBlur):
     label_fields: ClassVar[tuple[str, ...]] = ("mode", "waves", "angle", "airy")
     kernel: Literal["aberration"] = "aberration"
     mode: Literal["defocus", "astigmatism", "coma", "trefoil", "spherical"]
+    """The polynomial of Zernike."""
     waves: float = Field(ge=0, le=5)
     """Root mean square over the pupil, in wavelengths; 0: diffraction alone."""
     angle: Annotated[float, Field(ge=0, lt=360)] | Literal["random"] = 0.0

@@ -16,6 +16,7 @@ class OneBlur(Curriculum):
     """A schedule of one level: a sigma, or instead any blur."""
 
     sigma: Sigma = 4.0
+    """In pixels at the reference resolution."""
     blur: AnyBlur | None = added_later(None)
     """In place of sigma, which then is 0."""
 
@@ -40,7 +41,7 @@ class OneBlur(Curriculum):
         return super().describe("sigma" if self.blur else without)
 
     def where(self, blurred: NDArray[np.bool_]) -> Assignment:
-        """The level for those images, and the others sharp."""
+        """The level for the images that are `blurred` [..., N], and the others sharp."""
         if self.blur is None:
             return Assignment.gaussian(np.where(blurred, self.sigma, 0.0))
         return Assignment.of((self.blur, Sharp()), np.where(blurred, 0, 1))
@@ -50,6 +51,7 @@ class Levels(Curriculum):
     """A schedule over several levels: sigmas, or instead any blurs."""
 
     sigmas: tuple[Sigma, ...] = (8.0, 4.0, 2.0, 1.0, 0.0)
+    """The levels in their order, in pixels at the reference resolution; 0: sharp."""
     blurs: tuple[AnyBlur, ...] | None = added_later(None)
     """In place of sigmas, which then are none."""
 
@@ -80,14 +82,15 @@ class Levels(Curriculum):
         return [blur.label for blur in self.blurs] if self.blurs else [f"sigma {sigma:g}" for sigma in self.sigmas]
 
     def at_levels(self, which: NDArray[np.int64]) -> Assignment:
-        """For each image the level of that place."""
+        """For each image the level of its place `which` [..., N]."""
         if self.blurs:
             return Assignment.of(self.blurs, which)
         return Assignment.gaussian(np.asarray(self.sigmas, np.float64)[which])
 
     def drawn(self, weights: ArrayLike, draws: NDArray[np.float64]) -> NDArray[np.int64]:
-        """The place of a level for each draw, of as many levels as there are weights: by inverting the distribution
-        from the blurriest sigma to the sharpest, or from the first blur to the last."""
+        """The place of a level for each draw (0..1, of any shape, which is kept), of as many levels as there are
+        weights: by inverting the distribution from the blurriest sigma to the sharpest, or from the first blur to the
+        last."""
         shares = np.asarray(weights, np.float64)
         levels = len(shares)
         order = np.arange(levels) if self.blurs else np.argsort(self.sigmas[:levels])[::-1]

@@ -6,12 +6,12 @@ from torch import Tensor
 
 
 def linear_light(images: Tensor) -> Tensor:
-    """sRGB values in 0..255 as light in 0..255."""
+    """sRGB values (float, 0..255, of any shape) as light in 0..255, of the same shape."""
     v = images / 255
     return 255 * torch.where(v <= 0.04045, v / 12.92, ((v.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4)
 
 
 def srgb(images: Tensor) -> Tensor:
-    """Light in 0..255 as sRGB values in 0..255."""
+    """Light (float, 0..255, of any shape) as sRGB values in 0..255, of the same shape."""
     v = images / 255
     return 255 * torch.where(v <= 0.0031308, v * 12.92, 1.055 * v.clamp(min=0.0031308) ** (1 / 2.4) - 0.055)

@@ -160,8 +160,8 @@ TINY = 48
 
 
 def by_image(images: Tensor) -> bool:
-    """Whether images are treated one by one: by a processor (with Numba), if they are not tiny, and if no gradient is
-    wanted, and no float64."""
+    """Whether images [N, C, H, W] are treated one by one: by a processor (with Numba), if they are not tiny, and if no
+    gradient is wanted, and no float64."""
     if images.device.type != "cpu" or images.requires_grad or images.dtype == torch.float64:
         return False
     return max(images.shape[-2:]) >= TINY and available()

@@ -25,7 +25,7 @@ def apply(
     sides: tuple[int, int],
     product: Callable[[Tensor, Tensor, Tensor], Tensor],
 ) -> Tensor:
-    """`rows X columns^T` for every channel, chunk by chunk.
+    """`rows X columns^T` for every channel of images [N, C, H, W], chunk by chunk.
 
     `operators` gives them for a slice of the batch; `sides` are height and width of the result; `product` is how.
     """
@@ -59,7 +59,7 @@ def centred(images: Tensor, work: torch.dtype) -> tuple[Tensor, int]:
 
 
 def shifted(pixels: Tensor, offset: int, result: torch.dtype) -> Tensor:
-    """The values that `centred` has taken `offset` off, as `result`."""
+    """The values that `centred` has taken `offset` off, as `result`, of the same shape."""
     if not offset:
         return rounded(pixels, result)
     if result == torch.uint8:
@@ -94,7 +94,7 @@ def _contracted(lines: Tensor, axis: Tensor) -> Tensor:
 
 
 def rounded(values: Tensor, result: torch.dtype) -> Tensor:
-    """`values` as `result`; to the nearest of 0..255 for uint8."""
+    """`values`, of any shape, as `result`; to the nearest of 0..255 for uint8."""
     if result == torch.uint8 and values.dtype != torch.uint8:
         return values.round().clamp_(0, 255).to(torch.uint8)
     return values.to(result)
@@ -114,7 +114,7 @@ def check_images(images: Tensor) -> None:
 
 
 def arithmetic_dtype(images: Tensor, compute: torch.dtype | None) -> torch.dtype:
-    """The dtype to compute in."""
+    """The dtype to compute in; raises ValueError as `check_images` does."""
     check_images(images)
     if compute == torch.bfloat16 and images.device.type == "cpu" and max(images.shape[-2:]) < SMALL:
         return torch.float32  # is quicker there
@@ -129,7 +129,8 @@ def exact_dtype(work: torch.dtype) -> torch.dtype:
 
 
 def rounded_weights(matrix: Tensor, work: torch.dtype) -> Tensor:
-    """`matrix` rounded to `work` so that its rows still add up to one: else a constant image would change."""
+    """`matrix` [..., size, K] rounded to `work` so that its rows still add up to one: else a constant image would
+    change."""
     if work in (torch.float32, torch.float64):
         return matrix.to(work)
     rounded = matrix.to(work)

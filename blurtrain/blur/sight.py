@@ -57,9 +57,13 @@ class Sight(Blur):
     kernel: Literal["sight"] = "sight"
     at: Literal[224] = 224
     months: float = Field(ge=0, le=1200)
+    """Age."""
     acuity: bool = True
+    """Whether visual acuity is that of the age; false: it is full."""
     colour: bool = True
+    """Whether colour sensitivity is."""
     contrast: bool = True
+    """Whether contrast sensitivity is."""
     threshold: float = Field(0.1, ge=0, le=1000)
     """The authors' beta."""
     slope: float = Field(150.0, gt=0, le=300)

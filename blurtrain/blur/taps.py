@@ -103,7 +103,8 @@ def _as_it_is(channels: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 @functools.lru_cache(maxsize=256)
 def reflected(side: int, radius: int) -> NDArray[np.int64]:
-    """Which pixel stands at each of -radius .. side - 1 + radius along an axis of `side` pixels that reflects."""
+    """Which pixel stands at each of -radius .. side - 1 + radius along an axis of `side` pixels that reflects: int64
+    [side + 2 * radius]."""
     place = reflected_at(np.arange(-radius, side + radius), side)
     place.flags.writeable = False
     return place

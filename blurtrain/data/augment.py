@@ -181,7 +181,7 @@ class Transform:
         return gaussian_blur(shown, blur, truncate, compute=self.arithmetic, finite=True).to(self.arithmetic)
 
     def crops(self, indices: NDArray[np.integer], epoch: int, side: int) -> Crops:
-        """Where these images, of `side` pixels, are cropped in an epoch."""
+        """Where these images [n], of `side` pixels, are cropped in an epoch."""
         return random_crops(uniform(self.seed, epoch, indices, _GEOMETRY), side, self.augmentation)
 
     def warps(self, indices: NDArray[np.integer], epoch: int) -> Warps | None:
@@ -314,7 +314,8 @@ class Transform:
         return not (self._eight_bit or self.augmentation.erasing or self.augmentation.warps)
 
     def resized(self, images: Tensor, sides: NDArray[np.int64] | None = None) -> Tensor:
-        """The whole image at the network's resolution, as 8-bit values in float32: the start of every evaluation.
+        """Whole images [N, 3, H, W] at the network's resolution S, [N, 3, S, S], as 8-bit values in float32: the start
+        of every evaluation.
 
         Images that have it already, as those of a test store do, keep their pixels, whatever the device. Those that are
         not square (`sides`, as in `train`) are squeezed.
@@ -332,8 +333,8 @@ class Transform:
         return torch.where(upright[:, None, None, None], shown.mT, shown)
 
     def blurred(self, images: Tensor, blur: Blur, indices: NDArray[np.integer]) -> Tensor:
-        """Images in 0..255 at the resolution, as `resized` gives them, blurred for evaluation and normalised; where
-        they are deblurred, rounded to 8 bits before and after."""
+        """Images [N, 3, S, S] in 0..255 at the resolution, as `resized` gives them, blurred for evaluation and
+        normalised; where they are deblurred, rounded to 8 bits before and after."""
         return self.normalise(self.blurred_pixels(images, blur, indices))
 
     def blurred_pixels(self, images: Tensor, blur: Blur, indices: NDArray[np.integer]) -> Tensor:
@@ -344,7 +345,8 @@ class Transform:
         return pixels if self.deblur is None else self.deblurred(pixels, blur, indices)
 
     def deblurred(self, images: Tensor, blur: Blur, indices: NDArray[np.integer]) -> Tensor:
-        """Images in 0..255 that were blurred by `blur`, rounded to 8 bits, restored by `deblur`, and rounded again."""
+        """Images [N, 3, S, S] in 0..255 that were blurred by `blur`, rounded to 8 bits, restored by `deblur`, and
+        rounded again."""
         assert self.deblur
         pixels = images.clamp(0, 255).round()
         linear = self.blur.linear_light and self.deblur.of_light
@@ -353,7 +355,8 @@ class Transform:
         return (srgb(light) if linear else light).clamp(0, 255).round()
 
     def normalise(self, images: Tensor, out: Tensor | None = None) -> Tensor:
-        """(pixel / 255 - mean) / sd, per channel, where asked into `out`; commutes with unit-sum blur."""
+        """(pixel / 255 - mean) / sd of images [N, 3, H, W], per channel, where asked into `out`; commutes with unit-sum
+        blur."""
         least, factor = _normalisation(tuple(self.mean), tuple(self.sd), images.device)
         return torch.sub(images, least, out=out).mul_(factor)
 

@@ -10,6 +10,8 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
+    """Some images of a pixel store, as a loader brings them, in the order that they were asked for."""
+
     images: Tensor
     """uint8 [N, 3, H, W], on the device: canvases of the pixel store, which squared images fill."""
     labels: Tensor

@@ -38,7 +38,7 @@ def drawn(draws: NDArray[np.float64], probability: float, jitter: float) -> Oper
 
 
 def colour(images: Tensor, operations: Operations) -> Tensor:
-    """Each image after its own operations; changes and returns `images`."""
+    """Each image of [n, 3, H, W] after its own operations, rounded to 8-bit values; changes and returns `images`."""
     number, order, strengths = operations
     # The k-th operation of all images, grouped by operation: a few dozen small batches, decided without the device.
     for k in range(number.max(initial=0)):
@@ -73,14 +73,18 @@ def grey(images: Tensor) -> Tensor:
 
 
 def brightness(images: Tensor, factor: Strength) -> Tensor:
+    """Images [n, 3, H, W] times the factor (1: unchanged), not yet clipped or rounded."""
     return images * factor
 
 
 def saturation(images: Tensor, factor: Strength) -> Tensor:
+    """Images [n, 3, H, W] mixed with their `grey`: 0 gives grey, 1 the images; not yet clipped or rounded."""
     return torch.lerp(grey(images), images, factor)
 
 
 def contrast(images: Tensor, factor: Strength) -> Tensor:
+    """Images [n, 3, H, W] mixed with the mean of their `grey`, one value an image: 0 gives the mean, 1 the images; not
+    yet clipped or rounded."""
     # Sums of integers are exact (in float32 along a row, in float64 of them all), so that the mean does not depend on
     # how a device splits the sum.
     rows, pixels = grey(images).sum(3, keepdim=True), images.shape[2] * images.shape[3]
@@ -106,13 +110,14 @@ def hexcone(images: Tensor, turn: Strength) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def hue(images: Tensor, turn: Strength) -> Tensor:
-    """Rotate the hue of HSV by `turn` (a full circle is 1), keeping saturation and value."""
+    """Rotate the hue (HSV) of images [n, 3, H, W] by `turn` (a full circle is 1), keeping saturation and value."""
     value, chroma, away = hexcone(images, turn)
     return torch.addcmul(value, chroma, away, value=-1)
 
 
 def equalise(images: Tensor, _: Strength) -> Tensor:
-    """Spread each channel's histogram evenly, by the integer rule of PIL's ImageOps.equalize."""
+    """Spread the histogram of each channel of images [n, 3, H, W] evenly, by the integer rule of PIL's
+    ImageOps.equalize."""
     n, channels = images.shape[:2]
     values = images.long().reshape(n * channels, -1)
     histogram = torch.zeros(n * channels, 256, dtype=torch.long, device=images.device)
@@ -127,12 +132,12 @@ def equalise(images: Tensor, _: Strength) -> Tensor:
 
 
 def posterise(images: Tensor, _: Strength) -> Tensor:
-    """Keep the upper 4 of 8 bits."""
+    """Keep the upper 4 of 8 bits of images [n, 3, H, W]."""
     return (images / 16).floor_().mul_(16)
 
 
 def autocontrast(images: Tensor, _: Strength) -> Tensor:
-    """Stretch each channel to 0..255; a channel of one value stays as it is."""
+    """Stretch each channel of images [n, 3, H, W] to 0..255; a channel of one value stays as it is."""
     low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
     flat = high == low
     return (images - low.masked_fill(flat, 0)).mul_((255 / (high - low)).masked_fill_(flat, 1))

@@ -55,7 +55,7 @@ class EvaluationImages:
     """Of the images of the store, where the dataset has some."""
 
     def labels_by_index(self) -> NDArray[np.int64]:
-        """Label of each image in the store; -1 for those of no or another split."""
+        """[len(store)]: label of each image in the store; -1 for those of no or another split."""
         return _by_index(self.store, self.indices, self.labels)
 
 
@@ -67,10 +67,12 @@ class Dataset:
 
     @property
     def name(self) -> str:
+        """The name of its folder."""
         return self.folder.name
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
+        """manifest.json; raises DataError where there is none, or that of another version."""
         manifest = read_json(self.folder / "manifest.json")
         if manifest is None or manifest.get("schema") != SCHEMA:
             raise DataError(f"{self.folder}: not prepared by this version; run `blurtrain data prepare` again")
@@ -98,11 +100,13 @@ class Dataset:
 
     @property
     def classes(self) -> list[str]:
+        """Names of the classes, by label."""
         return self.manifest["classes"]
 
     @cached_property
     def view(self) -> dict[str, NDArray[Any]]:
-        """Arrays of one entry an image: index (in the store), label, leaf, split (position in SPLITS)."""
+        """Arrays of one entry an image: index (in the store), label, leaf, split (position in SPLITS). Raises DataError
+        where view.npz cannot be read."""
         try:
             with np.load(self.folder / "view.npz", allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in ("index", "label", "leaf", "split")}
@@ -111,10 +115,12 @@ class Dataset:
 
     @cached_property
     def store(self) -> PixelStore:
+        """The pixel store that training reads."""
         return PixelStore(self.folder.parent / ".stores" / self.manifest["store"])
 
     def split(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Store indices and labels of a split, in order of index; raises DataError if the dataset has none of it."""
+        """Store indices [n] and labels [n] of a split, in order of index; raises DataError if the dataset has none of
+        it."""
         chosen = self.view["split"] == SPLITS.index(name)
         if not chosen.any():
             raise DataError(
@@ -124,8 +130,8 @@ class Dataset:
         return self.view["index"][chosen], self.view["label"][chosen]
 
     def objects(self, split: str) -> NDArray[np.int64] | None:
-        """Which object (0, 1, ...) each image of a split shows, in the order of `split`; None where no object is known
-        to be shown by several of its images.
+        """[n]: which object (0, 1, ...) each image of a split shows, in the order of `split`; None where no object is
+        known to be shown by several of its images.
 
         An object is a group (of a tree: a leaf folder), but only where groups are not the classes themselves: images
         of one class (of a plain class folder, or of an instance that is a class of its own) are what one would draw
@@ -142,7 +148,7 @@ class Dataset:
         return objects if np.bincount(objects).max() > 1 else None
 
     def labels_by_index(self) -> NDArray[np.int64]:
-        """Label of each image in the store; -1 for images that this view leaves out."""
+        """[len(store)]: label of each image in the store; -1 for images that this view leaves out."""
         return _by_index(self.store, self.view["index"], self.view["label"])
 
     @cached_property
@@ -181,7 +187,7 @@ class Dataset:
 
     @property
     def held_out(self) -> NDArray[np.bool_]:
-        """Which entries of the view are of val or test."""
+        """[entries of the view]: whether each is of val or test."""
         return self.view["split"] != SPLITS.index("train")
 
     def evaluation_images(self, split: str, side: int) -> EvaluationImages:

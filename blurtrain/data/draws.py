@@ -37,7 +37,7 @@ def uniform(
 
 
 def shuffled(seed: int, epoch: int, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The indices in the order of their hashes: another order each epoch, whatever order they are given in."""
+    """The indices [n] in the order of their hashes: another order each epoch, whatever order they are given in."""
     indices = np.sort(indices)
     return indices[np.argsort(_hash(seed, epoch, indices, 2**32), kind="stable")]
 

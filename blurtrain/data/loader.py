@@ -27,10 +27,12 @@ class Labelled(Protocol):
     """Images in a pixel store: a dataset as it is trained on, or a split as it is evaluated on."""
 
     @property
-    def store(self) -> PixelStore: ...
+    def store(self) -> PixelStore:
+        """The pixel store that they lie in."""
+        ...
 
     def labels_by_index(self) -> NDArray[np.int64]:
-        """Label of each image in the store; -1 for those that are not meant."""
+        """[len(store)]: label of each image in the store; -1 for those that are not meant."""
         ...
 
 
@@ -44,6 +46,7 @@ class Relabelled:
 
     @property
     def store(self) -> PixelStore:
+        """See `Labelled`."""
         return self.images.store
 
     def labels_by_index(self) -> NDArray[np.int64]:
@@ -53,10 +56,12 @@ class Relabelled:
 
 
 class Loader(Protocol):
+    """What brings the images of a pixel store onto the device."""
+
     store: PixelStore
 
     def epoch(self, order: NDArray[np.int64], batch_size: int) -> Generator[Batch]:
-        """The images of `order`, `batch_size` at a time; the last batch may be smaller. It may be left early.
+        """The images of `order` [n], `batch_size` at a time; the last batch may be smaller. It may be left early.
 
         Raises DataError where what reads ahead has died, or brings nothing for `loader.stalled_seconds`.
         """
@@ -64,7 +69,7 @@ class Loader(Protocol):
 
 
 def training_order(indices: NDArray[np.int64], seed: int, epoch: int, batch_size: int) -> NDArray[np.int64]:
-    """The global batches of an epoch, one after the other; the last partial one is dropped.
+    """The global batches of an epoch, one after the other, [steps * batch_size]; the last partial one is dropped.
 
     Raises DataError where there is not one whole batch.
     """
@@ -94,7 +99,7 @@ def training_assignment(
 
 
 def part_of_rank(global_order: NDArray[Any], batch_size: int, rank: int, world: int) -> NDArray[Any]:
-    """Of values in the order of the global batches, those of `rank`: an equal share of each batch.
+    """Of values [steps * batch_size] in the order of the global batches, those of `rank`: an equal share of each batch.
 
     Raises DataError where `world` does not divide the batch.
     """

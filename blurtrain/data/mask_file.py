@@ -99,6 +99,6 @@ def write_mask(path: Path, mask: NDArray[np.uint8]) -> None:
 
 
 def largest_class(mask: NDArray[np.uint8], classes: Sequence[str]) -> int:
-    """The class other than 0, the background, that has most pixels; 0 where there is none."""
+    """The class other than 0, the background, that has most pixels of a mask [H, W]; 0 where there is none."""
     counts = np.bincount(mask.reshape(-1), minlength=256)[1 : len(classes)]
     return int(counts.argmax()) + 1 if counts.size and counts.max() else 0

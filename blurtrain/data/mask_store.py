@@ -36,11 +36,12 @@ class MaskStore:
 
     @property
     def file(self) -> Path:
+        """The masks, one after the other, deflated."""
         return self.folder / "masks.bin"
 
     @cached_property
     def rows(self) -> list[dict[str, str]]:
-        """What masks.csv says of each."""
+        """What masks.csv says of each. Raises DataError where it cannot be read, or is not of as many images."""
         try:
             with (self.folder / "masks.csv").open(newline="") as file:
                 rows = list(csv.DictReader(file))
@@ -63,13 +64,14 @@ class MaskStore:
         return len(self.rows)
 
     def mask(self, index: int) -> NDArray[np.uint8]:
-        """The mask [height, width] of the image at a place, as it is seen; all VOID where it has none."""
+        """The mask [height, width] of the image at a place, as it is seen; all VOID where it has none. Raises DataError
+        where it cannot be read or is damaged."""
         with self._opened() as file:
             return self._read(file.fileno(), index)
 
     def read(self, indices: NDArray[np.integer]) -> NDArray[np.uint8]:
         """Masks [n, *canvas] as `PixelStore.read` gives their images: portrait ones transposed, and what is around them
-        VOID."""
+        VOID. Raises DataError as `mask` does."""
         masks = np.full((len(indices), *self.images.canvas), VOID, np.uint8)
         with self._opened() as file:
             for index, canvas in zip(indices.tolist(), masks, strict=True):
@@ -119,5 +121,5 @@ class MaskStore:
 
 
 def checksum(mask: NDArray[np.uint8]) -> str:
-    """CRC-32 of a mask's pixels, as masks.csv has it."""
+    """CRC-32 of a mask's pixels [H, W], as masks.csv has it."""
     return f"{zlib.crc32(np.ascontiguousarray(mask).data):08x}"

@@ -12,6 +12,8 @@ from blurtrain.errors import DataError
 
 
 class PixelReader(Protocol):
+    """What a loader reads stored images by."""
+
     def batches(self, order: NDArray[np.int64], batch_size: int) -> Generator[Tensor]:
         """Canvases uint8 [N, H, W, 3] of the images of `order`, `batch_size` at a time; the last may be smaller.
 

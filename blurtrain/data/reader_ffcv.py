@@ -71,7 +71,7 @@ class FFCVReader:
         self.stalled_seconds = stalled_seconds
 
     def batches(self, order: NDArray[np.int64], batch_size: int) -> Generator[Tensor]:
-        """See `PixelReader`."""
+        """See `PixelReader`. Raises IndexError for an image that is not in the store."""
         if len(order) and not 0 <= order.min() <= order.max() < self.images:
             raise IndexError("no such image in the store")  # compiled code would read whatever lies there in memory
         self.ffcv.batch_size = batch_size  # each epoch's buffers are allocated by this

@@ -58,7 +58,7 @@ class ScaledCrops:
         return cls(sides, blurred, shown, start, draws[:, 4] < flip)
 
     def of(self, chosen: NDArray[np.integer]) -> Self:
-        """Some of the images."""
+        """Those of some of the images, by their places [k]."""
         parts = (part[chosen] for part in (self.sides, self.blurred, self.shown, self.start, self.flip))
         return type(self)(*parts)
 

@@ -37,6 +37,7 @@ class Looked:
 
     @property
     def folder(self) -> str:
+        """The folder that it lies in, below the one that was looked at; . is that one."""
         return Path(self.path).parent.as_posix()
 
 
@@ -111,7 +112,8 @@ def ordered(images: Sequence[Looked], by: str) -> list[Looked]:
 
 
 def sheet(folder: Path, images: Sequence[Looked], by: str, most: int = 48, columns: int = 6) -> bytes:
-    """A PNG: parts of images at their own resolution, from blurred to sharp, of at most so many evenly apart."""
+    """A PNG: parts of images at their own resolution, from blurred to sharp, of at most so many evenly apart. Raises
+    DataError where the measure is defined of none."""
     known = ordered(images, by)
     if not known:
         raise DataError(f"{folder}: {by} is defined of none of {len(images)} images: sort by another measure")

@@ -152,6 +152,6 @@ MEASURES = {
 
 
 def sharpness(pixels: NDArray[Any]) -> dict[str, float]:
-    """All of MEASURES, by name, of pixels in 0..255; raises as `grey`."""
+    """All of MEASURES, by name, of pixels [H, W] or [H, W, 3] in 0..255; raises as `grey`."""
     image = grey(pixels)
     return {name: measure.of(image) for name, measure in MEASURES.items()}

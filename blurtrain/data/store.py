@@ -47,15 +47,18 @@ class PixelStore:
 
     @property
     def beton(self) -> Path:
+        """FFCV's file of the pixels."""
         return self.folder / "pixels.beton"
 
     @cached_property
     def rows(self) -> list[dict[str, str]]:
-        """What images.csv says of each image: path, sha256, crc32; where aspect is kept also height, width, cropped."""
+        """What images.csv says of each image: path, sha256, crc32; where aspect is kept also height, width, cropped.
+        Raises DataError where it cannot be read."""
         return list(self._rows())
 
     def rows_at(self, indices: Iterable[int]) -> list[dict[str, str]]:
-        """As `rows`, of the images at these places, without keeping all others in memory."""
+        """As `rows`, of the images at these places, without keeping all others in memory. Raises DataError where
+        images.csv does not list one."""
         wanted = [int(index) for index in indices]
         places = set(wanted)
         found = {k: row for k, row in enumerate(self._rows()) if k in places}
@@ -109,7 +112,8 @@ class PixelStore:
 
     @property
     def canvas(self) -> tuple[int, int]:
-        """Height and width, in pixels, of what is stored of each image: (size, size) for squared images, else wider."""
+        """Height and width, in pixels, of what is stored of each image: (size, size) for squared images, else wider.
+        Raises DataError where the store cannot be read or is damaged."""
         _, width, height, _ = self._tables[0]["image"][0].tolist()
         return height, width
 
@@ -140,18 +144,21 @@ class PixelStore:
 
     @property
     def encoding(self) -> Encoding:
+        """How images are stored: raw, or as JPEG (jpg). Raises DataError as `canvas` does."""
         return "raw" if self._tables[0]["image"]["mode"][0] == MODES["raw"] else "jpg"
 
     @property
     def extents(self) -> NDArray[np.void]:
-        """Where in the file each image lies: its number `sample`, the first byte `pointer`, and how many `bytes`."""
+        """[len(self)]: where in the file each image lies: its number `sample`, the first byte `pointer`, and how many
+        `bytes`. Raises DataError as `canvas` does."""
         return self._tables[1]
 
     def __len__(self) -> int:
         return len(self._tables[0])
 
     def read(self, indices: NDArray[np.integer], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        """Canvases [len(indices), *canvas, 3], read without FFCV, and into `out` (contiguous) where that is given."""
+        """Canvases [len(indices), *canvas, 3], read without FFCV, and into `out` (contiguous) where that is given.
+        Raises DataError where the file is cut short or an image is damaged."""
         pixels = np.empty((len(indices), *self.canvas, 3), np.uint8) if out is None else out
         extents, raw = self.extents, self.encoding == "raw"
         with self.beton.open("rb", buffering=0) as file:
@@ -214,7 +221,8 @@ class PixelStore:
         return DataError(f"{self.beton}: pixels of image {index} ({path}) are damaged; {AGAIN}")
 
     def same_pixels(self, images: NDArray[np.uint8]) -> bool:
-        """Whether the first images of the store, as canvases [n, *canvas, 3] of some reader, are as prepared."""
+        """Whether the first images of the store, as canvases [n, *canvas, 3] of some reader, are as prepared. Raises
+        DataError where images.csv cannot be read."""
         rows = list(islice(self._rows(), len(images)))
         seen = map(as_seen, images, self.sides)
         return [checksum(image) for image in seen] == [row["crc32"] for row in rows]

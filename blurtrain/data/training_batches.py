@@ -28,6 +28,8 @@ Timed = Callable[[Iterable[Batch]], Iterator[Batch]]
 
 
 class TrainingBatch(NamedTuple):
+    """The images of this process in one step."""
+
     images: Tensor
     """[n, 3, S, S], augmented, blurred and normalised, on the device."""
     targets: Tensor

@@ -24,7 +24,8 @@ def richardson_lucy(blur: ReflectedBlur, observed: Tensor, iterations: int) -> T
 
 
 def total_variation(blur: ReflectedBlur, observed: Tensor, weight: float, iterations: int) -> Tensor:
-    """The x that minimises |A x - observed|^2 / 2 + weight * (sum of absolute differences of neighbours), nearly.
+    """The x [N, C, H, W] that minimises |A x - observed|^2 / 2 + weight * (sum of absolute differences of neighbours),
+    nearly.
 
     By `iterations` steps of the alternating direction method of multipliers (Boyd et al. 2011), from the least squares
     with a smooth prior. Each channel by itself; the variation is the anisotropic one, whose differences, weighed as

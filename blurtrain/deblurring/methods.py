@@ -59,6 +59,7 @@ class RichardsonLucy(NonBlind):
 
     type: Literal["richardson-lucy"] = "richardson-lucy"
     iterations: int = Field(30, ge=1, le=10_000)
+    """The more, the sharper, and the noisier."""
 
     def restored(self, images: "Tensor", kernels: Sequence[Kernel]) -> "Tensor":
         """See `Deblurring.restored`."""
@@ -78,6 +79,7 @@ class TotalVariation(NonBlind):
     scale: float = Field(0.03, gt=0, le=1)
     """Mean absolute difference of neighbouring pixels of sharp photographs, as a share of white."""
     iterations: int = Field(40, ge=1, le=10_000)
+    """Steps of the alternating direction method of multipliers."""
 
     def restored(self, images: "Tensor", kernels: Sequence[Kernel]) -> "Tensor":
         """See `Deblurring.restored`."""
@@ -99,6 +101,7 @@ class PatchPrior(NonBlind):
     stride: int = Field(4, ge=1, le=8)
     """Pixels from one patch to the next; 1: all patches, as published, which takes 16 times as long as 4."""
     file: FileName = outside_identity(...)
+    """What `blurtrain deblur learn-patches` has written."""
     sha256: Sha256 | None = None
     """What `sha256sum FILE` prints; none: the file is taken as it is."""
     title: Name | None = None
@@ -106,7 +109,8 @@ class PatchPrior(NonBlind):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """See `Deblurring.identity`; of the file its content."""
+        """See `Deblurring.identity`; of the file its content. Raises SettingsError where it is missing or another than
+        `sha256`."""
         return {"deblur": self.label, "deblur_file": self._digest()}
 
     def _digest(self) -> str:
@@ -141,6 +145,7 @@ class Unsharp(Deblurring):
     sigma: float = Field(2.0, gt=0, le=100)
     """Pixels of the image that is deblurred."""
     amount: float = Field(1.0, gt=0, le=20)
+    """1: what the Gaussian takes away is added once."""
 
     def restored(self, images: "Tensor", kernels: Sequence[Kernel]) -> "Tensor":
         """See `Deblurring.restored`."""
@@ -169,6 +174,7 @@ class DenoiserPrior(OfRun, NonBlind):
     noise: float = Field(NOISE, gt=0, le=1)
     """Standard deviation of the noise, as a share of white."""
     steps: int = Field(8, ge=1, le=1000)
+    """How often image and denoised image are found in turn."""
 
     def restored(self, images: "Tensor", kernels: Sequence[Kernel]) -> "Tensor":
         """See `Deblurring.restored`. Raises SettingsError for a run that is none, see `OfRun`."""

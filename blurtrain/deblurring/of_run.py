@@ -51,7 +51,8 @@ class OfRun(Deblurring):
                                 f"{found.sha256}")  # fmt: skip
 
     def network(self, images: "Tensor") -> "nn.Module":
-        """The run's network, in evaluation mode, where `images` are and in their dtype."""
+        """The run's network, in evaluation mode, where `images` are and in their dtype. Raises SettingsError as
+        `finished` does."""
         weights = Path(self.run) / WEIGHTS
         if not weights.is_file():
             finished(self.run)

@@ -23,7 +23,8 @@ def expected_patch_log_likelihood(
 
     The published sum has lambda / 2 |A x - y|^2 with lambda = 64 / noise^2, and beta / 2 for each of 64 patches that a
     pixel is part of, so that the two are in the ratio 1 / noise^2 to beta. stride: pixels from one patch to the next
-    (1: as published); which ones they are changes from step to step.
+    (1: as published); which ones they are changes from step to step. Raises SettingsError for images that are too small
+    for patches at this stride.
     """
     if min(observed.shape[-2:]) <= SIDE + stride:
         raise SettingsError(f"images of {list(observed.shape[-2:])} pixels are too small for a prior of patches")
@@ -37,8 +38,9 @@ def expected_patch_log_likelihood(
 
 
 def denoised(images: Tensor, mixture: Mixture, variance: float, stride: int = 1, offset: int = 0) -> Tensor:
-    """Each patch's mean, and what a Wiener filter by its likeliest component leaves of the rest; averaged over all
-    patches that a pixel is part of. The component is chosen by the mean of the channels. Borders reflect."""
+    """Images [N, C, H, W] of 0..1, denoised: each patch's mean, and what a Wiener filter by its likeliest component
+    leaves of the rest; averaged over all patches that a pixel is part of. The component is chosen by the mean of the
+    channels. Borders reflect."""
     n, channels, height, width = images.shape
     before, after = SIDE - 1 - offset, SIDE - 1 + stride
     padded = functional.pad(images, (before, after, before, after), mode="reflect")

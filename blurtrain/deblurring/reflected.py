@@ -68,7 +68,7 @@ class ReflectedBlur:
         self.spectrum = torch.fft.rfft2(each.to(self.device, self.dtype), s=self.size)[:, None]
 
     def apply(self, images: Tensor) -> Tensor:
-        """The images blurred."""
+        """The images [N, C, H, W] blurred; same shape."""
         if self.device.type == "cpu" and self.dtype == torch.float32:
             return convolve_each(images.expand(len(self.kernels), -1, -1, -1), self.kernels)
         if self.is_even:
@@ -79,7 +79,7 @@ class ReflectedBlur:
         return blurred[..., down : down + self.height, across : across + self.width]
 
     def adjoint(self, images: Tensor) -> Tensor:
-        """The adjoint of `apply`, of images weighed by `weight`."""
+        """The adjoint of `apply`, of images [N, C, H, W] weighed by `weight`."""
         if self.is_even:
             return self.apply(images)
         return self._transposed(images * self.weight).div_(self.weight)
@@ -99,7 +99,7 @@ class ReflectedBlur:
         return spread
 
     def least_squares(self, observed: Tensor, smoothness: float) -> Tensor:
-        """The x that minimises |A x - observed|^2 + smoothness |gradient of x|^2."""
+        """The x [N, C, H, W] that minimises |A x - observed|^2 + smoothness |gradient of x|^2."""
         if self.is_even:
             factor = self.gain / (self.gain**2).add_(smoothness * self.roughness)
             return self.cosine.back(self.cosine.forward(observed).mul_(factor))
@@ -108,8 +108,8 @@ class ReflectedBlur:
     def solve(
         self, target: Tensor, ridge: float, smoothness: float, start: Tensor | None = None, steps: int = STEPS
     ) -> Tensor:
-        """x with (A* A + ridge + smoothness L) x = target, where A is `apply`, A* its adjoint, and L the gradient's own
-        operator: <x, L x> is the sum of squared differences of neighbours.
+        """x [N, C, H, W] with (A* A + ridge + smoothness L) x = target, where A is `apply`, A* its adjoint, and L the
+        gradient's own operator: <x, L x> is the sum of squared differences of neighbours.
 
         start, steps: where kernels are not even, from where and how many steps are taken.
         """

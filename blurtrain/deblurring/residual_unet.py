@@ -54,6 +54,7 @@ class ResidualUNet(nn.Module):
             nn.init.zeros_(part)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Restored images [N, 3, H, W]; raises SettingsError where they are too small."""
         height, width = images.shape[-2:]
         if min(height, width) < self.multiple:
             raise SettingsError(f"images of {height} x {width} pixels are too small: at least {self.multiple} a side")
@@ -78,4 +79,5 @@ class Residual(nn.Module):
         self.first, self.second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
 
     def forward(self, features: Tensor) -> Tensor:
+        """Features [N, width, H, W], as they are given."""
         return features + self.second(torch.relu(self.first(features)))

@@ -39,6 +39,7 @@ class AlexNetSup(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Logits [N, classes] of images [N, 3, H, W]."""
         features = self.features(images)
         if features.shape[-2:] != (6, 6):  # at 224 px they are: the pooling has no deterministic gradient on GPUs
             features = self.pool(features)

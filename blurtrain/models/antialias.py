@@ -50,6 +50,7 @@ class BlurPool(nn.Module):
         return conv2d(bordered(maps, before, after), weight, stride=self.stride, groups=maps.shape[1])
 
     def extra_repr(self) -> str:
+        """What `print` of a network shows of it."""
         return f"stride={self.stride}, taps={self.taps}, learnt={self.sizes is not None}, whole={self.whole}"
 
 
@@ -70,7 +71,8 @@ def bordered(maps: Tensor, before: int, after: int) -> Tensor:
 
 
 def reflected(maps: Tensor, before: int, after: int, axis: int) -> Tensor:
-    """`maps` with so many reflected entries at both ends of an axis, whose gradient is the same bits every time."""
+    """`maps` [N, C, H, W] with so many reflected entries at both ends of an axis, whose gradient is the same bits every
+    time."""
     side = maps.shape[axis]
     ends = maps.narrow(axis, 1, before), maps.narrow(axis, side - 1 - after, after)
     return torch.cat([ends[0].flip(axis), maps, ends[1].flip(axis)], axis)

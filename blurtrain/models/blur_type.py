@@ -36,6 +36,7 @@ class BlurType(nn.Module):
         self.classifier = nn.Linear(4 * width, num_classes)
 
     def forward(self, mosaics: Tensor) -> Tensor:
+        """Logits [N, num_classes]; raises ValueError for mosaics whose sides TILES does not divide."""
         n, channels, height, width = mosaics.shape
         if height % TILES or width % TILES:
             raise ValueError(f"a mosaic of {height} x {width} pixels has no {TILES} x {TILES} tiles")

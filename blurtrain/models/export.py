@@ -84,7 +84,8 @@ def export(network: TrainedNetwork, out: Path, images: Tensor | None = None) -> 
 
 
 def sample(network: TrainedNetwork, folder: Path) -> Tensor:
-    """Up to SAMPLE images, spread over a folder, as `export` takes them; raises DataError where none can be read."""
+    """Up to SAMPLE images uint8 [n, 3, S, S], spread over a folder, as `export` takes them; raises DataError where none
+    can be read."""
     paths = image_files(folder)
     count = min(SAMPLE, len(paths))
     chosen = [paths[k * len(paths) // count] for k in range(count)]

@@ -96,7 +96,7 @@ def save(predictions: Sequence[Prediction], out: Path) -> None:
 
 
 def read(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8] | str:
-    """The pixels of an image file, as the network sees them, or why there are none."""
+    """The pixels [S, S, 3] of an image file, as the network sees them, or why there are none."""
     try:
         return preprocessing.pixels(opened(path.read_bytes()))
     except OSError as error:

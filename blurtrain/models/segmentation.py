@@ -28,6 +28,7 @@ class MapNetwork(nn.Module):
         self.network, self.stride = network, stride
 
     def forward(self, images: Tensor) -> Tensor:
+        """Logits [N, classes, H, W] of images [N, 3, H, W]."""
         height, width = images.shape[-2:]
         shown = _filled(_filled(images, 2, self.stride), 3, self.stride)
         found = self.network(shown)

@@ -49,6 +49,7 @@ class TrainedNetwork:
 
     @property
     def device(self) -> torch.device:
+        """The device that the module's weights lie on."""
         return next(self.module.parameters()).device
 
     def logits(self, images: Tensor) -> Tensor:
@@ -113,7 +114,8 @@ def of_run(folder: str | Path, epoch: int | None = None, data: str | Path | None
 
 
 def load_run(run: Run, settings: Settings, dataset: Dataset, epoch: int | None = None) -> TrainedNetwork:
-    """As `of_run`, of a run whose settings (`as_published`) and dataset are open already."""
+    """As `of_run`, of a run whose settings (`as_published`) and dataset are open already. Raises RunError where the
+    weights do not fit the settings."""
     epochs = last_epoch(run, settings)
     outputs = outputs_of(settings.network, dataset.classes)
     count = settings.task.outputs(len(outputs.names))

@@ -35,6 +35,7 @@ class Incoming:
 
     @property
     def photos(self) -> int:
+        """How many have begun to arrive."""
         return len(self._about["photos"])
 
     def begin(self, name: str) -> None:
@@ -43,6 +44,7 @@ class Incoming:
         self._file = (self._folder / "photos" / _file_name(self.photos - 1)).open("xb")
 
     def write(self, data: bytes) -> None:
+        """Next bytes of the photo that `begin` has begun; raises OSError."""
         assert self._file is not None
         self._file.write(data)
 
@@ -70,6 +72,7 @@ class Incoming:
         return Job(folder)
 
     def abandon(self) -> None:
+        """Remove all of it."""
         if self._file is not None:
             self._file.close()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -91,6 +94,7 @@ class Job:
 
     @property
     def done(self) -> bool:
+        """Whether all photos are answered."""
         return self.answered == self.total
 
     @property
@@ -105,6 +109,7 @@ class Job:
         return found
 
     def content(self, index: int) -> bytes:
+        """The bytes of a photo, counted from 0; raises OSError."""
         return (self.folder / "photos" / _file_name(index)).read_bytes()
 
     def append(self, result: dict[str, Any]) -> None:

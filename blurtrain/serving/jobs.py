@@ -52,6 +52,7 @@ class Jobs:
             self._thread.start()
 
     def incoming(self, blur_type: str | None) -> Incoming:
+        """A new job, to be filled and then to `accept`, whose photos are asked for this type of blur; None: for any."""
         return Incoming(self.root, blur_type)
 
     def accept(self, incoming: Incoming) -> Job:
@@ -64,6 +65,7 @@ class Jobs:
         return job
 
     def get(self, name: str) -> Job | None:
+        """The job of this id, if there is one."""
         return self._jobs.get(name)
 
     def state(self, job: Job) -> str:

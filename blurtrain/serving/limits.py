@@ -53,4 +53,5 @@ class Budget:
         self.used += count
 
     def give_back(self, count: int) -> None:
+        """So many bytes are no longer held."""
         self.used -= count

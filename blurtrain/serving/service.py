@@ -38,11 +38,13 @@ class Service:
         self._arriving = 0
 
     def close(self) -> None:
+        """End the work on jobs, then the pool."""
         self.jobs.close()
         self.pool.close()
 
     def ready(self, blur_type: str | None) -> Detector:
-        """The detector, if it can answer for this type."""
+        """The detector, if it can answer for this type. Raises Refused where there is none (503), or it cannot
+        (422)."""
         if self.detector is None:
             raise Refused(503, "there is no model: start the service with one, blurtrain serve MODEL.onnx")
         try:
@@ -52,7 +54,8 @@ class Service:
         return self.detector
 
     async def classify(self, request: Request, blur_type: str | None) -> Answer:
-        """The answer for the one photo of a request."""
+        """The answer for the one photo of a request. Raises Refused: with a status of 4xx for what cannot be answered,
+        with 503 where there is no model or too much to do."""
         detector = self.ready(blur_type)
         with self._holding() as held:
             content = await self._single(request, held)
@@ -143,6 +146,7 @@ class Service:
         return None if size else "the file is empty"
 
     def job(self, name: str) -> Job:
+        """The job of this id; raises Refused (404) where there is none."""
         if (job := self.jobs.get(name)) is None:
             raise Refused(404, "there is no such job; it may have been removed since it was done")
         return job

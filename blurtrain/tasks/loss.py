@@ -21,7 +21,7 @@ class Network(Protocol):
         ...
 
     def features(self) -> "Tensor":
-        """What the layer of the loss (see `Loss.watched`) gave in the last call."""
+        """[N, ...]: what the layer of the loss (see `Loss.watched`) gave in the last call."""
         ...
 
     def tested(self, images: "Tensor") -> "Tensor":
@@ -29,7 +29,8 @@ class Network(Protocol):
         ...
 
     def opponent(self, images: "Tensor") -> "Tensor":
-        """What the second network of the loss (see `Loss.opponent`) gives, in the arithmetic of its weights."""
+        """[N, ...]: what the second network of the loss (see `Loss.opponent`) gives, in the arithmetic of its
+        weights."""
         ...
 
 
@@ -91,7 +92,8 @@ class Loss(Named):
 
 
 def cross_entropy_alone(network: Network, images: "Tensor", targets: "Tensor") -> "tuple[Tensor, Tensor]":
-    """What losses that add to the cross-entropy of labels report in validation (`Loss.validated`)."""
+    """The loss, a scalar, and logits [N, classes]: what losses that add to the cross-entropy of labels report in
+    validation (`Loss.validated`)."""
     from torch.nn.functional import cross_entropy
 
     logits = network(images)

@@ -16,6 +16,7 @@ class OfViews(Loss):
     """Base of these: cross-entropy of the images, and `weight` times what the views add."""
 
     weight: float = Field(1.0, ge=0)
+    """Of what the views add, beside cross-entropy; 0: cross-entropy alone."""
     cross_entropy: Literal["images", "sharp", "all"] = "all"
     """Of which views: those of the curriculum, the sharp ones, or both (their mean)."""
 
@@ -44,6 +45,7 @@ class JensenShannon(OfViews):
 
     type: Literal["jensen-shannon"] = "jensen-shannon"
     weight: float = Field(12.0, ge=0)
+    """Of the divergence, beside cross-entropy."""
     cross_entropy: Literal["images", "sharp", "all"] = "sharp"
     blurred_views: Literal[1, 2] = 1
     """2: a second one by a further draw of the curriculum."""
@@ -103,6 +105,7 @@ class SupervisedContrastive(OfViews):
 
     type: Literal["supervised-contrastive"] = "supervised-contrastive"
     temperature: float = Field(0.1, gt=0)
+    """By which cosine similarities are divided."""
     among: int = Field(64, ge=2)
     """So many consecutive images are compared with each other, whatever the number of processes and micro-batches."""
     layer: str = ""
@@ -150,5 +153,5 @@ def together(network: Network, views: "Sequence[Tensor]") -> "Sequence[Tensor]":
 
 
 def apart(values: "Tensor", views: int) -> "Sequence[Tensor]":
-    """What belongs to each view, of values as `together` has them."""
+    """What belongs to each view, [N, ...], of values [N * views, ...] as `together` has them."""
     return values.unflatten(0, (-1, views)).unbind(1)

@@ -36,6 +36,8 @@ class Limits(NamedTuple):
 
 
 class Finding(NamedTuple):
+    """One thing that was found, in a sentence."""
+
     kind: Literal["damaged", "unreadable", "exact", "near", "classes", "balance", "objects", "sizes", "sharpness"]
     text: str
     invalidates: bool = False
@@ -59,10 +61,12 @@ class Check:
 
     @property
     def wrong(self) -> list[Finding]:
+        """The findings by which results would be invalid."""
         return [one for one in self.findings if one.invalidates]
 
     @property
     def notes(self) -> list[Finding]:
+        """The findings that are only to be known."""
         return [one for one in self.findings if not one.invalidates]
 
     def document(self) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class Images:
 
     @property
     def splits(self) -> dict[str, NDArray[np.int64]]:
-        """The entries of each split that there is; of "all", where there are no splits."""
+        """The entries [n] of each split that there is; of "all", where there are no splits."""
         if not self.has_splits:
             return {"all": np.arange(len(self))}
         entries = {name: np.flatnonzero(self.split == k) for k, name in enumerate(SPLITS)}
@@ -41,6 +41,7 @@ class Images:
 
     @property
     def has_splits(self) -> bool:
+        """Whether any image is in a split."""
         return bool((self.split >= 0).any())
 
     @property
@@ -70,6 +71,7 @@ class Looks:
         return cls(np.zeros(count, np.uint64), np.zeros(count, np.bool_), np.zeros((count, 2), np.int64))
 
     def put(self, entry: int, look: Look) -> None:
+        """Note the look at the image of this entry."""
         self.hashes[entry], self.comparable[entry], self.sides[entry] = look.hash, look.comparable, look.sides
         if look.sharpness is not None:
             self.sharpness[entry] = look.sharpness
@@ -101,14 +103,14 @@ def content_of(sha256: str, part: str = "") -> int:
 
 
 def evenly(entries: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """At most so many of them, evenly apart."""
+    """At most so many of the entries [n], evenly apart."""
     if len(entries) <= most:
         return entries
     return entries[np.linspace(0, len(entries) - 1, most).round().astype(np.int64)]
 
 
 def sampled(split: NDArray[np.int64], most: int) -> NDArray[np.bool_]:
-    """Which entries are of the evenly spaced ones of their split."""
+    """[n]: whether each entry is of the evenly spaced ones of its split."""
     chosen = np.zeros(len(split), np.bool_)
     for k in np.unique(split):
         chosen[evenly(np.flatnonzero(split == k), most)] = True

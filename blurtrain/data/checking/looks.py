@@ -15,6 +15,8 @@ Pixels = NDArray[np.uint8]
 
 
 class Look(NamedTuple):
+    """One image, as it was looked at."""
+
     hash: np.uint64
     comparable: bool
     """See `thumbnails.hashes`."""

@@ -39,8 +39,9 @@ class _Table(NamedTuple):
 
 
 def nearest(queries: Hashes, index: Hashes, distance: int, most: int, same: bool, threads: int) -> Pairs:
-    """Of each query, the `most` nearest hashes of the index that differ in at most `distance` (0..MOST) bits; in order
-    of query, then distance, then place. same: both are the same hashes, and none is its own neighbour."""
+    """Of each query [n], the `most` nearest hashes of the index that differ in at most `distance` (0..MOST) bits; in
+    order of query, then distance, then place. same: both are the same hashes, and none is its own neighbour. Raises
+    ValueError for another distance."""
     if not 0 <= distance <= MOST:
         raise ValueError(f"a distance must be within 0 and {MOST}, not {distance}")
     masks = _masks(distance // WORDS)

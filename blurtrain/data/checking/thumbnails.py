@@ -41,7 +41,7 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def hashes(thumbnails: Thumbnails) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-    """The hash of each thumbnail, and whether it shows anything to compare (see EVEN)."""
+    """[n] each: the hash of each thumbnail, and whether it shows anything to compare (see EVEN)."""
     grey = thumbnails.astype(np.float32) @ _LUMA
     lowest = (_ROWS @ grey @ _ROWS.T)[:, *_CHOSEN]
     bits = lowest > np.median(lowest, 1, keepdims=True)
@@ -49,9 +49,9 @@ def hashes(thumbnails: Thumbnails) -> tuple[NDArray[np.uint64], NDArray[np.bool_
 
 
 def similarity(one: Thumbnails, other: Thumbnails) -> NDArray[np.float64]:
-    """Correlation, -1 to 1, of the pixels of each pair of thumbnails: 1 where one is the other, whatever its brightness
-    and contrast. The largest of those of the whole of one with each of WINDOWS of the other; where one has no colours,
-    those of the other do not count."""
+    """[n]: correlation, -1 to 1, of the pixels of each pair of thumbnails: 1 where one is the other, whatever its
+    brightness and contrast. The largest of those of the whole of one with each of WINDOWS of the other; where one has
+    no colours, those of the other do not count."""
     first, second = one.astype(np.float32), other.astype(np.float32)
     colourless = _colourless(first) | _colourless(second)
     for images in (first, second):

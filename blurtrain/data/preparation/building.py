@@ -49,6 +49,7 @@ class Building:
 
     @property
     def encoding(self) -> Encoding:
+        """How images are stored: raw, or as JPEG (jpg)."""
         return "raw" if self.form.jpeg_quality is None else "jpg"
 
     @property

@@ -21,6 +21,8 @@ SKIPPED = "skipped.csv"
 
 
 def folder_of(root: Path, recipe: Recipe, images_root: Path) -> Path:
+    """The folder that a recipe's reader reads: of images, below `images_root`; or of its stand-in, below `root`, where
+    it is drawn unless it is there. Raises DataError where the recipe names neither or both."""
     if (recipe.images is None) == (recipe.standin is None):
         raise DataError(
             "a dataset is made either from a folder of images or from a generated stand-in "

@@ -80,6 +80,8 @@ class Recipe(BaseModel):
 
     @property
     def size(self) -> int:
+        """Smaller side of the images in the training store, in pixels: by default 8/7 of the resolution, of mosaics the
+        resolution."""
         return self.stored or (self.resolution if self.view == "mosaic" else round(self.resolution * 8 / 7))
 
     @property

@@ -18,7 +18,8 @@ from blurtrain.errors import DataError
 
 
 def keep_labels(images: list[Sample], min_leaves: int = 1, min_images: int = 1) -> list[Sample]:
-    """Only the labels that have at least so many groups (of a tree: leaf folders) and images."""
+    """Only the labels that have at least so many groups (of a tree: leaf folders) and images. Raises DataError where
+    none has."""
     leaves = defaultdict(set)
     for image in images:
         leaves[image.label].add(image.group or image.key)
@@ -30,7 +31,8 @@ def keep_labels(images: list[Sample], min_leaves: int = 1, min_images: int = 1) 
 
 
 def rename_splits(images: list[Sample], names: Mapping[str, str]) -> list[Sample]:
-    """Use the given split (or folder) `names[x]` as split x, and no other: {"train": "train", "test": "val"}."""
+    """Use the given split (or folder) `names[x]` as split x, and no other: {"train": "train", "test": "val"}. Raises
+    DataError for a split that there is not."""
     present = {i.split for i in images if i.split}
     for split, source in names.items():
         if split not in SPLITS or source not in present:

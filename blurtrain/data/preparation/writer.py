@@ -90,9 +90,10 @@ def written_stores(
     stays until its end.
 
     held_out: places in `samples`, ascending. fingerprint: of the files; with another one, what an interrupted call has
-    left is not taken up. Gives the stores, in the order of `samples`, and the names of what could not be decoded,
-    with the reasons. A store's id is a hash of the keys, the source bytes (and which part of them) of the readable
-    images, the size, the longest side, the quality and the bits: not of times or encoded bytes.
+    left is not taken up. Gives the stores, in the order of `samples`, and the names of what could not be decoded, with
+    the reasons. A store's id is a hash of the keys, the source bytes (and which part of them) of the readable images,
+    the size, the longest side, the quality and the bits: not of times or encoded bytes. Raises DataError where no image
+    can be decoded, or a store cannot be written.
     """
     parts = any(sample.box is not None or sample.time is not None for sample in samples)
     train, test = _forms(source, samples, wanted, held_out)

@@ -20,6 +20,8 @@ class Sizes(NamedTuple):
 
 
 class Blurred(NamedTuple):
+    """A blurred scene."""
+
     light: Tensor
     """[3, H, W]."""
     how: str

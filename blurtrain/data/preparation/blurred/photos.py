@@ -29,6 +29,8 @@ _LEAST_SUBJECT, _MOST_SUBJECT = 0.02, 0.7
 
 
 class Photo(NamedTuple):
+    """One sharp photo."""
+
     name: str
     """Unlike that of all others: folder and path, with - for /."""
     folder: str
@@ -82,7 +84,8 @@ def _decoded(photo: Photo) -> Image.Image:
 
 
 def light_of(photo: Photo, scale: float = 1.0) -> Tensor:
-    """Linear light [3, H, W] in 0..1 of a photo that is reduced to so much of its size."""
+    """Linear light [3, H, W] in 0..1 of a photo that is reduced to so much of its size. Raises DataError where it
+    cannot be decoded."""
     return linear_light(_tensor(_scaled(_decoded(photo), scale))) / 255
 
 

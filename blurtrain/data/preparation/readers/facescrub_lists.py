@@ -30,6 +30,7 @@ class Row(NamedTuple):
 
     @property
     def who(self) -> str:
+        """The person, see `who`."""
         return who(self.name)
 
     @property
@@ -64,7 +65,8 @@ def _is_list(path: Path) -> bool:
 
 
 def read_list(path: Path) -> Iterator[Row | tuple[str, str]]:
-    """Its rows; of a line that is none, where it stands and the reason."""
+    """Its rows; of a line that is none, where it stands and the reason. Raises DataError where it cannot be read or
+    lacks a column."""
     try:
         lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
     except OSError as error:
@@ -90,7 +92,8 @@ def _row(cells: dict[str, bytes]) -> Row | None:
 
 
 def read_corrections(path: Path) -> dict[tuple[str, int], Box | None]:
-    """By person and face_id: what the box should be; None where the face is to be left out, which has no box there."""
+    """By person and face_id: what the box should be; None where the face is to be left out, which has no box there.
+    Raises DataError where it cannot be read, lacks a column, or corrects a face twice."""
     found: dict[tuple[str, int], Box | None] = {}
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:

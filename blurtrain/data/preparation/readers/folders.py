@@ -53,6 +53,7 @@ def shown(folder: Path, most: int = 8) -> str:
 
 
 def is_utf8(name: str) -> bool:
+    """Whether a file's name is UTF-8, as a store's tables need it."""
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -31,7 +31,7 @@ def synsets_named(name: str, root: Path) -> dict[str, str]:
 
 
 def synsets_in(file: Path) -> dict[str, str]:
-    """See `synsets_named`."""
+    """The classes that a file lists, as `synsets_named` has them; raises DataError where it lists none."""
     try:
         document = _document(file)
     except (OSError, ValueError, SettingsError) as error:

@@ -42,17 +42,21 @@ class Clip(NamedTuple):
 
     @property
     def object(self) -> str:
+        """The name of the object, as cup_07."""
         return f"{self.category}_{self.number:02d}"
 
     @property
     def usual_split(self) -> str:
+        """The split of its object: test where its publishers test on it, val where it is in VALIDATED, else train."""
         return "test" if self.number in TESTED[self.category] else "val" if self.number in VALIDATED else "train"
 
     def key(self, number: int) -> str:
+        """The key of frame `number` in a store, as cup/cup_07/rxplus/00042."""
         return f"{self.category}/{self.object}/{self.video}/{number:05d}"
 
 
 def is_video(path: Path) -> bool:
+    """Whether a file is a video, by its suffix."""
     return path.suffix.lower() in VIDEO_FILES
 
 

@@ -66,14 +66,17 @@ def photograph(parts: list[Part], rng: Rng, size: int, cluttered: bool) -> Image
 
 
 def ball(x: float, y: float, z: float, rx: float, ry: float, rz: float, surface: Surface) -> Part:
+    """An ellipsoid at (x, y, z) with half axes (rx, ry, rz)."""
     return Part("ellipsoid", (x, y, z), (rx, ry, rz), surface)
 
 
 def block(x: float, y: float, z: float, rx: float, ry: float, rz: float, surface: Surface) -> Part:
+    """A box at (x, y, z) with half sides (rx, ry, rz)."""
     return Part("box", (x, y, z), (rx, ry, rz), surface)
 
 
 def tube(x: float, y: float, z: float, r: float, half: float, surface: Surface, taper: float = 0.0) -> Part:
+    """An upright cylinder at (x, y, z) of radius r, 2 * half high; taper: see `Part`."""
     return Part("cylinder", (x, y, z), (r, half, r), surface, taper=taper)
 
 
@@ -95,7 +98,7 @@ def ring(x: float, y: float, radius: float, thickness: float, surface: Surface, 
 
 
 def solid(shape: str, rng: Rng, coat: Coat) -> list[Part]:
-    """One of the ten simple bodies, `SOLIDS`, all over in the coat's pattern."""
+    """One of the ten simple bodies, `SOLIDS`, all over in the coat's pattern. Raises ValueError for another."""
     s, wide = coat.main, rng.uniform(0.9, 1.1)
     match shape:
         case "sphere":

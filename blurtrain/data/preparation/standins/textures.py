@@ -89,47 +89,57 @@ def _saw(x: Array) -> Array:
 
 
 def stripes(u: Array, v: Array) -> Array:
+    """Stripes along v, one a period."""
     return _edge(_saw(u) - 0.25)
 
 
 def checks(u: Array, v: Array) -> Array:
+    """A chequerboard, its squares half a period a side."""
     a, b = _edge(_saw(u) - 0.25), _edge(_saw(v) - 0.25)
     return a + b - 2 * a * b
 
 
 def dots(u: Array, v: Array) -> Array:
+    """Dots in rows that are offset against each other."""
     # Every second row is moved by half a period, so that dots differ from a grid when blurred too.
     return _edge(0.3 - np.hypot(_saw(u + 0.5 * (np.round(v) % 2)), _saw(v)))
 
 
 def rings(u: Array, v: Array) -> Array:
+    """Rings around the origin, one a period."""
     return _edge(_saw(np.hypot(u, v)) - 0.25)
 
 
 def zigzag(u: Array, v: Array) -> Array:
+    """Stripes along v that run in zigzag."""
     return _edge(_saw(u + 1.2 * _saw(v * 0.6)) - 0.25)
 
 
 def bricks(u: Array, v: Array) -> Array:
+    """The joints of a wall, whose rows are offset against each other."""
     row = np.floor(v * 1.2)
     return np.maximum(_edge(0.1 - _saw(v * 1.2)), _edge(0.07 - _saw(u * 0.6 + 0.5 * (row % 2))))
 
 
 def weave(u: Array, v: Array) -> Array:
+    """A chequerboard of patches of stripes, along u and along v in turn."""
     over = (np.floor(u) + np.floor(v)) % 2
     across, along = 0.5 + 0.5 * np.cos(6.283 * v * 2), 0.5 + 0.5 * np.cos(6.283 * u * 2)
     return np.where(over == 1, _edge(across - 0.5), _edge(along - 0.5))
 
 
 def mesh(u: Array, v: Array) -> Array:
+    """Thin lines along u and v."""
     return np.maximum(_edge(0.1 - _saw(u)), _edge(0.1 - _saw(v)))
 
 
 def marble(u: Array, v: Array) -> Array:
+    """Stripes that are bent at random."""
     return _edge(_saw(0.5 * u + 2.2 * _noise(0.6 * u, 0.6 * v)) - 0.3)
 
 
 def speckle(u: Array, v: Array) -> Array:
+    """Spots of random form and place."""
     return _edge(_noise(1.7 * u, 1.7 * v) - 0.58)
 
 

@@ -32,6 +32,7 @@ def wheels(places: list[float], y: float, z: float, r: float) -> list[Part]:
 
 
 def eyes(x: float, y: float, z: float, r: float) -> list[Part]:
+    """Two dark balls of radius r, at z on both sides."""
     return [ball(x, y, side, r, r, r, DARK) for side in (-z, z)]
 
 
@@ -49,6 +50,7 @@ def legs(
 
 
 def airplane(rng: Rng, coat: Coat) -> list[Part]:
+    """A body with a cockpit, two wings with an engine each, and a tail."""
     r, span, sweep = rng.uniform(0.15, 0.22), rng.uniform(0.85, 1.1), rng.uniform(0.0, 0.3)
     parts = [ball(0, 0, 0, 1.0, r, r, coat.main), ball(0.72, r * 0.5, 0, 0.17, r * 0.5, r * 0.7, GLASS)]
     for side in (-1, 1):
@@ -68,11 +70,13 @@ def _flat(axes: Array) -> Array:
 
 
 def sphere_toy(rng: Rng, coat: Coat) -> list[Part]:
+    """A ball, a little flattened or stretched."""
     squash = rng.uniform(0.94, 1.06)
     return [ball(0, 0, 0, 0.9, 0.9 * squash, 0.9, coat.main)]
 
 
 def car(rng: Rng, coat: Coat) -> list[Part]:
+    """A low body with a cabin, lamps, and four wheels."""
     h, cabin, back = rng.uniform(0.17, 0.25), rng.uniform(0.35, 0.5), rng.uniform(-0.25, 0.0)
     top = h + rng.uniform(0.22, 0.32)
     return [
@@ -86,6 +90,7 @@ def car(rng: Rng, coat: Coat) -> list[Part]:
 
 
 def truck(rng: Rng, coat: Coat) -> list[Part]:
+    """A box behind a cab, on six wheels."""
     cargo, cab = rng.uniform(0.4, 0.6), rng.uniform(0.28, 0.38)
     length = rng.uniform(0.55, 0.68)
     return [
@@ -99,6 +104,7 @@ def truck(rng: Rng, coat: Coat) -> list[Part]:
 
 
 def cat(rng: Rng, coat: Coat) -> list[Part]:
+    """A body on four legs, a head with pointed ears and a snout, and a tail that is bent upwards."""
     body, head = rng.uniform(0.5, 0.62), rng.uniform(0.27, 0.34)
     hx, hy = body + 0.12, 0.36
     parts = [ball(0, 0, 0, body, 0.27, 0.26, coat.main), ball(hx, hy, 0, head * 0.9, head * 0.85, head, coat.main)]
@@ -127,6 +133,7 @@ def cat(rng: Rng, coat: Coat) -> list[Part]:
 
 
 def cup(rng: Rng, coat: Coat) -> list[Part]:
+    """A cup that is wider at the top, with a straw."""
     height, r, taper = rng.uniform(0.7, 0.9), rng.uniform(0.45, 0.58), rng.uniform(0.28, 0.42)
     # Upside down, so that the wide end is the open one; the straw is in every cup and no mug.
     axes = np.diag([1.0, -1.0, -1.0])
@@ -141,6 +148,7 @@ def cup(rng: Rng, coat: Coat) -> list[Part]:
 
 
 def mug(rng: Rng, coat: Coat) -> list[Part]:
+    """A straight mug with a handle."""
     height, r = rng.uniform(0.5, 0.66), rng.uniform(0.45, 0.56)
     loop = rng.uniform(0.26, 0.36)
     return [
@@ -152,6 +160,7 @@ def mug(rng: Rng, coat: Coat) -> list[Part]:
 
 
 def duck(rng: Rng, coat: Coat) -> list[Part]:
+    """A body with folded wings and a tail, a head with a flat beak, and feet."""
     head, hx, hy = rng.uniform(0.27, 0.34), rng.uniform(0.4, 0.5), rng.uniform(0.5, 0.62)
     return [
         ball(0, -0.1, 0, 0.72, 0.42, 0.45, coat.main),
@@ -166,6 +175,7 @@ def duck(rng: Rng, coat: Coat) -> list[Part]:
 
 
 def giraffe(rng: Rng, coat: Coat) -> list[Part]:
+    """A short body on long legs, a long neck, and a head with horns."""
     body, rise, lean = rng.uniform(0.36, 0.44), rng.uniform(0.85, 1.05), rng.uniform(0.2, 0.4)
     nx, ny = body * 0.7 + lean, rise
     return [
@@ -181,6 +191,7 @@ def giraffe(rng: Rng, coat: Coat) -> list[Part]:
 
 
 def horse(rng: Rng, coat: Coat) -> list[Part]:
+    """A body on four legs, a neck with a mane, a head with ears, and a hanging tail."""
     body, rise = rng.uniform(0.52, 0.62), rng.uniform(0.5, 0.6)
     nx = body + 0.18
     return [
@@ -199,6 +210,7 @@ def horse(rng: Rng, coat: Coat) -> list[Part]:
 
 
 def helicopter(rng: Rng, coat: Coat) -> list[Part]:
+    """A cabin with a boom, a rotor of two crossed blades above it, and skids."""
     cabin, boom, turn = rng.uniform(0.4, 0.48), rng.uniform(0.75, 0.95), rng.uniform(0, np.pi)
     mast, skid = cabin * 0.75 + 0.2, -cabin * 0.75 - 0.15
     c, s = np.cos(turn) * 0.95, np.sin(turn) * 0.95
@@ -216,6 +228,7 @@ def helicopter(rng: Rng, coat: Coat) -> list[Part]:
 
 
 def spoon(rng: Rng, coat: Coat) -> list[Part]:
+    """A hollow bowl at the end of a handle, inclined."""
     bowl, width, grip = rng.uniform(0.26, 0.34), rng.uniform(0.19, 0.25), rng.uniform(0.07, 0.1)
     slope = rotation(0.0, 0.0, 0.9)
     parts = [
