@@ -33,6 +33,7 @@ class Verdicts(NamedTuple):
 
     @property
     def right(self) -> NDArray[np.bool_]:
+        """[n]: whether the most probable class is the label."""
         return self.taken == self.labels
 
 

@@ -191,7 +191,7 @@ def _within(centre: float, half: float, bound: float) -> tuple[float, float]:
 
 
 def ratio_over_units(own: Units, base: Units) -> Estimate:
-    """`ratio`, of sums."""
+    """`ratio`, of sums. Raises ValueError for negative means."""
     above, below = own.sums.sum(axis=1), base.sums.sum(axis=1)
     if above.min() < 0 or below.min() < 0:
         raise ValueError("a ratio needs means that are not negative")

@@ -38,6 +38,7 @@ class Table:
 
     @property
     def title(self) -> str:
+        """That of the spec, with model and dataset where all numbers are of one."""
         if len(self.of) != 1:
             return self.spec.title
         dataset, model = self.of[0]
@@ -45,6 +46,7 @@ class Table:
 
     @property
     def has_numbers(self) -> bool:
+        """Whether any cell has one of ours."""
         return any(cell.estimate for row in self.cells for cell in row)
 
 

@@ -127,6 +127,7 @@ class Pipeline:
         return (transform or self.transform).train(batch.images, batch.indices, epoch, same)
 
     def learn(self, images: Tensor, labels: Tensor) -> None:
+        """One step of the optimiser, at a learning rate of 1e-4, on images [N, 3, H, W] with labels [N]."""
         self.learner.step(images, labels, 1e-4, 0)
 
     def step(self, sigma: float, transform: Transform | None = None) -> None:
