@@ -88,8 +88,8 @@ class Local:
         return LocalLook(self, waiting, newest, existing(self.folder / "locks"))
 
     def cancel(self, items: Collection[str] | None, wait: bool = False) -> list[str]:
-        """Stop these items, or all, which a worker waits for or is at; returns them. A worker sees it for itself, and
-        lets the run save. `wait`: until their locks are free."""
+        """Stop these items, or all, of those that wait for a worker or have one; returns them. Workers see it for
+        themselves, and let runs save. `wait`: until nothing works on these any more."""
         look = self.look([])
         stopped = []
         for queue, held_here in self._queues().items():

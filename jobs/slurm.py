@@ -118,7 +118,7 @@ class Slurm:
         return cluster.at_a_time
 
     def look(self, items: Sequence[str]) -> SlurmLook:
-        """By one call of `squeue`; where that fails, `trouble` says why."""
+        """By what `squeue` says; where that fails, `trouble` says why."""
         records = submissions(self.runs)
         tasks = {item: found for item, found in array_tasks(records, items).items() if found}
         try:

@@ -168,7 +168,7 @@ class Search:
 
     @property
     def rungs(self) -> list[float]:
-        """Epochs after which trials may be stopped; none of a population."""
+        """Epochs after which trials may be stopped; empty where none is, as of a population."""
         return [] if self.record.is_population else self.record.scheduler.rungs(self.epochs)
 
     @property
@@ -260,7 +260,7 @@ def trials(runs: str | Path) -> pd.DataFrame:
     epoch, in the metric's own unit), sd (over several seeds), seeds, n (images that each seed's objective is a mean
     over), best (of those that are done), base (whether it has the base settings), then a column for each setting in a
     space by its dotted name (missing where a trial does not set it), ended_by, and runs (their ids, separated by
-    blanks). Empty where there is no search.
+    blanks). Empty where there is no search; one that cannot be read is left out.
     """
     return pd.DataFrame([row for search in searches(runs)[0] for row in _rows(search)])
 

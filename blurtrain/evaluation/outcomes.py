@@ -70,8 +70,8 @@ class Outcomes:
 
     def add(self, found: Found) -> None:
         """Add levels; those that are there already stay as they are, but for their records, and for blurs of the user's
-        own whose source is another now. Raises RunError where another process adds to it for more than PATIENCE, or
-        what is there is damaged."""
+        own whose source is another now. Raises RunError where another process adds to it for more than PATIENCE
+        seconds, or what is there is damaged."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with held(self.path.with_name(f".{self.path.stem}.lock"), PATIENCE) as lock:
             if lock is None:
