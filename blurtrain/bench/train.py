@@ -122,7 +122,8 @@ class Pipeline:
             epoch = epochs.stop
 
     def augmented(self, batch: Batch, epoch: int, sigma: float, transform: Transform | None = None) -> Tensor:
-        """By the pipeline's own transform, or another one."""
+        """The images of a batch, [N, 3, H, W], as a training has them at `sigma` (pixels at 224), by the pipeline's own
+        transform, or another one."""
         same = Assignment.gaussian(np.full(len(batch.indices), sigma))
         return (transform or self.transform).train(batch.images, batch.indices, epoch, same)
 

@@ -45,8 +45,8 @@ class Position:
     epoch: int
     step: int
     sums: Tensor
-    """float64: the loss, the task's counts, images and skipped images of the epoch; what other processes summed is not
-    in it."""
+    """[3 + counts], float64: the loss, the task's counts, images and skipped images of the epoch; what other processes
+    summed is not in it."""
 
 
 @dataclass

@@ -103,7 +103,7 @@ class MinimalBlur(Measure):
         return [*names, ANY] if len(names) > 1 else names
 
     def search(self, predict: Predict, start: NDArray[np.int64], followed: NDArray[np.bool_]) -> Flips:
-        """The first flips of some images, see `first_flips`."""
+        """The first flips of some images, whose predictions at the start are `start` [n]: see `first_flips`."""
         return first_flips(predict, start, followed, self.grid)
 
     @tf32(False)
