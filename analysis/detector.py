@@ -33,6 +33,7 @@ class Verdicts(NamedTuple):
 
     @property
     def right(self) -> NDArray[np.bool_]:
+        """[n]: whether the most probable class is the label."""
         return self.taken == self.labels
 
 
@@ -82,7 +83,7 @@ def worst(verdicts: Verdicts, most: int) -> list[int]:
 
 
 def share(values: NDArray[np.bool_]) -> dict[str, Any]:
-    """Count, n, and the share with its interval; None where there are no photos."""
+    """Of values [n]: count, n, and the share in 0..1 with its 95 % interval; None where there are no photos."""
     n, count = len(values), int(values.sum())
     if not n:
         return {"count": 0, "n": 0, "share": None, "low": None, "high": None}

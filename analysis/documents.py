@@ -38,6 +38,9 @@ measured under others are other rows."""
 
 
 class Document(BaseModel):
+    """Base of what is read from a run's files. Fields that it does not know are left out; NaN and infinity are
+    refused."""
+
     # Fields that training may add later are no reason to refuse a file.
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
@@ -283,6 +286,8 @@ _D = TypeVar("_D", bound=Document)
 
 
 def checked(document: Mapping[str, Any] | None, path: Path, model: type[_D]) -> _D:
+    """A document as `model`; raises RunError where it is missing (None) or does not fit: `path` says which file it
+    was."""
     if document is None:
         raise RunError(f"{path}: is missing although the run is done; move the run out of the folder, or run it again")
     try:

@@ -26,7 +26,8 @@ def published_names() -> list[str]:
 
 
 def published(name: str) -> pd.DataFrame:
-    """One table of published numbers, e.g. `b2c_accuracy_vs_sigma`; raises BlurtrainError for an unknown name."""
+    """One table of published numbers, e.g. `b2c_accuracy_vs_sigma`: dataset, classes, regime, sigma_px_at_224 and
+    top1_percent. Units and sources are in `published/README.md`. Raises BlurtrainError for an unknown name."""
     if name not in published_names():
         raise BlurtrainError(f"published table {name!r} is unknown; {nearest(name, published_names())}")
     return pd.read_csv(_FOLDER / f"{name}.csv")

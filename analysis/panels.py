@@ -103,6 +103,7 @@ class Panel:
 
     @property
     def title(self) -> str:
+        """The dataset, with `detail` in parentheses where there is any."""
         return f"{self.dataset} ({self.detail})" if self.detail else self.dataset
 
     @property
@@ -113,14 +114,17 @@ class Panel:
 
     @property
     def classes(self) -> int:
+        """How many the network tells apart."""
         return int(self.conditions["classes"])
 
     @property
     def n(self) -> int:
+        """Test images."""
         return int(self.conditions["n"])
 
     @property
     def chance(self) -> float:
+        """Accuracy of guessing, in 0..1, where all classes are as frequent."""
         return 1 / self.classes
 
     @property
@@ -129,9 +133,11 @@ class Panel:
         return float(self.conditions["largest_class"]) / self.n
 
     def curve(self, regime: str) -> Curve | None:
+        """The accuracies, in 0..1, of a regime; None where it was not measured."""
         return next((curve for curve in self.curves if curve.regime == regime), None)
 
     def ratio(self, regime: str) -> Curve | None:
+        """The accuracies of a regime divided by those of `clear`; None where there are none."""
         return next((curve for curve in self.ratios if curve.regime == regime), None)
 
     def runs_of_ratio(self, curve: Curve) -> list[str]:

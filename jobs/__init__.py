@@ -41,7 +41,8 @@ def submit(
     """Start the runs of a grid that are neither done nor on their way; returns their ids.
 
     All or none; safe to repeat. `at_a_time`: runs at the same time (on SLURM: jobs of an array), 0: the profile's.
-    `wait`: stay until nothing is on its way; raises JobError where a run has not come to its end.
+    `wait`: stay until nothing is on its way; raises JobError where a run has not come to its end. Raises SettingsError
+    or DataError for a grid or a profile that cannot be used, JobError where the cluster would not take a run.
     """
     members, (backend, profile) = _members(grid, runs, data), _backend(runs, cluster, at_a_time)
     submitted = _start(members, backend, profile)
@@ -59,7 +60,10 @@ def submit(
 
 
 def status(grid: "Grid", *, runs: AnyPath = "runs", data: AnyPath | None = None) -> list[dict[str, Any]]:
-    """One row a run: run_id, dataset, regime, seed, state, epoch, epochs, job_id, message, ... (jobs.states.states)."""
+    """One row a run: run_id, dataset, regime, seed, state, epoch, epochs, job_id, message, ... (jobs.states.states).
+
+    Raises SettingsError or DataError for a grid that cannot be read; so do all that take one.
+    """
     from jobs.states import states
 
     return states(_members(grid, runs, data), Path(runs))
@@ -73,8 +77,8 @@ def wait(
     report: Report = _to_stderr,
     look: Callable[[Sequence[dict[str, Any]]], Any] | None = None,
 ) -> list[dict[str, Any]]:
-    """Stay until nothing of a grid is on its way; its rows then. `report` is called with each change, `look` with all
-    rows at each look."""
+    """Stay until nothing of a grid is on its way; its rows then, as `status` has them. `report` is called with a line
+    for each change, `look` with all rows at each look."""
     return _wait(_members(grid, runs, data), runs, report, look)
 
 
@@ -88,7 +92,10 @@ def retry(
     failed: bool = True,
     stale: bool = True,
 ) -> list[str]:
-    """Start again the runs that failed, and those without a heartbeat or on hold (`stale`); returns their ids."""
+    """Start again the runs that failed, and those without a heartbeat or on hold (`stale`); returns their ids.
+
+    Raises JobError where SLURM does not answer, or a job does not end that is to be started anew.
+    """
     from jobs.backend import backends
     from jobs.states import states
 
@@ -110,7 +117,7 @@ def retry(
 
 
 def cancel(grid: "Grid | None" = None, *, runs: AnyPath = "runs", data: AnyPath | None = None) -> list[str]:
-    """Stop what runs or waits of a grid, or of everything in this folder of runs; returns what that was.
+    """Stop what runs or waits of a grid, or of everything in this folder of runs; returns the ids of that.
 
     A run that another grid declares as well is stopped, and submitting either grid continues it; what only others
     declare goes on, even where it shares a GPU with a run that is stopped.
@@ -125,7 +132,8 @@ def cancel(grid: "Grid | None" = None, *, runs: AnyPath = "runs", data: AnyPath 
 
 
 def logs(run: str, *, runs: AnyPath = "runs") -> str:
-    """What a run (by its id, or the beginning of one) has printed last."""
+    """What a run (by its id, or the beginning of one) has printed last. Raises JobError where there is no such run, or
+    several, or it has printed nothing yet."""
     from jobs.output import find, read
 
     return read(Path(runs), find(Path(runs), run))[1]
@@ -147,7 +155,8 @@ def evaluate(
     jobs. `overrides` are `key=value` of the evaluation. stages: after each epoch that was kept, and at the end.
 
     Safe to repeat: runs that such a job waits for or works on are left to it, and what was measured is not measured
-    again. `wait`: stay until all have ended; raises JobError that names a run that could not be evaluated.
+    again. `wait`: stay until all have ended; raises JobError that names a run that could not be evaluated. Raises
+    JobError, too, where no run of the grid is done, SettingsError for what is no override.
     """
     from jobs import evaluation
 
@@ -173,7 +182,8 @@ def tune(
 
     overrides: over what the file says, e.g. trials=32, scheduler={"name": "none"}. `at_a_time`: trials at the same
     time, 0: as many as fit. `report` is called with a line for each trial that ends. It runs in a process of its own;
-    an interrupt stops it with all saved. Needs Ray Tune (the extra `tune`).
+    an interrupt stops it with all saved. Needs Ray Tune (the extra `tune`). Raises SettingsError or DataError, with
+    nothing started, for what cannot be searched, JobError where the search fails.
     """
     import json
 
@@ -189,7 +199,7 @@ def trials(
     search: AnyPath, *, runs: AnyPath = "runs", data: AnyPath | None = None, **overrides: Any
 ) -> list[dict[str, Any]]:
     """One row a trial of a search, as it stands: trial, state, at, epoch, epochs, objective, sd, seeds, ended, message,
-    best, runs, settings (jobs.search.outcome.rows)."""
+    best, is_base, runs, settings (jobs.search.outcome.rows). Raises SettingsError or DataError as `tune` does."""
     from blurtrain.trials import Study
     from jobs.search.outcome import rows
 

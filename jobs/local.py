@@ -40,12 +40,15 @@ class Local:
 
     @property
     def folder(self) -> Path:
+        """Where queues, locks and copies of code lie."""
         return self.runs / ".local"
 
     def installed(self) -> bool:
+        """Always."""
         return True
 
     def pause_seconds(self) -> float:
+        """One: to look at files costs little."""
         return 1.0
 
     def check(self, items: Sequence[Item], cluster: Cluster) -> None:
@@ -73,6 +76,7 @@ class Local:
         return cluster.at_a_time or min(len(os.sched_getaffinity(0)), 8)
 
     def look(self, items: Sequence[str]) -> "LocalLook":
+        """From the queues that have a living worker, and the locks that are held."""
         queues = self._queues()
         waiting = {
             item: queue.name
@@ -84,6 +88,8 @@ class Local:
         return LocalLook(self, waiting, newest, existing(self.folder / "locks"))
 
     def cancel(self, items: Collection[str] | None, wait: bool = False) -> list[str]:
+        """Stop these items, or all, of those that wait for a worker or have one; returns them. Workers see it for
+        themselves, and let runs save. `wait`: until nothing works on these any more."""
         look = self.look([])
         stopped = []
         for queue, held_here in self._queues().items():
@@ -97,12 +103,15 @@ class Local:
         return stopped
 
     def submitted_items(self) -> set[str]:
+        """All items of any queue."""
         return {item for held_here in self._queues().values() for item in held_here}
 
     def outputs(self, item: str) -> list[Path]:
+        """The logs of an item, the newest queue's first."""
         return sorted(self.folder.glob(f"queues/*/logs/{item}.log"), reverse=True)
 
     def exit_code(self, item: str) -> int | None:
+        """Of the item's newest process; None where none has ended."""
         return self.ended(item).get("code")
 
     def ended(self, item: str) -> Mapping[str, int]:
@@ -130,24 +139,29 @@ class LocalLook:
     trouble: str = ""
 
     def holds(self, item: str) -> bool:
+        """Whether an item waits for a living worker, or its lock is held."""
         return item in self.waiting or self._is_running(item)
 
     def _is_running(self, item: str) -> bool:
         return item in self.locks and is_held(self.local.folder / "locks" / item)
 
     def row(self, record: Record) -> Row:
+        """How a run stands that is held here: running or queued."""
         run_id = record.run.id
         if self._is_running(run_id) or run_id not in self.waiting:
             return {"state": "running", **record.speed}
         return {"state": "queued", "job_id": self.waiting[run_id]}
 
     def made(self, record: Record) -> bool:
+        """Never."""
         return False  # a lock says more than an attempt can: it is held as long as the process lives
 
     def submitted(self, item: str) -> str:
+        """The name of the newest queue that it was in, which begins with the time; empty where there is none."""
         return self.newest.get(item, "")
 
     def last_row(self, record: Record) -> Row:
+        """How a run stands whose worker has left it."""
         run_id = record.run.id
         if (self.local.folder / "queues" / self.newest[run_id] / "cancelled" / run_id).exists():
             return {"state": "cancelled"}

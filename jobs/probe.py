@@ -69,6 +69,8 @@ def all_reduce(runs: Path, world: int) -> dict[str, Any]:
 
 
 def main(folder: Path, gpus: int, runs: Path, data: Path) -> None:
+    """What one task of a job does: looks at its node, its files and an all-reduce, and writes what it found as
+    `RANK.json`."""
     rank, world = int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_STEP_NUM_TASKS"])
     found: dict[str, Any] = {"node": os.environ.get("SLURMD_NODENAME", platform.node()), "versions": versions()}
     found["problems"] = [problem for _, problem in node.problems(gpus, runs)]

@@ -34,6 +34,7 @@ class RunProcesses:
 
     @property
     def pids(self) -> list[int]:
+        """Their process ids, by rank."""
         return [process.pid for process in self.processes]
 
     def poll(self) -> int | None:

@@ -36,6 +36,7 @@ class Job:
 
 
 def installed() -> bool:
+    """Whether `sbatch` is on the PATH."""
     return shutil.which("sbatch") is not None
 
 

@@ -31,9 +31,11 @@ class Slurm:
 
     @property
     def folder(self) -> Path:
+        """Where submissions and copies of code lie."""
         return self.runs / ".slurm"
 
     def installed(self) -> bool:
+        """Whether `sbatch` is on the PATH."""
         return scheduler.installed()
 
     def pause_seconds(self) -> float:
@@ -41,6 +43,7 @@ class Slurm:
         return 10.0 if self.folder.exists() else 0.0
 
     def check(self, items: Sequence[Item], cluster: Cluster) -> None:
+        """Raise JobError where there is no SLURM here, or it has not what an item asks for."""
         if not scheduler.installed():
             raise JobError("no SLURM here (sbatch is not on the PATH): use --cluster local")
         for item in items:
@@ -111,9 +114,11 @@ class Slurm:
             return str(executor.map_array(work, tasks)[0].job_id).split("_")[0]
 
     def jobs_at_a_time(self, cluster: Cluster) -> int:
+        """As the profile says; 0: as SLURM decides."""
         return cluster.at_a_time
 
     def look(self, items: Sequence[str]) -> SlurmLook:
+        """By what `squeue` says; where that fails, `trouble` says why."""
         records = submissions(self.runs)
         tasks = {item: found for item, found in array_tasks(records, items).items() if found}
         try:
@@ -122,7 +127,9 @@ class Slurm:
             return SlurmLook(self.folder, tasks, trouble=str(error))
 
     def cancel(self, items: Collection[str] | None, wait: bool = False) -> list[str]:
-        """A job that several items share goes on with the others: it sees for itself which are cancelled."""
+        """Stop these items, or all, that are in the queue; returns them. `wait`: until they have ended; raises JobError
+        where one does not. A job that several items share goes on with the others: it sees for itself which are
+        cancelled."""
         records = submissions(self.runs)
         if not records:
             return []
@@ -173,12 +180,15 @@ class Slurm:
         return cancelled(array_tasks(submissions(self.runs), items), self.runs)
 
     def submitted_items(self) -> set[str]:
+        """All items of any submission."""
         return {item for s in submissions(self.runs) for a in s.arrays for task in a.tasks for item in task}
 
     def outputs(self, item: str) -> list[Path]:
+        """The files that the item's jobs have printed into, newest first."""
         return [path for task in self._tasks(item) for path in task.outputs(item)]
 
     def exit_code(self, item: str) -> int | None:
+        """Of the item's process in its newest job; None where that has left none."""
         newest = self._tasks(item)[:1]
         return newest[0].exit_code(item) if newest else None
 

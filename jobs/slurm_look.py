@@ -123,15 +123,20 @@ class SlurmLook:
         return clock(self.folder)
 
     def holds(self, item: str) -> bool:
+        """Whether an item has a job in the queue; where SLURM does not answer, whether it ever had one."""
         return item in self.jobs or (bool(self.trouble) and item in self.tasks)
 
     def made(self, record: Record) -> bool:
+        """Whether one of its jobs made the newest attempt."""
         return bool(record.job) and record.job in {task.job for task in self.tasks.get(record.run.id, ())}
 
     def submitted(self, item: str) -> str:
+        """The name of its newest submission, which begins with the time; empty where there is none."""
         return self.tasks[item][-1].submission.folder.name if item in self.tasks else ""
 
     def row(self, record: Record) -> Row:
+        """How a run stands that has a job: running, queued, held, preempted, stale, or failed within a job that goes
+        on."""
         job = self.jobs.get(record.run.id)
         if job is None:
             alive = record.run.beats()
@@ -176,6 +181,7 @@ class SlurmLook:
         return {"state": "running", "message": f"{beat.get('doing', 'running')} on {job.nodes}{slow}", **record.speed}
 
     def last_row(self, record: Record) -> Row:
+        """How a run stands whose last job is gone, by what SLURM and the run itself say of its end."""
         task = self.tasks[record.run.id][-1]
         job, ended = task.job, self._ended.get(task.job, "")
         row: Row = {"job_id": job}

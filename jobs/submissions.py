@@ -69,6 +69,7 @@ class Submission:
         return replace(self, jobs=jobs)
 
     def mark_released(self) -> None:
+        """Note that its jobs are on hold no more."""
         publish(self.folder / "released", "")
 
     def abandon(self) -> None:

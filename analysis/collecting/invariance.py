@@ -55,6 +55,7 @@ class Invariance:
 
     @property
     def title(self) -> str:
+        """The dataset, with `detail` in parentheses where there is any."""
         return f"{self.dataset} ({self.detail})" if self.detail else self.dataset
 
 

@@ -25,6 +25,7 @@ class KeptArrays:
     level: str
     """As tables call it."""
     arrays: Mapping[str, NDArray[Any]]
+    """By name, of the shapes that the measure gives them."""
 
 
 def kept_arrays(runs: Path, epochs: Mapping[str, int], measure: str) -> Iterator[KeptArrays]:

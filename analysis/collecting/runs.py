@@ -173,7 +173,8 @@ def _filtered(frame: pd.DataFrame, collection: Collection, table: str, where: di
 
 
 def unfinished(runs: str | Path) -> list[str]:
-    """Ids of the runs in the folder that are not done, by name; also of those that a search has stopped."""
+    """Ids of the runs in the folder that are not done, by name; also of those that a search has stopped. Raises
+    RunError where there is no such folder."""
     return [row["run_id"] for row in collect(runs).rows if row["state"] != "done"]
 
 
@@ -182,7 +183,7 @@ def metrics(runs: str | Path) -> pd.DataFrame:
 
     Columns: run_id, dataset, regime, model, seed, measure, metric, value (a mean, or the share that a count is of n),
     count (NaN: it is no count), blur, sigma (as `load` has them), the conditions of `load`, and epochs, data_id,
-    settings_id. Warns as `load` does.
+    settings_id. Empty where nothing was measured. Warns as `load` does; raises RunError where there is no such folder.
     """
     return load(runs, table="measures")
 

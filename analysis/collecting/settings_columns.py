@@ -19,7 +19,7 @@ class Column:
 
     values: Sequence[Any]
     codes: NDArray[np.int64]
-    """Which of `values` each run has."""
+    """[runs]: which of `values` each has."""
 
     def series(self) -> pd.Series:
         """A value a run."""

@@ -68,6 +68,7 @@ class Store:
 
     @classmethod
     def temporary(cls) -> "Store":
+        """One in a folder of its own, which goes when the store, or the process, does."""
         keeper = tempfile.TemporaryDirectory(prefix="blurtrain-", ignore_cleanup_errors=True)
         return cls(Path(keeper.name), keeper)
 

@@ -171,6 +171,8 @@ def _published(axes: Axes, regime: str, curve: Mapping[float, float], reach: flo
 
 
 def published_ratios(dataset: str) -> dict[str, dict[float, float]]:
+    """The study's top-1 divided by that of its clear regime, by regime and sigma (pixels at 224), where the latter is
+    not 0; empty for datasets that are not of the study."""
     curves = published_curves(dataset)
     return {
         regime: {sigma: value / curves[CLEAR][sigma] for sigma, value in curve.items() if curves[CLEAR][sigma]}

@@ -57,6 +57,7 @@ class Learning:
 
     @property
     def seeds(self) -> int:
+        """How many there are."""
         return len({seed for curve in self.curves.values() for seed in curve.columns})
 
 

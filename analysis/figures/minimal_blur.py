@@ -124,7 +124,8 @@ def _curve(axes: Axes, seeds: Sequence[NDArray[np.float64]], look: Mapping[str, 
 
 
 def share_left(curve: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The share of the images whose value is larger than each of `at`."""
+    """[k]: the share, in 0..1, of the images whose value is larger than each of `at` [k], by a curve as
+    `Survival.table` gives it."""
     shares = np.concatenate([[1.0], curve[:, LEFT]])
     found: NDArray[np.float64] = shares[np.searchsorted(curve[:, VALUE], at, side="right")]
     return found

@@ -39,7 +39,7 @@ class Seed:
     moments: Mapping[int, float]
     """Energy moment of the first layer by epoch."""
     r2: NDArray[np.float64] | None
-    """Of the Gabor fit of each filter; none: the filters are too small."""
+    """[filters], at most 1: of the Gabor fit of each; none: the filters are too small."""
 
 
 @dataclass(frozen=True)

@@ -57,10 +57,12 @@ class Stages:
 
     @property
     def last(self) -> Panel:
+        """The panel after the latest epoch."""
         return self.panels[max(self.panels)]
 
     @property
     def title(self) -> str:
+        """The dataset, with `detail` in parentheses where there is any."""
         return f"{self.dataset} ({self.detail})" if self.detail else self.dataset
 
     def curves(self, regime: str, ratio: bool = False) -> dict[int, Curve]:

@@ -63,6 +63,7 @@ class Drawn:
 
     @property
     def y(self) -> str:
+        """The same, of the other axis."""
         names = {line.y for line in self.lines}
         return names.pop() if len(names) == 1 else "y"
 

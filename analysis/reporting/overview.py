@@ -37,16 +37,20 @@ class Row:
 
 @dataclass(frozen=True)
 class Overview:
+    """All combinations of axes that were measured."""
+
     axes: tuple[Axis, ...]
     """Dataset and regime always, others where there are several values."""
     rows: tuple[Row, ...]
 
     @property
     def seeds(self) -> tuple[int, ...]:
+        """Those of any row, in order."""
         return tuple(sorted({seed for row in self.rows for seed in row.curve.seeds}))
 
     @property
     def varying(self) -> tuple[Axis, ...]:
+        """The axes that have several values."""
         return tuple(axis for axis in self.axes if len(axis.values) > 1)
 
 

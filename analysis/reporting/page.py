@@ -273,6 +273,7 @@ def ratio(estimate: Estimate | None) -> str:
 
 
 def ratio_interval(estimate: Estimate | None) -> str:
+    """`2.51–2.82`: the 95 % interval of a ratio; empty where there is none."""
     return "" if estimate is None or math.isnan(estimate.low) else f"{estimate.low:.2f}–{estimate.high:.2f}"
 
 

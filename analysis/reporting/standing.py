@@ -50,6 +50,7 @@ class Experiment:
 
     @property
     def total(self) -> int:
+        """Runs in whatever state."""
         return sum(self.counts.values())
 
 
@@ -66,10 +67,12 @@ class Standing:
 
     @property
     def total(self) -> int:
+        """Runs in whatever state."""
         return sum(self.counts.values())
 
     @property
     def done(self) -> int:
+        """Runs that are done."""
         return self.counts.get("done", 0)
 
     @property
@@ -79,6 +82,7 @@ class Standing:
 
     @property
     def pruned(self) -> tuple[Unfinished, ...]:
+        """Those that a search has stopped."""
         return tuple(run for run in self.unfinished if run.state == "pruned")
 
     @cached_property

@@ -40,6 +40,7 @@ class Section:
 
     @property
     def folder(self) -> str:
+        """Where its files lie, below the folder of the report."""
         return f"searches/{self.search.id}"
 
     @property

@@ -41,10 +41,14 @@ class Dimension(_Lenient):
 
 
 class Searcher(_Lenient):
+    """Who says what is tried."""
+
     name: str = ""
 
 
 class Scheduler(_Lenient):
+    """What stops trials early: asha, or none."""
+
     name: str = "none"
     grace_epochs: int = Field(1, ge=1)
     reduction_factor: float = Field(3, gt=1)
@@ -59,6 +63,9 @@ class Scheduler(_Lenient):
 
 
 class Population(_Lenient):
+    """How population based training goes on: what share of the members takes over from others, and after how many
+    epochs."""
+
     every_epochs: int = Field(1, ge=1)
     quantile: float = Field(0.25, gt=0, le=0.5)
 
@@ -93,6 +100,7 @@ class TrialFound:
 
     @property
     def number(self) -> int:
+        """Its place in the search, from 0 on."""
         return self.trial.number
 
     @property
@@ -102,10 +110,12 @@ class TrialFound:
 
     @property
     def state(self) -> str:
+        """done, pruned, failed, running or open."""
         return self.standing.state
 
     @property
     def objective(self) -> float | None:
+        """The mean over its seeds, in the metric's own unit; None where no epoch has a value."""
         return self.standing.objective
 
     @property
@@ -138,6 +148,7 @@ class Search:
 
     @property
     def space(self) -> Mapping[str, Dimension]:
+        """The dimensions by their dotted names."""
         return self.record.space
 
     @cached_property
@@ -147,6 +158,7 @@ class Search:
 
     @property
     def metric(self) -> str:
+        """What is searched for, in words."""
         return self.record.objective.words
 
     @property
@@ -156,6 +168,7 @@ class Search:
 
     @property
     def rungs(self) -> list[float]:
+        """Epochs after which trials may be stopped; empty where none is, as of a population."""
         return [] if self.record.is_population else self.record.scheduler.rungs(self.epochs)
 
     @property
@@ -247,7 +260,7 @@ def trials(runs: str | Path) -> pd.DataFrame:
     epoch, in the metric's own unit), sd (over several seeds), seeds, n (images that each seed's objective is a mean
     over), best (of those that are done), base (whether it has the base settings), then a column for each setting in a
     space by its dotted name (missing where a trial does not set it), ended_by, and runs (their ids, separated by
-    blanks). Empty where there is no search.
+    blanks). Empty where there is no search; one that cannot be read is left out.
     """
     return pd.DataFrame([row for search in searches(runs)[0] for row in _rows(search)])
 

@@ -52,7 +52,7 @@ def holm(ps: Sequence[float]) -> list[float]:
     """p values adjusted so that the chance of any false finding among them is kept, in the order given.
 
     Step-down: the k-th smallest of m times m - k + 1, made monotone (Holm 1979, Scandinavian J. of Statistics 6:65-70).
-    Under any dependence. NaN stays NaN and does not count as a comparison.
+    Under any dependence. NaN stays NaN and does not count as a comparison. Raises ValueError for what is not in 0..1.
     """
     return _adjusted(ps, lambda ordered, m: np.maximum.accumulate(ordered * np.arange(m, 0, -1)))
 
@@ -62,6 +62,7 @@ def benjamini_hochberg(ps: Sequence[float]) -> list[float]:
 
     Step-up: the k-th smallest of m times m / k, made monotone (Benjamini & Hochberg 1995, J. Royal Statistical Society
     B 57:289-300), for independent or positively dependent tests. NaN stays NaN and does not count as a comparison.
+    Raises ValueError for what is not in 0..1.
     """
     return _adjusted(ps, lambda ordered, m: np.minimum.accumulate((ordered * m / np.arange(1, m + 1))[::-1])[::-1])
 

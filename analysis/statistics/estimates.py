@@ -92,8 +92,8 @@ def paired(own: ArrayLike, base: ArrayLike, clusters: ArrayLike | None = None) -
     As `summary`, of the differences of each seed on each image; what both find easy cancels out. Of shares on
     independent images the interval has two images more (`intervals.two_images_more`), of shares on objects one object
     more (`intervals.dependence`). The test belongs to the interval (`comparisons.p_value`), but for one seed of shares
-    on independent images, where it is McNemar's mid-p. No interval where the two never
-    differ, but for shares on independent images.
+    on independent images, where it is McNemar's mid-p. No interval where the two never differ, but for shares on
+    independent images. Raises ValueError as `summary` does, and where seeds or images are not the same.
     """
     return difference_over_units(Units.of(own, clusters), Units.of(base, clusters))
 
@@ -104,7 +104,7 @@ def ratio(own: ArrayLike, base: ArrayLike, clusters: ArrayLike | None = None) ->
     As `summary`, of the logarithm of each seed's ratio, linearised: an object moves it by x / X - z / Z, where X is the
     sum of x over all objects (Woodruff 1971, J. Am. Stat. Assoc. 66:411-414; Cochran 1977, Sampling Techniques, ch. 6);
     of shares on objects with one object more, as `paired`. NaN where a seed's base is 0; no interval where a seed's
-    ratio is 0. Raises ValueError for negative means.
+    ratio is 0. Raises ValueError for negative means, and as `paired` does.
     """
     return ratio_over_units(Units.of(own, clusters), Units.of(base, clusters))
 
@@ -191,7 +191,7 @@ def _within(centre: float, half: float, bound: float) -> tuple[float, float]:
 
 
 def ratio_over_units(own: Units, base: Units) -> Estimate:
-    """`ratio`, of sums."""
+    """`ratio`, of sums. Raises ValueError for negative means."""
     above, below = own.sums.sum(axis=1), base.sums.sum(axis=1)
     if above.min() < 0 or below.min() < 0:
         raise ValueError("a ratio needs means that are not negative")
@@ -228,7 +228,8 @@ def accuracy(
     images_by_object: Counts = None,
     dependent: bool = False,
 ) -> Estimate:
-    """Accuracy in 0..1 from the counts of one or more seeds, item k of `counts`, `ns` and `by_object` being one's.
+    """Accuracy in 0..1 from the counts of one or more seeds, item k of `counts` (right images), `ns` (all images) and
+    `by_object` being one's.
 
     Where the right images of each object are known for every seed, and the images of each object: as `summary`, over
     objects. Else, over images: of one seed Wilson's interval; of several with V = MS / S + p (1 - p) / n (`wide`),
@@ -236,6 +237,8 @@ def accuracy(
 
     dependent: images are known to show objects several times; without counts by object, nothing is known then of how
     far others would move the value: no interval of one seed, and of several that over seeds, on the same images.
+
+    Raises ValueError where counts by object are no counts of `images_by_object`; so do the ratio and the difference.
     """
     seeds = len(counts)
     if _all_known(by_object, seeds) and images_by_object is not None:

@@ -82,6 +82,7 @@ class Units:
 
     @property
     def over(self) -> Over:
+        """What an interval of these is over."""
         if len(self.sums) > 1:
             return "seeds and objects" if self.objects else "seeds and images"
         return "objects" if self.objects else "images"

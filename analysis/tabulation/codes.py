@@ -31,9 +31,11 @@ class Codes:
         return np.asarray(each[self.codes[where]])
 
     def value(self, item: int) -> Any:
+        """That of one item."""
         return self.values[self.codes[item]]
 
     def take(self, places: Ints) -> "Codes":
+        """The items at these places alone."""
         return Codes(self.values, self.codes[places])
 
     @classmethod

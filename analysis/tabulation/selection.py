@@ -132,7 +132,7 @@ class Selection:
         return self.runs["seed"].to_numpy(np.int64)
 
     def column(self, name: str, of_runs: bool = False) -> NDArray[Any]:
-        """One column of the measurements, or of the runs."""
+        """One column: a value a measurement, or a run."""
         key = f"{of_runs} {name}"
         if key not in self._columns:
             own = self.runs[name].to_numpy() if of_runs else self.measured[name].to_numpy()

@@ -148,13 +148,17 @@ class TableSpec(_Strict):
     published: Published | None = None
 
     def value_of(self, row: Line, column: Line) -> str:
+        """The metric of a cell: that of its column, else of its row, else of the table."""
         return column.value or row.value or self.value
 
     def match(self, row: Line, column: Line) -> dict[str, Any]:
+        """What runs and levels of a cell must have, by name; what its column says counts before its row, and that
+        before `where`."""
         return {**self.where, **row.match, **column.match}
 
     @property
     def axes(self) -> tuple[Lines, Lines]:
+        """Rows, then columns."""
         return self.rows, self.columns
 
     @property

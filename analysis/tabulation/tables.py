@@ -38,6 +38,7 @@ class Table:
 
     @property
     def title(self) -> str:
+        """That of the spec, with model and dataset where all numbers are of one."""
         if len(self.of) != 1:
             return self.spec.title
         dataset, model = self.of[0]
@@ -45,6 +46,7 @@ class Table:
 
     @property
     def has_numbers(self) -> bool:
+        """Whether any cell has one of ours."""
         return any(cell.estimate for row in self.cells for cell in row)
 
 
@@ -56,8 +58,9 @@ def tables(
     Only runs that differ in nothing but their seed, measured under the same conditions by the weights after their last
     epoch, make up a cell; where others match it too, lines that were found become several, and a cell of lines that the
     spec names stays empty and says in what they differ. Where runs are of several datasets, models or data and no line
-    says of which, rows come in groups. Raises SettingsError where a spec names a setting or a metric that there is none
-    of; `measured_only`: those of a metric that no run has, or that several measures have, are left out instead.
+    says of which, rows come in groups. `measured_only`: specs of a metric that no run has, or that several measures
+    have, are left out. Raises SettingsError where a spec names a setting or a metric that there is none of, RunError
+    where there is no such folder of runs.
     """
     source = selection(runs, [value for spec in specs for value in spec.values])
     if measured_only:
@@ -70,7 +73,7 @@ def table(spec: TableSpec | Mapping[str, Any] | str | Path, runs: Collected | Co
 
     spec: the name of one in configs/tables, a file, its content as a mapping, or options as `blurtrain table` has them:
     {"rows": "regime", "columns": "blur", "metric": "top1", "where": "regime=clear,blurry", "mark": "best"}. Raises
-    SettingsError, one line, for whatever is unknown.
+    SettingsError, one line, for whatever is unknown, RunError where there is no such folder of runs.
     """
     chosen = spec if isinstance(spec, TableSpec) else spec_of(spec)
     made = fill(chosen, source := selection(runs, chosen.values))

@@ -46,7 +46,7 @@ class WandbTracker:
         self._wandb: Any = wandb
 
     def write(self, run: TrackedRun) -> Written:
-        """What is new of a run, unless it stands just so."""
+        """Add what is new of a run, unless it stands just so. Raises RunError where it cannot be written."""
         key = tracker_id(run.run_id)
         kept = self._out / "written" / self._project / f"{key}.json"
         notes = [note for path in (kept, *self._notes(key)) if (note := read_json(path)) and self._is_of(note, run)]

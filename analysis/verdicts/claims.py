@@ -41,6 +41,7 @@ class Contrast(_Strict):
 
     @property
     def of_other_images(self) -> bool:
+        """Whether the cells are of other test images: those of another dataset."""
         return self.name == "dataset"
 
 

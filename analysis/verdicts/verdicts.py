@@ -73,7 +73,8 @@ class Verdict:
 
 
 def verdicts(runs: Collected | Collection | str | Path, of: Sequence[Claim] | None = None) -> list[Verdict]:
-    """A verdict for each claim (by default those that come with the project) on these runs."""
+    """A verdict for each claim (by default those that come with the project) on these runs; of too few runs, or of
+    none, `not enough data`. Raises RunError where there is no such folder."""
     wanted = claims() if of is None else of
     source = selection(runs, [value for claim in wanted for value in claim.table.values])
     found = [_findings(claim, source) for claim in wanted]
@@ -95,8 +96,9 @@ def verdicts(runs: Collected | Collection | str | Path, of: Sequence[Claim] | No
 
 
 def verdict_frame(found: Sequence[Verdict]) -> pd.DataFrame:
-    """A row a comparison: claim, source, verdict (of the claim), of, effect, low, high (corrected), n, seeds, says,
-    why, runs (separated by blanks)."""
+    """A row a comparison: claim, source, verdict (of the claim), of, effect, low and high (corrected; as shares in
+    0..1, nats or factors; NaN where there is none), n (images), seeds, says (of the comparison), why, runs (separated
+    by blanks)."""
     columns = ["claim", "source", "verdict", "of", "effect", "low", "high", "n", "seeds", "says", "why", "runs"]
     rows = [
         (v.claim.name, v.claim.source, v.says, f.of, f.effect, f.low, f.high, f.n, f.seeds, f.says, f.why,

@@ -110,7 +110,8 @@ def _eight_bit(size: int, batch: int, sigma: float, repeats: int) -> dict[str, A
 
 
 def crops(batch: int, side: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Top, left, height, width and flip of random crops of images of `side` pixels, in main memory."""
+    """Top, left, height, width (pixels) and flip, each [batch], of random crops of images of `side` pixels, in main
+    memory."""
     generator = torch.Generator().manual_seed(1)
     height, width = (torch.randint(int(0.7 * side), side + 1, (batch,), generator=generator) for _ in range(2))
     top, left = ((torch.rand(batch, generator=generator) * (side - n + 1)).long() for n in (height, width))

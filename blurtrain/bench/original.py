@@ -52,7 +52,8 @@ def _colour_operations(probability: float) -> list[Any]:
 
 
 def original_blur(images: Tensor, sigma: float, taps: int) -> Tensor:
-    """Gaussian blur of a batch by kornia or, where that is not installed, by torchvision."""
+    """Gaussian blur of images [N, 3, H, W], sigma in their pixels, by kornia or, where that is not installed, by
+    torchvision."""
     if importlib.util.find_spec("kornia") is None:
         return functional.gaussian_blur(images, [taps, taps], [sigma, sigma])
     import kornia

@@ -109,6 +109,7 @@ def _encoded(output: tuple[str, list[int]], encoding: str) -> list[bytes]:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows as text."""
     lines = [f"{'what':8} {'encoding':8} {'images':>7} {'images/s':>9} {'bytes/image':>12} {'time of OpenCV':>15}"]
     for row in rows:
         size = f"{row['bytes_per_image']:.0f}" if row["bytes_per_image"] else ""

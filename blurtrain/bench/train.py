@@ -122,11 +122,13 @@ class Pipeline:
             epoch = epochs.stop
 
     def augmented(self, batch: Batch, epoch: int, sigma: float, transform: Transform | None = None) -> Tensor:
-        """By the pipeline's own transform, or another one."""
+        """The images of a batch, [N, 3, H, W], as a training has them at `sigma` (pixels at 224), by the pipeline's own
+        transform, or another one."""
         same = Assignment.gaussian(np.full(len(batch.indices), sigma))
         return (transform or self.transform).train(batch.images, batch.indices, epoch, same)
 
     def learn(self, images: Tensor, labels: Tensor) -> None:
+        """One step of the optimiser, at a learning rate of 1e-4, on images [N, 3, H, W] with labels [N]."""
         self.learner.step(images, labels, 1e-4, 0)
 
     def step(self, sigma: float, transform: Transform | None = None) -> None:

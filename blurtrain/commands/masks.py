@@ -16,7 +16,8 @@ def are_given_by(name: str) -> bool:
 
 
 def predict(options: argparse.Namespace) -> int:
-    """Write a mask for each photo of a folder; the exit code."""
+    """Write a mask for each photo of a folder; the exit code. Raises SettingsError for a network that is no run, and
+    for overrides."""
     import torch
 
     from blurtrain.device import cores
@@ -34,7 +35,8 @@ def predict(options: argparse.Namespace) -> int:
 
 
 def draw(options: argparse.Namespace, overrides: Sequence[str]) -> None:
-    """Test photos, their masks, and what runs make of them, side by side."""
+    """Test photos, their masks, and what runs make of them, side by side. Raises SettingsError where `--names` are not
+    as many as the runs."""
     from analysis.figures.masks import save
     from blurtrain.blur.blurs import Blur
     from blurtrain.evaluation.mask_examples import mask_examples

@@ -196,7 +196,7 @@ def _on_dataset(options: argparse.Namespace, overrides: Sequence[str]) -> "tuple
 
 
 def plan_of(name: str, options: argparse.Namespace, overrides: Sequence[str], all_outputs: bool = False) -> "Plan":
-    """A run as it is evaluated, or, on `--dataset`, any network."""
+    """A run as it is evaluated, or, on `--dataset`, any network. Raises SettingsError for what is no run without it."""
     from blurtrain.errors import SettingsError
     from blurtrain.evaluation.networks import network_plan
     from blurtrain.evaluation.runs import run_plan

@@ -17,7 +17,7 @@ Arrays = Mapping[str, Mapping[str, NDArray[Any]]]
 
 
 def read_arrays(path: Path) -> dict[str, dict[str, NDArray[Any]]]:
-    """What lies beside an outcome. Raises RunError where the file is damaged."""
+    """What lies beside an outcome (`Arrays`), of any shapes. Raises RunError where the file is damaged."""
     found: dict[str, dict[str, NDArray[Any]]] = {}
     try:
         with np.load(path, allow_pickle=False) as file:

@@ -21,14 +21,14 @@ class Reference:
     maps: Tensor
     """[N, H, W, C], float32."""
     above: Tensor
-    """Where they are above 0."""
+    """[N, H, W, C], bool: where they are above 0."""
     squares: Tensor
     """[N], float64: each image's, summed."""
     centred: Centred
 
     @classmethod
     def of(cls, maps: Tensor) -> "Reference":
-        """Of maps that may be written into later."""
+        """Of maps [N, H, W, C] that may be written into later."""
         own = maps.clone()
         return cls(own, own > 0, products(own, own), Centred.of(own))
 

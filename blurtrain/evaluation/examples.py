@@ -62,8 +62,8 @@ def examples(plan: Plan, blur: Blur, count: int = 4) -> list[Example]:
 
 
 def chosen_images(images: Images, count: int) -> NDArray[np.int64]:
-    """Places in the store: the first image of each class by the hash of its path, then the second of each. Raises
-    DataError where there are fewer."""
+    """Places in the store [count]: the first image of each class by the hash of its path, then the second of each.
+    Raises DataError where there are fewer."""
     if not 1 <= count <= images.n:
         raise DataError(
             f"{count} example images: the {images.split} split has {images.n} to choose from; give 1 or more"

@@ -50,7 +50,8 @@ def beside_sharp(
 
 
 def gain(found: Tensor, given: Tensor, sharp: Tensor) -> dict[str, Tensor]:
-    """By how much PSNR is higher than that of the images that were given, and whether it is."""
+    """By how much PSNR, in dB, is higher than that of the images that were given, and whether it is: [N] each, of
+    images [N, 3, H, W] in 0..255."""
     more = psnr(found, sharp) - psnr(given, sharp)
     return {"psnr_gain": more, "gained": more > 0}
 

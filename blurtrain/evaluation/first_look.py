@@ -166,7 +166,8 @@ def first_look(
 
 
 def sample(dataset: Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Store indices and labels of training images, evenly spread over classes and within them, class by class in turn.
+    """Store indices [n] and labels [n] of training images, evenly spread over classes and within them, class by class
+    in turn.
 
     Empty where fewer than two classes have two images.
     """

@@ -20,7 +20,7 @@ class Grid:
     points: NDArray[np.float64]
     """[P], ascending, each at most 1 + precision times the one before."""
     scanned: NDArray[np.int64]
-    """Which of them are tried of every image; the last one is the last of all."""
+    """Places in `points`, ascending: which of them are tried of every image; the last one is the last of all."""
 
     @classmethod
     def of(cls, smallest: float, largest: float, precision: float, scan: float) -> Self:

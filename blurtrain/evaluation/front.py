@@ -32,7 +32,8 @@ def evaluate_any(
     per_image: bool,
     out: str | Path | None,
 ) -> list[dict[str, Any]]:
-    """See `blurtrain.evaluation.evaluate`."""
+    """See `blurtrain.evaluation.evaluate`. Raises SettingsError where a network that is no run has no `dataset` and
+    `out`, or an ensemble no `out`."""
     wanted: dict[str, Any] = {"measures": list(measures), "per_image": per_image}
     wanted |= {} if split is None else {"split": split}
     if blurs is not None:

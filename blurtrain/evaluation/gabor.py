@@ -38,12 +38,13 @@ class Gabors:
 
     @property
     def size(self) -> NDArray[np.float64]:
-        """Of the envelope: geometric mean of both standard deviations."""
+        """[N], pixels: of the envelope, the geometric mean of both standard deviations."""
         return np.sqrt(self.along * self.across)
 
     @property
     def bandwidth(self) -> NDArray[np.float64]:
-        """Octaves between the frequencies at which half the response is left; infinite where there is no lower one."""
+        """[N], octaves between the frequencies at which half the response is left; infinite where there is no lower
+        one."""
         half = math.sqrt(2 * math.log(2)) / (2 * math.pi * self.along)
         with np.errstate(divide="ignore", invalid="ignore"):
             octaves = np.log2((self.frequency + half) / (self.frequency - half))

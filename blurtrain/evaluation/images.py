@@ -26,7 +26,7 @@ class Images:
     n: int
     batch_size: int
     subset: NDArray[np.int64] | None = None
-    """Which images of the split are meant, ascending; none: all."""
+    """Which images of the split are meant, by their places in it, ascending; none: all."""
 
     @classmethod
     def of(cls, dataset: Dataset, evaluation: Evaluation, resolution: int) -> "Images":
@@ -59,7 +59,7 @@ class Images:
 
     @property
     def indices(self) -> NDArray[np.int64]:
-        """Places in the store, in ascending order."""
+        """[n]: places in the store, in ascending order."""
         return self._chosen(self.source.indices)
 
     @property
@@ -74,12 +74,12 @@ class Images:
 
     @cached_property
     def objects(self) -> NDArray[np.int64] | None:
-        """The object that each image shows, numbered without gaps; None where no object is shown by several."""
+        """[n]: the object that each image shows, from 0 without gaps; None where no object is shown by several."""
         objects = self.dataset.objects(self.split)
         return None if objects is None else np.unique(self._chosen(objects), return_inverse=True)[1]
 
     def object_of(self, indices: NDArray[np.int64]) -> NDArray[np.int64] | None:
-        """As `objects`, of the images at these places in the store."""
+        """As `objects`, of the images at these places [k] in the store."""
         return None if self.objects is None else self.objects[np.searchsorted(self.indices, indices)]
 
     def batches(self, loader: Loader, rank: int = 0, world: int = 1) -> Iterator[Batch | None]:

@@ -76,9 +76,9 @@ class LogitsMeasure(Measure):
         raise NotImplementedError
 
     def pooled(self, values: Mapping[str, NDArray[Any]]) -> Mapping[str, float | NDArray[Any]]:
-        """What else is to be said of a level, from the `values` of all its images, in order of their index: numbers are
-        more metrics, arrays are kept beside them. Where an image has logits that are NaN or infinite there are none:
-        called with the values of one image alone, for the names."""
+        """What else is to be said of a level, from the `values` of all its images ([images] each), in order of their
+        index: numbers are more metrics, arrays are kept beside them. Where an image has logits that are NaN or infinite
+        there are none: called with the values of one image alone, for the names."""
         return {}
 
     def measure(self, subject: Subject, levels: Sequence[Blur], per_image: bool) -> Found:

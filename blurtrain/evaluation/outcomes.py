@@ -37,10 +37,12 @@ class Outcomes:
 
     @property
     def records(self) -> Path:
+        """The file with a row a level and image."""
         return self.path.with_suffix(".parquet")
 
     @property
     def arrays(self) -> Path:
+        """The file with maps and curves by level."""
         return self.path.with_suffix(".npz")
 
     def rows(self) -> list[Row]:
@@ -67,8 +69,9 @@ class Outcomes:
             raise RunError(f"{self.records}: is damaged: {error}; remove it, and evaluate again") from None
 
     def add(self, found: Found) -> None:
-        """Add levels; those that are there already stay as they are, but for their records, and for blurs of the
-        user's own whose source is another now."""
+        """Add levels; those that are there already stay as they are, but for their records, and for blurs of the user's
+        own whose source is another now. Raises RunError where another process adds to it for more than PATIENCE
+        seconds, or what is there is damaged."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with held(self.path.with_name(f".{self.path.stem}.lock"), PATIENCE) as lock:
             if lock is None:

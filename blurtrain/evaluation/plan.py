@@ -37,7 +37,7 @@ class Plan:
     blurs: tuple[Blur, ...]
     reading: Loader
     targets: NDArray[np.int64] | None
-    """The output of each class of the dataset; none: they are the outputs."""
+    """[classes]: the output of each class of the dataset; none: they are the outputs."""
 
     @classmethod
     def of(cls, *, transform: Transform, evaluation: Evaluation, **parts: Any) -> "Plan":

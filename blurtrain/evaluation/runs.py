@@ -144,7 +144,8 @@ def measure_run(
 
 
 def open_run(folder: Path, overrides: Sequence[str], epoch: int | None) -> tuple[Run, Settings, Dataset]:
-    """A run to be measured, see `evaluate_run`, with its settings as overridden, and its dataset."""
+    """A run to be measured, see `evaluate_run`, with its settings as overridden, and its dataset. Raises RunError where
+    it was not trained to its end, or would be another run with these overrides, or this data."""
     run = Run(folder.resolve())
     own = run.settings  # of a folder that is no run, this says so
     if epoch is None and not run.weights.exists():

@@ -32,8 +32,8 @@ def products(a: Tensor, b: Tensor) -> Tensor:
 
 
 def cosine(ab: Tensor, aa: Tensor, bb: Tensor) -> Tensor:
-    """From such products of a with b, a with a and b with b: the cosine of the angle between the two. 1 where both are
-    zero, 0 where one is. Exactly 1 where the two are the same."""
+    """From such products [N] of a with b, a with a and b with b: the cosine of the angle between the two. 1 where both
+    are zero, 0 where one is. Exactly 1 where the two are the same."""
     norms = (aa * bb).sqrt()
     return torch.where(norms > 0, ab / norms, ((aa == 0) & (bb == 0)).double()).clamp(-1, 1)
 
@@ -49,7 +49,7 @@ class Centred:
 
     @classmethod
     def of(cls, maps: Tensor) -> "Centred":
-        """Every place of every image is an example, its channels are the features."""
+        """Of maps [N, H, W, C]: every place of every image is an example, its channels are the features."""
         rows = maps.flatten(0, -2)
         mean = rows.mean(0)
         return cls(rows - mean, mean.double())

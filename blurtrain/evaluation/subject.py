@@ -82,4 +82,5 @@ class Found:
     """By the label of a level, arrays of one entry an image, the same names for each; `index`: the image's place in the
     store; `object`: which it shows (0, 1, ...), where several images show one."""
     arrays: dict[str, dict[str, NDArray[Any]]] = field(default_factory=dict)
-    """By the label of a level, anything else that figures are drawn from: maps, curves, histograms."""
+    """By the label of a level, then by name, anything else that figures are drawn from: maps, curves, histograms, of
+    any shapes."""

@@ -14,7 +14,8 @@ from scipy.special import ndtri
 
 @dataclass(frozen=True)
 class Survival:
-    """The share of units whose value is larger than each of `values` [k], which are those that were seen, ascending."""
+    """The share of units whose value is larger than each of `values`, which are those that were seen, ascending. All
+    arrays are [k], shares in 0..1."""
 
     values: NDArray[np.float64]
     at_risk: NDArray[np.int64]

@@ -21,8 +21,11 @@ class OfLogits(Protocol):
 
     by_object: ClassVar[frozenset[str]]
 
-    def values(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]: ...
-    def pooled(self, values: Mapping[str, NDArray[Any]]) -> Mapping[str, float | NDArray[Any]]: ...
+    def values(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Named values [N] from logits [N, classes] and labels [N]."""
+
+    def pooled(self, values: Mapping[str, NDArray[Any]]) -> Mapping[str, float | NDArray[Any]]:
+        """More metrics, and arrays, from the values [images] of a whole level."""
 
 
 @tf32(False)

@@ -48,7 +48,7 @@ def calibration(network: TrainedNetwork, dataset: Dataset, split: str = "val") -
 
 
 def cross_entropy(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    """Mean, in nats."""
+    """Mean, in nats, of logits [N, classes] and labels [N]."""
     log = torch.from_numpy(logits).double().log_softmax(1).numpy()
     return float(-log[np.arange(len(labels)), labels].mean())
 

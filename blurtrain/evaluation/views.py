@@ -135,8 +135,8 @@ def blurred_at(transform: Transform, protocol: Protocol | None) -> Transform:
 
 
 def groups_at_size(batch: Batch, transform: Transform) -> list[tuple[NDArray[np.int64], Tensor]]:
-    """`of_one_shape`, at the size where images are blurred (`at_its_size`): by the side that their store's size is of,
-    the smaller one or the geometric mean of both."""
+    """`of_one_shape` [n, 3, h, w], at the size where images are blurred (`at_its_size`): by the side that their store's
+    size is of, the smaller one or the geometric mean of both."""
     stored = batch.images.shape[-2]  # the height of the canvas
     return [(rows, at_its_size(some, transform, stored)) for rows, some in of_one_shape(batch)]
 
@@ -151,8 +151,8 @@ def at_its_size(images: Tensor, transform: Transform, stored: int | None = None)
 
 
 def eight_bit_blurred(images: Tensor, blur: Blur, indices: NDArray[np.int64], transform: Transform) -> Tensor:
-    """Images in 0..255, as `at_its_size` gives them, blurred (and deblurred, where the transform says so), and again as
-    8-bit values in float32."""
+    """Images [n, 3, h, w] in 0..255, as `at_its_size` gives them, blurred (and deblurred, where the transform says so),
+    and again as 8-bit values in float32."""
     return _eight_bit(transform.blurred_pixels(images, blur, indices))
 
 

@@ -136,7 +136,8 @@ def load(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) ->
 
 
 def load_resolved(path: Path) -> Settings:
-    """Read the fully resolved `settings.yaml` of a run directory; presets play no part any more."""
+    """Read the fully resolved `settings.yaml` of a run directory; presets play no part any more. Raises SettingsError,
+    one line, for anything unknown, missing or out of range."""
     return validate(read_yaml(path), str(path), Settings)
 
 

@@ -26,6 +26,7 @@ def _identifying(kind: type[BaseModel]) -> list[tuple[str, Any]]:
 
 
 def identity_of(section: BaseModel) -> dict[str, Any]:
+    """What of a section takes part in the run id, as plain values by name, sections within it likewise."""
     kept = {}
     for name, neutral in _identifying(type(section)):
         value = getattr(section, name)

@@ -150,6 +150,7 @@ class FrozenBatchNorm(_InPlaceOf):
         self.training = False
 
     def train(self, mode: bool = True) -> Self:
+        """As of any module for its children; its own mode stays that of evaluation."""
         super().train(mode)
         self.training = False  # but not that of its children
         return self

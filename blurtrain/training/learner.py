@@ -97,7 +97,8 @@ class Learner:
         return [p for part in (self.network, self.opponent) if part is not None for p in part.parameters()]
 
     def warm_up(self, images: Tensor) -> None:
-        """One pass whose gradients are thrown away, before the first step and before a state is loaded.
+        """One pass of images [N, 3, H, W] whose gradients are thrown away, before the first step and before a state is
+        loaded.
 
         By it DistributedDataParallel finds the order in which it sums gradients for good. It does so in its first step;
         a resumed run would sum that one step in another order, and its bits would differ.
@@ -111,10 +112,11 @@ class Learner:
         self.model.train()
 
     def step(self, images: Tensor, targets: Tensor, rate: float, number: int, views: Sequence[Tensor] = ()) -> Tensor:
-        """Step `number` at learning rate `rate`, with the `views` of the images.
+        """Step `number` at learning rate `rate`, with images [N, 3, H, W], the task's targets [N, ...], and the `views`
+        of the images, as the loss takes them.
 
-        Returns float64 sums over this process's images: the loss, the task's counts, how many images count, and how
-        many were skipped. Nothing here waits for the device.
+        Returns float64 sums [3 + counts] over this process's images: the loss, the task's counts, how many images
+        count, and how many were skipped. Nothing here waits for the device.
         """
         set_learning_rate(self.optimiser, rate)
         images, *views = (

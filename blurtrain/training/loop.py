@@ -45,8 +45,8 @@ class Position:
     epoch: int
     step: int
     sums: Tensor
-    """float64: the loss, the task's counts, images and skipped images of the epoch; what other processes summed is not
-    in it."""
+    """[3 + counts], float64: the loss, the task's counts, images and skipped images of the epoch; what other processes
+    summed is not in it."""
 
 
 @dataclass
@@ -75,6 +75,7 @@ class Training:
 
     @property
     def epochs(self) -> int:
+        """Of the whole training, as the settings say."""
         return self.settings.optimisation.epochs
 
     def position(self, epoch: int) -> Position:
@@ -189,7 +190,8 @@ def _means(training: Training, sums: Tensor, epoch: int, global_order: NDArray[n
 
 
 def stop_or_save(training: Training, position: Position, global_order: NDArray[np.int64] | None = None) -> None:
-    """Save where all processes have come to know that it is time to, or that one was asked to stop; then stop."""
+    """Save where all processes have come to know that it is time to, or that one was asked to stop; then raise
+    Stopped."""
     every = 60 * training.settings.checkpoints.every_minutes
     due = training.group.is_main and global_order is not None and time.monotonic() - training.saved >= every
     stop, save = training.flags(bool(training.stop), due)

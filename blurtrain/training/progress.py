@@ -155,7 +155,7 @@ class Progress:
                 self._tensorboard.add_scalar(f"{kind}/{name}", value, at)
 
     def show(self, images: Tensor, transform: Transform, network: nn.Module, at: int, blur: Mapping[str, Any]) -> None:
-        """Some images as the network sees them, and its first filters, whenever the blur has changed."""
+        """Some images [N, 3, H, W] as the network sees them, and its first filters, whenever the blur has changed."""
         if self._tensorboard and blur != self._shown_blur:
             self._shown_blur = blur
             mean, sd = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in (transform.mean, transform.sd))

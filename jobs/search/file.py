@@ -215,7 +215,7 @@ def read_search(path: Path, overrides: Mapping[str, Any] | None = None, data: Pa
 
 
 def checked(document: Mapping[str, Any], name: str, where: str, data: Path | None = None) -> SearchFile:
-    """The search that a document says."""
+    """The search that a document says; raises SettingsError or DataError for whatever could not be searched."""
     search: Search = validate(document, where, Search)
     if not re.fullmatch(NAME, name):
         raise SettingsError(f"{where}: the name of the file names the search: letters, digits, . _ and - only")

@@ -50,6 +50,7 @@ class Population:
 
     @property
     def every(self) -> int:
+        """Epochs between two comparisons."""
         return self.file.search.population.every_epochs
 
     @property

@@ -55,10 +55,12 @@ class Work:
 
     @property
     def study(self) -> Study:
+        """The search's folder."""
         return Study.of(self.file, self.runs)
 
     @property
     def epochs(self) -> int:
+        """Of each run, as the base settings say."""
         return self.file.base.optimisation.epochs
 
 

@@ -11,7 +11,7 @@ from analysis.tabulation.tables import Table
 
 
 def as_html(table: Table) -> str:
-    """A figure with table and notes."""
+    """A `<figure>` with table and notes; all text is escaped."""
     body = as_html_table(table)
     notes = as_html_notes(table)
     return f'<figure class="table">\n{body}{notes}</figure>\n'

@@ -14,7 +14,7 @@ MARKS = {"best": "*", "tied": "~", "": ""}
 
 
 def as_text(table: Table, width: int = WIDTH) -> str:
-    """Plain text of at most so many columns of characters, where a row fits; `*`: the best, `~`: cannot be
+    """Plain text of at most `width` columns of characters, where a row fits; `*`: the best, `~`: cannot be
     distinguished from it."""
     said = words(table)
     rows = [(head, [_lines(cell) for cell in cells]) for head, cells in said.rows]

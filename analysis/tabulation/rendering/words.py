@@ -117,6 +117,7 @@ def bounds(estimate: Estimate, facts: MetricFacts, signed: bool = False) -> str:
 
 
 def p_value(p: float) -> str:
+    """E.g. `p = 0.012`, `p < 0.001`; empty for NaN."""
     if math.isnan(p):
         return ""
     return "p < 0.001" if p < 0.001 else "p = 1" if p > 0.9995 else f"p = {p:.3f}"

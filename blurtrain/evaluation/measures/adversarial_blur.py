@@ -78,7 +78,7 @@ class WorstBlur(Measure):
 
     @tf32(False)
     def measure(self, subject: Subject, levels: Sequence[str], per_image: bool) -> Found:
-        """See `Measure.measure`."""
+        """See `Measure.measure`. Raises SettingsError where `size` is too wide for the network's images."""
         side = subject.transform.resolution
         if self.size // 2 >= side:
             raise SettingsError(f"{self.name}: size={self.size} is too wide for images of {side} px")

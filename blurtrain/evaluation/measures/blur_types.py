@@ -39,6 +39,7 @@ class BlurTypes(LogitsMeasure):
     bins: int = Field(10, ge=1, le=1000)
 
     def values(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """See `LogitsMeasure.values`. Raises SettingsError for logits of other classes than those of blur."""
         if logits.shape[1] != len(CLASSES):
             raise SettingsError(
                 f"measure blur-types: is of {len(CLASSES)} classes ({', '.join(CLASSES)}), not of {logits.shape[1]}"

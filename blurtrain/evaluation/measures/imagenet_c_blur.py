@@ -99,7 +99,7 @@ class ImageNetCBlur(Measure):
 
 
 def linear(wrong: Mapping[str, NDArray[np.bool_]]) -> Records:
-    """All metrics of each image, from whether it is wrong, by the names of counts."""
+    """All metrics of each image [n], from whether it is wrong [n], by the names of counts (`error-FAMILY-SEVERITY`)."""
 
     def mean(names: Sequence[str]) -> NDArray[np.float64]:
         return np.mean([found[name] for name in names], axis=0)

@@ -94,6 +94,7 @@ class MinimalBlur(Measure):
 
     @property
     def kernels(self) -> list[Family]:
+        """The kernels that images are blurred with, those of each of `families` once."""
         return [family for name in dict.fromkeys(self.families) for family in FAMILIES[name]]
 
     def levels(self, blurs: Sequence[Blur]) -> Sequence[str]:
@@ -102,13 +103,13 @@ class MinimalBlur(Measure):
         return [*names, ANY] if len(names) > 1 else names
 
     def search(self, predict: Predict, start: NDArray[np.int64], followed: NDArray[np.bool_]) -> Flips:
-        """The first flips of some images, see `first_flips`."""
+        """The first flips of some images, whose predictions at the start are `start` [n]: see `first_flips`."""
         return first_flips(predict, start, followed, self.grid)
 
     @tf32(False)
     @torch.inference_mode()
     def measure(self, subject: Subject, levels: Sequence[str], per_image: bool) -> Found:
-        """See `Measure.measure`."""
+        """See `Measure.measure`. Raises DataError where, with of=right, no sharp image is right."""
         families = [family for family in self.kernels if ANY in levels or family.name in levels]
         for family in families:
             family.member(self.largest * family.times).check(subject.transform.resolution)

@@ -71,6 +71,8 @@ class ShapeBias(Measure):
 
     @tf32(False)
     def measure(self, subject: Subject, levels: Sequence[str], per_image: bool) -> Found:
+        """See `Measure.measure`. Raises DataError where no image of `folder` is of categories that the network knows,
+        or one cannot be read."""
         table = categories_in(Path(self.categories) if self.categories else CATEGORIES)
         outputs = outputs_of_categories(subject.network, table)
         names = sorted(outputs)
