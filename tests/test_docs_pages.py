@@ -34,7 +34,7 @@ INSTEAD = {
         "fcn_resnet50, pretrained: {published: torchvision/resnet50}": "lraspp_mobilenet_v3_large",
     },
     "docs/extending.md": {"prepare photos": "prepare flat"},
-    "README.md": {"submit GRID.yaml": "submit GRID.yaml --wait"},
+    "docs/grids.md": {"submit GRID.yaml": "submit GRID.yaml --wait"},
     "docs/gallery.md": {"alexnet-": "small-"},
 }
 """Two pages may call different things alike; what a line only begins is waited for; what takes minutes is made less."""
