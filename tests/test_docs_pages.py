@@ -20,7 +20,7 @@ SHORT = (
     "optimisation.warmup_epochs=0",
     "optimisation.batch_size=8",
 )
-FIRST = {"README.md", "docs/segmentation.md", "docs/detector.md"}
+FIRST = {"README.md", "docs/grids.md", "docs/segmentation.md", "docs/detector.md"}
 """Pages that begin with nothing prepared and nothing trained."""
 SIDES = {"docs/detector.md": 72}
 """Of the network's input, where it is not RESOLUTION: a mosaic is of nine tiles."""
