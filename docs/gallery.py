@@ -15,6 +15,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from blurtrain.blur.blur import Blur
+from blurtrain.documents import read_yaml
 from blurtrain.settings import PRESETS
 
 HERE = Path(__file__).parent
@@ -22,6 +23,7 @@ ROOT = HERE.parent
 FOLDER = HERE / "gallery"
 KERNELS = ("gaussian-4", "disk-4", "disk-8", "box-8", "box-16-45", "shake")
 BLURS = ("sharp", "gaussian-8", "disk-8", "box-16-45", "shake")
+NATURAL = ("myopia-2", "aberration-coma-0.5", "depth-focus-2", "parallax-20", "rotation-10", "dirty-lens-8")
 SEEN = ("blurry-to-clear", "linear-blurry-to-clear", "any-blur", "sharp-d2-d8")
 """Curricula that are shown as the network sees their images."""
 PREPARE = (
@@ -33,6 +35,7 @@ SETTINGS = (
     "data: {root: demo/data, resolution: 64}",
     "optimisation: {batch_size: 32}",
 )
+DEMO = ROOT / "configs" / "grids" / "demo.yaml"
 GRID = """# three.yaml: the demo's three runs on faces.
 extends: {demo}
 exclude:
@@ -43,11 +46,19 @@ exclude:
 """
 TRAIN = "blurtrain grid submit three.yaml --data demo/data --runs demo/runs --wait"
 REPORT = "blurtrain report demo/runs --out docs/gallery/report"
+
+
+def _stages() -> str:
+    """The epochs after which the demo keeps weights on faces, and the last, in words."""
+    (own,) = (rule["settings"] for rule in read_yaml(DEMO)["where"] if rule["match"] == {"dataset": "faces"})
+    return f"{', '.join(map(str, own['checkpoints']['keep_epochs']))} and {own['optimisation']['epochs']}"
+
+
 FIGURES = {
     "accuracy": "Accuracy against blur, with intervals over images",
     "ratio": "The same, divided by that of the network trained on clear images",
     "learning-faces": "Learning curves",
-    "filters-faces": "Filters of the first layer after 1, 4 and 16 epochs: so few leave them near noise",
+    "filters-faces": f"Filters of the first layer after {_stages()} epochs: so few leave them near noise",
 }
 ANSWERS = ("clear", "blurry-to-clear")
 """Regimes whose networks are asked for the classes of blurred images."""
@@ -73,10 +84,17 @@ def answers(regime: str) -> str:
 
 
 def mixed() -> str:
-    blurs = "{schedule: mix, blurs: [" + ", ".join(BLURS) + f"], probabilities: [{', '.join(['0.2'] * len(BLURS))}]}}"
-    return (
-        f"blurtrain curriculum faces.yaml {shlex.quote('curriculum=' + blurs)} --images 6 --out docs/gallery/blurs.png"
-    )
+    return blurred(f"mix, blurs: [{', '.join(BLURS)}], probabilities: [{', '.join(['0.2'] * len(BLURS))}]", 6, "blurs")
+
+
+def natural() -> str:
+    """One after the other, so that each has a column."""
+    return blurred(f"stepwise, blurs: [{', '.join(NATURAL)}]", 4, "natural")
+
+
+def blurred(schedule: str, images: int, name: str) -> str:
+    own = shlex.quote(f"curriculum={{schedule: {schedule}}}")
+    return f"blurtrain curriculum faces.yaml {own} --images {images} --out docs/gallery/{name}.png"
 
 
 def about(regime: str) -> str:
@@ -106,6 +124,14 @@ def gallery_page() -> str:
         f"![Training images under {', '.join(BLURS)}](gallery/blurs.png)",
         "",
         *_code(mixed()),
+        "",
+        "## Natural blur",
+        "",
+        f"![Training images under {', '.join(NATURAL)}](gallery/natural.png)",
+        "",
+        *_code(natural()),
+        "",
+        "What each is, in which units: [methods](methods.md#natural-blur).",
         "",
         "## Curricula as the network sees them",
         "",
@@ -146,9 +172,9 @@ def pictures() -> None:
     kernels(FOLDER / "kernels.png")
     with tempfile.TemporaryDirectory() as place:
         grid, settings = Path(place) / "grid.yaml", Path(place) / "faces.yaml"
-        grid.write_text(GRID.format(demo=os.path.relpath(ROOT / "configs" / "grids" / "demo.yaml", place)))
+        grid.write_text(GRID.format(demo=os.path.relpath(DEMO, place)))
         settings.write_text("\n".join(SETTINGS) + "\n")
-        views = [mixed(), *map(seen, SEEN), *map(answers, ANSWERS)]
+        views = [mixed(), natural(), *map(seen, SEEN), *map(answers, ANSWERS)]
         own = {"three.yaml": str(grid), "faces.yaml": str(settings)}
         for command in [*PREPARE, TRAIN, REPORT, *views, *map(curriculum, regimes())]:
             _run(command, own)

@@ -44,6 +44,10 @@ def test_the_citation_is_of_this_version() -> None:
     assert (citation["cff-version"], citation["type"]) == ("1.2.0", "software")
     assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
     assert citation["title"] and citation["message"] and citation["authors"]
+    for reference in citation["references"]:
+        assert {"type", "title", "authors", "year"} <= set(reference)
+    names = [[author["family-names"] for author in reference["authors"]] for reference in citation["references"]]
+    assert ["Jenkins", "Sanyal", "Michelson", "Kunda"] in names, "the study that is reproduced"
 
 
 def test_changes_begin_with_this_version() -> None:

@@ -3,6 +3,7 @@
 import re
 import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -40,6 +41,17 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_the_site_names_every_page_once() -> None:
     named = re.findall(r"[\w/.-]+\.md", (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2])
     assert sorted(named) == sorted(str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md"))
+
+
+def test_the_site_shows_the_section_of_readme_that_a_page_points_to() -> None:
+    shown = runpy.run_path(str(ROOT / "docs" / "site.py"))["on_page_markdown"]
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="performance.md"))
+    text = shown((ROOT / "docs" / "performance.md").read_text(), page)
+    readme = (ROOT / "README.md").read_text().partition("### On a GPU\n")[2].partition("\n## ")[0]
+    assert "make gpu" in readme and set(re.findall(r"^\|.*$", readme, re.M)) <= set(text.splitlines())
+    assert LINK.findall(text.partition("## On a GPU")[2]) == ["fused-kernel.md"] and "README.md#" not in text
+    with pytest.raises(ValueError, match="no heading"):
+        shown("[README](../README.md#not-there) has it.", page)
 
 
 @pytest.mark.parametrize("name", ["settings.md", "commands.md"])

@@ -20,7 +20,7 @@ SHORT = (
     "optimisation.warmup_epochs=0",
     "optimisation.batch_size=8",
 )
-FIRST = {"README.md", "docs/segmentation.md", "docs/detector.md"}
+FIRST = {"README.md", "docs/grids.md", "docs/segmentation.md", "docs/detector.md"}
 """Pages that begin with nothing prepared and nothing trained."""
 SIDES = {"docs/detector.md": 72}
 """Of the network's input, where it is not RESOLUTION: a mosaic is of nine tiles."""
@@ -34,7 +34,7 @@ INSTEAD = {
         "fcn_resnet50, pretrained: {published: torchvision/resnet50}": "lraspp_mobilenet_v3_large",
     },
     "docs/extending.md": {"prepare photos": "prepare flat"},
-    "README.md": {"submit GRID.yaml": "submit GRID.yaml --wait"},
+    "docs/grids.md": {"submit GRID.yaml": "submit GRID.yaml --wait"},
     "docs/gallery.md": {"alexnet-": "small-"},
 }
 """Two pages may call different things alike; what a line only begins is waited for; what takes minutes is made less."""

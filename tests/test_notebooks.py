@@ -45,7 +45,7 @@ def test_there_is_one_of_each_dataset_of_the_study_as_it_would_be_written(make: 
 @pytest.mark.parametrize("name", ["faces", "toybox-category", "imagenet-12"])
 @pytest.mark.long
 def test_three_models_of_a_dataset_are_trained(make: ModuleType, name: str, tmp_path: Path) -> None:
-    text, epochs = make.notebook(name), make.DATASETS[name]["epochs"]
+    text, epochs = make.notebook(name), make.optimisation(name)["epochs"]
     notebook = nbformat.reads(text.replace(f"EPOCHS = {epochs} ", "EPOCHS = 2 "), as_version=4)
     where = {"metadata": {"path": tmp_path}}
     nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources=where).execute()

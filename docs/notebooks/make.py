@@ -8,55 +8,59 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
+from blurtrain.documents import read_yaml
 
-# Of each: what it asks, the page that says how to get the real images, their recipe, that of drawn ones, epochs, and
-# what differs for so few (both as in configs/grids/demo.yaml).
+HERE = Path(__file__).parent
+DEMO = read_yaml(HERE.parents[1] / "configs" / "grids" / "demo.yaml")
+
+# Of each: what it asks, the page that says how to get the real images, their recipe, that of drawn ones.
 DATASETS: dict[str, dict[str, Any]] = {
     "faces": {
         "asks": "Whose face is it? FaceScrub",
         "page": "facescrub.md",
         "real": {"reader": "facescrub", "skip_unreadable": True, "val": 0.1, "test": 0.1},
         "drawn": {"standin": "facescrub", "reader": "facescrub"},
-        "epochs": 16,
     },
     "toybox-instance": {
         "asks": "Which of the toys is it? Toybox, in other views",
         "page": "toybox.md",
         "real": {"reader": "toybox"},
         "drawn": {"standin": "toybox", "reader": "toybox block=1 gap=0 val=0.1 test=0.2"},
-        "epochs": 8,
     },
     "toybox-category": {
         "asks": "What kind of toy is it? Toybox, on toys that were not trained on",
         "page": "toybox.md",
         "real": {"reader": "toybox view=category", "train_images": 3000},
         "drawn": {"standin": "toybox", "reader": "toybox view=category"},
-        "epochs": 8,
     },
     "imagenet-12": {
         "asks": "What is it, among twelve kinds? Of ImageNet",
         "page": "imagenet-12.md",
         "real": {"reader": "imagenet-12", "val": 0.0588, "test": 0.0588},
         "drawn": {"standin": "imagenet-12"},
-        "epochs": 12,
     },
     "imagenet-100": {
         "asks": "What is it, among a hundred kinds? Of ImageNet",
         "page": "imagenet-100.md",
         "real": {"reader": "imagenet-100"},
         "drawn": {"standin": "imagenet-100"},
-        "epochs": 13,
-        "optimisation": {"warmup_epochs": 2, "learning_rate": 5e-4},
     },
 }
 
 
+def optimisation(name: str) -> dict[str, Any]:
+    """That of a dataset in `make demo`: few epochs, and what they want."""
+    rules = [rule["settings"] for rule in DEMO.get("where", []) if rule["match"] == {"dataset": name}]
+    merged: dict[str, Any] = {}
+    for settings in (DEMO["settings"], *rules):
+        merged |= settings.get("optimisation", {})
+    return merged
+
+
 def cells(name: str) -> Iterator[tuple[str, str]]:
     """Kind and text of each cell of a dataset's notebook."""
-    of = DATASETS[name]
-    optimisation = {"epochs": "EPOCHS", "batch_size": 32, "warmup_epochs": 1, **of.get("optimisation", {})}
-    said = ", ".join(f'"{key}": {value}' for key, value in optimisation.items())
+    of, as_in_demo = DATASETS[name], optimisation(name)
+    said = ", ".join(f'"{key}": {value}' for key, value in {**as_in_demo, "epochs": "EPOCHS"}.items())
     yield (
         "markdown",
         f"""# Three models of {name}
@@ -85,7 +89,7 @@ import analysis
 import blurtrain
 
 IMAGES = None  # the folder of the real images; None: drawn ones
-EPOCHS = {of["epochs"]}  # of the study: 100
+EPOCHS = {as_in_demo["epochs"]}  # of the study: 100
 DATA, RUNS = "data", "runs"
 RESOLUTION = 64  # of the study: 224""",
     )
