@@ -74,7 +74,11 @@ BLOCKS: dict[str, str | tuple[str, ...]] = {
     "docs/measures/shape-bias.md": RUN,
     "docs/measures/shift-consistency.md": RUN,
     "docs/measures/tuning.md": RUN,
-    "docs/methods.md": (RUN, RUN, "weights of a run of one's own, by their SHA-256: tests/models", RUN, RUN, RUN),
+    "docs/methods.md": (
+        RUN,
+        "runs of a grid of hours: tests/evaluation and tests/analysis",
+        *(RUN, "weights of a run of one's own, by their SHA-256: tests/models", RUN, RUN, RUN),
+    ),
     "docs/searches.md": "a search of an hour: test_docs_blocks.py reads it, tests/jobs/search has small ones",
     "docs/segmentation.md": RUN,
     "docs/sharpness.md": RUN,

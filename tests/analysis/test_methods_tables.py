@@ -9,11 +9,12 @@ import pytest
 
 import analysis
 from blurtrain.documents import merge
-from blurtrain.settings import PRESETS
+from blurtrain.settings import PRESETS, compose
 from jobs.grid import Grid, read_grid
 
 MakeRun = Callable[..., str]
-PASSES = {"restorer": 2, "clear": 2, "blur-consistency": 2, "adversarial-kernel": 5}
+PASSES = {"restorer": 2, "clear": 2, "frontend": 2, "blur-consistency": 2, "feature-distance": 2,
+          "supervised-contrastive": 2, "proposed-kernel": 2, "adversarial-kernel": 5}  # fmt: skip
 """Of each training image in an epoch, where not one; the two of the front-end have half of the budget each."""
 
 
@@ -43,10 +44,13 @@ def measure(run: Path, settings: Mapping[str, Any], right: int, deblur: str) -> 
 def test_each_method_is_compared_with_augmentation_at_equal_compute(name: str, runs: Path, make_run: MakeRun) -> None:
     (grid,) = read_grid(PRESETS / "grids" / f"{name}.yaml").grids
     (dataset,), budgets = grid.axes["dataset"], set()
+    processes = grid.resources.get("nodes", 1) * grid.resources.get("gpus", 1)
     for k, regime in enumerate(grid.axes["regime"]):
         settings = settings_of(grid, regime)
         epochs = settings["optimisation"]["epochs"]
         budgets.add(epochs * PASSES.get(regime, 1))
+        loss = compose({"dataset": dataset, "regime": regime, **settings}, regime).loss
+        assert not loss.check_batch(settings["optimisation"]["batch_size"] // processes), regime
         if regime == "restorer":
             continue
         for seed in grid.axes["seed"]:

@@ -201,6 +201,7 @@ def aged(curriculum: Curriculum, epochs: int, months: float = 2) -> None:
         assert blur.model_dump() == {**expected, "acuity": True, "colour": True, "contrast": True}
 
 
+ALL_TO_8 = table((0, 0, 0, 0.9, 8), (59, 0.9, 0.75, 0, 2))
 HALF_TO_8 = table((0, 0, 0, 0.9, 8), (59, 0.9, 0.25, 0, 4), (59, 0, 0.5, 0, 0), (9, 0, 0.99, 0.1, 0))
 DEFINED: dict[str, tuple[int, Callable[[Curriculum, int], None]]] = {
     # Jenkins et al. 2025
@@ -273,9 +274,14 @@ DEFINED: dict[str, tuple[int, Callable[[Curriculum, int], None]]] = {
     # configs/grids/methods.yaml: columns as of random-uniform
     "blur-augmentation": (60, HALF_TO_8),
     "antialiased": (60, HALF_TO_8),
+    "antialiased-learnt": (60, HALF_TO_8),
+    "frontend": (60, HALF_TO_8),
     "restorer": (60, HALF_TO_8),
-    "blur-consistency": (60, table((0, 0, 0, 0.9, 8), (59, 0.9, 0.75, 0, 2))),
+    "blur-consistency": (60, ALL_TO_8),
+    "feature-distance": (60, ALL_TO_8),
+    "supervised-contrastive": (60, ALL_TO_8),
     "adversarial-kernel": (60, plainly(e0=0, e59=0)),
+    "proposed-kernel": (60, plainly(e0=0, e59=0)),
     "developmental-diet-30": (30, lambda curriculum, epochs: aged(curriculum, epochs, months=10)),
 }  # fmt: skip
 

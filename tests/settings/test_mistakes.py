@@ -27,6 +27,12 @@ def mistake(path: Path, *overrides: str) -> str:
             "did you mean 'sigma'? (known: blur, schedule, sigma)",
         ),
         ("curriculum.schedule=stepwize", "curriculum.schedule: 'stepwize' is unknown", "did you mean 'stepwise'?"),
+        # Its kernels are learnt tap by tap: there is no gradient of a family's parameter.
+        (
+            "loss={type: adversarial-blur, family: disk}",
+            "loss.family: unknown setting",
+            "(known: among, distance, ",
+        ),
         ("regime=cleer", "regime 'cleer' has no preset", "did you mean 'clear'?"),
         ("model=resnet18", "model 'resnet18' has no preset", "did you mean 'resnet-18'?"),
         ("optimisation.epochs=many", "optimisation.epochs: ", "integer, unable to parse string"),

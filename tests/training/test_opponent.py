@@ -1,4 +1,5 @@
-"""A second network that learns beside the first one: what it is stepped by, kept in, and left out of."""
+"""A second network that learns beside the first one: what it is stepped by, kept in, and left out of; and runs against
+blur that are killed."""
 
 import io
 from pathlib import Path
@@ -83,9 +84,17 @@ def test_a_run_from_another_s_checkpoint_begins_with_a_new_one() -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_ends_with_the_same_bits(tiny: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "loss",
+    [
+        {"type": "proposed-blur", "size": 5, "width": 4, "rate": 10},
+        pytest.param({"type": "adversarial-blur", "size": 5, "steps": 2}, marks=pytest.mark.long),
+    ],
+    ids=lambda loss: loss["type"],
+)
+def test_a_run_that_is_killed_ends_with_the_same_bits(tiny: Any, tmp_path: Path, loss: dict[str, Any]) -> None:
     settings = tiny(
-        loss={"type": "proposed-blur", "size": 5, "width": 4, "rate": 10},
+        loss=loss,
         network={"architecture": "timm/test_vit", "arguments": {"img_size": 32}, "frontend": {"width": 2, "depth": 1}},
         model="small",
         data={"resolution": 32},
