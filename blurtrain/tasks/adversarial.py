@@ -74,6 +74,7 @@ class AdversarialBlur(AgainstBlur):
 
     @property
     def ascent(self) -> "Ascent":
+        """How kernels are learnt, by these settings."""
         from blurtrain.blur.adversarial import Ascent
 
         return Ascent(self.size, self.steps, self.rate, self.start, self.distance, self.among)
