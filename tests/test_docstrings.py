@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from test_architecture import ROOT, source_of
 
@@ -33,6 +34,7 @@ def top_level(body: list[ast.stmt]) -> Iterator[Function | ast.ClassDef]:
             yield from top_level([*node.body, *node.orelse, *(line for h in node.handlers for line in h.body)])
 
 
+@cache
 def methods_of(node: ast.ClassDef) -> dict[str, Function]:
     """Those of public names that need words of their own or a base's."""
     functions = [inner for inner in top_level(node.body) if isinstance(inner, Function)]
