@@ -3,19 +3,20 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from blurtrain.schema import Taps
+from blurtrain.schema import Taps, added_later
 from blurtrain.tasks.loss import Loss, Network, cross_entropy_alone
+from blurtrain.tasks.views import apart, feature_distances, together
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from blurtrain.blur.adversarial import Ascent
+    from blurtrain.blur.adversarial import Ascent, Harm
 
 
 class AgainstBlur(Loss):
-    """Base of these: cross-entropy of images as they are, and blurred by kernels that harm. Of labels alone."""
+    """Base of these: cross-entropy of images as they are, and the harm of kernels to blurred ones. Of labels alone."""
 
     size: Taps = 15
     """Taps a side, in pixels of the network's input; odd."""
@@ -23,6 +24,25 @@ class AgainstBlur(Loss):
     """Most that the blur may change, relative to the contrast of the image (root mean squares)."""
     share: float = Field(0.5, gt=0, le=1)
     """Of the loss, that of blurred images; the rest is of the images as they are."""
+    harm: Literal["labels", "features"] = added_later("labels")
+    """What kernels raise and the network lowers: cross-entropy of blurred images (nats), or, for encoders, 1 - cosine
+    similarity of their features with those of the images as they are, through which no gradient flows."""
+    layer: str = added_later("")
+    """As of feature-distance; of harm=features."""
+
+    @model_validator(mode="after")
+    def _harm_fits(self) -> "AgainstBlur":
+        if self.harm == "features" and self.share == 1:
+            raise ValueError("share=1 leaves no cross-entropy, and with harm=features the same features for all images "
+                             "would do: take less than 1")  # fmt: skip
+        if self.harm == "labels" and self.layer:
+            raise ValueError(f"layer={self.layer} is of features: set harm=features, or leave it out")
+        return self
+
+    @property
+    def watched(self) -> str | None:
+        """See `Loss.watched`."""
+        return self.layer if self.harm == "features" else None
 
     @property
     def passed_together(self) -> int:
@@ -42,22 +62,27 @@ class AgainstBlur(Loss):
     ) -> "tuple[Tensor, Tensor]":
         from torch.nn.functional import cross_entropy
 
-        from blurtrain.tasks.views import together
-
         if self.share == 1:
             logits = network(blurred)
             return cross_entropy(logits, targets, label_smoothing=label_smoothing), logits
         plain, attacked = together(network, (images, blurred))
-        of_each = [cross_entropy(one, targets, label_smoothing=label_smoothing) for one in (plain, attacked)]
-        return (1 - self.share) * of_each[0] + self.share * of_each[1], plain
+        supervised = cross_entropy(plain, targets, label_smoothing=label_smoothing)
+        if self.harm == "features":
+            sharp, features = apart(network.features(), 2)
+            harm = feature_distances(features, sharp.detach()).mean()
+        else:
+            harm = cross_entropy(attacked, targets, label_smoothing=label_smoothing)
+        return (1 - self.share) * supervised + self.share * harm, plain
 
 
 class AdversarialBlur(AgainstBlur):
     """Cross-entropy of images that are blurred by kernels learnt against the network as it stands (in evaluation mode),
     see `blurtrain.blur.adversarial`: projected gradient ascent (Madry et al., ICLR 2018) over kernels in place of
-    pixels.
+    pixels. With harm=features the kernels are learnt against the network's features, and it is trained to keep them;
+    that form is ours.
 
-    A step costs `steps` + 1 forward and `steps` backward passes through the network more than one without.
+    A step costs `steps` + 1 forward and `steps` backward passes through the network more than one without; with
+    harm=features one forward pass more, of the images as they are.
     """
 
     type: Literal["adversarial-blur"] = "adversarial-blur"
@@ -87,22 +112,31 @@ class AdversarialBlur(AgainstBlur):
         label_smoothing: float = 0.0,
         views: "Sequence[Tensor]" = (),
     ) -> "tuple[Tensor, Tensor]":
-        from torch.nn.functional import cross_entropy
-
         from blurtrain.blur.adversarial import worst_blur
 
-        def harm(shown: "Tensor") -> "Tensor":
-            return cross_entropy(network.tested(shown), targets, reduction="none")
-
-        worst = worst_blur(images, harm, self.ascent).images.to(images.dtype)
+        worst = worst_blur(images, self.harm_of(network, images, targets), self.ascent).images.to(images.dtype)
         return self._of_both(network, images, worst, targets, label_smoothing)
+
+    def harm_of(self, network: Network, images: "Tensor", targets: "Tensor") -> "Harm":
+        """What an ascent raises, of each of `images` [N, 3, S, S] once they are blurred; in evaluation mode."""
+        from torch.nn.functional import cross_entropy
+
+        if self.harm == "labels":
+            return lambda shown: cross_entropy(network.tested(shown), targets, reduction="none")
+
+        def features(shown: "Tensor") -> "Tensor":
+            network.tested(shown)
+            return network.features()
+
+        sharp = features(images).detach()
+        return lambda shown: feature_distances(features(shown), sharp)
 
 
 class ProposedBlur(AgainstBlur):
     """As adversarial-blur, but a second, small network (`blurtrain.blur.proposer`) proposes the kernel of each image,
-    and both are trained at once: one descends on the cross-entropy of blurred images, the other ascends on it minus
-    `fidelity` times what its kernel changes. The network form of the attack is ours; one backward pass serves both, by
-    reversed gradients (Ganin & Lempitsky, ICML 2015).
+    and both are trained at once: one descends on the harm to blurred images (their cross-entropy, or the distance of
+    their features), the other ascends on it minus `fidelity` times what its kernel changes. The network form of the
+    attack is ours; one backward pass serves both, by reversed gradients (Ganin & Lempitsky, ICML 2015).
 
     The second network has the run's optimiser, and no weight decay; checkpoints hold it, published weights do not.
     """
@@ -113,7 +147,8 @@ class ProposedBlur(AgainstBlur):
     rate: float = Field(1.0, gt=0)
     """Its learning rate, as a multiple of optimisation.learning_rate."""
     fidelity: float = Field(1.0, ge=0)
-    """What it costs to leave nothing of an image (nats); in between by the square of what is changed."""
+    """What it costs to leave nothing of an image, in the unit of the harm (nats, or 1 - cosine similarity); in between
+    by the square of what is changed."""
 
     def opponent(self) -> "nn.Module":
         """See `Loss.opponent`."""

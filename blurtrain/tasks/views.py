@@ -91,11 +91,9 @@ class FeatureDistance(OfViews):
         label_smoothing: float = 0.0,
         views: "Sequence[Tensor]" = (),
     ) -> "tuple[Tensor, Tensor]":
-        from torch.nn.functional import cosine_similarity
-
         logits = together(network, (images, *views))
-        blurred, sharp, *_ = apart(network.features().flatten(1), 1 + len(views))
-        distance = (1 - cosine_similarity(blurred, sharp.detach(), dim=1)).mean()
+        blurred, sharp, *_ = apart(network.features(), 1 + len(views))
+        distance = feature_distances(blurred, sharp.detach()).mean()
         return self._supervised(logits, targets, label_smoothing) + self.weight * distance, logits[0]
 
 
@@ -155,3 +153,13 @@ def together(network: Network, views: "Sequence[Tensor]") -> "Sequence[Tensor]":
 def apart(values: "Tensor", views: int) -> "Sequence[Tensor]":
     """What belongs to each view, [N, ...], of values [N * views, ...] as `together` has them."""
     return values.unflatten(0, (-1, views)).unbind(1)
+
+
+def feature_distances(features: "Tensor", others: "Tensor") -> "Tensor":
+    """1 - cosine similarity of the features of each image [N, ...] with its others, 0..2: [N], in float32 or better."""
+    import torch
+    from torch.nn.functional import cosine_similarity
+
+    # Half precision rounds the cosine of features that are nearly alike to 1.
+    exact = torch.promote_types(features.dtype, torch.float32)
+    return 1 - cosine_similarity(features.flatten(1).to(exact), others.flatten(1).to(exact), dim=1)

@@ -124,6 +124,16 @@ def test_validation_reports_cross_entropy_alone(kind: str) -> None:
             "does not fit data.resolution=8: loss.size=17: take at most 15",
         ),
         ({"loss": "proposed-blur", "task": "segmentation"}, r"loss=proposed-blur is not for task=segmentation"),
+        (
+            {"loss": {"type": "adversarial-blur", "harm": "features"}, "task": "restoration"},
+            "loss=adversarial-blur is not for task=restoration, whose targets are sharp: set loss=l1 or l2",
+        ),
+        ({"loss": {"type": "proposed-blur", "harm": "features", "share": 1}}, "share=1 leaves no cross-entropy"),
+        ({"loss": {"type": "adversarial-blur", "layer": "features"}}, "layer=features is of features: set harm=featur"),
+        (
+            {"loss": {"type": "proposed-blur", "harm": "features"}, "precision": {"compile": True}},
+            "loss=proposed-blur looks at features, which a compiled network does not give: leave out precision.compile",
+        ),
         ({"loss": "feature-distance", "precision": {"compile": True}}, "leave out precision.compile"),
         ({"early_stopping": {"patience": 1, "metric": "miou"}}, "early_stopping.metric=miou is unknown"),
     ],

@@ -25,7 +25,13 @@ KINDS: list[dict[str, Any]] = [
     {"type": "supervised-contrastive", "among": 2},
     {"type": "adversarial-blur", "size": 3, "steps": 2, "start": "identity", "among": 2},
     {"type": "proposed-blur", "size": 3, "width": 2},
+    {"type": "adversarial-blur", "size": 3, "steps": 2, "start": "identity", "harm": "features"},
+    {"type": "proposed-blur", "size": 3, "width": 2, "harm": "features", "layer": "second"},
 ]
+
+
+def name(kind: dict[str, Any]) -> str:
+    return "-".join([kind["type"], *([kind["harm"]] if "harm" in kind else [])])
 
 
 def learner(loss: Loss, **parts: Any) -> Learner:
@@ -33,7 +39,7 @@ def learner(loss: Loss, **parts: Any) -> Learner:
     return Learner(Net(), chosen.optimisation, chosen.precision, ALONE, loss=loss)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind["type"])
+@pytest.mark.parametrize("kind", KINDS, ids=name)
 def test_micro_batches_change_nothing(kind: dict[str, Any]) -> None:
     loss = Loss.model_validate(kind)
     others = [torch.randn(8, 3, 9, 9, generator=torch.Generator().manual_seed(5)) for _ in loss.views]
@@ -77,6 +83,8 @@ def test_what_a_loss_cannot_have_is_said() -> None:
         learner(Loss.model_validate({"type": "supervised-contrastive", "among": 3}))
     with pytest.raises(SettingsError, match=r"loss.layer=secnd: the network has no such module; did you mean 'second'"):
         learner(Loss.model_validate({"type": "feature-distance", "layer": "secnd"}))
+    with pytest.raises(SettingsError, match=r"loss.layer=secnd: the network has no such module; did you mean 'second'"):
+        learner(Loss.model_validate({"type": "adversarial-blur", "harm": "features", "layer": "secnd"}))
 
 
 @pytest.mark.parametrize(
@@ -86,8 +94,12 @@ def test_what_a_loss_cannot_have_is_said() -> None:
         pytest.param({"type": "feature-distance"}, marks=pytest.mark.slow),
         {"type": "adversarial-blur", "size": 5, "steps": 2},
         {"type": "proposed-blur", "size": 5, "width": 4, "rate": 10},
+        {"type": "adversarial-blur", "size": 5, "steps": 2, "harm": "features"},
+        pytest.param(
+            {"type": "proposed-blur", "size": 5, "width": 4, "rate": 10, "harm": "features"}, marks=pytest.mark.slow
+        ),
     ],
-    ids=lambda kind: kind["type"],
+    ids=name,
 )
 def test_an_interrupted_run_ends_with_the_same_bits(tiny: Tiny, tmp_path: Path, kind: dict[str, Any]) -> None:
     chosen = tiny(

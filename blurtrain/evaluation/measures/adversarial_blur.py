@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, field_validator
 from scipy.special import ndtri
 from torch import Tensor
-from torch.nn.functional import cosine_similarity, cross_entropy
+from torch.nn.functional import cross_entropy
 
 from blurtrain.blur.adversarial import Ascent, Harm, distances, worst_blur
 from blurtrain.blur.blurs import AnyBlur, Blur
@@ -24,6 +24,7 @@ from blurtrain.evaluation.subject import Found, Records, Subject
 from blurtrain.evaluation.views import at_its_size
 from blurtrain.models.representation import representing
 from blurtrain.schema import Taps
+from blurtrain.tasks.views import feature_distances
 
 FAMILIES = "families"
 _SHARE = {"unit": "%", "times": 100, "digits": 1, "better": "higher", "least": 0, "most": 1}
@@ -202,13 +203,13 @@ class AdversarialFeatures(WorstBlur):
                 with torch.no_grad():
                     wanted = of(sharp)
 
-                def cosine(images: Tensor) -> Tensor:
-                    return cosine_similarity(of(images), wanted, dim=1)
+                def harm(images: Tensor) -> Tensor:
+                    return feature_distances(of(images), wanted)
 
                 def said(images: Tensor) -> dict[str, Tensor]:
                     with torch.no_grad():
-                        return {"cosine": cosine(images)}
+                        return {"cosine": 1 - harm(images)}
 
-                return lambda images: 1 - cosine(images), said
+                return harm, said
 
             yield attack
