@@ -88,13 +88,15 @@ def mixed() -> str:
 
 
 def natural() -> str:
-    """One after the other, so that each has a column."""
-    return blurred(f"stepwise, blurs: [{', '.join(NATURAL)}]", 4, "natural")
+    """One after the other, so that each has a column; the images are otherwise the same in all of them."""
+    whole = " ".join(f"'augmentation.crop_{what}=[1, 1]'" for what in ("scale", "ratio"))
+    plain = f" augmentation.colour=0 {whole} optimisation.batch_size=1"
+    return blurred(f"stepwise, blurs: [{', '.join(NATURAL)}]", 4, "natural", plain)
 
 
-def blurred(schedule: str, images: int, name: str) -> str:
+def blurred(schedule: str, images: int, name: str, more: str = "") -> str:
     own = shlex.quote(f"curriculum={{schedule: {schedule}}}")
-    return f"blurtrain curriculum faces.yaml {own} --images {images} --out docs/gallery/{name}.png"
+    return f"blurtrain curriculum faces.yaml {own}{more} --images {images} --out docs/gallery/{name}.png"
 
 
 def about(regime: str) -> str:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 MOST = 6
 """Epochs side by side at print width."""
+MOST_LETTERS = 14
+"""Of a blur's label that has room beside its epoch."""
 
 
 def epochs_shown(epochs: int) -> list[int]:
@@ -49,7 +51,8 @@ def views_figure(views: Sequence[Sequence["TrainingView | None"]], title: str) -
                     place.text(0.5, 0.5, "left out", ha="center", va="center", fontsize=SMALL, color=GREY)
                     continue
                 place.imshow(view.pixels, interpolation="none")
-                place.set_title(one_line(f"epoch {view.epoch}: {view.blur}"), fontsize=SMALL, pad=2)
+                below = "\n" if len(view.blur) > MOST_LETTERS else " "  # or it runs into its neighbour
+                place.set_title(f"epoch {view.epoch}:{below}{one_line(view.blur)}", fontsize=SMALL, pad=2)
     return figure
 
 

@@ -132,7 +132,7 @@ def test_the_runs_of_the_demo_in_all_notebooks(demo_runs: Path, monkeypatch: pyt
     every = {"accuracy", "ratio", "datasets", "stages", "stage-ratio", "learning", "matrix", "filters"}
     assert study.kinds() == every and "No " not in study.printed
     assert study.html[0].count("1 done") == 15 and len(study.tables) == 2
-    assert all(f"n {n}" in study.tables[0] for n in (160, 288, 240, 216, 600))
+    assert all(f"n {n}" in study.tables[0] for n in (160, 288, 360, 216, 600))
     theirs = executed(VASILJEVIC, demo_runs, monkeypatch)
     assert "48 of 48 cells: no such run" in theirs.printed and len(theirs.tables) == 8
     assert all("n 160" in table for table in theirs.tables[5:])
