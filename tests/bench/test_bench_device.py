@@ -82,8 +82,8 @@ def test_a_sweep_stands_beside_bare_passes(bench: Callable[..., Bench]) -> None:
     for row in rows:
         assert row["n"] == 9 and row["of_bare"] > 0
         # The seconds are rounded to four digits, and the images to one: much of few, on a fast or a slow machine.
-        rounding = 0.06 / row["images_per_second"]
-        assert 9 * 2 / row["images_per_second"] == pytest.approx(row["seconds"], abs=6e-5, rel=rounding)
+        rounding = 6e-5 + row["seconds"] * 0.06 / row["images_per_second"]
+        assert 9 * 2 / row["images_per_second"] == pytest.approx(row["seconds"], abs=rounding, rel=0)
 
 
 @pytest.mark.slow
