@@ -38,7 +38,7 @@ class SmallSearch:
                 "data": {"resolution": 64, "root": str(dataset.folder.parent)},
                 "optimisation": {"epochs": epochs, "batch_size": 8, "warmup_epochs": 1},
                 "evaluation": {"sigmas": [0]},
-                "checkpoints": {"every_minutes": 0.005},
+                "checkpoints": {"every_minutes": 0.02},  # oftener, it would take longer than the training
                 "loader": {"kind": "resident", "workers": 1, "threads": 1},
                 "logging": {"tensorboard": False, "every_steps": 1},
             },
