@@ -107,7 +107,7 @@ class SmallSearch:
         """The runs that have a checkpoint."""
         return [run for run in self.all_runs() if run.saved_step()]
 
-    def await_results(self, seconds: float = 600) -> None:
+    def await_results(self, seconds: float = 900) -> None:
         """Until all trials have ended."""
         notes = self.study / "trials"
 

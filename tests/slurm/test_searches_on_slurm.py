@@ -77,7 +77,7 @@ def test_searches_on_good_days_and_bad(quiet: Cluster, prepared: Dataset, tmp_pa
     every = {s: s.begin() for s in (killed, cancelled, preempted, dark)}
     again = killed.submit()
     assert (again.returncode, again.stdout) == (0, "") and "nothing was submitted" in again.stderr
-    wait("others' Ray", (tmp_path / "others" / "begun").exists, 120)
+    wait("others' Ray", (tmp_path / "others" / "begun").exists, 300)
 
     stop_in_the_middle(list(every))
     driver = json.loads((killed.study / "driver.json").read_text())
