@@ -38,7 +38,7 @@ class SmallSearch:
                 "data": {"resolution": 64, "root": str(dataset.folder.parent)},
                 "optimisation": {"epochs": epochs, "batch_size": 8, "warmup_epochs": 1},
                 "evaluation": {"sigmas": [0]},
-                "checkpoints": {"every_minutes": 0.02},  # oftener, it would take longer than the training
+                "checkpoints": {"every_minutes": 0.005},
                 "loader": {"kind": "resident", "workers": 1, "threads": 1},
                 "logging": {"tensorboard": False, "every_steps": 1},
             },
@@ -136,7 +136,7 @@ class SmallSearch:
         return "\n".join(f"--- {log}\n{log.read_text(errors='replace')[-2000:]}" for log in logs)
 
 
-def stop_in_the_middle(searches: Sequence[SmallSearch], count: int = 2, seconds: float = 240) -> None:
+def stop_in_the_middle(searches: Sequence[SmallSearch], count: int = 2, seconds: float = 480) -> None:
     """Wait until so many runs of each search train, and stop each of them once it has saved something."""
     stopped = set[Path]()
 
