@@ -71,7 +71,7 @@ def worst_blur(images: Tensor, harm: Harm, ascent: Ascent, logits: Tensor | None
         )
     if n % ascent.among:
         raise ValueError(f"{n} images cannot be shared out by {ascent.among} a kernel")
-    images = images.detach()
+    images = images.detach().to(torch.promote_types(images.dtype, torch.float32))  # torch has no spectra of bfloat16
     blurrer = Blurrer(images, ascent.size)
     with torch.enable_grad():
         logits = ascent.logits(n // ascent.among, images) if logits is None else logits.to(images)

@@ -62,7 +62,8 @@ def proposed_blur(images: Tensor, logits: Tensor, distance: float) -> Proposed:
 
     Raises ValueError where half a kernel is as wide as an image.
     """
-    size, images = round(logits.shape[1] ** 0.5), images.detach()
+    images = images.detach().to(torch.promote_types(images.dtype, torch.float32))  # torch has no spectra of bfloat16
+    size, logits = round(logits.shape[1] ** 0.5), logits.to(images.dtype)
     blurrer = Blurrer(images, size)
     kernels = logits.softmax(1).unflatten(1, (size, size))
     blurred = blurrer(kernels)

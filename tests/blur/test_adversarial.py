@@ -92,3 +92,9 @@ def found_flat(shown: Tensor):
 def test_what_cannot_be_is_refused(ascent: Ascent, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         found(ascent, images())
+
+
+def test_images_in_half_precision_are_blurred_in_single() -> None:
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)).bfloat16()
+    found = worst_blur(images, lambda shown: -shown.flatten(1).var(1), Ascent(5, 2, 1.0, "random", 0.5, 1))
+    assert found.images.dtype == torch.float32 and bool((found.harm >= found.harm_at_start).all())
