@@ -197,7 +197,7 @@ def as_files(figure: Figure) -> dict[str, bytes]:
 
 
 def _saved(figure: Figure, kind: str, dpi: float) -> bytes:
-    buffer, own = io.BytesIO(), figure.dpi
+    buffer, dpi_before, canvas_before = io.BytesIO(), figure.dpi, figure.canvas
     canvas = get_registered_canvas_class(kind)(figure)
     figure.dpi = dpi
     try:
@@ -205,7 +205,8 @@ def _saved(figure: Figure, kind: str, dpi: float) -> bytes:
         with matplotlib.rc_context(STYLE), _quiet("fontTools.subset"):
             getattr(canvas, f"print_{kind}")(buffer, metadata=_METADATA[kind])
     finally:
-        figure.dpi = own
+        figure.dpi = dpi_before
+        figure.set_canvas(canvas_before)
     return buffer.getvalue()
 
 

@@ -68,7 +68,7 @@ def pictures(runs: Runs, run_ids: Iterable[str], panels: Sequence[Panel], final:
 
 def _settings(panels: Sequence[Panel]) -> Iterator[Picture]:
     """A figure for each setting that runs were made to differ in."""
-    names, axes = _Names("settings"), varying(panels)
+    names, axes = Names("settings"), varying(panels)
     for name in (axis for axis in axes if "." in axis or axis == "model"):
         others = [axis for axis in axes if axis != name]
         if figure := settings_figure(panels, name, others):
@@ -95,7 +95,7 @@ def _datasets(panels: Sequence[Panel]) -> Iterator[Picture]:
 
 def _stages(panels: Sequence[Panel]) -> Iterator[Picture]:
     found = stages(panels)
-    names = _Names("stages")
+    names = Names("stages")
     if figure := stage_ratio_figure(found):
         yield Picture(
             "stage-ratio",
@@ -116,7 +116,7 @@ def _stages(panels: Sequence[Panel]) -> Iterator[Picture]:
 
 
 def _matrices(panels: Sequence[Panel], runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
-    names = _Names("matrix")
+    names = Names("matrix")
     for matrix in matrices(panels, _waiting(runs, run_ids)):
         yield Picture(
             names(matrix.panel.dataset),
@@ -147,7 +147,7 @@ def _states(states: Sequence[str]) -> str:
 
 
 def _learning(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
-    names = _Names("learning")
+    names = Names("learning")
     for dataset, title, figure in learning_figures(learning(runs, run_ids)):
         yield Picture(
             names(dataset),
@@ -164,7 +164,7 @@ def _learning(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
 
 def _filters(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
     """Of each regime the run with the lowest seed, where stages were kept."""
-    names = _Names("filters")
+    names = Names("filters")
     chosen: dict[tuple[str, str], dict[str, tuple[int, int, Run]]] = {}
     for row in sorted(runs.rows, key=lambda row: row["seed"]):
         run = Run(runs.folder / row["run_id"])
@@ -186,7 +186,7 @@ def _filters(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
 
 
 def _calibration(panels: Sequence[Panel], runs: Runs) -> Iterator[Picture]:
-    names = _Names("calibration")
+    names = Names("calibration")
     for one in calibrated(panels, runs):
         yield Picture(
             names(one.panel.dataset),
@@ -201,7 +201,7 @@ def _calibration(panels: Sequence[Panel], runs: Runs) -> Iterator[Picture]:
 
 
 def _corruptions(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
-    names = _Names("corruptions")
+    names = Names("corruptions")
     for one in corruptions(runs, run_ids):
         yield Picture(
             names(f"{one.dataset}-{one.form}"),
@@ -215,7 +215,7 @@ def _corruptions(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
 
 
 def _deblurring(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
-    names = _Names("deblurring")
+    names = Names("deblurring")
     for one in restored(runs, run_ids):
         yield Picture(
             names(f"{one.model}-{one.dataset}"),
@@ -228,7 +228,7 @@ def _deblurring(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
 
 
 def _frequencies(panels: Sequence[Panel]) -> Iterator[Picture]:
-    names = _Names("frequencies")
+    names = Names("frequencies")
     for panel in filter(is_drawable, panels):
         yield Picture(
             names(panel.dataset),
@@ -241,7 +241,7 @@ def _frequencies(panels: Sequence[Panel]) -> Iterator[Picture]:
 
 
 def _shape_bias(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
-    names = _Names("shape-bias")
+    names = Names("shape-bias")
     for (dataset, model, _), some in decisions(runs, run_ids).items():
         yield Picture(
             names(dataset),
@@ -254,7 +254,7 @@ def _shape_bias(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
 
 
 def _features(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
-    names = _Names("features")
+    names = Names("features")
     for one in invariances(runs, run_ids):
         level = strongest(one.levels)
         if figure := maps_figure(one, level):
@@ -289,7 +289,7 @@ def _features(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
 
 
 def _minimal_blur(panels: Sequence[Panel], runs: Runs) -> Iterator[Picture]:
-    names = _Names("minimal-blur")
+    names = Names("minimal-blur")
     for one in withstood(panels, runs):
         yield Picture(
             names(one.panel.dataset),
@@ -305,7 +305,7 @@ def _minimal_blur(panels: Sequence[Panel], runs: Runs) -> Iterator[Picture]:
 
 
 def _fields(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
-    names = _Names("receptive-fields")
+    names = Names("receptive-fields")
     for one in fields_measured(runs, run_ids):
         yield Picture(
             names(one.dataset),
@@ -320,7 +320,7 @@ def _fields(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
 
 
 def _tuning(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
-    names = _Names("tuning")
+    names = Names("tuning")
     for one in tuning_measured(runs, run_ids):
         yield Picture(
             names(one.dataset),
@@ -332,7 +332,7 @@ def _tuning(runs: Runs, run_ids: frozenset[str]) -> Iterator[Picture]:
         )
 
 
-class _Names:
+class Names:
     """Names of files: of letters that are safe anywhere, and none twice."""
 
     def __init__(self, kind: str):

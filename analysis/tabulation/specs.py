@@ -234,7 +234,7 @@ class TableSpec(_Strict):
                 for column in columns:
                     self.published_value(row, column)
             if self.published is not None:
-                known = published(self.published.table).columns
+                known = _texts(self.published.table).columns
                 for name in (*self.published.by, *self.published.numbers.values()):
                     if name not in known:
                         raise SettingsError(

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot, pad
 
+from blurtrain.blur.arithmetic import at_least_single
+
 Harm = Callable[[Tensor], Tensor]
 """Takes images [N, C, H, W]; the loss of each [N], which is to rise."""
 
@@ -71,7 +73,7 @@ def worst_blur(images: Tensor, harm: Harm, ascent: Ascent, logits: Tensor | None
         )
     if n % ascent.among:
         raise ValueError(f"{n} images cannot be shared out by {ascent.among} a kernel")
-    images = images.detach().to(torch.promote_types(images.dtype, torch.float32))  # torch has no spectra of bfloat16
+    images = at_least_single(images.detach())
     blurrer = Blurrer(images, ascent.size)
     with torch.enable_grad():
         logits = ascent.logits(n // ascent.among, images) if logits is None else logits.to(images)

@@ -27,6 +27,12 @@ def in_own_arithmetic(blur: Blur[P]) -> Blur[P]:
     return exact
 
 
+def at_least_single(values: Tensor) -> Tensor:
+    """Values in half precision as float32, others as they are: torch has no spectra of the former, and a cosine of them
+    is rounded to 1."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 @contextlib.contextmanager
 def in_float32(operation: Any, default: str) -> Iterator[None]:
     """Without TF32 in `operation` (as torch.backends.cudnn.conv), where torch's own default is "ieee" or "tf32".

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from blurtrain.blur.adversarial import Ascent, Blurrer, mean_squares, mixed, with_identity
+from blurtrain.blur.arithmetic import at_least_single
 
 FLAT = 1e-10
 """An image is flat, and no blur changes it, where its variance is less than this share of its mean square: beside it
@@ -62,7 +63,7 @@ def proposed_blur(images: Tensor, logits: Tensor, distance: float) -> Proposed:
 
     Raises ValueError where half a kernel is as wide as an image.
     """
-    images = images.detach().to(torch.promote_types(images.dtype, torch.float32))  # torch has no spectra of bfloat16
+    images = at_least_single(images.detach())
     size, logits = round(logits.shape[1] ** 0.5), logits.to(images.dtype)
     blurrer = Blurrer(images, size)
     kernels = logits.softmax(1).unflatten(1, (size, size))

@@ -1,6 +1,5 @@
 """Pictures of training images as the network sees them: of one run's settings, and of the runs of a report."""
 
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,20 +39,21 @@ def pictures_of(runs: Path, images: int, say: Callable[[str], Any]) -> "Iterator
     import analysis
     from analysis.figures.style import Picture
     from analysis.figures.views import views_figure
+    from analysis.reporting.pictures import Names
     from blurtrain.run import Run
 
     frame = analysis.load(runs, table="runs")
     done = frame[frame["state"] == "done"].sort_values("seed", kind="stable")
     rows = done.drop_duplicates(["dataset", "regime"]).to_dict("records")[:MOST]
-    for number, row in enumerate(rows, 1):
+    names = Names("views")
+    for row in rows:
         try:
             views, title = views_of(Run(runs / row["run_id"]).settings, images, row["data_id"])
         except BlurtrainError as error:
             say(f"no images of {row['run_id']}: {error}")
             continue
-        name = re.sub("[^a-z0-9]+", "-", f"{row['dataset']}-{row['regime']}".lower())[:60]
         yield Picture(
-            f"views-{number}-{name}",
+            names(f"{row['dataset']}-{row['regime']}"),
             f"Training images: {title}",
             "Training images, a row each, as the network sees them in some epochs, a column each.",
             "Augmented and blurred as in training, not normalised; sigma in pixels at 224 px, other blurs by label.",

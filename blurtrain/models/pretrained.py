@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from blurtrain.errors import DataError
+from blurtrain.errors import DataError, some_of
 from blurtrain.models.antialias import BlurPool
 from blurtrain.models.blur_type import BlurType
 from blurtrain.models.encoder import alike, encoder_in
@@ -124,7 +124,7 @@ def _misfits(
     has = [] if lacks and has and len(missing) == len(unexpected) else has  # the same pairs, seen from the other side
     others = [f"{name} as {_form(stored[name])} for {_form(own[name])}" for name in different[:SHOWN]]
     return "".join(
-        f"; it {verb} {_some(shown, len(names))}"
+        f"; it {verb} {some_of([*shown, *names[len(shown) :]], SHOWN)}"
         for verb, shown, names in (("lacks", lacks, missing), ("has", has, unexpected), ("has", others, different))
         if shown
     )
@@ -228,7 +228,3 @@ def usual_normalisation(name: str) -> tuple[list[float], list[float]] | None:
 
 def _form(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
-
-
-def _some(shown: Sequence[str], of: int) -> str:
-    return ", ".join(shown) + (f" and {of - len(shown)} more" if of > len(shown) else "")

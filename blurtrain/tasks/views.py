@@ -157,9 +157,8 @@ def apart(values: "Tensor", views: int) -> "Sequence[Tensor]":
 
 def feature_distances(features: "Tensor", others: "Tensor") -> "Tensor":
     """1 - cosine similarity of the features of each image [N, ...] with its others, 0..2: [N], in float32 or better."""
-    import torch
     from torch.nn.functional import cosine_similarity
 
-    # Half precision rounds the cosine of features that are nearly alike to 1.
-    exact = torch.promote_types(features.dtype, torch.float32)
-    return 1 - cosine_similarity(features.flatten(1).to(exact), others.flatten(1).to(exact), dim=1)
+    from blurtrain.blur.arithmetic import at_least_single
+
+    return 1 - cosine_similarity(*(at_least_single(values.flatten(1)) for values in (features, others)), dim=1)

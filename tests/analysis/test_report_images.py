@@ -36,7 +36,7 @@ def test_each_dataset_and_regime_is_shown_and_what_is_not_here_is_said(
     lines = {line.split()[4].rstrip(":"): line for line in said if line.startswith("blurtrain: no images of ")}
     assert set(lines) == {other, absent}
     assert "has been prepared otherwise since" in lines[other] and "'faces' is not prepared in" in lines[absent]
-    drawn = sorted(path.name.split("-", 2)[2] for path in (out / "figures").glob("views-*.png"))
+    drawn = sorted(path.name.removeprefix("views-") for path in (out / "figures").glob("views-*.png"))
     assert drawn == [f"{prepared.name}-blurry.png", f"{prepared.name}-clear.png"]
     (svg,) = (out / "figures").glob("views-*-blurry.svg")
     assert "epoch 3: sigma 8<" in svg.read_text()

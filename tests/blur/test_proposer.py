@@ -156,3 +156,11 @@ def test_a_trained_network_is_harmed_as_long_as_that_is_cheap(fidelity: float, h
         assert harm > sharp + 0.2
     else:
         assert found.changed.max() < 0.01, "far from the blur that harms most"
+
+
+def test_images_and_logits_in_half_precision_are_taken_in_single() -> None:
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)).bfloat16()
+    logits = torch.zeros(2, 25, dtype=torch.bfloat16, requires_grad=True)
+    found = proposed_blur(images, logits, 0.5)
+    found.images.square().sum().backward()
+    assert found.images.dtype == torch.float32 and logits.grad is not None and bool(logits.grad.isfinite().all())
