@@ -149,19 +149,21 @@ def _scene(photo: Photo, photos: Sequence[Photo], rng: Rng) -> tuple[Scene, str]
 
 
 def _pasted(subject: Tensor, mask: Tensor, behind: Tensor, rng: Rng) -> Scene:
-    """A subject before another photo: cut out, reduced to fit, mirrored for half, somewhere in the lower part."""
+    """A subject before another photo: cut out, reduced, mirrored for half, somewhere in the lower part, where up to two
+    fifths of it may be cut off by a border."""
     rows, columns = (torch.nonzero(mask.amax(axis) > 0.5).flatten() for axis in (1, 0))
     top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
     cut = torch.cat([subject, mask[None]])[:, top:bottom, left:right]
     height, width = behind.shape[1:]
-    scale = min(1.0, rng.uniform(0.45, 0.95) * min(height / (bottom - top), width / (right - left)))
+    scale = min(1.0, rng.uniform(0.35, 1.2) * min(height / (bottom - top), width / (right - left)))
     sides = [max(1, round(scale * side)) for side in cut.shape[1:]]
     cut = interpolate(cut[None], sides, mode="bilinear", antialias=True, align_corners=False)[0].clamp(0, 1)
     if rng.random() < 0.5:
         cut = cut.flip(2)
-    y = round((height - sides[0]) * rng.uniform(0.4, 1))
-    x = round((width - sides[1]) * rng.uniform(0, 1))
+    y = round(rng.uniform(0.4 * (height - sides[0]), height - 0.6 * sides[0]))
+    x = round(rng.uniform(-0.4 * sides[1], width - 0.6 * sides[1]))
     canvas = torch.zeros(4, height, width)
     canvas[:3] = behind
-    canvas[:, y : y + sides[0], x : x + sides[1]] = cut
+    shown = canvas[:, max(0, y) : max(0, y + sides[0]), max(0, x) : max(0, x + sides[1])]
+    shown[:] = cut[:, max(0, -y) :, max(0, -x) :][:, : shown.shape[1], : shown.shape[2]]
     return scene_of(canvas[:3], canvas[3], behind)

@@ -47,13 +47,14 @@ def blurred(layer: Tensor, kernel: Kernel) -> Tensor:
     return layer if kernel is None else convolve(layer[None], kernel)[0]
 
 
-def composed(scene: Scene, subject: Kernel, background: Kernel) -> Tensor:
+def composed(scene: Scene, subject: Kernel, background: Kernel | Tensor) -> Tensor:
     """The scene [3, H, W] with each layer blurred by its own kernel; where the subject's edge is blurred, the
-    background shows through it, blurred by its own."""
+    background shows through it, blurred by its own. background: also the blurred background itself [3, H, W]."""
     if subject is None and background is None:
         return scene.light
     matte = blurred(scene.matte, subject)
-    return blurred(scene.light * scene.matte, subject) + (1 - matte) * blurred(scene.background, background)
+    behind = background if isinstance(background, Tensor) else blurred(scene.background, background)
+    return blurred(scene.light * scene.matte, subject) + (1 - matte) * behind
 
 
 def filled(light: Tensor, known: Tensor) -> Tensor:
@@ -87,16 +88,46 @@ def smooth_map(rng: Rng, height: int, width: int) -> Tensor:
     return ((found - found.min()) / (found.max() - found.min())).float()
 
 
+def receding(rng: Rng, height: int, width: int) -> Tensor:
+    """[height, width] in 0..1: a ground that goes from the camera, 0 at the lower border, to a horizon somewhere in the
+    middle half of the photo; what stands above that is as far, 1."""
+    horizon, tilt = rng.uniform(0.25, 0.75), rng.uniform(-0.2, 0.2)
+    y, x = np.mgrid[0 : 1 : height * 1j, -0.5 : 0.5 : width * 1j]
+    return torch.from_numpy(((1 - y + tilt * x) / (1 - horizon)).clip(0, 1).astype(np.float32))
+
+
 def drawn_mask(rng: Rng, height: int, width: int) -> Tensor:
-    """[height, width], 1 within a rounded shape of a tenth to a half of the photo, that stands somewhere in it, often
-    on its lower border: where photos come without masks."""
+    """[height, width], 1 within what stands before the rest, where photos come without masks: one or two rounded shapes
+    that may be cut off by any border but the upper one, or all that is on one side of a line (a wall, a table). A
+    fiftieth of the photo at least, and seven tenths at most."""
+    while True:
+        if rng.random() < 0.25:
+            found = _side(rng, height, width)
+        else:
+            shapes = [_rounded(rng, height, width) for _ in range(1 + (rng.random() < 0.3))]
+            found = np.maximum.reduce(shapes)
+        if 0.02 <= found.mean() <= 0.7:
+            return torch.from_numpy(found.astype(np.float32))
+
+
+def _side(rng: Rng, height: int, width: int) -> NDArray[np.bool_]:
+    """What is left or right of a line, or below it."""
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
-    across, up = rng.uniform(0.15, 0.4), rng.uniform(0.2, 0.45)
-    cx, cy = rng.uniform(0.25, 0.75), rng.uniform(0.4, 0.75) if rng.random() < 0.5 else 1 - 0.5 * up
+    angle = rng.uniform(-30, 30) + rng.choice([0.0, 90.0, 180.0])  # of the direction in which it lies; 90: below
+    along = np.cos(np.radians(angle)) * (x - 0.5) + np.sin(np.radians(angle)) * (y - 0.5)
+    beside: NDArray[np.bool_] = along > rng.uniform(0.0, 0.35)
+    return beside
+
+
+def _rounded(rng: Rng, height: int, width: int) -> NDArray[np.bool_]:
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
+    across, up = rng.uniform(0.08, 0.4), rng.uniform(0.12, 0.5)
+    cx, cy = rng.uniform(0, 1), rng.uniform(0.3, 0.9) if rng.random() < 0.5 else 1 - rng.uniform(0, 0.6) * up
     angle = np.arctan2((y - cy) / up, (x - cx) / across)
     distance = np.hypot((x - cx) / across, (y - cy) / up)
     turns = np.arange(2, 7)
     waves = rng.normal(0, 0.25, len(turns)) / turns
     phases = rng.uniform(0, 2 * np.pi, len(turns))
     edge = 1 + (waves * np.cos(turns * angle[..., None] + phases)).sum(-1)
-    return torch.from_numpy((distance < edge).astype(np.float32))
+    inside: NDArray[np.bool_] = distance < edge
+    return inside

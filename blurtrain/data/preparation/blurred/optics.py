@@ -6,7 +6,16 @@ import numpy as np
 from torch import Tensor
 
 from blurtrain.blur.kernels import box, camera_shake, disk
-from blurtrain.data.preparation.blurred.layers import Kernel, Rng, Scene, blurred, composed, smooth_map, varied
+from blurtrain.data.preparation.blurred.layers import (
+    Kernel,
+    Rng,
+    Scene,
+    blurred,
+    composed,
+    receding,
+    smooth_map,
+    varied,
+)
 
 
 class Sizes(NamedTuple):
@@ -35,7 +44,10 @@ def sharp(scene: Scene, rng: Rng, sizes: Sizes) -> Blurred:
         return Blurred(scene.light, "sharp")
     if kind < 0.85:
         radius = _radius(scene, rng, sizes)
-        return Blurred(composed(scene, None, disk(radius, True)), f"background out of focus by {radius:.1f} px")
+        if kind < 0.65:
+            return Blurred(composed(scene, None, disk(radius, True)), f"background out of focus by {radius:.1f} px")
+        ground = _by_distance(scene, rng, 0, radius)
+        return Blurred(composed(scene, None, ground), f"background out of focus by up to {radius:.1f} px, by distance")
     kernel, words = _line(scene, rng, sizes, slope=10)
     return Blurred(composed(scene, None, kernel), f"panned, background {words}")
 
@@ -43,7 +55,11 @@ def sharp(scene: Scene, rng: Rng, sizes: Sizes) -> Blurred:
 def defocused_object_portrait(scene: Scene, rng: Rng, sizes: Sizes) -> Blurred:
     """The subject out of focus, its background sharp."""
     radius = _radius(scene, rng, sizes)
-    return Blurred(composed(scene, disk(radius, True), None), f"subject out of focus by {radius:.1f} px")
+    if rng.random() < 0.6:
+        return Blurred(composed(scene, disk(radius, True), None), f"subject out of focus by {radius:.1f} px")
+    ground = _by_distance(scene, rng, radius, 0)
+    words = f"subject out of focus by {radius:.1f} px, and so is the ground before it"
+    return Blurred(composed(scene, disk(radius, True), ground), words)
 
 
 def defocused_blurred(scene: Scene, rng: Rng, sizes: Sizes) -> Blurred:
@@ -91,6 +107,15 @@ CLASSES = {
     "motion_blurred": motion_blurred,
     "sharp": sharp,
 }
+
+
+def _by_distance(scene: Scene, rng: Rng, near: float, far: float) -> Tensor:
+    """The background [3, H, W] out of focus by radii from near to far, pixels, 0 for sharp."""
+
+    def at(radius: float) -> Tensor:
+        return scene.background if radius == 0 else blurred(scene.background, disk(radius, True))
+
+    return varied(at, receding(rng, *scene.light.shape[1:]), near, far, levels=5)
 
 
 def _between(rng: Rng, low: float, high: float) -> float:
