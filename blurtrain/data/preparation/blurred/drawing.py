@@ -14,24 +14,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
-from torch.nn.functional import interpolate
 from tqdm import tqdm
 
 from blurtrain.data.preparation.blurred import optics
 from blurtrain.data.preparation.blurred.camera import photographed
-from blurtrain.data.preparation.blurred.layers import Rng, Scene, drawn_mask, scene_of
-from blurtrain.data.preparation.blurred.photos import Photo, light_of, photos_in, stream, subject_of
+from blurtrain.data.preparation.blurred.composites import scene_with
+from blurtrain.data.preparation.blurred.photos import Photo, photos_in, stream
 from blurtrain.data.preparation.pool import end_with_parent, without_script
 from blurtrain.device import cores
 from blurtrain.errors import DataError
 from blurtrain.files import publish, read_json, write_json
 
 TITLES = ("file", "class", "split", "scene", "folder", "subject", "how")
-_BORROWED = 0.25
-"""Share of photos with a subject of their own that show another one; of those without: all but as many."""
-_REDUCED = 400
-"""Photos with a longer side of so many pixels are reduced at random, to .6 of their size at least."""
 
 
 class Drawing(NamedTuple):
@@ -126,44 +120,6 @@ def drawn(photo: Photo, name: str, number: int, photos: Sequence[Photo], drawing
     """Photo `number` of a class that is made of a sharp photo: a JPEG file, whose subject it shows ("": a shape), and
     how it is blurred. photos: all, from which subjects are borrowed."""
     rng = stream(drawing.seed, name, photo.name, number)
-    scene, subject = _scene(photo, photos, rng)
+    scene, subject = scene_with(photo, photos, rng, apart=name == "defocused_object_portrait")
     blurred = optics.CLASSES[name](scene, rng, drawing.sizes)
     return photographed(blurred.light, rng), subject, blurred.how
-
-
-def _scene(photo: Photo, photos: Sequence[Photo], rng: Rng) -> tuple[Scene, str]:
-    light = light_of(photo)
-    if max(light.shape) >= _REDUCED:
-        scale = rng.uniform(0.6, 1)
-        light, own = light_of(photo, scale), subject_of(photo, scale)
-    else:
-        own = subject_of(photo)
-    others = [other for other in photos if other.mask and other.split == photo.split and other.scene != photo.scene]
-    if others and rng.random() < (_BORROWED if own is not None else 1 - _BORROWED):
-        lender = others[int(rng.integers(len(others)))]
-        if (mask := subject_of(lender)) is not None:
-            return _pasted(light_of(lender), mask, light, rng), lender.name
-    if own is not None:
-        return scene_of(light, own), photo.name
-    return scene_of(light, drawn_mask(rng, *light.shape[1:])), ""
-
-
-def _pasted(subject: Tensor, mask: Tensor, behind: Tensor, rng: Rng) -> Scene:
-    """A subject before another photo: cut out, reduced, mirrored for half, somewhere in the lower part, where up to two
-    fifths of it may be cut off by a border."""
-    rows, columns = (torch.nonzero(mask.amax(axis) > 0.5).flatten() for axis in (1, 0))
-    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-    cut = torch.cat([subject, mask[None]])[:, top:bottom, left:right]
-    height, width = behind.shape[1:]
-    scale = min(1.0, rng.uniform(0.35, 1.2) * min(height / (bottom - top), width / (right - left)))
-    sides = [max(1, round(scale * side)) for side in cut.shape[1:]]
-    cut = interpolate(cut[None], sides, mode="bilinear", antialias=True, align_corners=False)[0].clamp(0, 1)
-    if rng.random() < 0.5:
-        cut = cut.flip(2)
-    y = round(rng.uniform(0.4 * (height - sides[0]), height - 0.6 * sides[0]))
-    x = round(rng.uniform(-0.4 * sides[1], width - 0.6 * sides[1]))
-    canvas = torch.zeros(4, height, width)
-    canvas[:3] = behind
-    shown = canvas[:, max(0, y) : max(0, y + sides[0]), max(0, x) : max(0, x + sides[1])]
-    shown[:] = cut[:, max(0, -y) :, max(0, -x) :][:, : shown.shape[1], : shown.shape[2]]
-    return scene_of(canvas[:3], canvas[3], behind)

@@ -14,6 +14,7 @@ from blurtrain.data.preparation.blurred.layers import (
     composed,
     receding,
     smooth_map,
+    told_apart,
     varied,
 )
 
@@ -23,7 +24,7 @@ class Sizes(NamedTuple):
     the longer side of the photo."""
 
     least_radius: float = 2.0
-    most_radius: float = 0.02
+    most_radius: float = 0.03
     least_length: float = 7.0
     most_length: float = 0.06
 
@@ -40,11 +41,11 @@ class Blurred(NamedTuple):
 def sharp(scene: Scene, rng: Rng, sizes: Sizes) -> Blurred:
     """Nothing blurred; or the background alone: out of focus (a portrait), or panned."""
     kind = rng.random()
-    if kind < 0.45:
+    if kind < 0.25 or not told_apart(scene):
         return Blurred(scene.light, "sharp")
     if kind < 0.85:
         radius = _radius(scene, rng, sizes)
-        if kind < 0.65:
+        if kind < 0.55:
             return Blurred(composed(scene, None, disk(radius, True)), f"background out of focus by {radius:.1f} px")
         ground = _by_distance(scene, rng, 0, radius)
         return Blurred(composed(scene, None, ground), f"background out of focus by up to {radius:.1f} px, by distance")
@@ -88,7 +89,7 @@ def motion_blurred(scene: Scene, rng: Rng, sizes: Sizes) -> Blurred:
         kernel, words = _line(scene, rng, sizes)
     if kind < 0.55:
         light = blurred(scene.light, kernel)
-    elif kind < 0.75:
+    elif kind < 0.75 or not told_apart(scene):
         length, angle = _length(scene, rng, sizes), rng.uniform(0, 180)
         depth = smooth_map(rng, *scene.light.shape[1:])
         least = max(sizes.least_length, length * rng.uniform(0.4, 1))

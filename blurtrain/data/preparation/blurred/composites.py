@@ -1,0 +1,89 @@
+"""Scenes of one photo, or of two: what stands before the rest is a subject by its mask, or a shape."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from blurtrain.data.preparation.blurred.layers import Rng, Scene, drawn_mask, scene_of, told_apart
+from blurtrain.data.preparation.blurred.photos import Photo, light_of, subject_of
+
+_ALONE, _ALONE_WITHOUT_SUBJECT = 0.5, 0.2
+"""Shares of the photos with a subject, and of those without, that are a scene of their own."""
+_SHAPE = 0.2
+"""Share of the subjects of two photos' scenes for which a shape is taken, though there is a mask."""
+_REDUCED = 400
+"""Photos with a longer side of so many pixels are reduced at random, to .6 of their size at least."""
+_TRIES = 12
+"""Scenes that are drawn, at most, until the layers of one can be told apart."""
+
+
+class _View(NamedTuple):
+    light: Tensor
+    subject: Tensor | None
+
+
+def scene_with(photo: Photo, photos: Sequence[Photo], rng: Rng, apart: bool) -> tuple[Scene, str]:
+    """A scene that shows a photo, alone or with another one of its split, before or behind that; and whose subject
+    stands in it ("": a shape).
+
+    photos: all; the other one is drawn by its folder first, so that a large folder does not lend most.
+    apart: the two layers will be blurred unlike; scenes are drawn anew while that could not be seen.
+    """
+    others: dict[str, list[Photo]] = {}
+    for other in photos:
+        if other.split == photo.split and other.scene != photo.scene:
+            others.setdefault(other.folder, []).append(other)
+    for _ in range(_TRIES):
+        scene, subject = _drawn(photo, list(others.values()), rng)
+        if not apart or told_apart(scene):
+            break
+    return scene, subject
+
+
+def _drawn(photo: Photo, others: Sequence[Sequence[Photo]], rng: Rng) -> tuple[Scene, str]:
+    own = _view(photo, rng)
+    if not others or rng.random() < (_ALONE_WITHOUT_SUBJECT if own.subject is None else _ALONE):
+        if own.subject is not None:
+            return scene_of(own.light, own.subject), photo.name
+        return scene_of(own.light, drawn_mask(rng, *own.light.shape[1:])), ""
+    folder = others[int(rng.integers(len(others)))]
+    other = folder[int(rng.integers(len(folder)))]
+    near, far = (photo, own), (other, _view(other, rng))
+    if rng.random() < 0.5:
+        near, far = far, near
+    light, subject = near[1]
+    if subject is None or rng.random() < _SHAPE:
+        return pasted(light, drawn_mask(rng, *light.shape[1:]), far[1].light, rng), ""
+    return pasted(light, subject, far[1].light, rng), near[0].name
+
+
+def _view(photo: Photo, rng: Rng) -> _View:
+    light = light_of(photo)
+    if max(light.shape) < _REDUCED:
+        return _View(light, subject_of(photo))
+    scale = rng.uniform(0.6, 1)
+    return _View(light_of(photo, scale), subject_of(photo, scale))
+
+
+def pasted(subject: Tensor, mask: Tensor, behind: Tensor, rng: Rng) -> Scene:
+    """A subject [3, H, W], by its mask [H, W], before another photo: cut out, reduced, mirrored for half, somewhere in
+    the lower part, where up to two fifths of it may be cut off by a border."""
+    rows, columns = (torch.nonzero(mask.amax(axis) > 0.5).flatten() for axis in (1, 0))
+    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    cut = torch.cat([subject, mask[None]])[:, top:bottom, left:right]
+    height, width = behind.shape[1:]
+    scale = min(1.0, rng.uniform(0.5, 1.2) * min(height / (bottom - top), width / (right - left)))
+    sides = [max(1, round(scale * side)) for side in cut.shape[1:]]
+    cut = interpolate(cut[None], sides, mode="bilinear", antialias=True, align_corners=False)[0].clamp(0, 1)
+    if rng.random() < 0.5:
+        cut = cut.flip(2)
+    y = round(rng.uniform(0.4 * (height - sides[0]), height - 0.6 * sides[0]))
+    x = round(rng.uniform(-0.4 * sides[1], width - 0.6 * sides[1]))
+    canvas = torch.zeros(4, height, width)
+    canvas[:3] = behind
+    shown = canvas[:, max(0, y) : max(0, y + sides[0]), max(0, x) : max(0, x + sides[1])]
+    shown[:] = cut[:, max(0, -y) :, max(0, -x) :][:, : shown.shape[1], : shown.shape[2]]
+    return scene_of(canvas[:3], canvas[3], behind)
