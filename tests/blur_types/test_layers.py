@@ -7,7 +7,17 @@ import torch
 
 from blurtrain.blur.kernels import box, disk
 from blurtrain.data.preparation.blurred.camera import photographed
-from blurtrain.data.preparation.blurred.layers import composed, drawn_mask, filled, scene_of, smooth_map, varied
+from blurtrain.data.preparation.blurred.layers import (
+    blurred,
+    composed,
+    drawn_mask,
+    filled,
+    receding,
+    scene_of,
+    smooth_map,
+    told_apart,
+    varied,
+)
 
 
 def scene() -> tuple[torch.Tensor, torch.Tensor]:
@@ -37,6 +47,13 @@ def test_a_blurred_background_does_not_take_light_from_the_subject() -> None:
     np.testing.assert_allclose(found[0].numpy()[25:40, 35:55], 0.8, atol=1e-4)
 
 
+def test_a_background_may_be_given_blurred() -> None:
+    light, mask = scene()
+    before = scene_of(light, mask)
+    given = blurred(before.background, disk(8.0, True))
+    assert torch.equal(composed(before, None, given), composed(before, None, disk(8.0, True)))
+
+
 def test_what_is_unknown_is_filled_from_around() -> None:
     known = torch.ones(1, 40, 50)
     known[:, 10:30, 15:35] = 0
@@ -53,9 +70,33 @@ def test_blur_by_depth_is_that_of_its_ends() -> None:
     torch.testing.assert_close(found, (2 + 4 * depth).expand(3, -1, -1))
 
 
+def test_a_ground_recedes_from_the_lower_border_to_its_horizon() -> None:
+    for k in range(20):
+        depth = receding(np.random.default_rng(k), 61, 80).numpy()
+        assert depth[0].min() == 1 and depth[-1].max() <= 0.4 and depth[-1, 40] < 0.01
+        assert (np.diff(depth, axis=0) <= 0).all() and depth[46, 40] < 1 and depth[14, 40] == 1
+
+
 def test_shapes_of_subjects_are_parts_of_the_photo() -> None:
-    shares = [float(drawn_mask(np.random.default_rng(k), 60, 80).mean()) for k in range(50)]
-    assert min(shares) > 0.02 and max(shares) < 0.8
+    masks = [drawn_mask(np.random.default_rng(k), 60, 80) for k in range(200)]
+    shares = [float(mask.mean()) for mask in masks]
+    assert min(shares) >= 0.02 and max(shares) <= 0.7
+    cut_off = [[bool(mask[:, 0].any()), bool(mask[:, -1].any()), bool(mask[-1].any())] for mask in masks]
+    assert (np.mean(cut_off, 0) > 0.1).all()  # left, right, below
+    assert all(set(mask.unique().tolist()) == {0.0, 1.0} for mask in masks)
+
+
+@pytest.mark.parametrize(
+    ("near", "far", "side", "seen"),
+    [(0.2, 0.2, 48, True), (0.0, 0.2, 48, False), (0.2, 0.0, 48, False), (0.2, 0.2, 16, False), (0.2, 0.2, 112, False)],
+    ids=["both", "flat-subject", "flat-background", "small", "large"],
+)
+def test_layers_are_told_apart_by_their_detail(near: float, far: float, side: int, seen: bool) -> None:
+    noise = torch.rand(3, 128, 128, generator=torch.Generator().manual_seed(0)) - 0.5
+    mask = torch.zeros(128, 128)
+    mask[8 : 8 + side, 8 : 8 + side] = 1
+    light = torch.where(mask > 0, 0.5 + near * noise, 0.5 + far * noise)
+    assert told_apart(scene_of(light, mask, behind=0.5 + far * noise)) is seen
 
 
 def test_a_camera_keeps_the_mean_of_a_grey_wall_and_is_reproducible() -> None:
