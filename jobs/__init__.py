@@ -10,7 +10,6 @@ profile of configs/clusters or a file of one's own, by default this machine. A m
 line.
 """
 
-import functools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,7 +25,10 @@ AnyPath = str | Path
 Grid: TypeAlias = "str | Path | Sequence[Member]"
 """A grid file, or its runs as `jobs.grid.declared` gives them."""
 Report = Callable[[str], Any]
-_to_stderr: Report = functools.partial(print, file=sys.stderr, flush=True)
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def submit(

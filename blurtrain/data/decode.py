@@ -1,11 +1,11 @@
 """One image file as 8-bit RGB pixels, squared or at its own aspect, or a reason why not."""
 
-import contextlib
 import hashlib
 import io
 import math
 import re
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -77,7 +77,7 @@ def sides_of(source: Source) -> tuple[int, int] | None:
 
 def size_as_seen(source: Source) -> tuple[int, int]:
     """Width and height of an image file, turned by EXIF orientation, from its head; raises OSError or DataError."""
-    with _no_limits(), Image.open(source.path if source.row is None else io.BytesIO(content_of(source))) as image:
+    with _no_limits, Image.open(source.path if source.row is None else io.BytesIO(content_of(source))) as image:
         return image.size if _orientation(image) < 5 else image.size[::-1]
 
 
@@ -130,7 +130,7 @@ def opened(content: bytes, megapixels: float | None = None) -> Image.Image:
 def _opened(content: bytes, megapixels: float | None, bits: int | None) -> Shallow:
     """See `opened`; of 16 bits, `bits` are used."""
     try:
-        with _no_limits():
+        with _no_limits:
             image: Image.Image = Image.open(io.BytesIO(content))
             _check_size(image.size, megapixels or MEGAPIXELS)
             image.load()
@@ -149,15 +149,32 @@ def _opened(content: bytes, megapixels: float | None, bits: int | None) -> Shall
         raise DataError(str(error) or type(error).__name__) from None
 
 
-@contextlib.contextmanager
-def _no_limits() -> Iterator[None]:
-    """Without Pillow's limits to pixels, which are looked at here, and to text that comes with a PNG."""
-    before = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
-    Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = None, 2**26, 2**28
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = before
+class _NoLimits:
+    """Without Pillow's limits to pixels, which are looked at here, and to text that comes with a PNG. They are those of
+    the whole process: the first thread to enter lifts them, the last one to leave sets them again."""
+
+    def __init__(self) -> None:
+        self.lock, self.inside = threading.Lock(), 0
+        self.before: tuple[int | None, int, int]
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if not self.inside:
+                self.before = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
+                self._set(None, 2**26, 2**28)
+            self.inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                self._set(*self.before)
+
+    def _set(self, pixels: int | None, chunk: int, memory: int) -> None:
+        Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = pixels, chunk, memory
+
+
+_no_limits = _NoLimits()
 
 
 def _check_size(sides: tuple[int, int], megapixels: float) -> None:

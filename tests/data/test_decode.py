@@ -3,6 +3,7 @@
 import hashlib
 import io
 import struct
+import threading
 import zlib
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,30 @@ def test_an_image_that_would_fill_the_memory_is_refused_unless_asked_for() -> No
         opened(panorama)
     assert opened(panorama, 100).size == (30_000, 3_000)
     assert Image.MAX_IMAGE_PIXELS == 89_478_485, "Pillow's own limit stays for others"
+
+
+def test_threads_that_decode_at_once_leave_pillows_limits_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second begins within the first, and ends after it."""
+    whole, within, ended, limits = Image.open, threading.Event(), threading.Event(), []
+
+    def slow(file: Any) -> Image.Image:
+        if threading.current_thread().name == "first":
+            within.wait(60)
+        else:
+            within.set()
+            ended.wait(60)
+        limits.append(Image.MAX_IMAGE_PIXELS)
+        return whole(file)
+
+    monkeypatch.setattr(Image, "open", slow)
+    photo = encoded(Image.fromarray(COLOUR))
+    threads = [threading.Thread(target=opened, args=(photo,), name=name) for name in ("first", "second")]
+    for thread in threads:
+        thread.start()
+    threads[0].join(60)
+    ended.set()
+    threads[1].join(60)
+    assert limits == [None, None] and Image.MAX_IMAGE_PIXELS == 89_478_485
 
 
 def test_a_jpeg_whose_rest_is_zeros_is_refused() -> None:
