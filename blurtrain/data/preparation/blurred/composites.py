@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from blurtrain.data.preparation.blurred.layers import Rng, Scene, drawn_mask, scene_of, told_apart
-from blurtrain.data.preparation.blurred.photos import Photo, light_of, subject_of
+from blurtrain.data.preparation.blurred.photos import Photo, decoded, light_of, subject_of
 
 _ALONE, _ALONE_WITHOUT_SUBJECT = 0.5, 0.2
 """Shares of the photos with a subject, and of those without, that are a scene of their own."""
@@ -61,11 +61,9 @@ def _drawn(photo: Photo, others: Sequence[Sequence[Photo]], rng: Rng) -> tuple[S
 
 
 def _view(photo: Photo, rng: Rng) -> _View:
-    light = light_of(photo)
-    if max(light.shape) < _REDUCED:
-        return _View(light, subject_of(photo))
-    scale = rng.uniform(0.6, 1)
-    return _View(light_of(photo, scale), subject_of(photo, scale))
+    image = decoded(photo)
+    scale = rng.uniform(0.6, 1) if max(image.size) >= _REDUCED else 1.0
+    return _View(light_of(image, scale), subject_of(photo, scale))
 
 
 def pasted(subject: Tensor, mask: Tensor, behind: Tensor, rng: Rng) -> Scene:

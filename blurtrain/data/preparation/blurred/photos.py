@@ -76,17 +76,17 @@ def _mask_of(path: Path) -> str:
     return next((str(mask) for mask in beside if mask.is_file()), "")
 
 
-def _decoded(photo: Photo) -> Image.Image:
+def decoded(photo: Photo) -> Image.Image:
+    """8-bit RGB, turned by EXIF orientation. Raises DataError where that fails."""
     try:
         return opened(Path(photo.file).read_bytes())
     except (OSError, DataError) as error:
         raise DataError(f"{photo.file}: cannot be decoded ({error}); mend or remove it") from None
 
 
-def light_of(photo: Photo, scale: float = 1.0) -> Tensor:
-    """Linear light [3, H, W] in 0..1 of a photo that is reduced to so much of its size. Raises DataError where it
-    cannot be decoded."""
-    return linear_light(_tensor(_scaled(_decoded(photo), scale))) / 255
+def light_of(image: Image.Image, scale: float = 1.0) -> Tensor:
+    """Linear light [3, H, W] in 0..1 of an image that is reduced to so much of its size."""
+    return linear_light(_tensor(_scaled(image, scale))) / 255
 
 
 def subject_of(photo: Photo, scale: float = 1.0) -> Tensor | None:
