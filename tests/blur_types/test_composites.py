@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from blurtrain.data.preparation.blurred.composites import pasted, scene_with
-from blurtrain.data.preparation.blurred.layers import told_apart
+from blurtrain.data.preparation.blurred.layers import distinguishable
 from blurtrain.data.preparation.blurred.photos import Photo
 
 
@@ -42,10 +42,10 @@ def test_a_folder_lends_as_much_as_another_and_nothing_crosses_the_split(photos:
     assert lent["9"] > 0.25 * sum(lent.values())  # one of nine others, and all of its folder
 
 
-def test_scenes_are_drawn_anew_until_their_layers_can_be_told_apart(photos: list[Photo]) -> None:
+def test_scenes_are_drawn_anew_until_their_layers_can_be_distinguishable(photos: list[Photo]) -> None:
     def seen(apart: bool) -> int:
         scenes = (scene_with(photos[0], photos, np.random.default_rng(k), apart)[0] for k in range(30))
-        return sum(told_apart(scene) for scene in scenes)
+        return sum(distinguishable(scene) for scene in scenes)
 
     assert seen(apart=True) >= 27 and seen(apart=False) < 18  # 28 and fewer: not all tries lead to one
 
@@ -53,7 +53,7 @@ def test_scenes_are_drawn_anew_until_their_layers_can_be_told_apart(photos: list
 def test_a_photo_without_others_is_a_scene_of_its_own(photos: list[Photo]) -> None:
     """Also where its layers cannot be told apart, however often they are drawn."""
     scene, subject = scene_with(photos[0], photos[:1], np.random.default_rng(0), apart=True)
-    assert subject == "0" and not told_apart(scene)
+    assert subject == "0" and not distinguishable(scene)
 
 
 def test_a_pasted_subject_is_cut_off_by_two_fifths_at_most() -> None:

@@ -10,12 +10,12 @@ from blurtrain.data.preparation.blurred.camera import photographed
 from blurtrain.data.preparation.blurred.layers import (
     blurred,
     composed,
+    distinguishable,
     drawn_mask,
     filled,
     receding,
     scene_of,
     smooth_map,
-    told_apart,
     varied,
 )
 
@@ -91,12 +91,12 @@ def test_shapes_of_subjects_are_parts_of_the_photo() -> None:
     [(0.2, 0.2, 48, True), (0.0, 0.2, 48, False), (0.2, 0.0, 48, False), (0.2, 0.2, 16, False), (0.2, 0.2, 112, False)],
     ids=["both", "flat-subject", "flat-background", "small", "large"],
 )
-def test_layers_are_told_apart_by_their_detail(near: float, far: float, side: int, seen: bool) -> None:
+def test_layers_are_distinguishable_by_their_detail(near: float, far: float, side: int, seen: bool) -> None:
     noise = torch.rand(3, 128, 128, generator=torch.Generator().manual_seed(0)) - 0.5
     mask = torch.zeros(128, 128)
     mask[8 : 8 + side, 8 : 8 + side] = 1
     light = torch.where(mask > 0, 0.5 + near * noise, 0.5 + far * noise)
-    assert told_apart(scene_of(light, mask, behind=0.5 + far * noise)) is seen
+    assert distinguishable(scene_of(light, mask, behind=0.5 + far * noise)) is seen
 
 
 def test_a_camera_keeps_the_mean_of_a_grey_wall_and_is_reproducible() -> None:

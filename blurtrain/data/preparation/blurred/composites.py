@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from blurtrain.data.preparation.blurred.layers import Rng, Scene, drawn_mask, scene_of, told_apart
+from blurtrain.data.preparation.blurred.layers import Rng, Scene, distinguishable, drawn_mask, scene_of
 from blurtrain.data.preparation.blurred.photos import Photo, decoded, light_of, subject_of
 
 _ALONE, _ALONE_WITHOUT_SUBJECT = 0.5, 0.2
@@ -38,7 +38,7 @@ def scene_with(photo: Photo, photos: Sequence[Photo], rng: Rng, apart: bool) -> 
             others.setdefault(other.folder, []).append(other)
     for _ in range(_TRIES):
         scene, subject = _drawn(photo, list(others.values()), rng)
-        if not apart or told_apart(scene):
+        if not apart or distinguishable(scene):
             break
     return scene, subject
 

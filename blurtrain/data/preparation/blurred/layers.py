@@ -57,7 +57,7 @@ def composed(scene: Scene, subject: Kernel, background: Kernel | Tensor) -> Tens
     return blurred(scene.light * scene.matte, subject) + (1 - matte) * behind
 
 
-def told_apart(scene: Scene) -> bool:
+def distinguishable(scene: Scene) -> bool:
     """Whether blur of one layer alone would be seen, and be that of the photo's subject or of its background: the
     subject is a twelfth to three fifths of the photo, and has fine detail in a third of it, the background in half."""
     if not 1 / 12 <= float(scene.matte.mean()) <= 3 / 5:

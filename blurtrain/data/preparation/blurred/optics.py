@@ -12,9 +12,9 @@ from blurtrain.data.preparation.blurred.layers import (
     Scene,
     blurred,
     composed,
+    distinguishable,
     receding,
     smooth_map,
-    told_apart,
     varied,
 )
 
@@ -41,7 +41,7 @@ class Blurred(NamedTuple):
 def sharp(scene: Scene, rng: Rng, sizes: Sizes) -> Blurred:
     """Nothing blurred; or the background alone: out of focus (a portrait), or panned."""
     kind = rng.random()
-    if kind < 0.25 or not told_apart(scene):
+    if kind < 0.25 or not distinguishable(scene):
         return Blurred(scene.light, "sharp")
     if kind < 0.85:
         radius = _radius(scene, rng, sizes)
@@ -89,7 +89,7 @@ def motion_blurred(scene: Scene, rng: Rng, sizes: Sizes) -> Blurred:
         kernel, words = _line(scene, rng, sizes)
     if kind < 0.55:
         light = blurred(scene.light, kernel)
-    elif kind < 0.75 or not told_apart(scene):
+    elif kind < 0.75 or not distinguishable(scene):
         length, angle = _length(scene, rng, sizes), rng.uniform(0, 180)
         depth = smooth_map(rng, *scene.light.shape[1:])
         least = max(sizes.least_length, length * rng.uniform(0.4, 1))
