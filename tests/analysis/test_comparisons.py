@@ -72,7 +72,7 @@ def test_p_is_below_5_percent_where_the_interval_leaves_out_0(seeds: int, cluste
     assert set(found) in (set(), {True, False})
 
 
-def test_networks_that_never_differ_cannot_be_distinguishable() -> None:
+def test_networks_that_never_differ_cannot_be_told_apart() -> None:
     right = np.random.default_rng(0).random((3, 50)) < 0.7
     for seeds in (1, 3):
         assert paired(right[:seeds], right[:seeds]).p == 1

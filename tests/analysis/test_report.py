@@ -138,7 +138,7 @@ def test_several_seeds_are_given_as_mean_and_standard_deviation(read: Text) -> N
     assert re.search(r"<script>alert\(1\) / clear 2 86 1\.00 ×÷ 1\.00 0\.\d\d–1\.\d\d", read.text)
 
 
-def test_published_values_stand_beside_and_are_distinguishable(read: Text) -> None:
+def test_published_values_stand_beside_and_are_told_apart(read: Text) -> None:
     assert "Not the same experiment." in read.text
     section = read.text.split("This grid beside the published values")[-1].split("Method")[0]
     theirs, own = section.split("published, 224 px")[1].split("this grid, 64 px")

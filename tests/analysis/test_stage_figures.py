@@ -128,7 +128,7 @@ def test_more_lines_than_an_eye_can_follow_are_not_drawn(runs: Path, make_run: M
     assert datasets_figure(final[1:]) and stage_ratio_figure(stages(every)[1:])
 
 
-def test_lines_of_datasets_are_distinguishable_without_colour() -> None:
+def test_lines_of_datasets_are_told_apart_without_colour() -> None:
     def kinds(names: Sequence[str]) -> set[tuple[str, str]]:
         return {(str(look["linestyle"]), look["marker"]) for look in dataset_looks(names).values()}
 

@@ -208,7 +208,7 @@ def test_a_dataset_prepared_before_gets_its_test_store_and_keeps_all_else(copy: 
     assert prepare(old.folder.parent, old.name, Recipe(images=str(tree), resolution=64))[1] is False
 
 
-def test_a_run_is_the_same_run_with_either_and_its_measurements_are_distinguishable(
+def test_a_run_is_the_same_run_with_either_and_its_measurements_are_told_apart(
     copy: Dataset, tree: Path, tiny: Tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = {"root": str(copy.folder.parent)}

@@ -242,7 +242,7 @@ def test_a_class_folder_that_labels_json_has_and_the_disk_has_not_is_listed(tmp_
     assert found.notes == ["the 99 classes are all of the list cmc, which has 100"]
 
 
-def test_the_two_lists_are_a_hundred_classes_each_and_distinguishable(tmp_path: Path) -> None:
+def test_the_two_lists_are_a_hundred_classes_each_and_told_apart(tmp_path: Path) -> None:
     kaggle, cmc = known_lists()["kaggle"], known_lists()["cmc"]
     assert len(kaggle) == len(cmc) == 100 and len({*kaggle} & {*cmc}) == 8
     mine = put(tmp_path / "t" / "mine.txt", "n01440764 tench\nn02979186\n")
