@@ -20,35 +20,44 @@ _TRIES = 12
 """Scenes that are drawn, at most, until the layers of one can be told apart."""
 
 
+class Composite(NamedTuple):
+    """A scene, and what it is made of."""
+
+    scene: Scene
+    subject: str = ""
+    """The name of the photo whose subject it shows; "": a shape."""
+    other: str = ""
+    """The name of the second photo, if there are two."""
+
+
 class _View(NamedTuple):
     light: Tensor
     subject: Tensor | None
 
 
-def scene_with(photo: Photo, photos: Sequence[Photo], rng: Rng, apart: bool) -> tuple[Scene, str]:
-    """A scene that shows a photo, alone or with another one of its split, before or behind that; and whose subject
-    stands in it ("": a shape).
+def scene_with(photo: Photo, photos: Sequence[Photo], rng: Rng, layered: bool) -> Composite:
+    """A scene that shows a photo, alone or with another one of its split, before or behind that.
 
     photos: all; the other one is drawn by its folder first, so that a large folder does not lend most.
-    apart: the two layers will be blurred unlike; scenes are drawn anew while that could not be seen.
+    layered: one layer alone will be blurred; scenes are drawn anew, a few times, while that could not be seen.
     """
     others: dict[str, list[Photo]] = {}
     for other in photos:
         if other.split == photo.split and other.scene != photo.scene:
             others.setdefault(other.folder, []).append(other)
     for _ in range(_TRIES):
-        scene, subject = _drawn(photo, list(others.values()), rng)
-        if not apart or distinguishable(scene):
+        composite = _drawn(photo, list(others.values()), rng)
+        if not layered or distinguishable(composite.scene):
             break
-    return scene, subject
+    return composite
 
 
-def _drawn(photo: Photo, others: Sequence[Sequence[Photo]], rng: Rng) -> tuple[Scene, str]:
+def _drawn(photo: Photo, others: Sequence[Sequence[Photo]], rng: Rng) -> Composite:
     own = _view(photo, rng)
     if not others or rng.random() < (_ALONE_WITHOUT_SUBJECT if own.subject is None else _ALONE):
         if own.subject is not None:
-            return scene_of(own.light, own.subject), photo.name
-        return scene_of(own.light, drawn_mask(rng, *own.light.shape[1:])), ""
+            return Composite(scene_of(own.light, own.subject), photo.name)
+        return Composite(scene_of(own.light, drawn_mask(rng, *own.light.shape[1:])))
     folder = others[int(rng.integers(len(others)))]
     other = folder[int(rng.integers(len(folder)))]
     near, far = (photo, own), (other, _view(other, rng))
@@ -56,19 +65,35 @@ def _drawn(photo: Photo, others: Sequence[Sequence[Photo]], rng: Rng) -> tuple[S
         near, far = far, near
     light, subject = near[1]
     if subject is None or rng.random() < _SHAPE:
-        return pasted(light, drawn_mask(rng, *light.shape[1:]), far[1].light, rng), ""
-    return pasted(light, subject, far[1].light, rng), near[0].name
+        return Composite(covered(light, far[1].light, rng), "", other.name)
+    return Composite(pasted(light, subject, far[1].light, rng), near[0].name, other.name)
 
 
 def _view(photo: Photo, rng: Rng) -> _View:
     image = decoded(photo)
     scale = rng.uniform(0.6, 1) if max(image.size) >= _REDUCED else 1.0
-    return _View(light_of(image, scale), subject_of(photo, scale))
+    return _View(light_of(image, scale), subject_of(photo, image.size, scale))
+
+
+def covered(near: Tensor, far: Tensor, rng: Rng) -> Scene:
+    """A photo [3, H, W] within a shape, before another one: of both a part, of the smaller height and width."""
+    height, width = (min(sides) for sides in zip(near.shape[1:], far.shape[1:], strict=True))
+
+    def part(light: Tensor) -> Tensor:
+        y, x = (int(rng.integers(light.shape[axis] - side + 1)) for axis, side in ((1, height), (2, width)))
+        return light[:, y : y + height, x : x + width]
+
+    return scene_of(part(near), drawn_mask(rng, height, width), part(far))
 
 
 def pasted(subject: Tensor, mask: Tensor, behind: Tensor, rng: Rng) -> Scene:
     """A subject [3, H, W], by its mask [H, W], before another photo: cut out, reduced, mirrored for half, somewhere in
-    the lower part, where up to two fifths of it may be cut off by a border."""
+    the lower part, where up to two fifths of its height and of its width may be cut off by a border.
+
+    What a border of its own photo has cut off stands at that border here: straight cuts are nowhere else.
+    """
+    if rng.random() < 0.5:
+        subject, mask = subject.flip(2), mask.flip(1)
     rows, columns = (torch.nonzero(mask.amax(axis) > 0.5).flatten() for axis in (1, 0))
     top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
     cut = torch.cat([subject, mask[None]])[:, top:bottom, left:right]
@@ -76,12 +101,14 @@ def pasted(subject: Tensor, mask: Tensor, behind: Tensor, rng: Rng) -> Scene:
     scale = min(1.0, rng.uniform(0.5, 1.2) * min(height / (bottom - top), width / (right - left)))
     sides = [max(1, round(scale * side)) for side in cut.shape[1:]]
     cut = interpolate(cut[None], sides, mode="bilinear", antialias=True, align_corners=False)[0].clamp(0, 1)
-    if rng.random() < 0.5:
-        cut = cut.flip(2)
-    y = round(rng.uniform(0.4 * (height - sides[0]), height - 0.6 * sides[0]))
-    x = round(rng.uniform(-0.4 * sides[1], width - 0.6 * sides[1]))
+    free = (height - sides[0], width - sides[1])
+    y = rng.uniform(0.4 * free[0], free[0] + 0.4 * sides[0])
+    x = rng.uniform(-0.4 * sides[1], free[1] + 0.4 * sides[1])
+    y = max(y, free[0]) if bottom == mask.shape[0] else min(y, 0) if top == 0 else y
+    x = min(x, 0) if left == 0 else max(x, free[1]) if right == mask.shape[1] else x
     canvas = torch.zeros(4, height, width)
     canvas[:3] = behind
+    y, x = round(y), round(x)
     shown = canvas[:, max(0, y) : max(0, y + sides[0]), max(0, x) : max(0, x + sides[1])]
     shown[:] = cut[:, max(0, -y) :, max(0, -x) :][:, : shown.shape[1], : shown.shape[2]]
     return scene_of(canvas[:3], canvas[3], behind)

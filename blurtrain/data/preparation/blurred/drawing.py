@@ -1,7 +1,8 @@
 """A folder of photos of the four blur types, made from folders of sharp photos.
 
 <out>/train|val/<class>/<photo>~<number>.jpg
-<out>/photos.csv        of each: class, split, scene, the folder of its photo, whose subject it shows, how it is blurred
+<out>/photos.csv        of each: class, split, scene, the folder of its photo, the photo whose
+                        subject it shows, the second photo in it, how it is blurred
 """
 
 import csv
@@ -25,7 +26,7 @@ from blurtrain.device import cores
 from blurtrain.errors import DataError
 from blurtrain.files import publish, read_json, write_json
 
-TITLES = ("file", "class", "split", "scene", "folder", "subject", "how")
+TITLES = ("file", "class", "split", "scene", "folder", "subject", "other", "how")
 
 
 class Drawing(NamedTuple):
@@ -37,6 +38,19 @@ class Drawing(NamedTuple):
     """Share of the scenes of each folder that are for validation."""
     seed: int = 0
     sizes: optics.Sizes = optics.Sizes()
+
+
+class Drawn(NamedTuple):
+    """One drawn photo."""
+
+    content: bytes
+    """A JPEG file."""
+    subject: str
+    """The name of the photo whose subject it shows; "": a shape."""
+    other: str
+    """The name of the second photo that it shows; "": none."""
+    how: str
+    """How it is blurred, in words."""
 
 
 def draw_blurred(folders: Sequence[Path], out: Path, drawing: Drawing, workers: int | None = None) -> list[Path]:
@@ -109,17 +123,17 @@ def _draw_all(k: int) -> None:
     photo, rows = _work.photos[k], []
     for name in optics.CLASSES:
         for number in range(_work.drawing.each):
-            content, subject, how = drawn(photo, name, number, _work.photos, _work.drawing)
+            content, *how = drawn(photo, name, number, _work.photos, _work.drawing)
             file = f"{photo.split}/{name}/{photo.name}~{number}.jpg"
             (_work.partial / file).write_bytes(content)
-            rows.append([file, name, photo.split, photo.scene, photo.folder, subject, how])
+            rows.append([file, name, photo.split, photo.scene, photo.folder, *how])
     publish(_rows_of(_work.partial, photo), json.dumps(rows))
 
 
-def drawn(photo: Photo, name: str, number: int, photos: Sequence[Photo], drawing: Drawing) -> tuple[bytes, str, str]:
-    """Photo `number` of a class that is made of a sharp photo: a JPEG file, whose subject it shows ("": a shape), and
-    how it is blurred. photos: all, from which subjects are borrowed."""
+def drawn(photo: Photo, name: str, number: int, photos: Sequence[Photo], drawing: Drawing) -> Drawn:
+    """Photo `number` of a class that is made of a sharp photo. photos: all, of which others are shown with it."""
     rng = stream(drawing.seed, name, photo.name, number)
-    scene, subject = scene_with(photo, photos, rng, apart=name == "defocused_object_portrait")
-    blurred = optics.CLASSES[name](scene, rng, drawing.sizes)
-    return photographed(blurred.light, rng), subject, blurred.how
+    kind = optics.kind_of(name, rng)
+    composite = scene_with(photo, photos, rng, kind.layered)
+    blurred = kind.draw(composite.scene, rng, drawing.sizes)
+    return Drawn(photographed(blurred.light, rng), composite.subject, composite.other, blurred.how)

@@ -66,12 +66,13 @@ def distinguishable(scene: Scene) -> bool:
 
 
 def _detailed(light: Tensor, where: Tensor) -> float:
-    """Share of the squares of 16 px, of those mostly within `where` [1, H, W], that a disk of radius 2 would change by
-    0.012 and more on average (of 0..1, as files store it)."""
+    """Share of the squares of 16 px, of those mostly well within `where` [1, H, W], that a disk of radius 2 would
+    change by 0.012 and more on average (of 0..1, as files store it)."""
+    within = (blurred(where, disk(4.0, True)) > 0.99).float()  # without its own outline
     stored = light.clamp(0, 1) ** (1 / 2.2)
     change = (stored - blurred(stored, disk(2.0, True))).abs().mean(0, keepdim=True)
-    weight = avg_pool2d(where[None], 16, ceil_mode=True)
-    mean = avg_pool2d((change * where)[None], 16, ceil_mode=True) / weight.clamp(min=1e-6)
+    weight = avg_pool2d(within[None], 16, ceil_mode=True)
+    mean = avg_pool2d((change * within)[None], 16, ceil_mode=True) / weight.clamp(min=1e-6)
     known = mean[weight > 0.5]
     return float((known > 0.012).float().mean()) if len(known) else 0.0
 
@@ -107,26 +108,31 @@ def smooth_map(rng: Rng, height: int, width: int) -> Tensor:
     return ((found - found.min()) / (found.max() - found.min())).float()
 
 
-def receding(rng: Rng, height: int, width: int) -> Tensor:
-    """[height, width] in 0..1: a ground that goes from the camera, 0 at the lower border, to a horizon somewhere in the
-    middle half of the photo; what stands above that is as far, 1."""
-    horizon, tilt = rng.uniform(0.25, 0.75), rng.uniform(-0.2, 0.2)
+def receding(scene: Scene, rng: Rng) -> Tensor:
+    """[H, W] in -1..1: how far from the subject a ground is, on which it stands. 0 along a line (at random a little
+    tilted) through its foot, 1 from the horizon up, which is a fifth to three fifths of the way to the upper border;
+    by as much a row, negative below."""
+    height, width = scene.light.shape[1:]
+    rows = torch.nonzero(scene.matte[0].amax(1) > 0.5).flatten()
+    foot = float(rows[-1] + 1) / height if len(rows) else 1.0
+    horizon, tilt = foot * rng.uniform(0.4, 0.8), rng.uniform(-0.1, 0.1)
     y, x = np.mgrid[0 : 1 : height * 1j, -0.5 : 0.5 : width * 1j]
-    return torch.from_numpy(((1 - y + tilt * x) / (1 - horizon)).clip(0, 1).astype(np.float32))
+    return torch.from_numpy(((foot - y + tilt * x) / (foot - horizon)).clip(-1, 1).astype(np.float32))
 
 
 def drawn_mask(rng: Rng, height: int, width: int) -> Tensor:
     """[height, width], 1 within what stands before the rest, where photos come without masks: one or two rounded shapes
-    that may be cut off by any border but the upper one, or all that is on one side of a line (a wall, a table). A
-    fiftieth of the photo at least, and seven tenths at most."""
-    while True:
+    that may be cut off by borders, or all that is on one side of a line (a wall, a table). A fiftieth of the photo at
+    least, and seven tenths at most, unless that has too few pixels."""
+    for _ in range(100):
         if rng.random() < 0.25:
             found = _side(rng, height, width)
         else:
             shapes = [_rounded(rng, height, width) for _ in range(1 + (rng.random() < 0.3))]
             found = np.maximum.reduce(shapes)
         if 0.02 <= found.mean() <= 0.7:
-            return torch.from_numpy(found.astype(np.float32))
+            break
+    return torch.from_numpy(found.astype(np.float32))
 
 
 def _side(rng: Rng, height: int, width: int) -> NDArray[np.bool_]:

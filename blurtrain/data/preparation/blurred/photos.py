@@ -89,22 +89,22 @@ def light_of(image: Image.Image, scale: float = 1.0) -> Tensor:
     return linear_light(_tensor(_scaled(image, scale))) / 255
 
 
-def subject_of(photo: Photo, scale: float = 1.0) -> Tensor | None:
+def subject_of(photo: Photo, size: tuple[int, int], scale: float = 1.0) -> Tensor | None:
     """Mask [H, W] in 0..1 of the subject: of a palette, all classes but 0 (void: half), else what is bright. None where
     there is none, or it is hardly any of the photo, or nearly all.
 
-    Raises DataError for a mask that is not of the photo's size.
+    size: width and height of the decoded photo. Raises DataError for a mask that is not of it.
     """
     if not photo.mask:
         return None
-    with Image.open(photo.mask) as mask, Image.open(photo.file) as image:
-        if mask.size != image.size:
-            raise DataError(f"{photo.mask}: is not of the size of {photo.file}, {image.width} x {image.height}")
+    with Image.open(photo.mask) as mask:
+        if mask.size != size:
+            raise DataError(f"{photo.mask}: is not of the size of {photo.file} as it is shown, {size[0]} x {size[1]}")
         values = np.asarray(mask if mask.mode == "P" else mask.convert("L"), np.uint8)
         if mask.mode == "P":
             values = np.where(values == VOID, 128, np.where(values > 0, 255, 0)).astype(np.uint8)
     found = _tensor(_scaled(Image.fromarray(values), scale))[0] / 255
-    return found if _LEAST_SUBJECT < float(found.mean()) < _MOST_SUBJECT else None
+    return found if _LEAST_SUBJECT < float((found > 0.5).float().mean()) < _MOST_SUBJECT else None
 
 
 def _scaled(image: Image.Image, scale: float) -> Image.Image:
