@@ -56,6 +56,9 @@ def test_every_photo_is_drawn_in_every_class_on_its_side(sharp: Path, drawn: Pat
         split, name, file = row["file"].split("/")
         assert split == row["split"] == split_of[file.partition("~")[0]] and name == row["class"]
         assert not row["subject"] or split_of[row["subject"]] == split
+        assert not row["other"] or split_of[row["other"]] == split
+        assert row["subject"] in ("", file.partition("~")[0], row["other"]) and row["how"]
+    assert any(row["other"] for row in table) and not all(row["other"] for row in table)
 
 
 def test_near_duplicates_are_one_scene(sharp: Path) -> None:

@@ -70,11 +70,13 @@ def test_blur_by_depth_is_that_of_its_ends() -> None:
     torch.testing.assert_close(found, (2 + 4 * depth).expand(3, -1, -1))
 
 
-def test_a_ground_recedes_from_the_lower_border_to_its_horizon() -> None:
+def test_a_ground_recedes_from_the_foot_of_the_subject_to_its_horizon() -> None:
+    light, mask = scene()  # its foot is at row 45 of 60
     for k in range(20):
-        depth = receding(np.random.default_rng(k), 61, 80).numpy()
-        assert depth[0].min() == 1 and depth[-1].max() <= 0.4 and depth[-1, 40] < 0.01
-        assert (np.diff(depth, axis=0) <= 0).all() and depth[46, 40] < 1 and depth[14, 40] == 1
+        depth = receding(scene_of(light, mask), np.random.default_rng(k)).numpy()
+        assert (np.diff(depth, axis=0) <= 0).all()
+        assert abs(depth[44, 40]) < 0.07 and depth[59, 40] < -0.3
+        assert 0 < depth[40, 40] < 1 and (depth[8] == 1).all()
 
 
 def test_shapes_of_subjects_are_parts_of_the_photo() -> None:
@@ -83,20 +85,22 @@ def test_shapes_of_subjects_are_parts_of_the_photo() -> None:
     assert min(shares) >= 0.02 and max(shares) <= 0.7
     cut_off = [[bool(mask[:, 0].any()), bool(mask[:, -1].any()), bool(mask[-1].any())] for mask in masks]
     assert (np.mean(cut_off, 0) > 0.1).all()  # left, right, below
+    assert drawn_mask(np.random.default_rng(0), 1, 1).shape == (1, 1)  # too few pixels for any shape
     assert all(set(mask.unique().tolist()) == {0.0, 1.0} for mask in masks)
 
 
 @pytest.mark.parametrize(
     ("near", "far", "side", "seen"),
-    [(0.2, 0.2, 48, True), (0.0, 0.2, 48, False), (0.2, 0.0, 48, False), (0.2, 0.2, 16, False), (0.2, 0.2, 112, False)],
+    [(0.2, 0.2, 64, True), (0.0, 0.2, 64, False), (0.2, 0.0, 64, False), (0.2, 0.2, 32, False), (0.2, 0.2, 112, False)],
     ids=["both", "flat-subject", "flat-background", "small", "large"],
 )
-def test_layers_are_distinguishable_by_their_detail(near: float, far: float, side: int, seen: bool) -> None:
+def test_layers_are_told_apart_by_their_detail(near: float, far: float, side: int, seen: bool) -> None:
+    """Also where they are of unlike light, so that the subject's outline is the strongest detail of all."""
     noise = torch.rand(3, 128, 128, generator=torch.Generator().manual_seed(0)) - 0.5
     mask = torch.zeros(128, 128)
     mask[8 : 8 + side, 8 : 8 + side] = 1
-    light = torch.where(mask > 0, 0.5 + near * noise, 0.5 + far * noise)
-    assert distinguishable(scene_of(light, mask, behind=0.5 + far * noise)) is seen
+    light = torch.where(mask > 0, 0.8 + near * noise, 0.4 + far * noise)
+    assert distinguishable(scene_of(light, mask, behind=0.4 + far * noise)) is seen
 
 
 def test_a_camera_keeps_the_mean_of_a_grey_wall_and_is_reproducible() -> None:
