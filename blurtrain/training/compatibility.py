@@ -50,6 +50,11 @@ def check_settings(settings: Settings, dataset: Dataset) -> None:
             f"dataset {dataset.name!r} is stored at {dataset.manifest['stored_size']} px, less than data.resolution="
             f"{resolution}: prepare it with --resolution {resolution}, or set data.resolution"
         )
+    if dataset.view_of_images == "mosaic" and (stored := dataset.manifest["stored_size"]) != resolution:
+        raise DataError(
+            f"dataset {dataset.name!r} has mosaics of {stored} px, whose tiles are pixels as they are: set "
+            f"data.resolution={stored}, or prepare it with --resolution {resolution}"
+        )
     protocol = settings.evaluation.protocol
     for blur in (*settings.curriculum.used(), *settings.validation.blurs, *stopping):
         blur.check(resolution)
