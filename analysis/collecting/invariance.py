@@ -158,20 +158,24 @@ def _estimates(
         head, _, stage = str(metric).partition(".")
         each = _of_images(records, str(metric), str(blur), ids)
         found.setdefault(head, {}).setdefault(stage, {})[str(blur)] = (
-            summary(each) if each is not None and len(each) == len(values) else _of_seeds(values)
+            summary(*each) if each is not None and len(each[0]) == len(values) else _of_seeds(values)
         )
     return found
 
 
-def _of_images(records: pd.DataFrame, metric: str, blur: str, ids: Sequence[str]) -> NDArray[np.float64] | None:
-    """[seeds, images]; None where not every seed has the same images."""
+def _of_images(
+    records: pd.DataFrame, metric: str, blur: str, ids: Sequence[str]
+) -> tuple[NDArray[np.float64], NDArray[Any] | None] | None:
+    """[seeds, images], and of each image the object that it shows, where that is known; None where not every seed has
+    the same images."""
     if metric not in records:
         return None
     own = records[records["blur"] == blur]
     table = own.pivot_table(index="run_id", columns="index", values=metric, observed=True)
     if set(table.index) != set(ids) or table.isna().to_numpy().any():
         return None
-    return np.asarray(table.loc[list(ids)], np.float64)
+    objects = own.drop_duplicates("index").set_index("index")["object"] if "object" in own else None
+    return np.asarray(table.loc[list(ids)], np.float64), None if objects is None else objects[table.columns].to_numpy()
 
 
 def _of_seeds(values: Sequence[float]) -> Estimate:

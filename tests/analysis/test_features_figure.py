@@ -25,7 +25,7 @@ METRICS = {"hamming": {"label": "Hamming distance", "unit": "%", "times": 100, "
 PRETRAINED = {"network": {"pretrained": {"published": "torchvision/vgg16", "head": "kept"}}}
 
 
-def kept(runs: Path, run_id: str, most: float, records: bool = False, **header: Any) -> None:
+def kept(runs: Path, run_id: str, most: float, records: bool = False, objects: int = 0, **header: Any) -> None:
     """What the measure leaves of two stages: Hamming distance rises to `most`, CKA falls as much."""
     (path,) = (runs / run_id / "evaluations").glob("accuracy-0123abcd.json")
     document = json.loads(path.read_text()) | {"measure": "features", "metrics": METRICS} | header
@@ -35,6 +35,8 @@ def kept(runs: Path, run_id: str, most: float, records: bool = False, **header: 
         about = {"blur": blur, "sigma": sigma_of(blur), "n": 50}
         arrays[blur] = {"examples": np.full((2, 16, 16, 3), 50 * k, np.uint8), "examples.index": np.array([0, 25])}
         table = {"blur": blur, "index": range(50)}
+        if objects:
+            table["object"] = np.arange(50) % objects
         for s in (1, 2):
             value = s * k * most / 4
             document["rows"] += [{"metric": f"hamming.stage{s}", "value": value, **about},
@@ -65,6 +67,14 @@ def runs(tmp_path: Path, make_run: MakeRun) -> Path:
 def found(runs: Path) -> list[Any]:
     collected = analysis.collect(runs)
     return list(invariances(collected, [row["run_id"] for row in collected.rows]))
+
+
+def test_images_of_one_object_are_not_independent(tmp_path: Path, make_run: MakeRun) -> None:
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    kept(folder, measured(folder, make_run, RIGHT, settings=PRETRAINED), 0.2, records=True, objects=10)
+    (one,) = found(folder)
+    assert one.networks[0].values["hamming"]["stage2"]["disk-8@384"].over == "objects"
 
 
 def test_regimes_stand_side_by_side_the_untrained_first(runs: Path) -> None:
