@@ -33,7 +33,7 @@ def test_folders_are_mapped_to_classes_and_splits_drawn(photos: Path) -> None:
     found = BlurTypes(val=0.25).samples(photos).samples
     counts = {label: sum(s.label == label for s in found) for label in {s.label for s in found}}
     assert counts == {"sharp": 13, "motion_blurred": 3, "defocused_blurred": 6, "defocused_object_portrait": 6}
-    assert sum(sample.split == "val" for sample in found) == 7  # a quarter of 28 scenes
+    assert sum(sample.split == "val" for sample in found) == 8  # a quarter of 13, 3, 6 and 6 scenes
 
 
 def test_scenes_stay_on_one_side(photos: Path) -> None:
