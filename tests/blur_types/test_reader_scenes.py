@@ -30,7 +30,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def groups(root: Path, **options: object) -> dict[str, str]:
-    return {s.file: s.group for s in BlurTypes(**options).samples(root).samples}
+    return {s.file: s.group for s in BlurTypes(**options).found(root).samples}
 
 
 def test_names_and_looks_are_one(photos: Path) -> None:
@@ -72,7 +72,7 @@ def test_drawn_photos_have_the_scenes_of_their_table(tmp_path: Path) -> None:
     assert {Path(file).name[:-6]: group for file, group in found.items()} == {
         name: "burst" if "near" in name else name for name in names
     }
-    again = BlurTypes(val=0.4).samples(root / "train").samples  # splits are drawn again
+    again = BlurTypes(val=0.4).found(root / "train").samples  # splits are drawn again
     group_of = {Path(s.file).name[:-6]: s.group for s in again}
     assert group_of["near0"] == group_of["near1"] and group_of["a"] == group_of["b"] != group_of["c"]
     assert {s.split for s in again} == {"train", "val"}
@@ -80,11 +80,12 @@ def test_drawn_photos_have_the_scenes_of_their_table(tmp_path: Path) -> None:
 
 def test_photos_that_show_each_other_are_not_split_again(tmp_path: Path) -> None:
     root = drawn(tmp_path / "blurred", {"v0": "v1", "v1": "", "a": "b", "b": "c", "c": "d", "d": ""})
-    assert {s.split for s in BlurTypes().samples(root).samples} == {"train", "val"}
+    assert {s.split for s in BlurTypes().found(root).samples} == {"train", "val"}
     with pytest.raises(DataError, match=f"prepare {root}, which has splits of its own") as refused:
-        BlurTypes().samples(root / "train")
+        BlurTypes().found(root / "train")
     assert "\n" not in str(refused.value)
-    assert {s.split for s in BlurTypes(val=0).samples(root / "train").samples} == {"train"}
+    assert len({s.group for s in BlurTypes().samples(root / "train").samples}) == 4  # for reports
+    assert {s.split for s in BlurTypes(val=0).found(root / "train").samples} == {"train"}
 
 
 def test_what_is_excluded_is_neither_read_nor_counted(photos: Path, tmp_path: Path) -> None:
@@ -104,8 +105,8 @@ def test_shares_of_the_recipe_are_those_of_the_reader(photos: Path, tmp_path: Pa
     recipe = Recipe(images=str(photos), reader="blur-types", val=0.5, split_seed=3, resolution=48)
     dataset, _ = prepare(tmp_path / "data", "some", recipe)
     assert dataset.manifest["counts"] == {"train": 6, "val": 6}
-    said = {s.file: s.split for s in BlurTypes(val=0.5, seed=3).samples(photos).samples}
-    assert said == {s.file: s.split for s in recipe.reading.samples(photos).samples}
+    said = {s.file: s.split for s in BlurTypes(val=0.5, seed=3).found(photos).samples}
+    assert said == {s.file: s.split for s in recipe.reading.found(photos).samples}
     with pytest.raises(ValidationError, match="give one of them"):
         Recipe(images=str(photos), reader="blur-types val=0.3", val=0.5)
     root = drawn(tmp_path / "blurred", dict.fromkeys("abcdef", ""))

@@ -12,6 +12,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
 
@@ -47,12 +48,28 @@ class BlurTypes(Reader):
     """Repeat training photos of classes that have fewer than the largest, until all have as many; after the split."""
 
     def samples(self, root: Path) -> Found:
-        """Raises DataError where a folder is called as no class, the expression has no group, or all photos show each
-        other's scenes."""
-        return self.found(root, ())
+        """With the splits of the tree, if it has any; none are drawn, and none is repeated. Raises DataError where a
+        folder is called as no class, or the expression has no group."""
+        return self._read(root, (), to_be_drawn=False)
 
-    def found(self, root: Path, exclude: Sequence[str]) -> Found:
-        """As `samples`, without files that are called like a pattern."""
+    def found(self, root: Path, exclude: Sequence[str] = ()) -> Found:
+        """As `samples`, without files that are called like a pattern, and with splits. Raises DataError where they
+        cannot be drawn: of too few scenes, or of drawn photos that show each other's."""
+        found = self._read(root, exclude, to_be_drawn=self.val + self.test > 0)
+        photos = list(found.samples)
+        drawn = bool(photos and not photos[0].split)
+        if drawn:
+            of_class: dict[str, set[str]] = {}
+            for photo in photos:
+                of_class.setdefault(photo.label, set()).add(photo.group)
+            try:
+                split_of = stratified_splits(of_class, self.val, self.test, self.seed)
+            except DataError as error:
+                raise DataError(f"{root}: {error}") from None
+            photos = [photo._replace(split=split_of[photo.group]) for photo in photos]
+        return replace(found, samples=photos + (_repeated(photos) if self.fill else []), drawn=drawn)
+
+    def _read(self, root: Path, exclude: Sequence[str], to_be_drawn: bool) -> Found:
         try:
             pattern = re.compile(self.scene)
         except re.error as error:
@@ -68,19 +85,8 @@ class BlurTypes(Reader):
                 "say which it is in a file of your own, classes=FILE.yaml, or leave it out with --exclude"
             )
         photos = [photo._replace(label=classes[photo.label]) for photo in photos]
-        drawn = bool(photos and not photos[0].split)
-        photos = _with_scenes(photos, root, pattern, drawn and self.val + self.test > 0)
-        if drawn:
-            of_class: dict[str, set[str]] = {}
-            for photo in photos:
-                of_class.setdefault(photo.label, set()).add(photo.group)
-            try:
-                split_of = stratified_splits(of_class, self.val, self.test, self.seed)
-            except DataError as error:
-                raise DataError(f"{root}: {error}") from None
-            photos = [photo._replace(split=split_of[photo.group]) for photo in photos]
-        photos += _repeated(photos) if self.fill else []
-        return Found(photos, found.left_alone, found.empty, drawn=drawn)
+        photos = _with_scenes(photos, root, pattern, to_be_drawn and bool(photos) and not photos[0].split)
+        return Found(photos, found.left_alone, found.empty)
 
     @staticmethod
     def as_today(document: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -128,9 +128,9 @@ class Reader(Named):
         """
         raise NotImplementedError
 
-    def found(self, root: Path, exclude: Sequence[str]) -> Found:
-        """As `samples`, without files that are called like a pattern; raises DataError for one that fits none. A reader
-        that draws or repeats samples leaves them out before."""
+    def found(self, root: Path, exclude: Sequence[str] = ()) -> Found:
+        """What a recipe takes: `samples` without files that are called like a pattern; raises DataError for one that
+        fits none. A reader that draws splits or repeats samples does so here, behind that."""
         found = self.samples(root)
         return found.without(exclude, root) if exclude else found
 
