@@ -30,25 +30,25 @@ def photos(tmp_path: Path) -> Path:
 
 
 def test_folders_are_mapped_to_classes_and_splits_drawn(photos: Path) -> None:
-    found = BlurTypes(val=0.25).samples(photos).samples
+    found = BlurTypes(val=0.25).found(photos).samples
     counts = {label: sum(s.label == label for s in found) for label in {s.label for s in found}}
     assert counts == {"sharp": 13, "motion_blurred": 3, "defocused_blurred": 6, "defocused_object_portrait": 6}
-    assert sum(sample.split == "val" for sample in found) == 7  # a quarter of 28 scenes
+    assert sum(sample.split == "val" for sample in found) == 8  # a quarter of 13, 3, 6 and 6 scenes
 
 
 def test_scenes_stay_on_one_side(photos: Path) -> None:
     for k in range(12):  # near duplicates of one photo, and photos that carry the name of one scene
         save(photos / "sharp" / f"again{k}.png", 0)
         save(photos / "motion" / f"run-{k}.png", 500 + k)
-    found = BlurTypes(val=0.4, scene="(run)-[0-9]+").samples(photos).samples
+    found = BlurTypes(val=0.4, scene="(run)-[0-9]+").found(photos).samples
     same = {s.split for s in found if "again" in s.file or s.file == "sharp/sharp0.png"}
     named = {(s.group, s.split) for s in found if "run-" in s.file}
     assert len(same) == 1 and len(named) == 1 and {group for group, _ in named} == {"run"}
 
 
 def test_small_classes_are_filled_up_on_the_training_side_only(photos: Path) -> None:
-    found = BlurTypes(val=0.25, fill=True).samples(photos).samples
-    plain = BlurTypes(val=0.25).samples(photos).samples
+    found = BlurTypes(val=0.25, fill=True).found(photos).samples
+    plain = BlurTypes(val=0.25).found(photos).samples
     trained = [s for s in found if s.split == "train"]
     counts = {label: sum(s.label == label for s in trained) for label in {s.label for s in trained}}
     assert len(set(counts.values())) == 1

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from blurtrain.data.checking.near_pairs import MOST, nearest
+from blurtrain.data.checking.near_pairs import MOST, nearest, pairs_within
 
 Hashes = NDArray[np.uint64]
 
@@ -67,6 +67,19 @@ def test_nothing_near_or_nothing_there() -> None:
         assert not len(nearest(queries, drawn(10, 8), 4, 5, same=False, threads=1).query)
     with pytest.raises(ValueError, match="within 0 and 15, not 16"):
         nearest(drawn(1, 0), drawn(1, 1), 16, 1, same=False, threads=1)
+
+
+def test_all_pairs_are_found_each_once() -> None:
+    crowd = changed(np.repeat(drawn(1, 13), 60), np.arange(60) % 9, 14)
+    for hashes in (np.concatenate([drawn(1900, 15), crowd]), crowd[:1], crowd[:0]):  # more than are compared together
+        found = [
+            pair for low, high in pairs_within(hashes, 9) for pair in zip(low.tolist(), high.tolist(), strict=True)
+        ]
+        places = all_with_all(hashes[-60:], hashes, 9, 60, same=False)
+        first = len(hashes) - len(hashes[-60:])
+        assert found == sorted((q + first, p) for q, p, _ in places if q + first < p) and (
+            len(found) > 500 or not first
+        )
 
 
 @pytest.mark.long

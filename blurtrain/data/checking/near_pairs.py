@@ -68,6 +68,17 @@ def nearest(queries: Hashes, index: Hashes, distance: int, most: int, same: bool
     return Pairs(*(np.concatenate(column) for column in zip(*parts, strict=True))) if parts else _best(_NONE, most)
 
 
+def pairs_within(hashes: Hashes, distance: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """All pairs of places, each once and the lower first, whose hashes differ in at most `distance` bits; in order, and
+    at most _COMPARED at a time. Compares all with all: for some ten thousand."""
+    rows = max(1, _COMPARED // max(1, len(hashes)))
+    for first in range(0, len(hashes), rows):
+        part = hashes[first : first + rows, None]
+        near = np.bitwise_count(part ^ hashes[first:]) <= distance
+        low, high = np.nonzero(np.triu(near, 1))
+        yield low + first, high + first
+
+
 def _thinned(index: Hashes, most: int) -> NDArray[np.int64]:
     """The first places of each hash, in ascending order: of a crowd that has the same one, no more are ever wanted."""
     order = np.argsort(index, kind="stable")

@@ -48,16 +48,16 @@ def hashes(thumbnails: Thumbnails) -> tuple[NDArray[np.uint64], NDArray[np.bool_
     return np.ascontiguousarray(np.packbits(bits, 1)).view(np.uint64)[:, 0], grey.std((1, 2)) >= EVEN
 
 
-def similarity(one: Thumbnails, other: Thumbnails) -> NDArray[np.float64]:
+def similarity(one: Thumbnails, other: Thumbnails, enough: float = np.inf) -> NDArray[np.float64]:
     """[n]: correlation, -1 to 1, of the pixels of each pair of thumbnails: 1 where one is the other, whatever its
     brightness and contrast. The largest of those of the whole of one with each of WINDOWS of the other; where one has
-    no colours, those of the other do not count."""
+    no colours, those of the other do not count. enough: where the wholes correlate so, windows are not looked at."""
     first, second = one.astype(np.float32), other.astype(np.float32)
     colourless = _colourless(first) | _colourless(second)
     for images in (first, second):
         images[colourless] = (images[colourless] @ _LUMA)[..., None]
     best = np.einsum("ij,ij->i", _standardised(first), _standardised(second))
-    worth = np.flatnonzero(best >= PROMISING)
+    worth = np.flatnonzero((best >= PROMISING) & (best < enough))
     for cut, whole in ((first[worth], second[worth]), (second[worth], first[worth])):
         target = _standardised(whole)
         for window in WINDOWS:

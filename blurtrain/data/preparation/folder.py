@@ -41,9 +41,7 @@ def found_in(source: Path, recipe: Recipe) -> Found:
     """What the recipe's reader finds, in the order in which it is stored. Raises DataError where that is nothing, or
     nothing that a dataset can be made of."""
     reader = recipe.reading
-    found = reader.samples(source)
-    if recipe.exclude and recipe.reader is not None:
-        found = found.without(recipe.exclude, source)
+    found = reader.found(source, recipe.exclude if recipe.reader is not None else ())
     labelled = found.labelled
     if not labelled:
         raise DataError(f"{source}: reader {reader.type} finds no images that have a label{_why(found)}")

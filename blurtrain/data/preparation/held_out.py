@@ -1,6 +1,7 @@
 """Which images or groups are held out: by hashes of their names, so that it depends on no order."""
 
 import hashlib
+from collections.abc import Mapping
 
 from blurtrain.errors import DataError
 
@@ -28,3 +29,39 @@ def drawn_splits(label: str, units: set[str], val: float, test: float, seed: int
         unit: "test" if rank < n_test else "val" if rank < n_test + n_val else "train"
         for rank, unit in enumerate(ranked)
     }
+
+
+def stratified_splits(scenes: Mapping[str, set[str]], val: float, test: float, seed: int) -> dict[str, str]:
+    """The split of each scene, by the rank of the hash of its name: of each class, shares `val` and `test` of its
+    scenes, at least one each where the share is not 0, while one stays for training.
+
+    scenes: of each class; some may be of several classes, which are then drawn from the class of fewest scenes on, and
+    none takes another's last scene for training. Raises DataError where a share is not 0 and no class has a scene for
+    it.
+    """
+    check_shares(val, test)
+    split_of: dict[str, str] = {}
+    classes = sorted(scenes, key=lambda name: (len(scenes[name]), name))
+    classes_of: dict[str, list[str]] = {}
+    for name in classes:
+        for scene in scenes[name]:
+            classes_of.setdefault(scene, []).append(name)
+    left = {name: len(scenes[name]) for name in classes}
+    for name in classes:
+        ranked = sorted(scenes[name], key=lambda scene: hashlib.sha256(f"{seed}/{scene}".encode()).digest())
+        for split, share in (("val", val), ("test", test)):
+            wanted = max(1, round(share * len(ranked))) if share else 0
+            wanted -= sum(split_of.get(scene) == split for scene in ranked)
+            for scene in ranked:
+                if wanted > 0 and scene not in split_of and all(left[of] > 1 for of in classes_of[scene]):
+                    split_of[scene] = split
+                    left.update({of: left[of] - 1 for of in classes_of[scene]})
+                    wanted -= 1
+    held_out = {*split_of.values()}
+    lacking = [split for split, share in (("val", val), ("test", test)) if share and split not in held_out]
+    if lacking:
+        raise DataError(
+            f"no class has scenes enough to hold one out for {lacking[0]}: {lacking[0]}=0 holds out none, or add "
+            "photos of other scenes"
+        )
+    return {scene: split_of.get(scene, "train") for scene in classes_of}

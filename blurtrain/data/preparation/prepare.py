@@ -52,6 +52,8 @@ def prepare(
     dataset, stores = Dataset(root / name), root / ".stores"
     sweep(stores)
     old = read_json(dataset.folder / "manifest.json")
+    if old:
+        old["request"] = _as_today(old["request"], request, source, found, recipe)
     there = old and old["request"] == request and all((stores / old[k]).is_dir() for k in _NEEDED if old.get(k))
     if old and there and not (replace and _is_damaged(dataset)):
         test = old.get("test_store", "not yet")  # as before there were any
@@ -90,6 +92,19 @@ def prepare(
             manifest["test_masks"] = tested_masks.store.folder.name
         _publish(dataset, found, view, {key: manifest[key] for key in _MANIFEST if key in manifest})
     return Dataset(dataset.folder), True
+
+
+def _as_today(
+    old: dict[str, Any], request: Mapping[str, Any], source: Path, found: Found, recipe: Recipe
+) -> dict[str, Any]:
+    """What a dataset was prepared from, as it is written today; earlier versions of the reader wrote it otherwise."""
+    reader = recipe.reading
+    if isinstance(old.get("reader"), dict):
+        old = old | {"reader": reader.as_today(old["reader"])}
+    if (before := reader.as_before(found.samples)) is found.samples or old.get("files") == request["files"]:
+        return old
+    earlier = fingerprint(source, (s for s in before if s.label), reader)
+    return old | ({"files": request["files"]} if old.get("files") == earlier else {})
 
 
 def _refused(source: Path, unreadable: Mapping[str, str], images: int) -> DataError:
@@ -166,7 +181,9 @@ def _chosen(found: Found, recipe: Recipe, source: Path) -> tuple[list[Sample], b
     if recipe.splits:
         images = splits.rename_splits(images, recipe.splits)
     drawn = not images[0].split
-    if not drawn and (given := {"val", "test", "split_seed", "hold_out"} & recipe.model_fields_set):
+    given = {"val", "test", "split_seed", "hold_out"} & recipe.model_fields_set
+    given -= {*recipe.reading.draws_by} if found.drawn else set()
+    if not drawn and given:
         has = ", ".join(sorted({i.split for i in images}))
         raise DataError(f"{source}: has splits of its own ({has}), so that {', '.join(sorted(given))} cannot act")
     if len({i.label for i in images}) < 2 and not found.classes:

@@ -75,8 +75,11 @@ class Recipe(BaseModel):
 
     @property
     def reading(self) -> Reader:
-        """What reads the folder."""
-        return self.reader or Tree(label=self.label, exclude=self.exclude, splits=self.splits)
+        """What reads the folder; where it draws splits, by what is set here."""
+        if self.reader is None:
+            return Tree(label=self.label, exclude=self.exclude, splits=self.splits)
+        own = {name: getattr(self, of) for of, name in self.reader.draws_by.items() if of in self.model_fields_set}
+        return self.reader.model_copy(update=own) if own else self.reader
 
     @property
     def size(self) -> int:
@@ -137,6 +140,13 @@ class Recipe(BaseModel):
     def _labels_of_trees(self) -> "Recipe":
         if self.reader is not None and "label" in self.model_fields_set:
             raise ValueError(f"label={self.label} goes with trees of folders; reader={self.reader.type} has labels")
+        return self
+
+    @model_validator(mode="after")
+    def _shares_once(self) -> "Recipe":
+        for of, name in self.reader.draws_by.items() if self.reader else ():
+            if of in self.model_fields_set and name in self.reader.model_fields_set:  # type: ignore[union-attr]
+                raise ValueError(f"{of}={getattr(self, of)} and the reader's {name} are the same: give one of them")
         return self
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ import builtins
 import fnmatch
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -76,6 +76,8 @@ class Found:
     and the label of an image is that with most pixels, besides the background."""
     notes: Sequence[str] = ()
     """What else a user should know of what was found, a line each."""
+    drawn: bool = False
+    """Whether the reader has drawn the splits, by its own shares."""
 
     @property
     def labelled(self) -> list[Sample]:
@@ -116,6 +118,8 @@ class Reader(Named):
     type: str
     labels_from_paths: ClassVar[bool] = False
     """Whether labels, groups and splits follow from the paths alone, so that they cannot change by themselves."""
+    draws_by: ClassVar[Mapping[str, str]] = {}
+    """Of a reader that draws splits: which settings of the recipe it draws them by, and what they are called here."""
 
     def samples(self, root: Path) -> Found:
         """What the folder `root` holds. Decodes nothing.
@@ -123,6 +127,21 @@ class Reader(Named):
         Raises DataError where the folder is not as it should be: what was found, and what was expected.
         """
         raise NotImplementedError
+
+    def found(self, root: Path, exclude: Sequence[str] = ()) -> Found:
+        """What a recipe takes: `samples` without files that are called like a pattern; raises DataError for one that
+        fits none. A reader that draws splits or repeats samples does so here, behind that."""
+        found = self.samples(root)
+        return found.without(exclude, root) if exclude else found
+
+    @staticmethod
+    def as_today(document: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A reader as a manifest has it, as it is written today; manifests of earlier versions may differ."""
+        return document
+
+    def as_before(self, samples: Sequence[Sample]) -> Sequence[Sample]:
+        """Samples as earlier versions gave them, by which datasets that are there may be known."""
+        return samples
 
     @classmethod
     def kind_of(cls, document: Any) -> builtins.type[Section]:
