@@ -54,7 +54,7 @@ def _report(options: argparse.Namespace) -> int:
     found = []
     for folder in options.runs:
         one = judged(of_run(folder, None, options.data), options.photos, photos)
-        found.append(Verdicts(one.network, one.classes, one.files, one.labels, one.probabilities))
+        found.append(Verdicts(one.network, one.classes, one.files, one.scenes, one.labels, one.probabilities))
     reports = [report(one, options.by) for one in found]
     pairs = [compared(found[0], other) for other in found[1:]]
     text = "\n\n".join([*map(as_text, reports), *map(comparison_as_text, pairs)]) + "\n"
