@@ -40,14 +40,13 @@ class Verdicts(NamedTuple):
 
 
 def report(verdicts: Verdicts, by: str) -> dict[str, Any]:
-    """Accuracy, confusion matrix, recall and precision of each class, false alarms on sharp photos, reliability, and
-    accuracy by group, as plain values; shares as `share` gives them.
+    """Accuracy, confusion matrix, recall and precision of each class, false alarms on sharp photos (None where no class
+    is called so), reliability, and accuracy by group, as plain values; shares as `share` gives them.
 
     by: a regular expression, which is looked for in the names of files, without folders; what it finds is the group.
     """
     count = len(verdicts.classes)
     cells = np.bincount(verdicts.labels * count + verdicts.taken, minlength=count**2).reshape(count, count)
-    sharp = verdicts.labels == list(verdicts.classes).index(SHARP)
     groups = np.array([_group(file, by) for file in verdicts.files])
     scenes, right = np.array(verdicts.scenes), verdicts.right
 
@@ -63,7 +62,7 @@ def report(verdicts: Verdicts, by: str) -> dict[str, Any]:
         "confusion": cells.tolist(),
         "recall": {n: of(verdicts.labels == k) for k, n in enumerate(verdicts.classes)},
         "precision": {n: of(verdicts.taken == k) for k, n in enumerate(verdicts.classes)},
-        "false_alarms": share(~right[sharp], scenes[sharp]),
+        "false_alarms": _false_alarms(verdicts, scenes),
         "reliability": _reliability(verdicts),
         "groups": {group: of(groups == group) for group in sorted(set(groups.tolist()))},
     }
@@ -104,6 +103,13 @@ def share(values: NDArray[np.bool_], scenes: Sequence[str] | NDArray[np.str_]) -
     return {**of, "share": found.value, "low": _known(found.low), "high": _known(found.high)}
 
 
+def _false_alarms(verdicts: Verdicts, scenes: NDArray[np.str_]) -> dict[str, Any] | None:
+    if SHARP not in verdicts.classes:
+        return None
+    sharp = verdicts.labels == list(verdicts.classes).index(SHARP)
+    return share(~verdicts.right[sharp], scenes[sharp])
+
+
 def _clusters(scenes: Sequence[str] | NDArray[np.str_]) -> NDArray[np.str_] | None:
     """None where each scene has one photo: these are independent then."""
     return np.array(scenes) if len(np.unique(scenes)) < len(scenes) else None
@@ -117,11 +123,11 @@ def as_text(document: Mapping[str, Any]) -> str:
     """A report in lines."""
     names = document["classes"]
     width = max(map(len, names))
-    alone = document["scenes"] == document["n"]
+    alone, alarms = document["scenes"] == document["n"], document["false_alarms"]
     lines = [
         f"{document['network']}: n = {_photos(document)} "
         f"(95 % intervals: {'Wilson' if alone else 'Wilson, over scenes where these have several photos'})",
-        f"right {_words(document['accuracy'])}; false alarms on sharp {_words(document['false_alarms'])}",
+        f"right {_words(document['accuracy'])}" + (f"; false alarms on sharp {_words(alarms)}" if alarms else ""),
         "",
         f"{'is, down; taken for, across':{width}}  " + "  ".join(f"{n[:12]:>12}" for n in names) + f"  {'recall':>25}",
     ]

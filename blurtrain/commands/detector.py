@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,10 @@ def _report(options: argparse.Namespace) -> int:
 
     if options.out.exists():
         raise SettingsError(f"--out {options.out}: is there already; name a new folder")
+    try:
+        re.compile(options.by)
+    except re.error as error:
+        raise SettingsError(f"--by {options.by!r}: is no regular expression: {error}") from None
     reading = validate({"reader": options.reader}, "detector report", Recipe).reading
     photos = [(s.file, s.label, s.group) for s in reading.samples(options.photos).labelled]
     found = []

@@ -86,6 +86,13 @@ def test_one_scene_alone_has_no_interval() -> None:
     assert "no interval" in comparison_as_text(pair) and "no test" in comparison_as_text(pair)
 
 
+def test_without_a_class_of_sharp_photos_there_are_no_false_alarms() -> None:
+    one = verdicts(1)._replace(classes=("blurred", "moved", "still"))
+    found = report(one, "^[a-z]+")
+    assert found["false_alarms"] is None and "false alarms" not in as_text(found)
+    assert found["accuracy"] == report(verdicts(1), "^[a-z]+")["accuracy"]
+
+
 def test_pairs() -> None:
     own, base = verdicts(1), verdicts(2)
     found = compared(own, base)

@@ -98,3 +98,10 @@ def test_detectors_are_tested_on_the_same_photos(
     assert command("detector", "report", tmp_path / "none", runs[0], "--out", tmp_path / "other") == 2
     said = capsys.readouterr().err.strip()
     assert "none" in said and "\n" not in said and not (tmp_path / "other").exists()
+
+
+def test_groups_by_what_is_no_regular_expression(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Said before anything is read: there are no photos and no run here, either."""
+    assert command("detector", "report", tmp_path, tmp_path, "--out", tmp_path / "out", "--by", "(") == 2
+    said = capsys.readouterr().err.strip()
+    assert "--by '('" in said and "\n" not in said
