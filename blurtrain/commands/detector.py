@@ -61,7 +61,7 @@ def _report(options: argparse.Namespace) -> int:
         one = judged(of_run(folder, None, options.data), options.photos, photos)
         found.append(Verdicts(one.network, one.classes, one.files, one.scenes, one.labels, one.probabilities))
     reports = [report(one, options.by) for one in found]
-    pairs = [compared(found[0], other) for other in found[1:]]
+    pairs = [compared(other, found[0]) for other in found[1:]]
     text = "\n\n".join([*map(as_text, reports), *map(comparison_as_text, pairs)]) + "\n"
     options.out.mkdir(parents=True)
     write_json(options.out / "report.json", {"photos": str(options.photos), "reports": reports, "compared": pairs})
@@ -118,7 +118,11 @@ def add(commands: Any) -> None:
     p = command(detector, "report", _report, "test detectors on folders of photos whose type is known")
     p.add_argument("photos", type=Path, metavar="PHOTOS", help="folder of a folder a class, read by reader blur-types")
     p.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="run directories; others are compared to the first"
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="run directories; of each other one, how far it is from the first",
     )
     p.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder to write, which is new")
     p.add_argument("--reader", default="blur-types", metavar="'blur-types OPTION=VALUE ...'", help="how it is read")

@@ -80,6 +80,11 @@ def test_detectors_are_tested_on_the_same_photos(
     said = capsys.readouterr().out
     document = json.loads((out / "report.json").read_text())
     assert len(document["reports"]) == 2 and len(document["compared"]) == 1 and said == (out / "report.txt").read_text()
+    first, other = document["reports"]
+    (pair,) = document["compared"]
+    assert (pair["own"], pair["base"]) == (other["network"], first["network"])
+    assert pair["difference"] == pytest.approx(other["accuracy"]["share"] - first["accuracy"]["share"])
+    assert f"{other['network']} minus {first['network']}: {100 * pair['difference']:+.1f} points" in said
     for k, report in enumerate(document["reports"]):
         with (out / f"photos-{k}.csv").open() as file:
             rows = list(csv.DictReader(file))
