@@ -105,6 +105,21 @@ def test_detectors_are_tested_on_the_same_photos(
     assert "none" in said and "\n" not in said and not (tmp_path / "other").exists()
 
 
+def test_what_a_detector_was_trained_on_is_said(
+    drawn: Path, runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = drawn / "drawn"
+    assert command("detector", "report", photos, runs[0], "--out", tmp_path / "val") == 0
+    said = capsys.readouterr().out
+    document = json.loads((tmp_path / "val" / "report.json").read_text())
+    assert said.splitlines()[0] == f"{photos}: split val, 12 of 40 photos" and "WARNING" not in said
+    assert (document["split"], [*document["trained_on"].values()]) == ("val", [0])
+    assert command("detector", "report", photos, runs[0], "--out", tmp_path / "all", "--split", "all") == 0
+    first, warning, *_ = capsys.readouterr().out.splitlines()
+    assert first == f"{photos}: all 40 photos, of splits val, train"
+    assert warning.startswith("WARNING: ") and "trained on 28 of these 40 photos" in warning
+
+
 def test_groups_by_what_is_no_regular_expression(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Said before anything is read: there are no photos and no run here, either."""
     assert command("detector", "report", tmp_path, tmp_path, "--out", tmp_path / "out", "--by", "(") == 2
