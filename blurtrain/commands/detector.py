@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ def _calibrate(options: argparse.Namespace) -> int:
 
     run = Run(options.run.resolve())
     network = of_run(run.path, None, options.data)
-    found = calibration(network, _dataset(run, options), options.split)
+    found = calibration(network, _dataset(run, options))
     write_json(run.calibration, found)
     (before, after), (error, calibrated) = found["cross_entropy"], found["calibration_error"]
     print(
@@ -36,6 +37,12 @@ def _calibrate(options: argparse.Namespace) -> int:
         else f"{run.calibration}: temperature {found['temperature']:.3f} on {found['n']} photos of {found['split']}; "
         f"cross-entropy {before:.4f} -> {after:.4f}, calibration error {100 * error:.1f} -> {100 * calibrated:.1f} %"
     )
+    if found["at_bound"]:
+        print(
+            f"warning: temperature {found['temperature']:.3g} is at the bound of what is tried: on these {found['n']} "
+            "photos none calibrates this network; are they few, and all right, or right no more than by chance?",
+            file=sys.stderr,
+        )
     return 0
 
 
@@ -131,9 +138,8 @@ def _sheet(verdicts: "Verdicts", root: Path) -> bytes | None:
 def add(commands: Any) -> None:
     """Tell the parser of these commands."""
     detector = group(commands, "detector", "the blur-type detector: calibrate it, and test it on real photos")
-    p = command(detector, "calibrate", _calibrate, "find the temperature of a run's probabilities; kept in the run")
+    p = command(detector, "calibrate", _calibrate, "find the temperature of a run's probabilities on val; kept in it")
     p.add_argument("run", type=Path, metavar="RUN", help="run directory")
-    p.add_argument("--split", choices=["val", "test"], default="val", help="of its dataset, to find it on (val)")
     data_option(p, None)
     json_option(p)
     p = command(detector, "report", _report, "test detectors on folders of photos whose type is known")

@@ -81,7 +81,7 @@ def test_a_split_alone_is_one(tmp_path: Path, split: str) -> None:
 def test_training_images_are_known_by_their_bytes(tmp_path: Path) -> None:
     for split in ("train", "val"):
         photos(tmp_path / "drawn" / split)
-    recipe = Recipe(images=str(tmp_path / "drawn"), resolution=32, reader="blur-types")  # type: ignore[arg-type]
+    recipe = Recipe(images=str(tmp_path / "drawn"), resolution=32, reader="blur-types")
     dataset, _ = prepare(tmp_path / "data", "walls", recipe)
     files = (tmp_path / "drawn" / "train").rglob("*.png")
     assert training_files(dataset) == {hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
