@@ -28,9 +28,12 @@ def test_counts_and_shares() -> None:
     assert np.asarray(found["reliability"])[:, 0].sum() == 200
 
 
-def test_other_networks() -> None:
-    with pytest.raises(SettingsError, match="4 classes"):
-        BlurTypes().values(torch.zeros(2, 5), torch.zeros(2, dtype=torch.int64))
+@pytest.mark.parametrize("classes", [("ash", "birch", "elm", "oak"), CLASSES[:3], CLASSES[::-1]])
+def test_other_networks(classes: tuple[str, ...]) -> None:
+    """Also of as many classes, or of the same in another order."""
+    BlurTypes().check_classes(list(CLASSES))
+    with pytest.raises(SettingsError, match=f"not of {', '.join(classes)}$"):
+        BlurTypes().check_classes(classes)
 
 
 @pytest.mark.parametrize("true", [0.5, 1.0, 3.0])
