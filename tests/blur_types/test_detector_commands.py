@@ -10,6 +10,8 @@ from PIL import Image
 
 from blurtrain.blur_types import CLASSES
 from blurtrain.cli import main
+from blurtrain.evaluation.judged import judged
+from blurtrain.models.trained import of_run
 
 pytestmark = pytest.mark.slow
 
@@ -63,13 +65,28 @@ def test_photos_are_drawn_of_every_class(drawn: Path, capsys: pytest.CaptureFixt
     assert "is there already" in said and "\n" not in said
 
 
-def test_a_temperature_is_kept_in_the_run_and_used(runs: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_temperature_is_kept_in_the_run_and_used(
+    drawn: Path, runs: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     capsys.readouterr()
     assert command("detector", "calibrate", runs[0], "--json") == 0
     said = json.loads(capsys.readouterr().out)
     kept = json.loads((runs[0] / "calibration.json").read_text())
     assert kept == said and kept["n"] == 12 and kept["split"] == "val" and kept["temperature"] > 0
     assert kept["cross_entropy"][1] <= kept["cross_entropy"][0] + 1e-6
+    photos = [(f"val/{path.parent.name}/{path.name}", "sharp", path.name) for path in drawn.rglob("val/sharp/*.jpg")]
+    calibrated = judged(of_run(runs[0]), drawn / "drawn", photos)
+    (runs[0] / "calibration.json").rename(runs[0] / "aside.json")
+    plain = judged(of_run(runs[0]), drawn / "drawn", photos)
+    (runs[0] / "aside.json").rename(runs[0] / "calibration.json")
+    softened = plain.probabilities ** (1 / kept["temperature"])
+    np.testing.assert_allclose(calibrated.probabilities, softened / softened.sum(1, keepdims=True), atol=1e-5)
+    assert np.abs(calibrated.probabilities - plain.probabilities).max() > 1e-3
+
+
+def test_a_temperature_is_of_val_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("detector", "calibrate", tmp_path, "--split", "test") == 2
+    assert "--split" in capsys.readouterr().err
 
 
 def test_detectors_are_tested_on_the_same_photos(
