@@ -149,7 +149,7 @@ def add(commands: Any) -> None:
         nargs="+",
         type=Path,
         metavar="RUN",
-        help="run directories; of each other one, how far it is from the first",
+        help="run directories; differences are of each other one minus the first",
     )
     p.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder to write, which is new")
     p.add_argument("--reader", default="blur-types", metavar="'blur-types OPTION=VALUE ...'", help="how it is read")
