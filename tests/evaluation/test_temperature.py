@@ -50,16 +50,16 @@ def framed(root: Path, split: str, name: str, levels: list[int], aspect: int = S
 def dataset(root: Path, wrong: int = 1, **recipe: str) -> Dataset:
     """Of five val photos a class, `wrong` have the border of the other."""
     for split in ("train", "val"):
-        for name, own, other in (("bright", *LEVELS), ("dark", *reversed(LEVELS))):
+        for name, (own, other) in (("bright", LEVELS), ("dark", LEVELS[::-1])):
             framed(root / "photos", split, name, [other] * wrong + [own] * (5 - wrong), SIDE + 8 * bool(recipe))
-    given = Recipe(images=str(root / "photos"), resolution=SIDE, **recipe)  # type: ignore[arg-type]
+    given = Recipe(images=str(root / "photos"), resolution=SIDE, **recipe)
     return prepare(root / "data", "frames", given)[0]
 
 
 def expected(factor: float, wrong: int) -> float:
     """Cross-entropy of whole photos."""
     total = 0.0
-    for sign, own, other in ((1, *LEVELS), (-1, *reversed(LEVELS))):
+    for sign, (own, other) in ((1, LEVELS), (-1, LEVELS[::-1])):
         for level in [other] * wrong + [own] * (5 - wrong):
             logit = factor * (level / 255 * (1 - (MIDDLE / SIDE) ** 2) - 0.4)
             total += np.log1p(np.exp(-sign * logit))
