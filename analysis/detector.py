@@ -1,5 +1,6 @@
 """What a blur-type detector is worth, from its probabilities on photos whose type is known: tables with intervals."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
@@ -8,8 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.statistics.estimates import paired
-from analysis.statistics.intervals import wilson
+from analysis.statistics.estimates import paired, summary
 
 SHARP = "sharp"
 BINS = 10
@@ -21,6 +21,8 @@ class Verdicts(NamedTuple):
     name: str
     classes: Sequence[str]
     files: Sequence[str]
+    scenes: Sequence[str]
+    """[n]: what each photo shows, by any name; photos of one scene are not independent."""
     labels: NDArray[np.int64]
     """[n]: places in `classes`."""
     probabilities: NDArray[np.float64]
@@ -38,40 +40,47 @@ class Verdicts(NamedTuple):
 
 
 def report(verdicts: Verdicts, by: str) -> dict[str, Any]:
-    """Accuracy, confusion matrix, recall and precision of each class, false alarms on sharp photos, reliability, and
-    accuracy by group, as plain values; shares with Wilson's 95 % interval, which takes photos for independent.
+    """Accuracy, confusion matrix, recall and precision of each class, false alarms on sharp photos (None where no class
+    is called so), reliability, and accuracy by group, as plain values; shares as `share` gives them.
 
     by: a regular expression, which is looked for in the names of files, without folders; what it finds is the group.
     """
     count = len(verdicts.classes)
     cells = np.bincount(verdicts.labels * count + verdicts.taken, minlength=count**2).reshape(count, count)
-    sharp = verdicts.labels == list(verdicts.classes).index(SHARP)
     groups = np.array([_group(file, by) for file in verdicts.files])
+    scenes, right = np.array(verdicts.scenes), verdicts.right
+
+    def of(chosen: NDArray[np.bool_]) -> dict[str, Any]:
+        return share(right[chosen], scenes[chosen])
+
     return {
         "network": verdicts.name,
         "classes": list(verdicts.classes),
         "n": len(verdicts.labels),
-        "accuracy": share(verdicts.right),
+        "scenes": len(np.unique(scenes)),
+        "accuracy": share(right, scenes),
         "confusion": cells.tolist(),
-        "recall": {n: share(verdicts.right[verdicts.labels == k]) for k, n in enumerate(verdicts.classes)},
-        "precision": {n: share(verdicts.right[verdicts.taken == k]) for k, n in enumerate(verdicts.classes)},
-        "false_alarms": share(~verdicts.right[sharp]),
+        "recall": {n: of(verdicts.labels == k) for k, n in enumerate(verdicts.classes)},
+        "precision": {n: of(verdicts.taken == k) for k, n in enumerate(verdicts.classes)},
+        "false_alarms": _false_alarms(verdicts, scenes),
         "reliability": _reliability(verdicts),
-        "groups": {group: share(verdicts.right[groups == group]) for group in sorted(set(groups.tolist()))},
+        "groups": {group: of(groups == group) for group in sorted(set(groups.tolist()))},
     }
 
 
 def compared(own: Verdicts, base: Verdicts) -> dict[str, Any]:
     """The difference of two detectors on the same photos, in pairs: that of their accuracy, own minus base, with its
-    95 % interval and test; on how many photos only one is right. Raises ValueError where the photos differ."""
-    if list(own.files) != list(base.files):
+    95 % interval and test, over scenes where some have several photos (None where there is none); on how many photos
+    only one is right. Raises ValueError where the photos differ."""
+    if [*own.files] != [*base.files] or [*own.scenes] != [*base.scenes]:
         raise ValueError("the two were not shown the same photos")
-    found = paired(own.right, base.right)
+    found = paired(own.right, base.right, _clusters(own.scenes))
     d = found.difference
     return {
-        "own": own.name, "base": base.name, "n": len(own.files),
+        "own": own.name, "base": base.name, "n": len(own.files), "scenes": len({*own.scenes}),
         "only_own": int((own.right & ~base.right).sum()), "only_base": int((~own.right & base.right).sum()),
-        "difference": d.value, "low": d.low, "high": d.high, "p": found.p, "test": found.test,
+        "difference": d.value, "low": _known(d.low), "high": _known(d.high), "p": _known(found.p),
+        "test": found.test.replace("objects", "scenes"),
     }  # fmt: skip
 
 
@@ -82,22 +91,43 @@ def worst(verdicts: Verdicts, most: int) -> list[int]:
     return [int(k) for k in wrong[np.argsort(-given[wrong], kind="stable")][:most]]
 
 
-def share(values: NDArray[np.bool_]) -> dict[str, Any]:
-    """Of values [n]: count, n, and the share in 0..1 with its 95 % interval; None where there are no photos."""
-    n, count = len(values), int(values.sum())
+def share(values: NDArray[np.bool_], scenes: Sequence[str] | NDArray[np.str_]) -> dict[str, Any]:
+    """Of values [n] of photos of scenes [n]: count, n, scenes, and the share in 0..1 with its 95 % interval, which is
+    Wilson's, at the number of photos that they amount to where a scene has several of them (`summary`).
+
+    None where there are no photos; no interval for several photos of one scene alone."""
+    n, of = len(values), {"count": int(values.sum()), "n": len(values), "scenes": len(np.unique(scenes))}
     if not n:
-        return {"count": 0, "n": 0, "share": None, "low": None, "high": None}
-    low, high = wilson(count, n)
-    return {"count": count, "n": n, "share": count / n, "low": low, "high": high}
+        return {**of, "share": None, "low": None, "high": None}
+    found = summary(values, _clusters(scenes))
+    return {**of, "share": found.value, "low": _known(found.low), "high": _known(found.high)}
+
+
+def _false_alarms(verdicts: Verdicts, scenes: NDArray[np.str_]) -> dict[str, Any] | None:
+    if SHARP not in verdicts.classes:
+        return None
+    sharp = verdicts.labels == list(verdicts.classes).index(SHARP)
+    return share(~verdicts.right[sharp], scenes[sharp])
+
+
+def _clusters(scenes: Sequence[str] | NDArray[np.str_]) -> NDArray[np.str_] | None:
+    """None where each scene has one photo: these are independent then."""
+    return np.array(scenes) if len(np.unique(scenes)) < len(scenes) else None
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def as_text(document: Mapping[str, Any]) -> str:
     """A report in lines."""
     names = document["classes"]
     width = max(map(len, names))
+    alone, alarms = document["scenes"] == document["n"], document["false_alarms"]
     lines = [
-        f"{document['network']}: {document['n']} photos (95 % intervals: Wilson)",
-        f"right {_words(document['accuracy'])}; false alarms on sharp {_words(document['false_alarms'])}",
+        f"{document['network']}: n = {_photos(document)} "
+        f"(95 % intervals: {'Wilson' if alone else 'Wilson, over scenes where these have several photos'})",
+        f"right {_words(document['accuracy'])}" + (f"; false alarms on sharp {_words(alarms)}" if alarms else ""),
         "",
         f"{'is, down; taken for, across':{width}}  " + "  ".join(f"{n[:12]:>12}" for n in names) + f"  {'recall':>25}",
     ]
@@ -117,17 +147,23 @@ def as_text(document: Mapping[str, Any]) -> str:
 
 def comparison_as_text(of: Mapping[str, Any]) -> str:
     """In a line."""
+    interval = "no interval" if of["low"] is None else f"{100 * of['low']:+.1f} to {100 * of['high']:+.1f}"
+    test = "no test" if of["p"] is None else f"p = {of['p']:.3g} ({of['test']})"
     return (
-        f"{of['own']} minus {of['base']}: {100 * of['difference']:+.1f} points ({100 * of['low']:+.1f} to "
-        f"{100 * of['high']:+.1f}), {of['only_own']} photos right by the one alone, {of['only_base']} by the other, "
-        f"p = {of['p']:.3g} ({of['test']}), n = {of['n']}"
+        f"{of['own']} minus {of['base']}: {100 * of['difference']:+.1f} points ({interval}), "
+        f"{of['only_own']} photos right by the one alone, {of['only_base']} by the other, {test}, n = {_photos(of)}"
     )
+
+
+def _photos(of: Mapping[str, Any]) -> str:
+    return f"{of['n']} photos of {of['scenes']} scene{'s' * (of['scenes'] != 1)}"
 
 
 def _words(of: Mapping[str, Any]) -> str:
     if not of["n"]:
         return "-"
-    return f"{_short(of)} ({100 * of['low']:.1f} to {100 * of['high']:.1f}), {of['count']} of {of['n']}"
+    interval = "one scene" if of["low"] is None else f"{100 * of['low']:.1f} to {100 * of['high']:.1f}"
+    return f"{_short(of)} ({interval}), {of['count']} of {of['n']}"
 
 
 def _short(of: Mapping[str, Any]) -> str:

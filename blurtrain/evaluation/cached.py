@@ -97,7 +97,7 @@ def measure_each(
     missing = [group.broadcast(together(group, lambda one=one: one.missing(per_image, group))) for one in each]  # type: ignore[misc]
     of_logits = [(one, levels) for one, levels in zip(each, missing, strict=True) if levels and one.is_of_logits]
     if of_logits:
-        subject = together(group, lambda: opened(", ".join(one.measure.name for one, _ in of_logits)))
+        subject = together(group, lambda: _checked(opened, *(one.measure for one, _ in of_logits)))
         with PixelCheck([subject.images.source.store], group) as pixels:
             found = sweep([(one.measure, levels) for one, levels in of_logits], subject, per_image)
             pixels.has_passed(wait=True)
@@ -105,12 +105,21 @@ def measure_each(
             one.add(of_one, group)
     for one, levels in zip(each, missing, strict=True):
         if levels and not one.is_of_logits:
-            subject = together(group, lambda one=one: opened(one.measure.name))  # type: ignore[misc]
+            subject = together(group, lambda one=one: _checked(opened, one.measure))  # type: ignore[misc]
             with PixelCheck([subject.images.source.store], group) as pixels:
                 of_one = one.measure.measure(subject, levels, per_image)
                 pixels.has_passed(wait=True)
             one.add(of_one, group)
     return [one.document(group) for one in each]
+
+
+def _checked(opened: Callable[[str], Subject], *measures: Measure) -> Subject:
+    """What is opened for `measures`; raises SettingsError where one of them cannot be taken of it."""
+    subject = opened(", ".join(measure.name for measure in measures))
+    for measure in measures:
+        for network in subject.networks:
+            measure.check_classes(network.classes)
+    return subject
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,9 @@ class Measure(Section):
         """The measure as it is taken of a run with these settings."""
         return cls.model_validate(options)
 
+    def check_classes(self, classes: Sequence[str]) -> None:
+        """Raise SettingsError where it cannot be taken of a network with these classes; called before `measure`."""
+
     def levels(self, blurs: Sequence[Blur]) -> Sequence[Blur | str]:
         """What it is taken at, where blurs are asked for: those; or levels of its own, by their names."""
         return blurs

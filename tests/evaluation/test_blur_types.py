@@ -1,11 +1,18 @@
 """Blur types: what is taken for what, and the temperature of probabilities."""
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
+from blurtrain.blur.blurs import Sharp
 from blurtrain.blur_types import CLASSES
+from blurtrain.distributed import Group
 from blurtrain.errors import SettingsError
+from blurtrain.evaluation.cached import measure_each
 from blurtrain.evaluation.measures.blur_types import BlurTypes
 from blurtrain.evaluation.temperature import cross_entropy, temperature
 
@@ -28,9 +35,22 @@ def test_counts_and_shares() -> None:
     assert np.asarray(found["reliability"])[:, 0].sum() == 200
 
 
-def test_other_networks() -> None:
-    with pytest.raises(SettingsError, match="4 classes"):
-        BlurTypes().values(torch.zeros(2, 5), torch.zeros(2, dtype=torch.int64))
+@pytest.mark.parametrize("classes", [("ash", "birch", "elm", "oak"), CLASSES[:3], CLASSES[::-1]])
+def test_other_networks(classes: tuple[str, ...]) -> None:
+    """Also of as many classes, or of the same in another order."""
+    BlurTypes().check_classes(list(CLASSES))
+    with pytest.raises(SettingsError, match=f"not of {', '.join(classes)}$"):
+        BlurTypes().check_classes(classes)
+
+
+def test_other_networks_are_not_measured(tmp_path: Path) -> None:
+    """Said before an image is looked at: what is opened here has none."""
+    opened: Any = SimpleNamespace(networks=[SimpleNamespace(classes=("ash", "birch", "elm", "oak"))])
+    group = Group(0, 1, torch.device("cpu"), 1)
+    with pytest.raises(SettingsError, match="not of ash, birch, elm, oak"):
+        measure_each(
+            ["blur-types"], [Sharp()], False, tmp_path, {"split": "val", "epoch": 1}, {}, group, lambda _: opened
+        )
 
 
 @pytest.mark.parametrize("true", [0.5, 1.0, 3.0])

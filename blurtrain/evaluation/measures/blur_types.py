@@ -1,6 +1,6 @@
 """What a blur-type detector takes for what."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -38,12 +38,14 @@ class BlurTypes(LogitsMeasure):
     }
     bins: int = Field(10, ge=1, le=1000)
 
+    def check_classes(self, classes: Sequence[str]) -> None:
+        """Raises SettingsError for other classes than those of blur, or in another order."""
+        if tuple(classes) != CLASSES:
+            few = ", ".join([*classes[:6], *["..."] * (len(classes) > 6)])
+            raise SettingsError(f"measure blur-types: is of classes {', '.join(CLASSES)}, not of {few}")
+
     def values(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """See `LogitsMeasure.values`. Raises SettingsError for logits of other classes than those of blur."""
-        if logits.shape[1] != len(CLASSES):
-            raise SettingsError(
-                f"measure blur-types: is of {len(CLASSES)} classes ({', '.join(CLASSES)}), not of {logits.shape[1]}"
-            )
+        """See `LogitsMeasure.values`."""
         confidence, taken = logits.double().softmax(1).max(1)
         return {"right": taken == labels, "_label": labels, "_taken": taken, "_confidence": confidence}
 
