@@ -178,3 +178,29 @@ def test_no_name_breaks_a_line_of_text_or_markdown(nasty: Table) -> None:
 def test_csv_gives_every_name_back(nasty: Table) -> None:
     lines = list(csv.DictReader(io.StringIO(as_csv([nasty]))))
     assert lines[0]["row"] == NASTY + "\nnew line\x1b[31m" and len(lines) == 6
+
+
+# --- differences ----------------------------------------------------------------------------------------------------
+
+
+def test_a_difference_of_fewer_seeds_says_of_how_many_and_over_what(runs: Path, make_run: MakeRun) -> None:
+    for regime, seeds in (("clear", (0, 1, 2)), ("blurry", (0, 1, 2)), ("d8", (2, 3))):
+        for seed in seeds:
+            measured(runs, make_run, {"sharp": images(30 + seed)}, regime, seed, records=True)
+    table = analysis.table({"rows": "regime", "columns": "blur", "baseline": "regime=clear"}, runs)
+    said = as_text(table)
+    assert "over the seeds that both have" in said and "Seeds of differences: 3 (blurry), 1 (d8)." in said
+    where = "where they may lie with other seeds and other test images; or other test images, of one seed."
+    assert f"Intervals of differences: {where}" in said
+    d8 = next(line for line in csv.DictReader(io.StringIO(as_csv([table]))) if line["row"] == "d8")
+    assert (d8["seeds"], d8["difference_seeds"], d8["difference_wide"]) == ("2 3", "2", "False")
+    assert (d8["over"], d8["difference_over"]) == ("seeds and images", "images")
+
+
+def test_a_difference_without_records_is_said_to_be_too_wide(runs: Path, make_run: MakeRun, tmp_path: Path) -> None:
+    for regime in ("clear", "blurry"):
+        measured(runs, make_run, {"sharp": images(30)}, regime)
+    table = analysis.table({"rows": "regime", "columns": "blur", "baseline": "regime=clear"}, runs)
+    assert "Intervals of differences: mostly too wide, without records of each image." in as_text(table)
+    (tmp_path / "t.parquet").write_bytes(as_parquet([table]))
+    assert pd.read_parquet(tmp_path / "t.parquet")["difference_wide"].tolist() == [None, True]

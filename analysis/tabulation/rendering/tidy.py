@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from analysis.statistics.estimates import Estimate
 from analysis.tabulation.axes import Head
 from analysis.tabulation.rendering.words import notes
 from analysis.tabulation.tables import Table
@@ -15,7 +16,7 @@ NUMBERS = ("estimate", "low", "high", "sd", "difference", "difference_low", "dif
 
 def tidy(made: Sequence[Table]) -> Iterator[dict[str, Any]]:
     """A row a cell. Numbers are in the unit of the metric (`unit`; accuracies in percent), None where there is none;
-    `seeds`, `runs` and `baseline_runs` are lists."""
+    `seeds`, `runs`, `difference_seeds` and `baseline_runs` are lists."""
     for table in made:
         for row, cells in zip(table.rows, table.cells, strict=True):
             for column, cell in zip(table.columns, cells, strict=True):
@@ -40,12 +41,15 @@ def tidy(made: Sequence[Table]) -> Iterator[dict[str, Any]]:
                     "show": table.spec.show,
                     "unit": facts.unit,
                     **{name: scaled[name] for name in NUMBERS[:3]},
-                    "over": estimate.over if estimate and not math.isnan(estimate.low) else "",
+                    "over": _over(estimate),
                     "sd": scaled["sd"],
                     "seeds": list(cell.seeds),
                     "n": cell.n or None,
                     "objects": cell.objects or None,
                     **{name: scaled[name] for name in NUMBERS[4:]},
+                    "difference_over": _over(difference),
+                    "difference_seeds": list(compared.pair[0].seeds) if compared and compared.pair else [],
+                    "difference_wide": difference.wide if difference else None,
                     "p": _number(compared.p if compared else None),
                     "p_corrected": _number(compared.corrected if compared else None),
                     "test": compared.test if compared else "",
@@ -58,6 +62,10 @@ def tidy(made: Sequence[Table]) -> Iterator[dict[str, Any]]:
                     "runs": list(cell.runs),
                     "baseline_runs": list(compared.runs) if compared else [],
                 }
+
+
+def _over(estimate: Estimate | None) -> str:
+    return estimate.over if estimate and not math.isnan(estimate.low) else ""
 
 
 def _number(value: float | None) -> float | None:
@@ -110,8 +118,9 @@ def as_parquet(made: Sequence[Table]) -> bytes:
     import pyarrow.parquet
 
     rows = list(tidy(made))
-    kinds = {"seeds": pyarrow.list_(pyarrow.int64()), "runs": pyarrow.list_(pyarrow.string()), "n": pyarrow.int64(),
-             "objects": pyarrow.int64(), "baseline_runs": pyarrow.list_(pyarrow.string()),
+    kinds = {"n": pyarrow.int64(), "objects": pyarrow.int64(), "difference_wide": pyarrow.bool_(),
+             **dict.fromkeys(["seeds", "difference_seeds"], pyarrow.list_(pyarrow.int64())),
+             **dict.fromkeys(["runs", "baseline_runs"], pyarrow.list_(pyarrow.string())),
              **dict.fromkeys([*NUMBERS, "p", "p_corrected", "published"], pyarrow.float64())}  # fmt: skip
     names = list(rows[0]) if rows else []
     schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in names])
