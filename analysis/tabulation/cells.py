@@ -63,8 +63,15 @@ class Cell:
     """With the baseline."""
     mark: str = ""
     """best, tied (cannot be distinguished from it), or nothing."""
+    not_ranked: str = ""
+    """Why it could not be compared with the best."""
     about: Mapping[str, Any] = field(default_factory=dict, compare=False)
     """What it is of, by name: all that row, column and `where` say."""
+
+    @property
+    def not_compared(self) -> str:
+        """Why not with the baseline, nor with the best."""
+        return "; ".join(filter(None, [self.comparison.why_not if self.comparison else "", self.not_ranked]))
 
 
 @dataclass(frozen=True)

@@ -90,8 +90,10 @@ def _against(filling: Filling, one: Filled, base: Filled) -> Filled:
         return _why_not(filling, one, f"not compared: differs from the baseline in {', '.join(differ)} too", published)
     made, ratio = compare(one.rows, base.rows, filling.images, show)
     estimate = {"value": cell.estimate, "difference": made.difference, "ratio": ratio}[show]
+    if made.why_not:
+        return _why_not(filling, one, f"not compared with the baseline: {made.why_not}", published)
     if estimate is None or math.isnan(estimate.value):
-        return _why_not(filling, one, made.why_not or "the baseline is 0", published)
+        return _why_not(filling, one, "the baseline is 0", published)
     seeds = tuple(seed for seed in one.rows.seeds if seed in base.rows.seeds) if show != "value" else cell.seeds
     return replace(one, cell=replace(cell, estimate=estimate, comparison=made, published=published, seeds=seeds))
 
@@ -230,10 +232,12 @@ def _with_marks(filling: Filling, rows: Sequence[Head], columns: Sequence[Head],
             if at != best and first is not None and other is not None:
                 comparisons.append((at, compare(other, first, filling.images, "value")[0]))
     ps = corrected([made.p for _, made in comparisons], filling.spec.correction)
+    why_not = {at: f"not compared with the best: {made.why_not}" for at, made in comparisons if made.why_not}
     for (at, made), p in zip(comparisons, ps, strict=True):
         if not made.why_not and (p >= ALPHA or (math.isnan(p) and not _leaves_out_0(made))):
             marks[at] = "tied"
-    return {at: replace(one, cell=replace(one.cell, mark=marks.get(at, ""))) for at, one in filled.items()}
+    return {at: replace(one, cell=replace(one.cell, mark=marks.get(at, ""), not_ranked=why_not.get(at, "")))
+            for at, one in filled.items()}  # fmt: skip
 
 
 def _value(cell: Cell) -> float:

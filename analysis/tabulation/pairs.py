@@ -39,9 +39,9 @@ def compare(own: Rows, base: Rows, images: Images, show: str) -> tuple[Compariso
     """The difference of two cells, over the seeds that both have; and with show `ratio` their ratio."""
     seeds = [seed for seed in own.seeds if seed in base.seeds]
     if not seeds:
-        return Comparison(why_not="no seed in common with the baseline", runs=base.runs), None
+        return Comparison(why_not="no seed in common", runs=base.runs), None
     if not _same_images(own, base):
-        return Comparison(why_not="measured on other test images than the baseline", runs=base.runs), None
+        return Comparison(why_not="measured on other test images", runs=base.runs), None
     own, base = own.of_seeds(seeds), base.of_seeds(seeds)
     known = _units([own, base], images)
     found = of_runs.difference_over_units(*known) if known else _of_no_images(own, base)

@@ -11,6 +11,8 @@ import analysis
 from analysis.statistics.comparisons import benjamini_hochberg, holm
 from analysis.statistics.estimates import accuracy_difference, accuracy_ratio, paired, ratio
 from analysis.tabulation.cells import Cell, Comparison
+from analysis.tabulation.rendering import as_html, as_text
+from analysis.tabulation.rendering.tidy import tidy
 from analysis.tabulation.tables import Table
 
 MakeRun = Callable[..., str]
@@ -123,7 +125,7 @@ def test_seeds_that_only_one_has_are_left_to_it(runs: Path, make_run: MakeRun) -
     found = cells(analysis.table(OPTIONS, runs))
     difference = comparison(found["blurry", "sharp"]).difference
     assert difference and difference.seeds == 2 and difference.value == pytest.approx((38.5 - 30) / 50)
-    assert comparison(found["d8", "sharp"]).why_not == "no seed in common with the baseline"
+    assert comparison(found["d8", "sharp"]).why_not == "not compared with the baseline: no seed in common"
 
 
 def test_a_ratio_takes_the_place_of_the_value(runs: Path, make_run: MakeRun) -> None:
@@ -209,3 +211,16 @@ def test_an_interval_ends_where_values_do(tmp_path: Path, make_run: MakeRun) -> 
         own_measure(runs, run_id, {"sharp": value})
     (cell,) = cells(analysis.table(free, runs)).values()
     assert cell.estimate and cell.estimate.low < 0, "of a metric that is not known to end anywhere"
+
+
+def test_what_cannot_be_compared_with_the_best_says_so(runs: Path, make_run: MakeRun) -> None:
+    for regime, right, seed in (("clear", 30, 0), ("blurry", 40, 0), ("d8", 20, 1)):
+        measured(runs, make_run, {"sharp": images(right)}, regime, seed, records=True)
+    table = analysis.table({"rows": "regime", "columns": "blur", "mark": "best"}, runs)
+    found, why = cells(table), "not compared with the best: no seed in common"
+    assert (found["d8", "sharp"].mark, found["d8", "sharp"].not_compared) == ("", why)
+    assert not found["blurry", "sharp"].not_compared and not found["clear", "sharp"].not_compared
+    assert f"[a] {why}" in as_text(table) and why in as_html(table)
+    assert [line["not_compared"] for line in tidy([table])] == ["", "", why]
+    both = cells(analysis.table({**OPTIONS, "mark": "best"}, runs))["d8", "sharp"].not_compared
+    assert both == f"not compared with the baseline: no seed in common; {why}"

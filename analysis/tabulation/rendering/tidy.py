@@ -53,7 +53,7 @@ def tidy(made: Sequence[Table]) -> Iterator[dict[str, Any]]:
                     "p": _number(compared.p if compared else None),
                     "p_corrected": _number(compared.corrected if compared else None),
                     "test": compared.test if compared else "",
-                    "not_compared": compared.why_not if compared else "",
+                    "not_compared": cell.not_compared,
                     "mark": cell.mark,
                     "published": cell.published,
                     "published_network": published.network if published and cell.published is not None else "",

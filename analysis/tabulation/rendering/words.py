@@ -89,10 +89,9 @@ def _cell(table: Table, cell: Cell, letters: dict[str, str]) -> CellWords:
     beside = f"{cell.published:.{published_digits(table, facts)}f}" if cell.published is not None else ""
     if cell.estimate is None:
         return CellWords(DASH, published=beside, footnote=letter(cell.missing))
-    compared, difference, interval, note = cell.comparison, "", "", cell.pending and f"and {cell.pending}"
-    if compared and compared.why_not:
-        note = f"{note}; {compared.why_not}" if note else compared.why_not
-    elif compared and compared.difference and table.spec.show != "ratio":
+    compared, difference, interval = cell.comparison, "", ""
+    note = "; ".join(filter(None, [cell.pending and f"and {cell.pending}", cell.not_compared]))
+    if compared and compared.difference and table.spec.show != "ratio":
         p = p_value(compared.corrected)
         difference = p
         if table.spec.show == "value":
