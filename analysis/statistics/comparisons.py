@@ -45,6 +45,24 @@ def p_value(centre: float, errors: Sequence[Error]) -> float:
     return max(found, default=1.0 if centre == 0 and errors else math.nan)
 
 
+def p_of_interval(value: float, low: float, high: float, freedom: float = math.inf) -> float:
+    """Two-sided p value, in 0..1, of a value of 0, of which a 95 % interval alone is known; NaN where there is none.
+
+    The interval is taken to be Student's (`freedom` infinite: the normal's) with the half width on the side of 0, so
+    that p is below 0.05 where, and only where, it leaves out 0. Exact for intervals of this form. Of others it is an
+    approximation, the coarser the farther p is from 0.05: Newcombe's, for one, is taken to grow with the quantile,
+    which it does less near accuracies of 0 and 1. Where an interval is too wide p is too large.
+    """
+    from scipy.special import stdtr, stdtrit
+
+    if math.isnan(low) or math.isnan(high):
+        return math.nan
+    half, freedom = value - low if value > 0 else high - value, min(freedom, 1e12)
+    if half <= 0:
+        return 0.0 if value else 1.0
+    return float(2 * stdtr(freedom, -stdtrit(freedom, 0.975) * abs(value) / half))
+
+
 # --- many comparisons -----------------------------------------------------------------------------------------------
 
 

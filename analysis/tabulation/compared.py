@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from analysis.statistics.comparisons import benjamini_hochberg, holm
+from analysis.statistics.comparisons import benjamini_hochberg, holm, p_of_interval
 from analysis.tabulation.axes import Head
 from analysis.tabulation.cells import Cell, Comparison
 from analysis.tabulation.filling import Filled, Filling
@@ -231,11 +231,10 @@ def _with_marks(filling: Filling, rows: Sequence[Head], columns: Sequence[Head],
             other = filled[at].rows
             if at != best and first is not None and other is not None:
                 comparisons.append((at, compare(other, first, filling.images, "value")[0]))
-    ps = corrected([made.p for _, made in comparisons], filling.spec.correction)
-    why_not = {at: f"not compared with the best: {made.why_not}" for at, made in comparisons if made.why_not}
-    for (at, made), p in zip(comparisons, ps, strict=True):
-        if not made.why_not and (p >= ALPHA or (math.isnan(p) and not _leaves_out_0(made))):
-            marks[at] = "tied"
+    ps = corrected([_p(made) for _, made in comparisons], filling.spec.correction)
+    marks |= {at: "tied" for (at, _), p in zip(comparisons, ps, strict=True) if p >= ALPHA}
+    why_not = {at: f"not compared with the best: {made.why_not or 'no interval of the difference'}"
+               for (at, made), p in zip(comparisons, ps, strict=True) if math.isnan(p)}  # fmt: skip
     return {at: replace(one, cell=replace(one.cell, mark=marks.get(at, ""), not_ranked=why_not.get(at, "")))
             for at, one in filled.items()}  # fmt: skip
 
@@ -245,8 +244,12 @@ def _value(cell: Cell) -> float:
     return cell.estimate.value
 
 
-def _leaves_out_0(made: Comparison) -> bool:
-    return made.difference is not None and not made.difference.low <= 0 <= made.difference.high
+def _p(made: Comparison) -> float:
+    """Of a difference without a test, that of its interval; NaN where there is none."""
+    found = made.difference
+    if found is None or not math.isnan(made.p):
+        return made.p
+    return p_of_interval(found.value, found.low, found.high, found.seeds - 1 if found.over == "seeds" else math.inf)
 
 
 def _class(filling: Filling, one: Filled, names: Sequence[str], allowed: tuple[str, ...]) -> tuple[Any, ...]:

@@ -8,7 +8,8 @@ import pytest
 from scipy import stats
 
 from analysis import benjamini_hochberg, corrected_intervals, holm, mcnemar, paired
-from analysis.statistics.comparisons import p_value
+from analysis.statistics.comparisons import p_of_interval, p_value
+from analysis.statistics.intervals import difference
 from analysis.statistics.two_levels import Error
 
 PS = [0.012, 0.6, 0.001, 0.039, 0.0391, 0.2, 0.0005]
@@ -83,6 +84,25 @@ def test_without_an_error_there_is_no_p_and_of_several_the_largest_is_taken() ->
     assert math.isnan(p_value(0.1, [Error(0.0, 3)])) and math.isnan(p_value(0.0, []))
     assert p_value(1.959964, [Error(1.0, math.inf)]) == pytest.approx(0.05, abs=1e-7)
     assert p_value(2.0, [Error(1.0, math.inf), Error(0.5, 1)]) == pytest.approx(2 * stats.t.sf(2 / math.sqrt(0.5), 1))
+
+
+@pytest.mark.parametrize("freedom", [1, 4, math.inf])
+def test_of_an_interval_alone_p_is_that_of_its_form(freedom: float) -> None:
+    half = stats.t.ppf(0.975, min(freedom, 1e12)) * 0.1
+    for value in (-0.3, -0.02, 0.0, 0.1, 0.5):
+        expected = p_value(value, [Error(0.01, freedom)])
+        assert p_of_interval(value, value - half, value + half, freedom) == pytest.approx(expected)
+    assert math.isnan(p_of_interval(0.1, math.nan, math.nan))
+
+
+def test_of_an_interval_that_is_not_symmetrical_the_side_of_0_counts() -> None:
+    assert p_of_interval(0.2, 0.0, 0.9) == pytest.approx(0.05) == p_of_interval(-0.2, -0.9, 0.0)
+    found = set()
+    for count in range(50):
+        p, (_, low, high) = p_of_interval(*difference(count, 50, 30, 50)), difference(count, 50, 30, 50)
+        found.add(p < 0.05)
+        assert (p < 0.05) == (low > 0 or high < 0) and (p == 1) == (count == 30)
+    assert found == {True, False}
 
 
 # --- many -----------------------------------------------------------------------------------------------------------

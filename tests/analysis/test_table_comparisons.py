@@ -1,5 +1,6 @@
 """Cells beside others: differences to a baseline, ratios, corrections, and which are marked."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -224,3 +225,26 @@ def test_what_cannot_be_compared_with_the_best_says_so(runs: Path, make_run: Mak
     assert [line["not_compared"] for line in tidy([table])] == ["", "", why]
     both = cells(analysis.table({**OPTIONS, "mark": "best"}, runs))["d8", "sharp"].not_compared
     assert both == f"not compared with the baseline: no seed in common; {why}"
+
+
+def test_differences_without_a_test_are_marked_by_their_interval_corrected_as_others(
+    runs: Path, make_run: MakeRun
+) -> None:
+    counts = {"clear": 26, "blurry": 37, "d8": 36, "blurry-to-clear": 35}
+    for regime, right in counts.items():
+        measured(runs, make_run, {"sharp": images(right)}, regime)
+    made = accuracy_difference([26], [50], [37], [50])
+    assert math.isnan(made.p) and made.difference.high < 0, "by itself, but not of several"
+    options: dict[str, Any] = {"rows": "regime", "columns": "blur", "mark": "best"}
+    found = marks(analysis.table(options, runs))
+    assert found == {(regime, "sharp"): "best" if regime == "blurry" else "tied" for regime in counts}
+    alone = marks(analysis.table({**options, "correction": "none"}, runs))
+    assert alone == {at: mark for at, mark in found.items() if at[0] != "clear"}
+
+
+def test_without_an_interval_nothing_is_said_of_a_difference(runs: Path, make_run: MakeRun) -> None:
+    for regime, value in (("clear", 0.3), ("blurry", 0.4)):
+        own_measure(runs, measured(runs, make_run, {"sharp": images(30)}, regime), {"sharp": value}, "brier")
+    table = analysis.table({"rows": "regime", "columns": "blur", "metric": "brier", "mark": "best"}, runs)
+    blurry = cells(table)["blurry", "sharp"]
+    assert (blurry.mark, blurry.not_compared) == ("", "not compared with the best: no interval of the difference")
