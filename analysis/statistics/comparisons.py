@@ -66,34 +66,46 @@ def p_of_interval(value: float, low: float, high: float, freedom: float = math.i
 # --- many comparisons -----------------------------------------------------------------------------------------------
 
 
-def holm(ps: Sequence[float]) -> list[float]:
+def holm(ps: Sequence[float], family: int | None = None) -> list[float]:
     """p values adjusted so that the chance of any false finding among them is kept, in the order given.
 
     Step-down: the k-th smallest of m times m - k + 1, made monotone (Holm 1979, Scandinavian J. of Statistics 6:65-70).
-    Under any dependence. NaN stays NaN and does not count as a comparison. Raises ValueError for what is not in 0..1.
+    Under any dependence. NaN stays NaN and does not count as a comparison.
+
+    family: m where these are a part of more hypotheses, as the best against the others is of all pairs. Those given are
+    taken to be the smallest p values of all, which is conservative: none is less than in the family whose other p
+    values are known, whatever they are.
+
+    Raises ValueError for what is not in 0..1, or a family of less than are given.
     """
-    return _adjusted(ps, lambda ordered, m: np.maximum.accumulate(ordered * np.arange(m, 0, -1)))
+    return _adjusted(ps, family, lambda ordered, m: np.maximum.accumulate(ordered * (m - np.arange(len(ordered)))))
 
 
-def benjamini_hochberg(ps: Sequence[float]) -> list[float]:
+def benjamini_hochberg(ps: Sequence[float], family: int | None = None) -> list[float]:
     """p values adjusted so that the expected share of false findings among all findings is kept, in the order given.
 
     Step-up: the k-th smallest of m times m / k, made monotone (Benjamini & Hochberg 1995, J. Royal Statistical Society
     B 57:289-300), for independent or positively dependent tests. NaN stays NaN and does not count as a comparison.
-    Raises ValueError for what is not in 0..1.
+    `family` and errors: as for `holm`.
     """
-    return _adjusted(ps, lambda ordered, m: np.minimum.accumulate((ordered * m / np.arange(1, m + 1))[::-1])[::-1])
+    return _adjusted(
+        ps, family, lambda ordered, m: np.minimum.accumulate((ordered * m / np.arange(1, len(ordered) + 1))[::-1])[::-1]
+    )
 
 
-def _adjusted(ps: Sequence[float], rule: Callable[[NDArray[np.float64], int], NDArray[np.float64]]) -> list[float]:
+def _adjusted(
+    ps: Sequence[float], family: int | None, rule: Callable[[NDArray[np.float64], int], NDArray[np.float64]]
+) -> list[float]:
     given = np.asarray(ps, float)
     known = np.flatnonzero(~np.isnan(given))
     if np.any((given[known] < 0) | (given[known] > 1)):
         raise ValueError("p values are in 0..1")
+    if family is not None and family < len(known):
+        raise ValueError(f"{len(known)} p values are no part of a family of {family}")
     order = known[np.argsort(given[known], kind="stable")]
     found = np.full(len(given), np.nan)
     if len(order):
-        found[order] = np.minimum(rule(given[order], len(order)), 1.0)
+        found[order] = np.minimum(rule(given[order], family or len(order)), 1.0)
     return [float(p) for p in found]
 
 

@@ -32,10 +32,9 @@ def compared(filling: Filling, rows: Sequence[Head], columns: Sequence[Head], fi
     return filled
 
 
-def corrected(ps: Sequence[float], how: str) -> list[float]:
-    """p values, corrected as the spec says, for all of them that there are."""
-    rules: dict[str, Callable[[Sequence[float]], list[float]]] = {"holm": holm, "bh": benjamini_hochberg, "none": list}
-    return rules[how](ps)
+def corrected(ps: Sequence[float], how: str, family: int | None = None) -> list[float]:
+    """p values, corrected as the spec says, for all of them that there are, or a `family` of which they are part."""
+    return [*ps] if how == "none" else {"holm": holm, "bh": benjamini_hochberg}[how](ps, family)
 
 
 # --- a baseline -----------------------------------------------------------------------------------------------------
@@ -231,7 +230,9 @@ def _with_marks(filling: Filling, rows: Sequence[Head], columns: Sequence[Head],
             other = filled[at].rows
             if at != best and first is not None and other is not None:
                 comparisons.append((at, compare(other, first, filling.images, "value")[0]))
-    ps = corrected([_p(made) for _, made in comparisons], filling.spec.correction)
+    # Which is the best is seen in the same data: any pair could have been compared.
+    pairs = sum(len(places) * (len(places) - 1) // 2 for places in groups.values())
+    ps = corrected([_p(made) for _, made in comparisons], filling.spec.correction, pairs)
     marks |= {at: "tied" for (at, _), p in zip(comparisons, ps, strict=True) if p >= ALPHA}
     why_not = {at: f"not compared with the best: {made.why_not or 'no interval of the difference'}"
                for (at, made), p in zip(comparisons, ps, strict=True) if math.isnan(p)}  # fmt: skip

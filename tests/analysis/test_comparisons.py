@@ -125,6 +125,29 @@ def test_what_was_not_tested_does_not_count(adjust: Callable[[Sequence[float]], 
         adjust([1.2])
 
 
+def test_a_part_of_a_family_counts_as_its_smallest_p_values() -> None:
+    ps = [0.02, 0.001, math.nan, 0.004]
+    assert holm(ps, 10) == pytest.approx([0.16, 0.01, math.nan, 0.036], nan_ok=True)
+    assert benjamini_hochberg(ps, 10) == pytest.approx([0.2 / 3, 0.01, math.nan, 0.02], nan_ok=True)
+    rng = np.random.default_rng(3)
+    for _ in range(50):
+        whole = (rng.random(10) ** 3).tolist()
+        for adjust in (holm, benjamini_hochberg):
+            assert all(a >= b - 1e-15 for a, b in zip(adjust(whole[:4], 10), adjust(whole)[:4], strict=True))
+            assert adjust(whole, 10) == adjust(whole)
+    for adjust in (holm, benjamini_hochberg):
+        with pytest.raises(ValueError, match="no part of a family of 2"):
+            adjust(ps, 2)
+
+
+def test_of_equal_networks_the_best_is_seldom_told_apart_by_a_family_of_all_pairs() -> None:
+    found = np.random.default_rng(5).normal(size=(2000, 15))
+    gaps = found.max(axis=1, keepdims=True) - np.sort(found)[:, :-1]
+    ps = (2 * stats.norm.sf(gaps / math.sqrt(2))).tolist()
+    share = {family: np.mean([min(holm(of, family)) < 0.05 for of in ps]) for family in (14, 15 * 14 // 2)}
+    assert share[105] <= 0.05 and share[14] > 0.15, "as if the best were known before"
+
+
 def differences(seed: int) -> tuple[list[float], list[tuple[Error, ...]]]:
     rng = np.random.default_rng(seed)
     errors = [(Error(rng.uniform(0.3, 1), freedom), Error(rng.uniform(0.1, 1), 35))

@@ -248,3 +248,16 @@ def test_without_an_interval_nothing_is_said_of_a_difference(runs: Path, make_ru
     table = analysis.table({"rows": "regime", "columns": "blur", "metric": "brier", "mark": "best"}, runs)
     blurry = cells(table)["blurry", "sharp"]
     assert (blurry.mark, blurry.not_compared) == ("", "not compared with the best: no interval of the difference")
+
+
+@pytest.mark.parametrize(("how", "rule", "least"), [("holm", holm, 25), ("bh", benjamini_hochberg, 26)])
+def test_marks_are_corrected_for_all_pairs(runs: Path, make_run: MakeRun, how: str, rule: Any, least: int) -> None:
+    counts = {"clear": least, "blurry": 32, "d8": 31, "blurry-to-clear": 30}
+    for regime, right in counts.items():
+        measured(runs, make_run, dict.fromkeys(("sharp", "disk-4"), images(right)), regime, records=True)
+    ps = [paired(images(right), images(32)).p for right in (least, 31, 30)] * 2
+    assert rule(ps)[0] < 0.05 <= rule(ps, 2 * 6)[0], "as many pairs as there are, in two columns"
+    table = analysis.table({"rows": "regime", "columns": "blur", "mark": "best", "correction": how}, runs)
+    found = marks(table)
+    assert found == {at: "best" if at[0] == "blurry" else "tied" for at in cells(table)}
+    assert "for all pairs, is 0.05 or more" in as_text(table)

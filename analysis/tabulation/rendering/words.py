@@ -267,7 +267,7 @@ def _marks(table: Table) -> list[str]:
     if not any(cell.mark for cells in table.cells for cell in cells):
         return []
     how = CORRECTIONS[table.spec.correction]
-    corrected = f", corrected {how}," if how else ""
+    corrected = f", corrected {how} for all pairs," if how else ""
     scope = {"best in row": "best in each row", "best in column": "best in each column"}.get(
         scope_of(table.spec), "best"
     )
