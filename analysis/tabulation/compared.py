@@ -123,8 +123,15 @@ def unlike(filling: Filling, one: Filled, other: Filled, names: Sequence[str]) -
 
 
 def _differing(own: Mapping[str, Any], base: Mapping[str, Any], allowed: tuple[str, ...]) -> list[str]:
+    if ("runs" in own) != ("runs" in base):
+        return ["how many runs were measured as one"]
     both = dict.fromkeys((*own, *base))
-    return [name for name in both if not name.startswith(allowed) and repr(own.get(name)) != repr(base.get(name))]
+    return [name for name in both if not _allowed(name, allowed) and repr(own.get(name)) != repr(base.get(name))]
+
+
+def _allowed(name: str, allowed: tuple[str, ...]) -> bool:
+    """Whether cells may differ in a setting; in their data only where that itself is compared."""
+    return name in allowed if name == "data_id" else name.startswith(allowed)
 
 
 def _like(filling: Filling, one: Filled, names: Sequence[str]) -> Callable[[int], bool]:
@@ -153,7 +160,7 @@ def settings_of(filling: Filling, one: Filled) -> Mapping[str, Any]:
     source = filling.source
     place = source.place_of(one.rows.runs[0])
     if place is None:
-        return {"runs": one.rows.settings_id}  # several, measured as one
+        return {"runs": one.rows.settings_id, "data_id": one.rows.about["data_id"]}  # several, measured as one
     kind, data = (source.column(name, of_runs=True)[place] for name in ("kind", "data_id"))
     return {**source.trained(int(kind)), "data_id": data}
 
@@ -166,9 +173,8 @@ def compared_settings(names: Sequence[str], about: Iterable[Mapping[str, Any]]) 
 
 @functools.cache
 def _compared_settings(names: tuple[str, ...], regimes: frozenset[str], models: frozenset[str]) -> tuple[str, ...]:
-    if {"run_id", *OF_TRIALS} & {*names}:
-        return ("",)  # any setting
-    allowed = [name for name in names if "." in name]
+    any_setting = bool({"run_id", *OF_TRIALS} & {*names})
+    allowed = [""] if any_setting else [name for name in names if "." in name]
     for name, labels, section in (("regime", regimes, "curriculum."), ("model", models, "network.")):
         if name in names:
             allowed += [section, *(leaf for label in labels for leaf in _of_preset(f"{name}s", label))]
@@ -213,6 +219,9 @@ def _with_marks(filling: Filling, rows: Sequence[Head], columns: Sequence[Head],
     heads = [*rows] * (scope != "best in row") + [*columns] * (scope != "best in column")
     names = list(dict.fromkeys(name for head in heads for name in head.match))
     allowed = compared_settings(names, [one.rows.about for one in filled.values() if one.rows is not None])
+    # Lines differ in their data also where nobody asked for it, and all that are ranked are of one dataset.
+    if "data_id" not in filling.spec.names:
+        allowed = tuple(name for name in allowed if name != "data_id")
     groups: dict[Any, list[tuple[int, int]]] = {}
     for at, one in filled.items():
         if one.rows is not None and one.cell.estimate and filling.facts[one.cell.value].better != "neither":
@@ -259,5 +268,5 @@ def _class(filling: Filling, one: Filled, names: Sequence[str], allowed: tuple[s
     about = one.rows.about
     levels = [repr(about[name]) for name in (*SAME_IMAGES, *_levels(names))]
     own = settings_of(filling, one)
-    rest = sorted((name, repr(value)) for name, value in own.items() if not name.startswith(allowed) and name != "runs")
+    rest = sorted((name, repr(value)) for name, value in own.items() if not _allowed(name, allowed) and name != "runs")
     return (one.cell.value, *levels, repr(rest))

@@ -41,7 +41,7 @@ def compare(own: Rows, base: Rows, images: Images, show: str) -> tuple[Compariso
     if not seeds:
         return Comparison(why_not="no seed in common", runs=base.runs), None
     if not _same_images(own, base):
-        return Comparison(why_not="measured on other test images", runs=base.runs), None
+        return Comparison(why_not="measured on other images", runs=base.runs), None
     own, base = own.of_seeds(seeds), base.of_seeds(seeds)
     known = _units([own, base], images)
     found = of_runs.difference_over_units(*known) if known else _of_no_images(own, base)
@@ -61,7 +61,7 @@ def contrast(first: Comparison, second: Comparison, images: Images) -> Compariso
     if not seeds:
         return Comparison(why_not="no seed in common", runs=runs)
     if not _same_images(*four):
-        return Comparison(why_not="measured on other test images", runs=runs)
+        return Comparison(why_not="measured on other images", runs=runs)
     sides = [rows.of_seeds(seeds) for rows in four]
     if known := _units(sides, images):
         # Such differences are no shares: up to two apart on each image.

@@ -197,6 +197,21 @@ def test_only_what_can_be_compared_is_ranked(runs: Path, make_run: MakeRun) -> N
     assert best == [(("faces",), "blurry"), (("toybox-category",), "blurry")]
 
 
+def test_measurements_on_other_data_are_not_ranked_together(runs: Path, make_run: MakeRun) -> None:
+    ids = [measured(runs, make_run, {"sharp": images(30 + k)}, data=data) for k, data in enumerate("aabb")]
+    by_run = {"rows": "run_id", "columns": "blur", "mark": "best", "baseline": f"run_id={ids[0]}"}
+    found = cells(analysis.table(by_run, runs))
+    of = {run_id: next(cell for cell in found.values() if cell.runs == (run_id,)) for run_id in ids}
+    assert [of[run_id].mark for run_id in ids] == ["tied", "best"] * 2
+    assert comparison(of[ids[1]]).difference and comparison(of[ids[2]]).why_not == "no baseline: no such run"
+    for names, best in (("regime", 2), ("dataset,regime", 2), ("data_id", 1)):
+        table = analysis.table({"rows": names, "columns": "blur", "where": f"run_id={ids[0]},{ids[2]}",
+                                "mark": "best"}, runs)  # fmt: skip
+        made = [cell.mark for row in table.cells for cell in row]
+        # One that is alone is not marked at all.
+        assert sorted(made) == (["best", "tied"] if best == 1 else ["", ""]), names
+
+
 def test_an_interval_ends_where_values_do(tmp_path: Path, make_run: MakeRun) -> None:
     runs = tmp_path / "runs"
     runs.mkdir()
