@@ -89,12 +89,14 @@ def _against(filling: Filling, one: Filled, base: Filled) -> Filled:
         return _why_not(filling, one, f"not compared: differs from the baseline in {', '.join(differ)} too", published)
     made, ratio = compare(one.rows, base.rows, filling.images, show)
     estimate = {"value": cell.estimate, "difference": made.difference, "ratio": ratio}[show]
-    if made.why_not:
+    if made.pair is None:
         return _why_not(filling, one, f"not compared with the baseline: {made.why_not}", published)
     if estimate is None or math.isnan(estimate.value):
-        return _why_not(filling, one, "the baseline is 0", published)
-    seeds = tuple(seed for seed in one.rows.seeds if seed in base.rows.seeds) if show != "value" else cell.seeds
-    return replace(one, cell=replace(cell, estimate=estimate, comparison=made, published=published, seeds=seeds))
+        why = "the baseline is 0" if 0 in made.pair[1].values else "a ratio needs values above 0"
+        return _why_not(filling, one, why, published)
+    own = one.rows if show == "value" else made.pair[0]
+    cell = replace(cell, estimate=estimate, comparison=made, published=published, seeds=own.seeds, runs=own.runs)
+    return replace(one, cell=cell)
 
 
 def _why_not(filling: Filling, one: Filled, why: str, published: float | None) -> Filled:

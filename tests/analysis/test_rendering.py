@@ -15,6 +15,7 @@ from measured_runs import images, measured
 
 import analysis
 from analysis.tabulation.rendering import FORMATS, as_csv, as_html, as_json, as_latex, as_markdown, as_parquet, as_text
+from analysis.tabulation.rendering.tidy import tidy
 from analysis.tabulation.tables import Table
 
 MakeRun = Callable[..., str]
@@ -210,3 +211,17 @@ def test_a_difference_without_records_is_said_to_be_too_wide(runs: Path, make_ru
     assert "Intervals of differences: mostly too wide, without records of each image." in as_text(table)
     (tmp_path / "t.parquet").write_bytes(as_parquet([table]))
     assert pd.read_parquet(tmp_path / "t.parquet")["difference_wide"].tolist() == [None, True]
+
+
+def test_beside_ratios_differences_keep_their_unit_and_runs_are_those_of_the_seeds(
+    runs: Path, make_run: MakeRun
+) -> None:
+    for regime, right, seeds in (("clear", 20, (0, 1)), ("blurry", 30, (1, 2))):
+        for seed in seeds:
+            measured(runs, make_run, {"sharp": images(right)}, regime, seed, records=True)
+    for show, value, unit in (("ratio", 1.5, ""), ("difference", 20.0, "%"), ("value", 60.0, "%")):
+        table = analysis.table({"rows": "regime", "columns": "blur", "baseline": "regime=clear", "show": show}, runs)
+        line = next(line for line in tidy([table]) if line["row"] == "blurry")
+        assert (line["estimate"], line["difference"], line["unit"]) == (pytest.approx(value), pytest.approx(20.0), unit)
+        assert line["seeds"] == ([1, 2] if show == "value" else [1]) and line["difference_seeds"] == [1]
+        assert len(line["runs"]) == len(line["seeds"]) and len(line["baseline_runs"]) == 1

@@ -155,6 +155,32 @@ def test_a_baseline_may_be_a_level_or_a_stage(runs: Path, make_run: MakeRun) -> 
     assert comparison(found["clear", "epoch 20"]).difference == paired([images(10)], [images(40)]).difference
 
 
+def test_means_whose_every_seed_agrees_have_no_interval_nor_p(runs: Path, make_run: MakeRun) -> None:
+    of = {"clear": (0.4, 0.3), "blurry": (0.7, 0.6), "d8": (0.5, 0.5), "blurry-to-clear": (0.4, 0.3)}
+    for regime, values in of.items():
+        for seed, value in enumerate(values):
+            own_measure(runs, measured(runs, make_run, {"sharp": images(30)}, regime, seed), {"sharp": value})
+    found = cells(analysis.table({**OPTIONS, "metric": "margin"}, runs))
+    d8 = found["d8", "sharp"].estimate
+    assert d8 and d8.value == 0.5 and math.isnan(d8.low) and math.isnan(d8.high)
+    rounded = comparison(found["blurry", "sharp"])
+    assert 0.7 - 0.4 != 0.6 - 0.3 and math.isnan(rounded.p) and not rounded.errors
+    assert rounded.difference and rounded.difference.value == pytest.approx(0.3) and math.isnan(rounded.difference.low)
+    assert comparison(found["blurry-to-clear", "sharp"]).p == 1 and comparison(found["d8", "sharp"]).p < 1
+    ratios = cells(analysis.table({**OPTIONS, "metric": "margin", "show": "ratio"}, runs))
+    alike = ratios["blurry-to-clear", "sharp"].estimate
+    assert alike and alike.value == 1 and math.isnan(alike.low)
+
+
+@pytest.mark.parametrize(("own", "base", "why"), [(0.2, 0.0, "the baseline is 0"), (0.0, 0.2, "above 0"),
+                                                  (0.2, -0.1, "above 0")])  # fmt: skip
+def test_why_there_is_no_ratio(runs: Path, make_run: MakeRun, own: float, base: float, why: str) -> None:
+    for regime, value in (("clear", base), ("blurry", own)):
+        own_measure(runs, measured(runs, make_run, {"sharp": images(30)}, regime), {"sharp": value})
+    found = cells(analysis.table({**OPTIONS, "metric": "margin", "show": "ratio"}, runs))
+    assert found["blurry", "sharp"].missing.endswith(why)
+
+
 # --- marks ----------------------------------------------------------------------------------------------------------
 
 

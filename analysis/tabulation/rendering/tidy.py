@@ -15,7 +15,8 @@ NUMBERS = ("estimate", "low", "high", "sd", "difference", "difference_low", "dif
 
 
 def tidy(made: Sequence[Table]) -> Iterator[dict[str, Any]]:
-    """A row a cell. Numbers are in the unit of the metric (`unit`; accuracies in percent), None where there is none;
+    """A row a cell. Numbers are in the unit of the metric (`unit`; accuracies in percent), None where there is none; of
+    ratios `unit` is empty, and only differences are in that of the metric. `sd` of ratios is a factor, too;
     `seeds`, `runs`, `difference_seeds` and `baseline_runs` are lists."""
     for table in made:
         for row, cells in zip(table.rows, table.cells, strict=True):
@@ -25,8 +26,8 @@ def tidy(made: Sequence[Table]) -> Iterator[dict[str, Any]]:
                 published = table.spec.published
                 numbers = [getattr(estimate, name, None) for name in ("value", "low", "high", "sd")]
                 numbers += [getattr(difference, name, None) for name in ("value", "low", "high")]
-                # A geometric standard deviation is a factor.
-                scale = dict.fromkeys(NUMBERS, facts.times)
+                own = facts.ratio_of or facts
+                scale = {name: (own if name.startswith("difference") else facts).times for name in NUMBERS}
                 scaled = {name: None if x is None or math.isnan(x) else scale[name] * x
                           for name, x in zip(NUMBERS, numbers, strict=True)}  # fmt: skip
                 yield {
