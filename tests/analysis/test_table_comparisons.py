@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from measured_runs import evaluated, images, measured, own_measure
+from measured_runs import dependent, evaluated, images, measured, own_measure
 
 import analysis
 from analysis.statistics.comparisons import benjamini_hochberg, holm
@@ -302,3 +302,14 @@ def test_marks_are_corrected_for_all_pairs(runs: Path, make_run: MakeRun, how: s
     found = marks(table)
     assert found == {at: "best" if at[0] == "blurry" else "tied" for at in cells(table)}
     assert "for all pairs, is 0.05 or more" in as_text(table)
+
+
+def test_of_dependent_images_over_few_seeds_marks_are_by_students_interval(runs: Path, make_run: MakeRun) -> None:
+    of = {"clear": (20, 21), "blurry": (30, 31), "d8": (29, 31), "blurry-to-clear": (28, 30)}
+    for regime, counts in of.items():
+        for seed, count in enumerate(counts):
+            dependent(runs, make_run, "sharp", count, 50, regime, seed)
+    options: dict[str, Any] = {"rows": "regime", "columns": "blur", "metric": "top5", "mark": "best"}
+    found = marks(analysis.table(options, runs))
+    assert found["clear", "sharp"] == "tied", "of six pairs, by one degree of freedom"
+    assert ("clear", "sharp") not in marks(analysis.table({**options, "correction": "none"}, runs))
