@@ -184,7 +184,8 @@ def test_csv_gives_every_name_back(nasty: Table) -> None:
 def test_the_split_that_was_measured_is_said(runs: Path, make_run: MakeRun) -> None:
     for regime in ("clear", "blurry"):
         measured(runs, make_run, {"sharp": images(30)}, regime, split="val")
-    assert "\nVal images: n = 50; seeds: 1." in as_text(analysis.table({"rows": "regime", "columns": "blur"}, runs))
+    said = as_text(analysis.table({"rows": "regime", "columns": "blur"}, runs))
+    assert "\nVal images: n = 50; seeds: 1." in said and "with other images, of one seed" in said
 
 
 # --- differences ----------------------------------------------------------------------------------------------------

@@ -326,6 +326,8 @@ def test_an_ensemble_is_compared_and_marked_as_runs_are(runs: Path, make_run: Ma
             for blur, sigma, right in (("sharp", 0.0, 80), ("disk-8@384", None, 50))
             for metric, count in (("top5", right), ("top1", right // 2))]  # fmt: skip
     measured_as_one(runs / "ensembles", {two[0]: "all-256@384", two[1]: "all-512@384"}, 80, rows=rows)
+    (table,) = filled(runs, tmp_path, where={}, columns=COLUMNS, mark="best in column")
+    assert [cell(table, row, "a network a scale").mark for row in ("sharp", "D8")] == ["best", ""]
     (table,) = filled(runs, tmp_path, where={}, columns=COLUMNS, baseline={"blur": "sharp"}, mark="best in column")
     blurred = cell(table, "D8", "a network a scale")
     assert blurred.comparison and blurred.comparison.difference, blurred.not_compared

@@ -1,11 +1,12 @@
 """What the cells of a table say, and the notes below it: plain words, that each format only escapes and arranges."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from analysis.statistics.estimates import Estimate
+from analysis.statistics.units import Over
 from analysis.tabulation.axes import PLAIN, Head
 from analysis.tabulation.cells import Cell
 from analysis.tabulation.compared import scope_of
@@ -207,6 +208,14 @@ _OVER = {
     "seeds and images": "other seeds and other test images",
     "seeds and objects": "other seeds and other objects that the test images show",
 }
+
+
+def _over(kinds: Iterable[Over], cells: Sequence[Cell]) -> str:
+    """In words, `test images` where all are those of the test split."""
+    said = "; or ".join(_OVER[kind] for kind in kinds)
+    return said if {cell.about.get("split", "test") for cell in cells} <= {"test"} else said.replace("test ", "")
+
+
 TOO_WIDE = "mostly too wide, without records of each image"
 
 
@@ -217,7 +226,7 @@ def _intervals(table: Table, cells: Sequence[Cell]) -> str:
     several = any(len(cell.seeds) > 1 for cells_of_row in table.cells for cell in cells_of_row)
     mean = ("geometric means" if table.spec.show == "ratio" else "means") + " over seeds; " if several else ""
     bounded = f" ({TOO_WIDE})" if any(cell.estimate and cell.estimate.wide for cell in cells) else ""
-    over = "; or ".join(_OVER[kind] for kind in kinds)
+    over = _over(kinds, cells)
     return _sentence(f"{mean}in brackets 95 % intervals: where it may lie with {over}{bounded}")
 
 
@@ -258,7 +267,7 @@ def _intervals_of(differences: Sequence[tuple[Cell, Estimate]]) -> str:
     too wide."""
     known = [(cell.estimate, found) for cell, found in differences if not math.isnan(found.low)]
     other = any(own is None or math.isnan(own.low) or own.over != found.over for own, found in known)
-    kinds = "; or ".join(_OVER[kind] for kind in dict.fromkeys(found.over for _, found in known))
+    kinds = _over(dict.fromkeys(found.over for _, found in known), [cell for cell, _ in differences])
     parts = [f"where they may lie with {kinds}"] * other
     return "; ".join([*parts, *([TOO_WIDE] * any(found.wide for _, found in known))])
 
