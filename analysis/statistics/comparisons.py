@@ -45,37 +45,67 @@ def p_value(centre: float, errors: Sequence[Error]) -> float:
     return max(found, default=1.0 if centre == 0 and errors else math.nan)
 
 
+def p_of_interval(value: float, low: float, high: float, freedom: float = math.inf) -> float:
+    """Two-sided p value, in 0..1, of a value of 0, of which a 95 % interval alone is known; NaN where there is none.
+
+    The interval is taken to be Student's (`freedom` infinite: the normal's) with the half width on the side of 0, so
+    that p is below 0.05 where, and only where, it leaves out 0. Exact for intervals of this form. Of others it is an
+    approximation, the coarser the farther p is from 0.05: Newcombe's, for one, is taken to grow with the quantile,
+    which it does less near accuracies of 0 and 1. Where an interval is too wide p is too large.
+    """
+    from scipy.special import stdtr, stdtrit
+
+    if math.isnan(low) or math.isnan(high):
+        return math.nan
+    half, freedom = value - low if value > 0 else high - value, min(freedom, 1e12)
+    if half <= 0:
+        return 0.0 if value else 1.0
+    return float(2 * stdtr(freedom, -stdtrit(freedom, 0.975) * abs(value) / half))
+
+
 # --- many comparisons -----------------------------------------------------------------------------------------------
 
 
-def holm(ps: Sequence[float]) -> list[float]:
+def holm(ps: Sequence[float], family: int | None = None) -> list[float]:
     """p values adjusted so that the chance of any false finding among them is kept, in the order given.
 
     Step-down: the k-th smallest of m times m - k + 1, made monotone (Holm 1979, Scandinavian J. of Statistics 6:65-70).
-    Under any dependence. NaN stays NaN and does not count as a comparison. Raises ValueError for what is not in 0..1.
+    Under any dependence. NaN stays NaN and does not count as a comparison.
+
+    family: m where these are a part of more hypotheses, as the best against the others is of all pairs. Those given are
+    taken to be the smallest p values of all, which is conservative: none is less than in the family whose other p
+    values are known, whatever they are.
+
+    Raises ValueError for what is not in 0..1, or a family of less than are given.
     """
-    return _adjusted(ps, lambda ordered, m: np.maximum.accumulate(ordered * np.arange(m, 0, -1)))
+    return _adjusted(ps, family, lambda ordered, m: np.maximum.accumulate(ordered * (m - np.arange(len(ordered)))))
 
 
-def benjamini_hochberg(ps: Sequence[float]) -> list[float]:
+def benjamini_hochberg(ps: Sequence[float], family: int | None = None) -> list[float]:
     """p values adjusted so that the expected share of false findings among all findings is kept, in the order given.
 
     Step-up: the k-th smallest of m times m / k, made monotone (Benjamini & Hochberg 1995, J. Royal Statistical Society
     B 57:289-300), for independent or positively dependent tests. NaN stays NaN and does not count as a comparison.
-    Raises ValueError for what is not in 0..1.
+    `family` and errors: as for `holm`.
     """
-    return _adjusted(ps, lambda ordered, m: np.minimum.accumulate((ordered * m / np.arange(1, m + 1))[::-1])[::-1])
+    return _adjusted(
+        ps, family, lambda ordered, m: np.minimum.accumulate((ordered * m / np.arange(1, len(ordered) + 1))[::-1])[::-1]
+    )
 
 
-def _adjusted(ps: Sequence[float], rule: Callable[[NDArray[np.float64], int], NDArray[np.float64]]) -> list[float]:
+def _adjusted(
+    ps: Sequence[float], family: int | None, rule: Callable[[NDArray[np.float64], int], NDArray[np.float64]]
+) -> list[float]:
     given = np.asarray(ps, float)
     known = np.flatnonzero(~np.isnan(given))
     if np.any((given[known] < 0) | (given[known] > 1)):
         raise ValueError("p values are in 0..1")
+    if family is not None and family < len(known):
+        raise ValueError(f"{len(known)} p values are no part of a family of {family}")
     order = known[np.argsort(given[known], kind="stable")]
     found = np.full(len(given), np.nan)
     if len(order):
-        found[order] = np.minimum(rule(given[order], len(order)), 1.0)
+        found[order] = np.minimum(rule(given[order], family or len(order)), 1.0)
     return [float(p) for p in found]
 
 

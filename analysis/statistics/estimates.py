@@ -344,15 +344,18 @@ def accuracy_contrast(counts: Sequence[Sequence[int]], n: int, dependent: bool =
     return Comparison(found, p_value(mean, errors), "t over seeds and images", n, seeds, mean, errors)
 
 
-def mean_over_seeds(values: Sequence[float]) -> Estimate:
-    """Mean of values of which each seed's mean alone is known: over seeds, on the same images; of one, no interval."""
-    return _over_seeds(np.array(values, np.float64), 0.0, (-math.inf, math.inf), "images")
+def mean_over_seeds(values: Sequence[float], size: float = 0.0) -> Estimate:
+    """Mean of values of which each seed's mean alone is known: over seeds, on the same images; no interval of one, nor
+    where all agree (`size`: see `intervals.over_seeds`)."""
+    return _over_seeds(np.array(values, np.float64), 0.0, (-math.inf, math.inf), "images", size)
 
 
-def _over_seeds(values: NDArray[np.float64], resolution: float, bounds: tuple[float, float], over: Over) -> Estimate:
+def _over_seeds(
+    values: NDArray[np.float64], resolution: float, bounds: tuple[float, float], over: Over, size: float = 0.0
+) -> Estimate:
     if len(values) == 1:
         return Estimate(float(values[0]), math.nan, math.nan, math.nan, 1, over)
-    mean, low, high, sd = over_seeds(values.tolist(), resolution)
+    mean, low, high, sd = over_seeds(values.tolist(), resolution, size)
     return Estimate(mean, max(low, bounds[0]), min(high, bounds[1]), sd, len(values), "seeds")
 
 

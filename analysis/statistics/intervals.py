@@ -99,16 +99,26 @@ def _log_interval(ratio: float, variance: float, quantile: float) -> tuple[float
     return ratio, ratio * math.exp(-spread), ratio * math.exp(spread)
 
 
-def over_seeds(values: Sequence[float], resolution: float) -> tuple[float, float, float, float]:
+def is_rounding(variance: float, size: float) -> bool:
+    """Whether a variance is none, or no more than that of rounding in numbers of this size."""
+    return not variance > (1e-12 * size) ** 2
+
+
+def over_seeds(values: Sequence[float], resolution: float, size: float = 0.0) -> tuple[float, float, float, float]:
     """Mean of a value over two or more seeds, its 95 % interval (Student's t), and the standard deviation of the
     values: (mean, low, high, sd).
 
     Values differ by multiples of `resolution` (of a share of n images: 1 / n), so that some may agree by chance: the
-    interval takes their variance to be at least resolution^2 / 12, that of rounding (Sheppard's correction).
+    interval takes their variance to be at least resolution^2 / 12, that of rounding (Sheppard's correction). Without
+    a resolution, NaN limits where all agree, but for rounding in numbers of this `size` (of differences, that of what
+    they are differences of; at least that of the values).
     """
     mean = statistics.fmean(values)
     # As statistics.stdev, which takes longer by far; of values that are all the same 0, not rounding.
     squares = 0.0 if min(values) == max(values) else math.fsum((x - mean) ** 2 for x in values)
     sd = math.sqrt(squares / (len(values) - 1))
-    half = student(len(values) - 1) * math.sqrt(max(sd * sd, resolution**2 / 12) / len(values))
+    variance = max(sd * sd, resolution**2 / 12)
+    if is_rounding(variance, max(size, *map(abs, values))):
+        return mean, math.nan, math.nan, sd
+    half = student(len(values) - 1) * math.sqrt(variance / len(values))
     return mean, mean - half, mean + half, sd

@@ -12,6 +12,7 @@ from analysis.panels import SAID_BY
 from analysis.statistics.estimates import Estimate
 from analysis.statistics.two_levels import Error
 from analysis.tabulation.codes import Bools, Ints
+from analysis.tabulation.measured_as_one import OF_ALL
 from analysis.tabulation.selection import SERIES, Selection
 from analysis.tabulation.specs import OF_A_LEVEL
 from blurtrain.settings.labels import shown
@@ -63,8 +64,15 @@ class Cell:
     """With the baseline."""
     mark: str = ""
     """best, tied (cannot be distinguished from it), or nothing."""
+    not_ranked: str = ""
+    """Why it could not be compared with the best."""
     about: Mapping[str, Any] = field(default_factory=dict, compare=False)
     """What it is of, by name: all that row, column and `where` say."""
+
+    @property
+    def not_compared(self) -> str:
+        """Why not with the baseline, nor with the best."""
+        return "; ".join(filter(None, [self.comparison.why_not if self.comparison else "", self.not_ranked]))
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,8 @@ class Rows:
     object_n: Sequence[int] | None
     """Images of each object; None: no object is known to be shown twice."""
     about: Mapping[str, Any]
-    """What all have in common: measure, metric, sigma and SERIES; of runs dataset, regime and model, too."""
+    """What all have in common: measure, metric, sigma and SERIES; of runs dataset, regime and model, too, and of such
+    that were measured as one data_id; where they differ in one of these, that of each, joined by +."""
     settings_id: str
 
     @classmethod
@@ -109,7 +118,8 @@ class Rows:
 
     @classmethod
     def measured_as_one(cls, rows: pd.DataFrame) -> "Rows":
-        """Of rows that have run_id, seed and settings_id beside what `Selection.measured` has."""
+        """Of rows that have run_id, seed, settings_id, dataset, regime, model and data_id beside what
+        `Selection.measured` has."""
         rows = rows.drop_duplicates("seed").sort_values("seed")
         one = rows.iloc[0]
         by_object, object_n = _objects(rows["by_object"], rows["object_n"])
@@ -121,7 +131,7 @@ class Rows:
             n=int(one["n"]),
             by_object=by_object,
             object_n=object_n,
-            about={name: one[name] for name in ("measure", "metric", "sigma", *SERIES)},
+            about={name: one[name] for name in ("measure", "metric", "sigma", *SERIES, *OF_ALL)},
             settings_id=str(one["settings_id"]),
         )
 

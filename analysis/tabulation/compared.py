@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from analysis.statistics.comparisons import benjamini_hochberg, holm
+from analysis.statistics.comparisons import benjamini_hochberg, holm, p_of_interval
 from analysis.tabulation.axes import Head
 from analysis.tabulation.cells import Cell, Comparison
 from analysis.tabulation.filling import Filled, Filling
@@ -32,10 +32,9 @@ def compared(filling: Filling, rows: Sequence[Head], columns: Sequence[Head], fi
     return filled
 
 
-def corrected(ps: Sequence[float], how: str) -> list[float]:
-    """p values, corrected as the spec says, for all of them that there are."""
-    rules: dict[str, Callable[[Sequence[float]], list[float]]] = {"holm": holm, "bh": benjamini_hochberg, "none": list}
-    return rules[how](ps)
+def corrected(ps: Sequence[float], how: str, family: int | None = None) -> list[float]:
+    """p values, corrected as the spec says, for all of them that there are, or a `family` of which they are part."""
+    return [*ps] if how == "none" else {"holm": holm, "bh": benjamini_hochberg}[how](ps, family)
 
 
 # --- a baseline -----------------------------------------------------------------------------------------------------
@@ -90,10 +89,14 @@ def _against(filling: Filling, one: Filled, base: Filled) -> Filled:
         return _why_not(filling, one, f"not compared: differs from the baseline in {', '.join(differ)} too", published)
     made, ratio = compare(one.rows, base.rows, filling.images, show)
     estimate = {"value": cell.estimate, "difference": made.difference, "ratio": ratio}[show]
+    if made.pair is None:
+        return _why_not(filling, one, f"not compared with the baseline: {made.why_not}", published)
     if estimate is None or math.isnan(estimate.value):
-        return _why_not(filling, one, made.why_not or "the baseline is 0", published)
-    seeds = tuple(seed for seed in one.rows.seeds if seed in base.rows.seeds) if show != "value" else cell.seeds
-    return replace(one, cell=replace(cell, estimate=estimate, comparison=made, published=published, seeds=seeds))
+        why = "the baseline is 0" if 0 in made.pair[1].values else "a ratio needs values above 0"
+        return _why_not(filling, one, why, published)
+    own = one.rows if show == "value" else made.pair[0]
+    cell = replace(cell, estimate=estimate, comparison=made, published=published, seeds=own.seeds, runs=own.runs)
+    return replace(one, cell=cell)
 
 
 def _why_not(filling: Filling, one: Filled, why: str, published: float | None) -> Filled:
@@ -122,8 +125,15 @@ def unlike(filling: Filling, one: Filled, other: Filled, names: Sequence[str]) -
 
 
 def _differing(own: Mapping[str, Any], base: Mapping[str, Any], allowed: tuple[str, ...]) -> list[str]:
+    if ("runs" in own) != ("runs" in base):
+        return ["how many runs were measured as one"]
     both = dict.fromkeys((*own, *base))
-    return [name for name in both if not name.startswith(allowed) and repr(own.get(name)) != repr(base.get(name))]
+    return [name for name in both if not _allowed(name, allowed) and repr(own.get(name)) != repr(base.get(name))]
+
+
+def _allowed(name: str, allowed: tuple[str, ...]) -> bool:
+    """Whether cells may differ in a setting; in their data only where that itself is compared."""
+    return name in allowed if name == "data_id" else name.startswith(allowed)
 
 
 def _like(filling: Filling, one: Filled, names: Sequence[str]) -> Callable[[int], bool]:
@@ -152,7 +162,7 @@ def settings_of(filling: Filling, one: Filled) -> Mapping[str, Any]:
     source = filling.source
     place = source.place_of(one.rows.runs[0])
     if place is None:
-        return {"runs": one.rows.settings_id}  # several, measured as one
+        return {"runs": one.rows.settings_id, "data_id": one.rows.about["data_id"]}  # several, measured as one
     kind, data = (source.column(name, of_runs=True)[place] for name in ("kind", "data_id"))
     return {**source.trained(int(kind)), "data_id": data}
 
@@ -165,9 +175,8 @@ def compared_settings(names: Sequence[str], about: Iterable[Mapping[str, Any]]) 
 
 @functools.cache
 def _compared_settings(names: tuple[str, ...], regimes: frozenset[str], models: frozenset[str]) -> tuple[str, ...]:
-    if {"run_id", *OF_TRIALS} & {*names}:
-        return ("",)  # any setting
-    allowed = [name for name in names if "." in name]
+    any_setting = bool({"run_id", *OF_TRIALS} & {*names})
+    allowed = [""] if any_setting else [name for name in names if "." in name]
     for name, labels, section in (("regime", regimes, "curriculum."), ("model", models, "network.")):
         if name in names:
             allowed += [section, *(leaf for label in labels for leaf in _of_preset(f"{name}s", label))]
@@ -212,6 +221,9 @@ def _with_marks(filling: Filling, rows: Sequence[Head], columns: Sequence[Head],
     heads = [*rows] * (scope != "best in row") + [*columns] * (scope != "best in column")
     names = list(dict.fromkeys(name for head in heads for name in head.match))
     allowed = compared_settings(names, [one.rows.about for one in filled.values() if one.rows is not None])
+    # Lines differ in their data also where nobody asked for it, and all that are ranked are of one dataset.
+    if "data_id" not in filling.spec.names:
+        allowed = tuple(name for name in allowed if name != "data_id")
     groups: dict[Any, list[tuple[int, int]]] = {}
     for at, one in filled.items():
         if one.rows is not None and one.cell.estimate and filling.facts[one.cell.value].better != "neither":
@@ -229,11 +241,14 @@ def _with_marks(filling: Filling, rows: Sequence[Head], columns: Sequence[Head],
             other = filled[at].rows
             if at != best and first is not None and other is not None:
                 comparisons.append((at, compare(other, first, filling.images, "value")[0]))
-    ps = corrected([made.p for _, made in comparisons], filling.spec.correction)
-    for (at, made), p in zip(comparisons, ps, strict=True):
-        if not made.why_not and (p >= ALPHA or (math.isnan(p) and not _leaves_out_0(made))):
-            marks[at] = "tied"
-    return {at: replace(one, cell=replace(one.cell, mark=marks.get(at, ""))) for at, one in filled.items()}
+    # Which is the best is seen in the same data: any pair could have been compared.
+    pairs = sum(len(places) * (len(places) - 1) // 2 for places in groups.values())
+    ps = corrected([_p(made) for _, made in comparisons], filling.spec.correction, pairs)
+    marks |= {at: "tied" for (at, _), p in zip(comparisons, ps, strict=True) if p >= ALPHA}
+    why_not = {at: f"not compared with the best: {made.why_not or 'no interval of the difference'}"
+               for (at, made), p in zip(comparisons, ps, strict=True) if math.isnan(p)}  # fmt: skip
+    return {at: replace(one, cell=replace(one.cell, mark=marks.get(at, ""), not_ranked=why_not.get(at, "")))
+            for at, one in filled.items()}  # fmt: skip
 
 
 def _value(cell: Cell) -> float:
@@ -241,8 +256,12 @@ def _value(cell: Cell) -> float:
     return cell.estimate.value
 
 
-def _leaves_out_0(made: Comparison) -> bool:
-    return made.difference is not None and not made.difference.low <= 0 <= made.difference.high
+def _p(made: Comparison) -> float:
+    """Of a difference without a test, that of its interval; NaN where there is none."""
+    found = made.difference
+    if found is None or not math.isnan(made.p):
+        return made.p
+    return p_of_interval(found.value, found.low, found.high, found.seeds - 1 if found.over == "seeds" else math.inf)
 
 
 def _class(filling: Filling, one: Filled, names: Sequence[str], allowed: tuple[str, ...]) -> tuple[Any, ...]:
@@ -251,5 +270,5 @@ def _class(filling: Filling, one: Filled, names: Sequence[str], allowed: tuple[s
     about = one.rows.about
     levels = [repr(about[name]) for name in (*SAME_IMAGES, *_levels(names))]
     own = settings_of(filling, one)
-    rest = sorted((name, repr(value)) for name, value in own.items() if not name.startswith(allowed) and name != "runs")
+    rest = sorted((name, repr(value)) for name, value in own.items() if not _allowed(name, allowed) and name != "runs")
     return (one.cell.value, *levels, repr(rest))

@@ -21,6 +21,8 @@ from blurtrain.settings.labels import shown
 
 Grid = dict[tuple[int, int], Ints]
 """Measurements by the places of their row and column."""
+_OF_A_CELL = ("dataset", "model", "regime", "blur", "sigma", "split")
+"""What is known of every cell that has a number, whether or not a line says it."""
 NOT_AS_ONE = "not measured as one, by `blurtrain evaluate --ensemble --out RUNS/ensembles`, at one seed"
 
 
@@ -263,7 +265,8 @@ class Filling:
         differ = [name for name in (*SERIES, "settings_id") if rows[name].nunique(dropna=False) > 1]
         if differ:
             return empty(f"several runs match, which differ in {', '.join(differ)}: say which, in `where` or `match`")
-        return self._of_rows(Rows.measured_as_one(rows), value, match, about, empty)
+        made = Rows.measured_as_one(rows)
+        return self._of_rows(made, value, match, {**about, **{name: made.about[name] for name in _OF_A_CELL}}, empty)
 
     def fitting(self, match: Mapping[str, Any]) -> Bools:
         """Which runs are what a cell wants; of those that are not done, it need not be known what data they are of."""
@@ -286,9 +289,8 @@ class Filling:
     def _about(self, match: Mapping[str, Any], places: Ints) -> dict[str, Any]:
         """What a cell is of, as single values."""
         about = {name: wanted for name, wanted in match.items() if not isinstance(wanted, list)}
-        names = ("dataset", "model", "regime", "blur", "sigma")
         if len(places):
-            about |= {name: self.source.of_measured(name).value(int(places[0])) for name in names}
+            about |= {name: self.source.of_measured(name).value(int(places[0])) for name in _OF_A_CELL}
         elif "blur" in about and "sigma" not in about:
             with contextlib.suppress(ValueError):
                 about["sigma"] = sigma_of(about["blur"])

@@ -24,6 +24,8 @@ class MetricFacts:
     least: float = -math.inf
     most: float = math.inf
     """No value can lie beyond these, as it is recorded; nor do intervals."""
+    ratio_of: "MetricFacts | None" = None
+    """Of a ratio, the metric itself."""
 
     @property
     def heading(self) -> str:
@@ -36,7 +38,7 @@ class MetricFacts:
 
     def as_ratio(self) -> "MetricFacts":
         """Of ratios of its values."""
-        return replace(self, unit="", times=1, digits=2)
+        return replace(self, unit="", times=1, digits=2, ratio_of=self)
 
     def shown(self, value: float, signed: bool = False) -> str:
         """`value`, as it is recorded, in the unit of the table."""

@@ -39,9 +39,9 @@ def compare(own: Rows, base: Rows, images: Images, show: str) -> tuple[Compariso
     """The difference of two cells, over the seeds that both have; and with show `ratio` their ratio."""
     seeds = [seed for seed in own.seeds if seed in base.seeds]
     if not seeds:
-        return Comparison(why_not="no seed in common with the baseline", runs=base.runs), None
+        return Comparison(why_not="no seed in common", runs=base.runs), None
     if not _same_images(own, base):
-        return Comparison(why_not="measured on other test images than the baseline", runs=base.runs), None
+        return Comparison(why_not="measured on other images", runs=base.runs), None
     own, base = own.of_seeds(seeds), base.of_seeds(seeds)
     known = _units([own, base], images)
     found = of_runs.difference_over_units(*known) if known else _of_no_images(own, base)
@@ -61,7 +61,7 @@ def contrast(first: Comparison, second: Comparison, images: Images) -> Compariso
     if not seeds:
         return Comparison(why_not="no seed in common", runs=runs)
     if not _same_images(*four):
-        return Comparison(why_not="measured on other test images", runs=runs)
+        return Comparison(why_not="measured on other images", runs=runs)
     sides = [rows.of_seeds(seeds) for rows in four]
     if known := _units(sides, images):
         # Such differences are no shares: up to two apart on each image.
@@ -71,7 +71,7 @@ def contrast(first: Comparison, second: Comparison, images: Images) -> Compariso
     if all(of is not None for of in counts):
         return _comparison(of_runs.accuracy_contrast([of for of in counts if of is not None], n, dependent), runs)
     each = [a - b - (c - d) for a, b, c, d in zip(*(rows.values for rows in sides), strict=True)]
-    return _comparison(_over_seeds(each, n), runs)
+    return _comparison(_over_seeds(each, n, sides), runs)
 
 
 def _comparison(found: of_runs.Comparison, runs: tuple[str, ...]) -> Comparison:
@@ -119,14 +119,15 @@ def _of_no_images(own: Rows, base: Rows) -> of_runs.Comparison:
     if own.counts is not None and base.counts is not None:
         ns, dependent = [own.n] * len(own.counts), own.object_n is not None
         return of_runs.accuracy_difference(own.counts, ns, base.counts, ns, dependent=dependent)
-    return _over_seeds([x - z for x, z in zip(own.values, base.values, strict=True)], own.n)
+    return _over_seeds([x - z for x, z in zip(own.values, base.values, strict=True)], own.n, (own, base))
 
 
-def _over_seeds(each: Sequence[float], n: int) -> of_runs.Comparison:
-    """Of differences seed by seed, on the same n images."""
-    found = of_runs.mean_over_seeds(each)
-    errors = (Error(statistics.variance(each) / len(each), len(each) - 1),) if len(each) > 1 else ()
-    p = p_value(found.value, errors)
+def _over_seeds(each: Sequence[float], n: int, of: Sequence[Rows]) -> of_runs.Comparison:
+    """Of differences seed by seed, on the same n images, of the values of these."""
+    found = of_runs.mean_over_seeds(each, max(abs(value) for rows in of for value in rows.values))
+    known = not math.isnan(found.low)
+    errors = (Error(statistics.variance(each) / len(each), len(each) - 1),) if known else ()
+    p = 1.0 if len(each) > 1 and not any(each) else p_value(found.value, errors)
     return of_runs.Comparison(found, p, "t over seeds", n, len(each), found.value, errors)
 
 
@@ -142,5 +143,5 @@ def _ratio(own: Rows, base: Rows, known: Sequence[Units] | None) -> Estimate:
     logs = [math.log(x / z) for x, z in zip(own.values, base.values, strict=True)]
     if len(logs) == 1:
         return Estimate(math.exp(logs[0]), math.nan, math.nan, math.nan, 1, "images")
-    value, low, high, sd = (math.exp(x) for x in over_seeds(logs, 0.0))
+    value, low, high, sd = (math.exp(x) for x in over_seeds(logs, 0.0, 1.0))
     return Estimate(value, low, high, sd, len(logs), "seeds")

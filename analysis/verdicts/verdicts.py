@@ -30,6 +30,7 @@ from blurtrain.settings.labels import shown
 
 SEEDS = 3
 """Fewer say nothing of how seeds differ."""
+NO_INTERVAL = "no interval: seeds and images all agree, or too little of single images is recorded for a corrected one"
 Says = Literal["holds", "does not hold", "not enough data"]
 
 
@@ -117,7 +118,7 @@ def _judged(finding: Finding, claim: Claim, low: float, high: float) -> Finding:
     """By a corrected interval of the distance from the margin."""
     sign = 1 if claim.expected == "higher" else -1
     says: Says = "not enough data"
-    why = "no interval: seeds and images all agree" if math.isnan(low) else "the interval leaves both sides open"
+    why = NO_INTERVAL if math.isnan(low) else "the interval leaves both sides open"
     if low > 0 or high < 0:
         says, why = ("holds" if (low > 0) == (sign > 0) else "does not hold"), ""
     limits = [low + claim.margin, high + claim.margin]
@@ -196,6 +197,7 @@ def _contrasts(of_what: Contrast, made: Table, source: Selection) -> list[Findin
 
 def _alike(own: Cell, other: Cell, but: str) -> bool:
     names = {*own.about, *other.about} - {but, "n", "classes", "largest_class", "data_id"}
+    names -= {"split"} - ({*own.about} & {*other.about})  # which of a cell without a number is not known
     names -= {"sigma"} if but == "blur" else {"blur"} if but == "sigma" else set()
     return all(own.about.get(name) == other.about.get(name) for name in names)
 

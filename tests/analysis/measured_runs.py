@@ -82,6 +82,17 @@ def own_measure(runs: Path, run_id: str, values: Mapping[str, float], metric: st
     path.with_name(f"{metric}-0123abcd.json").write_text(json.dumps(document))
 
 
+def dependent(runs: Path, make_run: MakeRun, blur: str, right: int, n: int, regime: str, seed: int) -> None:
+    """A run whose images show two objects, with so many right at top-5, too, which are not counted by object."""
+    objects = [k % 2 for k in range(n)]
+    run_id = measured(runs, make_run, {blur: images(right, n)}, regime, seed, objects=objects)
+    path = runs / run_id / "evaluations" / "accuracy-0123abcd.json"
+    document = json.loads(path.read_text())
+    for row in document["rows"]:
+        row |= {"count": right} if row["metric"] == "top5" else {}
+    path.write_text(json.dumps(document))
+
+
 def calibrated(evaluations: Path, blurs: Iterable[str]) -> None:
     """What the measure calibration finds, beside the accuracy of a run."""
     document = json.loads((evaluations / "accuracy-0123abcd.json").read_text()) | {"measure": "calibration"}

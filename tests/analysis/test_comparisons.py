@@ -8,7 +8,8 @@ import pytest
 from scipy import stats
 
 from analysis import benjamini_hochberg, corrected_intervals, holm, mcnemar, paired
-from analysis.statistics.comparisons import p_value
+from analysis.statistics.comparisons import p_of_interval, p_value
+from analysis.statistics.intervals import difference
 from analysis.statistics.two_levels import Error
 
 PS = [0.012, 0.6, 0.001, 0.039, 0.0391, 0.2, 0.0005]
@@ -85,6 +86,25 @@ def test_without_an_error_there_is_no_p_and_of_several_the_largest_is_taken() ->
     assert p_value(2.0, [Error(1.0, math.inf), Error(0.5, 1)]) == pytest.approx(2 * stats.t.sf(2 / math.sqrt(0.5), 1))
 
 
+@pytest.mark.parametrize("freedom", [1, 4, math.inf])
+def test_of_an_interval_alone_p_is_that_of_its_form(freedom: float) -> None:
+    half = stats.t.ppf(0.975, min(freedom, 1e12)) * 0.1
+    for value in (-0.3, -0.02, 0.0, 0.1, 0.5):
+        expected = p_value(value, [Error(0.01, freedom)])
+        assert p_of_interval(value, value - half, value + half, freedom) == pytest.approx(expected)
+    assert math.isnan(p_of_interval(0.1, math.nan, math.nan))
+
+
+def test_of_an_interval_that_is_not_symmetrical_the_side_of_0_counts() -> None:
+    assert p_of_interval(0.2, 0.0, 0.9) == pytest.approx(0.05) == p_of_interval(-0.2, -0.9, 0.0)
+    found = set()
+    for count in range(50):
+        p, (_, low, high) = p_of_interval(*difference(count, 50, 30, 50)), difference(count, 50, 30, 50)
+        found.add(p < 0.05)
+        assert (p < 0.05) == (low > 0 or high < 0) and (p == 1) == (count == 30)
+    assert found == {True, False}
+
+
 # --- many -----------------------------------------------------------------------------------------------------------
 
 
@@ -103,6 +123,29 @@ def test_what_was_not_tested_does_not_count(adjust: Callable[[Sequence[float]], 
     assert adjust([]) == [] and math.isnan(adjust([math.nan])[0]) and adjust([0.03]) == [0.03]
     with pytest.raises(ValueError, match=r"0\.\.1"):
         adjust([1.2])
+
+
+def test_a_part_of_a_family_counts_as_its_smallest_p_values() -> None:
+    ps = [0.02, 0.001, math.nan, 0.004]
+    assert holm(ps, 10) == pytest.approx([0.16, 0.01, math.nan, 0.036], nan_ok=True)
+    assert benjamini_hochberg(ps, 10) == pytest.approx([0.2 / 3, 0.01, math.nan, 0.02], nan_ok=True)
+    rng = np.random.default_rng(3)
+    for _ in range(50):
+        whole = (rng.random(10) ** 3).tolist()
+        for adjust in (holm, benjamini_hochberg):
+            assert all(a >= b - 1e-15 for a, b in zip(adjust(whole[:4], 10), adjust(whole)[:4], strict=True))
+            assert adjust(whole, 10) == adjust(whole)
+    for adjust in (holm, benjamini_hochberg):
+        with pytest.raises(ValueError, match="no part of a family of 2"):
+            adjust(ps, 2)
+
+
+def test_of_equal_networks_the_best_is_seldom_told_apart_by_a_family_of_all_pairs() -> None:
+    found = np.random.default_rng(5).normal(size=(2000, 15))
+    gaps = found.max(axis=1, keepdims=True) - np.sort(found)[:, :-1]
+    ps = (2 * stats.norm.sf(gaps / math.sqrt(2))).tolist()
+    share = {family: np.mean([min(holm(of, family)) < 0.05 for of in ps]) for family in (14, 15 * 14 // 2)}
+    assert share[105] <= 0.05 and share[14] > 0.15, "as if the best were known before"
 
 
 def differences(seed: int) -> tuple[list[float], list[tuple[Error, ...]]]:

@@ -15,6 +15,7 @@ from measured_runs import images, measured
 
 import analysis
 from analysis.tabulation.rendering import FORMATS, as_csv, as_html, as_json, as_latex, as_markdown, as_parquet, as_text
+from analysis.tabulation.rendering.tidy import tidy
 from analysis.tabulation.tables import Table
 
 MakeRun = Callable[..., str]
@@ -178,3 +179,50 @@ def test_no_name_breaks_a_line_of_text_or_markdown(nasty: Table) -> None:
 def test_csv_gives_every_name_back(nasty: Table) -> None:
     lines = list(csv.DictReader(io.StringIO(as_csv([nasty]))))
     assert lines[0]["row"] == NASTY + "\nnew line\x1b[31m" and len(lines) == 6
+
+
+def test_the_split_that_was_measured_is_said(runs: Path, make_run: MakeRun) -> None:
+    for regime in ("clear", "blurry"):
+        measured(runs, make_run, {"sharp": images(30)}, regime, split="val")
+    said = as_text(analysis.table({"rows": "regime", "columns": "blur"}, runs))
+    assert "\nVal images: n = 50; seeds: 1." in said and "with other images, of one seed" in said
+
+
+# --- differences ----------------------------------------------------------------------------------------------------
+
+
+def test_a_difference_of_fewer_seeds_says_of_how_many_and_over_what(runs: Path, make_run: MakeRun) -> None:
+    for regime, seeds in (("clear", (0, 1, 2)), ("blurry", (0, 1, 2)), ("d8", (2, 3))):
+        for seed in seeds:
+            measured(runs, make_run, {"sharp": images(30 + seed)}, regime, seed, records=True)
+    table = analysis.table({"rows": "regime", "columns": "blur", "baseline": "regime=clear"}, runs)
+    said = as_text(table)
+    assert "over the seeds that both have" in said and "Seeds of differences: 3 (blurry), 1 (d8)." in said
+    where = "where they may lie with other seeds and other test images; or other test images, of one seed."
+    assert f"Intervals of differences: {where}" in said
+    d8 = next(line for line in csv.DictReader(io.StringIO(as_csv([table]))) if line["row"] == "d8")
+    assert (d8["seeds"], d8["difference_seeds"], d8["difference_wide"]) == ("2 3", "2", "False")
+    assert (d8["over"], d8["difference_over"]) == ("seeds and images", "images")
+
+
+def test_a_difference_without_records_is_said_to_be_too_wide(runs: Path, make_run: MakeRun, tmp_path: Path) -> None:
+    for regime in ("clear", "blurry"):
+        measured(runs, make_run, {"sharp": images(30)}, regime)
+    table = analysis.table({"rows": "regime", "columns": "blur", "baseline": "regime=clear"}, runs)
+    assert "Intervals of differences: mostly too wide, without records of each image." in as_text(table)
+    (tmp_path / "t.parquet").write_bytes(as_parquet([table]))
+    assert pd.read_parquet(tmp_path / "t.parquet")["difference_wide"].tolist() == [None, True]
+
+
+def test_beside_ratios_differences_keep_their_unit_and_runs_are_those_of_the_seeds(
+    runs: Path, make_run: MakeRun
+) -> None:
+    for regime, right, seeds in (("clear", 20, (0, 1)), ("blurry", 30, (1, 2))):
+        for seed in seeds:
+            measured(runs, make_run, {"sharp": images(right)}, regime, seed, records=True)
+    for show, value, unit in (("ratio", 1.5, ""), ("difference", 20.0, "%"), ("value", 60.0, "%")):
+        table = analysis.table({"rows": "regime", "columns": "blur", "baseline": "regime=clear", "show": show}, runs)
+        line = next(line for line in tidy([table]) if line["row"] == "blurry")
+        assert (line["estimate"], line["difference"], line["unit"]) == (pytest.approx(value), pytest.approx(20.0), unit)
+        assert line["seeds"] == ([1, 2] if show == "value" else [1]) and line["difference_seeds"] == [1]
+        assert len(line["runs"]) == len(line["seeds"]) and len(line["baseline_runs"]) == 1

@@ -1,16 +1,19 @@
 """Cells beside others: differences to a baseline, ratios, corrections, and which are marked."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from measured_runs import evaluated, images, measured, own_measure
+from measured_runs import dependent, evaluated, images, measured, own_measure
 
 import analysis
 from analysis.statistics.comparisons import benjamini_hochberg, holm
 from analysis.statistics.estimates import accuracy_difference, accuracy_ratio, paired, ratio
 from analysis.tabulation.cells import Cell, Comparison
+from analysis.tabulation.rendering import as_html, as_text
+from analysis.tabulation.rendering.tidy import tidy
 from analysis.tabulation.tables import Table
 
 MakeRun = Callable[..., str]
@@ -123,7 +126,7 @@ def test_seeds_that_only_one_has_are_left_to_it(runs: Path, make_run: MakeRun) -
     found = cells(analysis.table(OPTIONS, runs))
     difference = comparison(found["blurry", "sharp"]).difference
     assert difference and difference.seeds == 2 and difference.value == pytest.approx((38.5 - 30) / 50)
-    assert comparison(found["d8", "sharp"]).why_not == "no seed in common with the baseline"
+    assert comparison(found["d8", "sharp"]).why_not == "not compared with the baseline: no seed in common"
 
 
 def test_a_ratio_takes_the_place_of_the_value(runs: Path, make_run: MakeRun) -> None:
@@ -150,6 +153,32 @@ def test_a_baseline_may_be_a_level_or_a_stage(runs: Path, make_run: MakeRun) -> 
         analysis.table({"rows": "regime", "where": "blur=sharp", "columns": "epoch", "baseline": "epoch=60"}, runs)
     )
     assert comparison(found["clear", "epoch 20"]).difference == paired([images(10)], [images(40)]).difference
+
+
+def test_means_whose_every_seed_agrees_have_no_interval_nor_p(runs: Path, make_run: MakeRun) -> None:
+    of = {"clear": (0.4, 0.3), "blurry": (0.7, 0.6), "d8": (0.5, 0.5), "blurry-to-clear": (0.4, 0.3)}
+    for regime, values in of.items():
+        for seed, value in enumerate(values):
+            own_measure(runs, measured(runs, make_run, {"sharp": images(30)}, regime, seed), {"sharp": value})
+    found = cells(analysis.table({**OPTIONS, "metric": "margin"}, runs))
+    d8 = found["d8", "sharp"].estimate
+    assert d8 and d8.value == 0.5 and math.isnan(d8.low) and math.isnan(d8.high)
+    rounded = comparison(found["blurry", "sharp"])
+    assert 0.7 - 0.4 != 0.6 - 0.3 and math.isnan(rounded.p) and not rounded.errors
+    assert rounded.difference and rounded.difference.value == pytest.approx(0.3) and math.isnan(rounded.difference.low)
+    assert comparison(found["blurry-to-clear", "sharp"]).p == 1 and comparison(found["d8", "sharp"]).p < 1
+    ratios = cells(analysis.table({**OPTIONS, "metric": "margin", "show": "ratio"}, runs))
+    alike = ratios["blurry-to-clear", "sharp"].estimate
+    assert alike and alike.value == 1 and math.isnan(alike.low)
+
+
+@pytest.mark.parametrize(("own", "base", "why"), [(0.2, 0.0, "the baseline is 0"), (0.0, 0.2, "above 0"),
+                                                  (0.2, -0.1, "above 0")])  # fmt: skip
+def test_why_there_is_no_ratio(runs: Path, make_run: MakeRun, own: float, base: float, why: str) -> None:
+    for regime, value in (("clear", base), ("blurry", own)):
+        own_measure(runs, measured(runs, make_run, {"sharp": images(30)}, regime), {"sharp": value})
+    found = cells(analysis.table({**OPTIONS, "metric": "margin", "show": "ratio"}, runs))
+    assert found["blurry", "sharp"].missing.endswith(why)
 
 
 # --- marks ----------------------------------------------------------------------------------------------------------
@@ -194,6 +223,21 @@ def test_only_what_can_be_compared_is_ranked(runs: Path, make_run: MakeRun) -> N
     assert best == [(("faces",), "blurry"), (("toybox-category",), "blurry")]
 
 
+def test_measurements_on_other_data_are_not_ranked_together(runs: Path, make_run: MakeRun) -> None:
+    ids = [measured(runs, make_run, {"sharp": images(30 + k)}, data=data) for k, data in enumerate("aabb")]
+    by_run = {"rows": "run_id", "columns": "blur", "mark": "best", "baseline": f"run_id={ids[0]}"}
+    found = cells(analysis.table(by_run, runs))
+    of = {run_id: next(cell for cell in found.values() if cell.runs == (run_id,)) for run_id in ids}
+    assert [of[run_id].mark for run_id in ids] == ["tied", "best"] * 2
+    assert comparison(of[ids[1]]).difference and comparison(of[ids[2]]).why_not == "no baseline: no such run"
+    for names, best in (("regime", 2), ("dataset,regime", 2), ("data_id", 1)):
+        table = analysis.table({"rows": names, "columns": "blur", "where": f"run_id={ids[0]},{ids[2]}",
+                                "mark": "best"}, runs)  # fmt: skip
+        made = [cell.mark for row in table.cells for cell in row]
+        # One that is alone is not marked at all.
+        assert sorted(made) == (["best", "tied"] if best == 1 else ["", ""]), names
+
+
 def test_an_interval_ends_where_values_do(tmp_path: Path, make_run: MakeRun) -> None:
     runs = tmp_path / "runs"
     runs.mkdir()
@@ -209,3 +253,63 @@ def test_an_interval_ends_where_values_do(tmp_path: Path, make_run: MakeRun) -> 
         own_measure(runs, run_id, {"sharp": value})
     (cell,) = cells(analysis.table(free, runs)).values()
     assert cell.estimate and cell.estimate.low < 0, "of a metric that is not known to end anywhere"
+
+
+def test_what_cannot_be_compared_with_the_best_says_so(runs: Path, make_run: MakeRun) -> None:
+    for regime, right, seed in (("clear", 30, 0), ("blurry", 40, 0), ("d8", 20, 1)):
+        measured(runs, make_run, {"sharp": images(right)}, regime, seed, records=True)
+    table = analysis.table({"rows": "regime", "columns": "blur", "mark": "best"}, runs)
+    found, why = cells(table), "not compared with the best: no seed in common"
+    assert (found["d8", "sharp"].mark, found["d8", "sharp"].not_compared) == ("", why)
+    assert not found["blurry", "sharp"].not_compared and not found["clear", "sharp"].not_compared
+    assert f"[a] {why}" in as_text(table) and why in as_html(table)
+    assert [line["not_compared"] for line in tidy([table])] == ["", "", why]
+    both = cells(analysis.table({**OPTIONS, "mark": "best"}, runs))["d8", "sharp"].not_compared
+    assert both == f"not compared with the baseline: no seed in common; {why}"
+
+
+def test_differences_without_a_test_are_marked_by_their_interval_corrected_as_others(
+    runs: Path, make_run: MakeRun
+) -> None:
+    counts = {"clear": 26, "blurry": 37, "d8": 36, "blurry-to-clear": 35}
+    for regime, right in counts.items():
+        measured(runs, make_run, {"sharp": images(right)}, regime)
+    made = accuracy_difference([26], [50], [37], [50])
+    assert math.isnan(made.p) and made.difference.high < 0, "by itself, but not of several"
+    options: dict[str, Any] = {"rows": "regime", "columns": "blur", "mark": "best"}
+    found = marks(analysis.table(options, runs))
+    assert found == {(regime, "sharp"): "best" if regime == "blurry" else "tied" for regime in counts}
+    alone = marks(analysis.table({**options, "correction": "none"}, runs))
+    assert alone == {at: mark for at, mark in found.items() if at[0] != "clear"}
+
+
+def test_without_an_interval_nothing_is_said_of_a_difference(runs: Path, make_run: MakeRun) -> None:
+    for regime, value in (("clear", 0.3), ("blurry", 0.4)):
+        own_measure(runs, measured(runs, make_run, {"sharp": images(30)}, regime), {"sharp": value}, "brier")
+    table = analysis.table({"rows": "regime", "columns": "blur", "metric": "brier", "mark": "best"}, runs)
+    blurry = cells(table)["blurry", "sharp"]
+    assert (blurry.mark, blurry.not_compared) == ("", "not compared with the best: no interval of the difference")
+
+
+@pytest.mark.parametrize(("how", "rule", "least"), [("holm", holm, 25), ("bh", benjamini_hochberg, 26)])
+def test_marks_are_corrected_for_all_pairs(runs: Path, make_run: MakeRun, how: str, rule: Any, least: int) -> None:
+    counts = {"clear": least, "blurry": 32, "d8": 31, "blurry-to-clear": 30}
+    for regime, right in counts.items():
+        measured(runs, make_run, dict.fromkeys(("sharp", "disk-4"), images(right)), regime, records=True)
+    ps = [paired(images(right), images(32)).p for right in (least, 31, 30)] * 2
+    assert rule(ps)[0] < 0.05 <= rule(ps, 2 * 6)[0], "as many pairs as there are, in two columns"
+    table = analysis.table({"rows": "regime", "columns": "blur", "mark": "best", "correction": how}, runs)
+    found = marks(table)
+    assert found == {at: "best" if at[0] == "blurry" else "tied" for at in cells(table)}
+    assert "for all pairs, is 0.05 or more" in as_text(table)
+
+
+def test_of_dependent_images_over_few_seeds_marks_are_by_students_interval(runs: Path, make_run: MakeRun) -> None:
+    of = {"clear": (20, 21), "blurry": (30, 31), "d8": (29, 31), "blurry-to-clear": (28, 30)}
+    for regime, counts in of.items():
+        for seed, count in enumerate(counts):
+            dependent(runs, make_run, "sharp", count, 50, regime, seed)
+    options: dict[str, Any] = {"rows": "regime", "columns": "blur", "metric": "top5", "mark": "best"}
+    found = marks(analysis.table(options, runs))
+    assert found["clear", "sharp"] == "tied", "of six pairs, by one degree of freedom"
+    assert ("clear", "sharp") not in marks(analysis.table({**options, "correction": "none"}, runs))

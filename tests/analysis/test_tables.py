@@ -319,6 +319,27 @@ def test_ensembles_measured_otherwise_are_not_averaged(runs: Path, make_run: Mak
     assert cell(table, "sharp", "a network a scale").seeds == (0,)
 
 
+def test_an_ensemble_is_compared_and_marked_as_runs_are(runs: Path, make_run: MakeRun, tmp_path: Path) -> None:
+    fine_tuned(runs, make_run, "original")
+    two = [of_scale(runs, make_run, colour, 0) for colour in (0.2, 0.5)]
+    rows = [{"metric": metric, "count": count, "blur": blur, "sigma": sigma, "n": 100}
+            for blur, sigma, right in (("sharp", 0.0, 80), ("disk-8@384", None, 50))
+            for metric, count in (("top5", right), ("top1", right // 2))]  # fmt: skip
+    measured_as_one(runs / "ensembles", {two[0]: "all-256@384", two[1]: "all-512@384"}, 80, rows=rows)
+    (table,) = filled(runs, tmp_path, where={}, columns=COLUMNS, mark="best in column")
+    assert [cell(table, row, "a network a scale").mark for row in ("sharp", "D8")] == ["best", ""]
+    (table,) = filled(runs, tmp_path, where={}, columns=COLUMNS, baseline={"blur": "sharp"}, mark="best in column")
+    blurred = cell(table, "D8", "a network a scale")
+    assert blurred.comparison and blurred.comparison.difference, blurred.not_compared
+    assert blurred.comparison.difference.value == pytest.approx(-0.3)
+    assert {name: blurred.about[name] for name in ("dataset", "regime", "model")} == {
+        "dataset": "pets", "regime": "sharp-d8", "model": "alexnet-sup",
+    }  # fmt: skip
+    (table,) = filled(runs, tmp_path, where={}, columns=COLUMNS, baseline={"regime": "original"}, mark="best in row")
+    one = cell(table, "sharp", "a network a scale")
+    assert "differs from the baseline in protocol, how many runs were measured as one" in one.not_compared
+
+
 def test_a_damaged_ensemble_is_named(runs: Path, make_run: MakeRun, tmp_path: Path) -> None:
     fine_tuned(runs, make_run, "original")
     path = measured_as_one(runs / "ensembles", {"a": "x", "b": "y"}, 120)

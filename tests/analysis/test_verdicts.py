@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from measured_runs import measured
+from measured_runs import dependent, measured
 
 import analysis
 from analysis.statistics.estimates import accuracy_contrast, accuracy_difference, accuracy_ratio, paired
@@ -194,6 +194,16 @@ def test_what_cannot_be_judged_says_why(runs: Path, made: Any) -> None:
     assert (none.says, none.findings, none.why) == ("not enough data", (), "no such runs")
     frame = verdict_frame([none])
     assert frame["why"].tolist() == ["no such runs"] and frame["verdict"].tolist() == ["not enough data"]
+
+
+@pytest.mark.parametrize("show", ["difference", "ratio"])
+def test_of_dependent_images_alone_it_is_not_said_that_all_agree(runs: Path, make_run: MakeRun, show: str) -> None:
+    for regime, counts in (("clear", CLEAR), ("blurry-to-clear", B2C)):
+        for seed, count in enumerate(counts):
+            dependent(runs, make_run, "gaussian-8", count, N, regime, seed)
+    found = the_finding(runs, claim(table={"show": show, "value": "top5"}))
+    assert found.says == "not enough data" and not found.errors
+    assert found.why.endswith("or too little of single images is recorded for a corrected one")
 
 
 def test_claims_that_come_with_the_project(runs: Path, made: Any) -> None:

@@ -68,7 +68,7 @@ def _cell(said: CellWords, cell: Cell, table: Table, runs_as: Callable[[Sequence
         seeds = f", {len(cell.seeds)} seeds" if len(cell.seeds) > 1 else ""
         below = [interval, f"n {cell.n:,}{seeds}", said.difference, said.difference_interval]
         parts += [f"<small>{escape(text)}</small>" for text in below if text]
-        why = "; ".join(filter(None, [cell.pending, cell.comparison.why_not if cell.comparison else ""]))
+        why = "; ".join(filter(None, [cell.pending, cell.not_compared]))
         parts += [f'<small class="why">{escape(why)}</small>'] if why else []
     if cell.published is not None:
         parts.append(f'<small class="theirs"><em>{cell.published:g}</em></small>')

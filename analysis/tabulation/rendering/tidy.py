@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from analysis.statistics.estimates import Estimate
 from analysis.tabulation.axes import Head
 from analysis.tabulation.rendering.words import notes
 from analysis.tabulation.tables import Table
@@ -14,8 +15,9 @@ NUMBERS = ("estimate", "low", "high", "sd", "difference", "difference_low", "dif
 
 
 def tidy(made: Sequence[Table]) -> Iterator[dict[str, Any]]:
-    """A row a cell. Numbers are in the unit of the metric (`unit`; accuracies in percent), None where there is none;
-    `seeds`, `runs` and `baseline_runs` are lists."""
+    """A row a cell. Numbers are in the unit of the metric (`unit`; accuracies in percent), None where there is none; of
+    ratios `unit` is empty, and only differences are in that of the metric. `sd` of ratios is a factor, too;
+    `seeds`, `runs`, `difference_seeds` and `baseline_runs` are lists."""
     for table in made:
         for row, cells in zip(table.rows, table.cells, strict=True):
             for column, cell in zip(table.columns, cells, strict=True):
@@ -24,8 +26,8 @@ def tidy(made: Sequence[Table]) -> Iterator[dict[str, Any]]:
                 published = table.spec.published
                 numbers = [getattr(estimate, name, None) for name in ("value", "low", "high", "sd")]
                 numbers += [getattr(difference, name, None) for name in ("value", "low", "high")]
-                # A geometric standard deviation is a factor.
-                scale = dict.fromkeys(NUMBERS, facts.times)
+                own = facts.ratio_of or facts
+                scale = {name: (own if name.startswith("difference") else facts).times for name in NUMBERS}
                 scaled = {name: None if x is None or math.isnan(x) else scale[name] * x
                           for name, x in zip(NUMBERS, numbers, strict=True)}  # fmt: skip
                 yield {
@@ -40,16 +42,19 @@ def tidy(made: Sequence[Table]) -> Iterator[dict[str, Any]]:
                     "show": table.spec.show,
                     "unit": facts.unit,
                     **{name: scaled[name] for name in NUMBERS[:3]},
-                    "over": estimate.over if estimate and not math.isnan(estimate.low) else "",
+                    "over": _over(estimate),
                     "sd": scaled["sd"],
                     "seeds": list(cell.seeds),
                     "n": cell.n or None,
                     "objects": cell.objects or None,
                     **{name: scaled[name] for name in NUMBERS[4:]},
+                    "difference_over": _over(difference),
+                    "difference_seeds": list(compared.pair[0].seeds) if compared and compared.pair else [],
+                    "difference_wide": difference.wide if difference else None,
                     "p": _number(compared.p if compared else None),
                     "p_corrected": _number(compared.corrected if compared else None),
                     "test": compared.test if compared else "",
-                    "not_compared": compared.why_not if compared else "",
+                    "not_compared": cell.not_compared,
                     "mark": cell.mark,
                     "published": cell.published,
                     "published_network": published.network if published and cell.published is not None else "",
@@ -58,6 +63,10 @@ def tidy(made: Sequence[Table]) -> Iterator[dict[str, Any]]:
                     "runs": list(cell.runs),
                     "baseline_runs": list(compared.runs) if compared else [],
                 }
+
+
+def _over(estimate: Estimate | None) -> str:
+    return estimate.over if estimate and not math.isnan(estimate.low) else ""
 
 
 def _number(value: float | None) -> float | None:
@@ -110,8 +119,9 @@ def as_parquet(made: Sequence[Table]) -> bytes:
     import pyarrow.parquet
 
     rows = list(tidy(made))
-    kinds = {"seeds": pyarrow.list_(pyarrow.int64()), "runs": pyarrow.list_(pyarrow.string()), "n": pyarrow.int64(),
-             "objects": pyarrow.int64(), "baseline_runs": pyarrow.list_(pyarrow.string()),
+    kinds = {"n": pyarrow.int64(), "objects": pyarrow.int64(), "difference_wide": pyarrow.bool_(),
+             **dict.fromkeys(["seeds", "difference_seeds"], pyarrow.list_(pyarrow.int64())),
+             **dict.fromkeys(["runs", "baseline_runs"], pyarrow.list_(pyarrow.string())),
              **dict.fromkeys([*NUMBERS, "p", "p_corrected", "published"], pyarrow.float64())}  # fmt: skip
     names = list(rows[0]) if rows else []
     schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in names])

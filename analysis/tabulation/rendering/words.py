@@ -1,11 +1,12 @@
 """What the cells of a table say, and the notes below it: plain words, that each format only escapes and arranges."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from analysis.statistics.estimates import Estimate
+from analysis.statistics.units import Over
 from analysis.tabulation.axes import PLAIN, Head
 from analysis.tabulation.cells import Cell
 from analysis.tabulation.compared import scope_of
@@ -89,10 +90,9 @@ def _cell(table: Table, cell: Cell, letters: dict[str, str]) -> CellWords:
     beside = f"{cell.published:.{published_digits(table, facts)}f}" if cell.published is not None else ""
     if cell.estimate is None:
         return CellWords(DASH, published=beside, footnote=letter(cell.missing))
-    compared, difference, interval, note = cell.comparison, "", "", cell.pending and f"and {cell.pending}"
-    if compared and compared.why_not:
-        note = f"{note}; {compared.why_not}" if note else compared.why_not
-    elif compared and compared.difference and table.spec.show != "ratio":
+    compared, difference, interval = cell.comparison, "", ""
+    note = "; ".join(filter(None, [cell.pending and f"and {cell.pending}", cell.not_compared]))
+    if compared and compared.difference and table.spec.show != "ratio":
         p = p_value(compared.corrected)
         difference = p
         if table.spec.show == "value":
@@ -137,7 +137,7 @@ def notes(table: Table) -> list[str]:
     made = [table.spec.about] if table.spec.about else []
     if filled:
         made += [_units(table, [cell for *_, cell in filled]), _sizes(table, filled)]
-        made += [_intervals(table, [cell for *_, cell in filled]), *_comparisons(table), *_marks(table)]
+        made += [_intervals(table, [cell for *_, cell in filled]), *_comparisons(table, filled), *_marks(table)]
     else:
         made.append("No run has any of these numbers yet.")
     source = table.spec.published
@@ -210,34 +210,39 @@ _OVER = {
 }
 
 
+def _over(kinds: Iterable[Over], cells: Sequence[Cell]) -> str:
+    """In words, `test images` where all are those of the test split."""
+    said = "; or ".join(_OVER[kind] for kind in kinds)
+    return said if {cell.about.get("split", "test") for cell in cells} <= {"test"} else said.replace("test ", "")
+
+
+TOO_WIDE = "mostly too wide, without records of each image"
+
+
 def _intervals(table: Table, cells: Sequence[Cell]) -> str:
     kinds = dict.fromkeys(cell.estimate.over for cell in cells if cell.estimate and not math.isnan(cell.estimate.low))
     if not kinds:
         return ""
     several = any(len(cell.seeds) > 1 for cells_of_row in table.cells for cell in cells_of_row)
     mean = ("geometric means" if table.spec.show == "ratio" else "means") + " over seeds; " if several else ""
-    wide = any(cell.estimate and cell.estimate.wide for cell in cells)
-    bounded = " (mostly too wide, without records of each image)" if wide else ""
-    over = "; or ".join(_OVER[kind] for kind in kinds)
+    bounded = f" ({TOO_WIDE})" if any(cell.estimate and cell.estimate.wide for cell in cells) else ""
+    over = _over(kinds, cells)
     return _sentence(f"{mean}in brackets 95 % intervals: where it may lie with {over}{bounded}")
 
 
 CORRECTIONS = {"holm": "by Holm", "bh": "by Benjamini and Hochberg (false discovery rate)", "none": ""}
 
 
-def _comparisons(table: Table) -> list[str]:
-    compared = [(cell.comparison, cell) for cells in table.cells for cell in cells if cell.comparison]
-    made = [(one, cell) for one, cell in compared if one.difference]
+def _comparisons(table: Table, filled: Sequence[tuple[Head, Head, Cell]]) -> list[str]:
+    made = [(row, column, cell, one, one.difference) for row, column, cell in filled
+            if (one := cell.comparison) and one.difference]  # fmt: skip
     if not made:
         return []
     base = ", ".join(f"{name} {value}" for name, value in table.spec.baseline.items())
-    tests = ", ".join(dict.fromkeys(one.test for one, _ in made if one.test))
-    count = sum(not math.isnan(one.p) for one, _ in made)
-    both = (
-        ", over the seeds that both have"
-        if any(one.difference and one.difference.seeds < len(cell.seeds) for one, cell in made)
-        else ""
-    )
+    tests = ", ".join(dict.fromkeys(one.test for *_, one, _ in made if one.test))
+    count = sum(not math.isnan(one.p) for *_, one, _ in made)
+    fewer = any(difference.seeds < len(cell.seeds) for *_, cell, _, difference in made)
+    both = ", over the seeds that both have" if fewer else ""
     if table.spec.show == "ratio":
         return [f"Ratios to {base}{both}."]
     said = f"Below a value its difference to {base}{both}, with its 95 % interval"
@@ -245,14 +250,33 @@ def _comparisons(table: Table) -> list[str]:
         said = f"Differences to {base}{both}"
     how = CORRECTIONS[table.spec.correction]
     corrected = f"corrected {how} for {count} comparisons" if how else "not corrected for their number"
-    return [f"{said}; p {corrected}{f' ({tests})' if tests else ''}." if count else f"{said}."]
+    notes = [f"{said}; p {corrected}{f' ({tests})' if tests else ''}." if count else f"{said}."]
+    if fewer:
+        notes.append(f"Seeds of differences: {_by_line([line[:3] for line in made], _seeds_of_difference)}.")
+    if table.spec.show == "value" and (beside := _intervals_of([(cell, found) for *_, cell, _, found in made])):
+        notes.append(f"Intervals of differences: {beside}.")
+    return notes
+
+
+def _seeds_of_difference(cell: Cell) -> str:
+    return str(cell.comparison.difference.seeds) if cell.comparison and cell.comparison.difference else ""
+
+
+def _intervals_of(differences: Sequence[tuple[Cell, Estimate]]) -> str:
+    """What intervals of differences are over, where those of their cells are over something else, and whether they are
+    too wide."""
+    known = [(cell.estimate, found) for cell, found in differences if not math.isnan(found.low)]
+    other = any(own is None or math.isnan(own.low) or own.over != found.over for own, found in known)
+    kinds = _over(dict.fromkeys(found.over for _, found in known), [cell for cell, _ in differences])
+    parts = [f"where they may lie with {kinds}"] * other
+    return "; ".join([*parts, *([TOO_WIDE] * any(found.wide for _, found in known))])
 
 
 def _marks(table: Table) -> list[str]:
     if not any(cell.mark for cells in table.cells for cell in cells):
         return []
     how = CORRECTIONS[table.spec.correction]
-    corrected = f", corrected {how}," if how else ""
+    corrected = f", corrected {how} for all pairs," if how else ""
     scope = {"best in row": "best in each row", "best in column": "best in each column"}.get(
         scope_of(table.spec), "best"
     )
