@@ -7,6 +7,7 @@ photo has one answer.
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import time
@@ -20,6 +21,8 @@ from blurtrain.files import read_json, sync_folder, unwritable, write_json
 
 HIDDEN = "."
 """First letter of folders that are being written or removed."""
+_ID = re.compile(r"\d{20}-[0-9a-f]{16}")
+"""Of a job, which is the name of its folder: others are not touched, so that --jobs may be any folder."""
 _SYNC_EVERY = 64
 
 
@@ -164,12 +167,14 @@ class Job:
 
 
 def jobs_in(root: Path) -> tuple[list[Job], Sequence[str]]:
-    """The jobs of a folder, oldest first, and what is wrong with others. What was never published is removed."""
+    """The jobs of a folder, oldest first, and what is wrong with others. Jobs never published are removed."""
     found, damaged = [], []
     for folder in sorted(root.iterdir()):
-        if folder.name.startswith(HIDDEN) and folder.is_dir():
+        if not _ID.fullmatch(folder.name.removeprefix(HIDDEN)) or not folder.is_dir():
+            continue
+        if folder.name.startswith(HIDDEN):
             shutil.rmtree(folder, ignore_errors=True)
-        elif folder.is_dir():
+        else:
             try:
                 found.append(Job(folder))
             except (RunError, OSError, KeyError) as error:
