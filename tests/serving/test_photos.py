@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from photo_files import bomb_of_scans, encoded, huge_png, photo
+from photo_files import bomb_of_scans, encoded, huge_png, photo, png
 from PIL import Image
 
 from blurtrain.errors import DataError
@@ -38,6 +38,19 @@ def test_a_bomb_is_refused_before_its_pixels_are_decoded(monkeypatch: pytest.Mon
         photos.photo(huge_png(30_000))
     with pytest.raises(DataError, match=r"^decoded$"):
         photos.photo(huge_png(1_000))
+
+
+@pytest.mark.parametrize(("width", "height"), [(1_000_000, 1), (1, 60_000_000), (2021, 20)])
+def test_a_photo_that_is_one_line_is_refused_before_its_pixels_are_decoded(
+    width: int, height: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(self: Image.Image) -> None:
+        raise AssertionError("decoded")
+
+    assert photos.photo(png(2000, 20)).size == (2000, 20)
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", load)
+    with pytest.raises(DataError, match=f"^{width} x {height}: one side is more than 100 times as long as the other$"):
+        photos.photo(png(width, height))
 
 
 def test_a_jpeg_of_very_many_scans_is_refused() -> None:
