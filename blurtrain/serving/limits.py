@@ -25,9 +25,9 @@ class Limits:
     batch_waiting: int = 50_000
     """Photos of all batch jobs that are not answered yet."""
     patience: float = 30.0
-    """Seconds in which a request has to begin to arrive, and ..."""
+    """Seconds that are waited for a request, and for its next bytes: they grow less while it arrives at less than ..."""
     slowest: float = 10_000.0
-    """... bytes a second at which it has to go on."""
+    """... so many bytes a second, and more again, up to `patience`, when it is faster."""
     connections: int = 500
     """Open ones."""
 

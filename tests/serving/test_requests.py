@@ -127,6 +127,15 @@ def test_health_and_metrics(serving: Serving, photos: list[bytes]) -> None:
     assert serving.metric(f'blur_request_seconds_bucket{{path="{CLASSIFY}",le="+Inf"}}') == counts > before
 
 
+def test_methods_that_a_client_thinks_of_are_counted_as_one(serving: Serving) -> None:
+    name = 'blur_requests_total{method="other",path="/health",status="405"}'
+    before = serving.metric(name)
+    for k in range(5):
+        refused(serving.ask(f"METHOD{k}", "/health"), 405, "Method Not Allowed")
+    assert serving.metric(name) == before + 5
+    assert b"METHOD" not in serving.ask("GET", "/metrics").body
+
+
 def test_without_a_model_it_starts_and_says_so(tmp_path: Path, photos: list[bytes]) -> None:
     with Serving(None, tmp_path / "jobs") as one:
         for path in (CLASSIFY, BATCH):
