@@ -142,7 +142,7 @@ def _opened(content: bytes, megapixels: float | None, bits: int | None, aspect: 
         # Not by Pillow's own function, which writes the EXIF anew and fails where it cannot.
         image = image.transpose(turn) if (turn := _TURNS.get(orientation)) is not None else image
         return shallow._replace(image=image.convert("RGB"))
-    except DataError:
+    except (DataError, MemoryError):  # that there is no memory is no fault of the image
         raise
     except UnidentifiedImageError:  # its own message names a place in memory
         raise DataError("no image, by its content" if content else "empty file") from None
@@ -249,6 +249,8 @@ def _tried(decode: Callable[[], Shallow]) -> Shallow | DataError:
         return decode()
     except DataError as error:
         return error
+    except MemoryError:
+        return DataError("not enough memory to decode it")
 
 
 def _part(image: Image.Image, box: Box) -> Image.Image:

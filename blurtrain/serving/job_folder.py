@@ -34,7 +34,11 @@ class Incoming:
         self._root, self._folder = root, root / f"{HIDDEN}{self.id}"
         self._about: dict[str, Any] = {"blur_type": blur_type, "created": time.time(), "photos": []}
         self._file: IO[bytes] | None = None
-        (self._folder / "photos").mkdir(parents=True, mode=0o700)
+        try:
+            (self._folder / "photos").mkdir(parents=True, mode=0o700)
+        except OSError:
+            self.abandon()
+            raise
 
     @property
     def photos(self) -> int:
@@ -71,13 +75,15 @@ class Incoming:
             self._folder.rename(folder)
             sync_folder(self._root)
         except OSError as error:
+            shutil.rmtree(folder, ignore_errors=True)
             raise unwritable(folder, error) from error
         return Job(folder)
 
     def abandon(self) -> None:
-        """Remove all of it."""
-        if self._file is not None:
-            self._file.close()
+        """Remove all of it; never raises."""
+        with contextlib.suppress(OSError):  # a full disk refuses what is still to be written, once more
+            if self._file is not None:
+                self._file.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
@@ -101,8 +107,13 @@ class Job:
         return self.answered == self.total
 
     @property
+    def gone(self) -> bool:
+        """Whether somebody has removed it, or its answers, by hand."""
+        return not (self.folder / "job.json").exists() or (self.answered > 0 and not self._results.exists())
+
+    @property
     def finished(self) -> float | None:
-        """Seconds since 1970; None: it is not done."""
+        """Seconds since 1970; None: it is not done. Raises OSError."""
         return self._results.stat().st_mtime if self.done and self.total else None
 
     def entries(self) -> list[dict[str, Any]]:
@@ -127,7 +138,7 @@ class Job:
         self._release()
 
     def recover(self) -> None:
-        """Count anew, after an append that failed."""
+        """Count anew, after an append that failed; raises OSError."""
         self.answered = self._whole_lines()
 
     def page(self, first: int, count: int) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from blurtrain.errors import BlurtrainError
-from blurtrain.serving.photos import MEGAPIXELS
 
 
 @dataclass(frozen=True)
@@ -12,8 +11,6 @@ class Limits:
 
     photo_bytes: int = 30_000_000
     """Of one file."""
-    megapixels: float = MEGAPIXELS
-    """Of one photo, before it is decoded."""
     waiting: int = 128
     """Requests that wait for a worker."""
     upload_bytes: int = 500_000_000
@@ -25,7 +22,7 @@ class Limits:
     batch_waiting: int = 50_000
     """Photos of all batch jobs that are not answered yet."""
     patience: float = 30.0
-    """Seconds that are waited for a request, and for its next bytes: they grow less while it arrives at less than ..."""
+    """Seconds that are waited for a request, and for its next bytes; fewer while it arrives at less than ..."""
     slowest: float = 10_000.0
     """... so many bytes a second, and more again, up to `patience`, when it is faster."""
     connections: int = 500

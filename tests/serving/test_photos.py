@@ -7,6 +7,8 @@ import pytest
 from photo_files import bomb_of_scans, encoded, huge_png, photo, png
 from PIL import Image
 
+from blurtrain.data.decode import read
+from blurtrain.data.source import Source
 from blurtrain.errors import DataError
 from blurtrain.serving import photos
 
@@ -51,6 +53,16 @@ def test_a_photo_that_is_one_line_is_refused_before_its_pixels_are_decoded(
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", load)
     with pytest.raises(DataError, match=f"^{width} x {height}: one side is more than 100 times as long as the other$"):
         photos.photo(png(width, height))
+
+
+def test_where_there_is_no_memory_it_is_not_the_photo_that_is_at_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(self: Image.Image) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", load)
+    with pytest.raises(MemoryError):  # which the service answers by 503
+        photos.photo(png(20, 20))
+    assert read(Source("x"), content=png(20, 20)).reason == "not enough memory to decode it"
 
 
 def test_a_jpeg_of_very_many_scans_is_refused() -> None:

@@ -89,6 +89,8 @@ def test_bad_requests(serving: Serving, body: bytes, headers: dict[str, str], st
 def test_other_paths_and_methods(serving: Serving) -> None:
     refused(serving.ask("GET", "/nothing"), 404, "Not Found")
     refused(serving.ask("GET", CLASSIFY), 405, "Method Not Allowed")
+    refused(serving.ask("POST", f"{CLASSIFY}/"), 404, "Not Found")
+    refused(serving.ask("GET", "/health/"), 404, "Not Found")
     refused(serving.ask("GET", f"{BATCH}/..%2f..%2fetc"), 404, "")
     refused(serving.ask("GET", f"{BATCH}/01234"), 404, "there is no such job")
     refused(serving.ask("GET", f"{BATCH}/01234?first=-1"), 422, "first")
