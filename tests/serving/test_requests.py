@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from photo_files import bomb_of_scans, encoded, huge_png
+from photo_files import bomb_of_scans, encoded, huge_png, png
 from PIL import Image
 from serving_process import BATCH, BOUNDARY, CLASSIFY, Answered, Serving, multipart
 
@@ -49,6 +49,7 @@ def test_sharp_and_unknown_types_are_refused_by_the_names_of_the_others(serving:
         (encoded(Image.new("RGB", (300, 200)))[:400], 422, "runcated"),
         (huge_png(30_000), 422, "30000 x 30000 are 900 megapixels, more than 1"),
         (encoded(Image.new("RGB", (1001, 1000)), "PNG"), 422, "1001 x 1000 are 1 megapixels, more than 1"),
+        (png(10_001, 99), 422, "10001 x 99: one side is more than 100 times as long as the other"),
         (bomb_of_scans(), 422, "more than 200 scans"),
         (bytes(200_001), 413, "larger than 0.2 MB"),
         (bytes(3_000_000), 413, "larger than"),
