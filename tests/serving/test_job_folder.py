@@ -44,7 +44,7 @@ def test_nothing_is_left_of_a_job_that_did_not_fit_on_the_disk(tmp_path: Path) -
 def test_nothing_is_left_where_the_disk_is_full_at_first_or_at_last(
     call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any, **__: Any) -> None:
+    def full(*_: Any, **__: Any) -> Any:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     mkdir = Path.mkdir
