@@ -109,7 +109,9 @@ def _submitted(running: Running, paths: Sequence[Path]) -> tuple[float, float]:
     started = time.perf_counter()
     url = _answer(connection, "POST", f"{PATH}/batch", body)["url"]
     accepted = time.perf_counter()
-    while _answer(connection, "GET", f"{url}?count=0")["state"] != "done":
+    while (found := _answer(connection, "GET", f"{url}?count=0"))["state"] != "done":
+        if found["state"] == "failed":
+            raise BlurtrainError(f"bench serve: the batch has failed: {found['error']}")
         time.sleep(0.02)
     return accepted - started, time.perf_counter() - accepted
 

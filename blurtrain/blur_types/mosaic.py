@@ -11,6 +11,8 @@ These eight cells cover the photo, its centre included, where subjects are. The 
 mirrored mosaic (but for the rounding of places in large photos), so that flipping one is as good as flipping the photo.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -22,6 +24,8 @@ WHOLE = (1, 1)
 _LOOKED_AT = 512
 """Longer side, in pixels, of what is looked at for detail, about: then it does not matter whether finer detail is
 blurred, and a large photo costs little."""
+_PIECE = 4096
+"""Pixels of the longer side of a narrow photo that are padded at a time, at least."""
 _THIRDS = ((0.0, 1 / 3), (1 / 3, 2 / 3), (2 / 3, 1.0))
 _CELLS = [(row, column, _THIRDS[column], _THIRDS[row]) for column in (0, 2) for row in range(TILES)] + [
     (0, 1, _THIRDS[1], (0.0, 0.5)),
@@ -46,11 +50,11 @@ def mosaic(photo: Image.Image, tile: int) -> NDArray[np.uint8]:
     whole = np.asarray(photo.resize((tile, tile), Image.Resampling.BICUBIC, reducing_gap=3.0))
     result = np.empty((TILES * tile, TILES * tile, 3), np.uint8)
     result[_tile_at(*WHOLE, tile)] = whole
-    padded = _at_least(photo, tile)
-    detail = _Detail(padded)
+    detail = _Detail(photo, tile)
     for row, column, across, down in _CELLS:
         left, top = detail.richest(tile, across, down)
-        result[_tile_at(row, column, tile)] = np.asarray(padded.crop((left, top, left + tile, top + tile)))
+        part = photo.crop((left, top, min(left + tile, photo.width), min(top + tile, photo.height)))
+        result[_tile_at(row, column, tile)] = np.asarray(_at_least(part, tile, tile))
     return result
 
 
@@ -58,21 +62,40 @@ def _tile_at(row: int, column: int, tile: int) -> tuple[slice, slice]:
     return slice(row * tile, (row + 1) * tile), slice(column * tile, (column + 1) * tile)
 
 
-def _at_least(photo: Image.Image, side: int) -> Image.Image:
-    width, height = photo.size
-    if min(width, height) >= side:
+def _at_least(photo: Image.Image, width: int, height: int) -> Image.Image:
+    if photo.width >= width and photo.height >= height:
         return photo
-    missing = [(0, max(side - height, 0)), (0, max(side - width, 0)), (0, 0)]
+    missing = [(0, max(height - photo.height, 0)), (0, max(width - photo.width, 0)), (0, 0)]
     return Image.fromarray(np.pad(np.asarray(photo), missing, "symmetric"))
 
 
-class _Detail:
-    """Where a photo has detail: sums of squared gradients over any rectangle."""
+def _luma(photo: Image.Image, tile: int, step: int) -> NDArray[np.int64]:
+    """Of a photo that is at least as large as a tile, or padded to that, `step` times reduced.
 
-    def __init__(self, photo: Image.Image) -> None:
-        self.size = photo.size
-        self.step = max(1, round(max(photo.size) / _LOOKED_AT))
-        luma = np.asarray(photo.reduce(self.step).convert("L"), np.int64)
+    A narrow photo is padded piece by piece along its longer side: padded as a whole, one of 1 x 1,000,000 pixels would
+    be a hundred times as large.
+    """
+    if min(photo.size) >= tile:
+        return np.asarray(photo.reduce(step).convert("L"), np.int64)
+    width, height = (max(side, tile) for side in photo.size)
+    lying = width >= height
+    length = step * math.ceil(max(_PIECE, tile) / step)  # of whole steps, so that the pieces are reduced as the whole
+    pieces = []
+    for first in range(0, max(width, height), length):
+        right, bottom = (min(first + length, width), height) if lying else (width, min(first + length, height))
+        left, top = (first, 0) if lying else (0, first)
+        part = photo.crop((left, top, min(right, photo.width), min(bottom, photo.height)))
+        pieces.append(np.asarray(_at_least(part, right - left, bottom - top).reduce(step).convert("L"), np.int64))
+    return np.concatenate(pieces, axis=1 if lying else 0)
+
+
+class _Detail:
+    """Where a photo, padded to a tile if it is smaller, has detail: sums of squared gradients over any rectangle."""
+
+    def __init__(self, photo: Image.Image, tile: int) -> None:
+        self.size = max(photo.width, tile), max(photo.height, tile)
+        self.step = max(1, round(max(self.size) / _LOOKED_AT))
+        luma = _luma(photo, tile, self.step)
         energy = np.zeros((luma.shape[0] + 1, luma.shape[1] + 1), np.int64)
         for axis, before, behind in ((0, np.s_[1:-1, 1:], np.s_[2:, 1:]), (1, np.s_[1:, 1:-1], np.s_[1:, 2:])):
             squared = np.diff(luma, axis=axis) ** 2

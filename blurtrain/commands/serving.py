@@ -17,7 +17,8 @@ def _serve(options: argparse.Namespace) -> int:
 
     token = None if options.token_file is None else _token(options.token_file)
     detector = _detector(options)
-    limits = Limits(photo_bytes=round(1e6 * options.max_mb), megapixels=options.megapixels)
+    largest = round(1e6 * options.max_mb)
+    limits = Limits(photo_bytes=largest, upload_bytes=max(largest, Limits.upload_bytes))
     sock = bound(options.host, options.port)
     service = Service(detector, options.jobs, limits, options.keep_days)
     host, port = sock.getsockname()[:2]

@@ -114,25 +114,26 @@ def resized(
     return np.asarray(image.resize((smaller, longer), method, (0, first, small, last))), cropped
 
 
-def opened(content: bytes, megapixels: float | None = None) -> Image.Image:
+def opened(content: bytes, megapixels: float | None = None, aspect: float | None = None) -> Image.Image:
     """An image file as 8-bit RGB, turned by EXIF orientation.
 
     Grey, palette, CMYK and 16-bit images become 8-bit RGB; transparency is dropped, as torchvision does. Raises
     DataError with the reason for anything that cannot be decoded to its last pixel, that has more than `megapixels`
-    (millions; by default MEGAPIXELS), or whose 16 bits are all small, so that fewer of them seem to be used.
+    (millions; by default MEGAPIXELS), whose longer side is more than `aspect` times the smaller one (None: any), or
+    whose 16 bits are all small, so that fewer of them seem to be used. Sizes are looked at before decoding.
     """
-    shallow = _opened(content, megapixels, None)
+    shallow = _opened(content, megapixels, None, aspect)
     if shallow.needed:
         check_depth(shallow.needed)
     return shallow.image
 
 
-def _opened(content: bytes, megapixels: float | None, bits: int | None) -> Shallow:
+def _opened(content: bytes, megapixels: float | None, bits: int | None, aspect: float | None = None) -> Shallow:
     """See `opened`; of 16 bits, `bits` are used."""
     try:
         with _no_limits:
             image: Image.Image = Image.open(io.BytesIO(content))
-            _check_size(image.size, megapixels or MEGAPIXELS)
+            _check_size(image.size, megapixels or MEGAPIXELS, aspect)
             image.load()
         if image.format == "JPEG" and content.endswith(bytes(64)) and not _ends(content):
             raise DataError("the rest of this JPEG is zeros: it was not copied, or saved, to its end")
@@ -141,7 +142,7 @@ def _opened(content: bytes, megapixels: float | None, bits: int | None) -> Shall
         # Not by Pillow's own function, which writes the EXIF anew and fails where it cannot.
         image = image.transpose(turn) if (turn := _TURNS.get(orientation)) is not None else image
         return shallow._replace(image=image.convert("RGB"))
-    except DataError:
+    except (DataError, MemoryError):  # that there is no memory is no fault of the image
         raise
     except UnidentifiedImageError:  # its own message names a place in memory
         raise DataError("no image, by its content" if content else "empty file") from None
@@ -177,11 +178,13 @@ class _NoLimits:
 _no_limits = _NoLimits()
 
 
-def _check_size(sides: tuple[int, int], megapixels: float) -> None:
+def _check_size(sides: tuple[int, int], megapixels: float, aspect: float | None) -> None:
     if (found := sides[0] * sides[1] / 1e6) > megapixels:
         raise DataError(
             f"{sides[0]} x {sides[1]} are {found:.0f} megapixels, more than {megapixels:g}; --megapixels raises that"
         )
+    if aspect is not None and max(sides) > aspect * min(sides):
+        raise DataError(f"{sides[0]} x {sides[1]}: one side is more than {aspect:g} times as long as the other")
 
 
 def _ends(jpeg: bytes) -> bool:
@@ -246,6 +249,8 @@ def _tried(decode: Callable[[], Shallow]) -> Shallow | DataError:
         return decode()
     except DataError as error:
         return error
+    except MemoryError:
+        return DataError("not enough memory to decode it")
 
 
 def _part(image: Image.Image, box: Box) -> Image.Image:

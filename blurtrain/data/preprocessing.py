@@ -12,6 +12,8 @@ from blurtrain.blur_types.mosaic import TILES, mosaic
 if TYPE_CHECKING:
     from torch import Tensor
 
+_LONGEST = 100
+"""Longer side, by the smaller one, of what is resized: enlarged, a narrow image would fill the memory."""
 Pixels = TypeVar("Pixels", "Tensor", NDArray[Any])
 
 
@@ -27,6 +29,7 @@ class Preprocessing:
     sd: tuple[float, ...]
     """Normalisation per channel, of pixels in 0..1."""
     keep_aspect: bool = False
+    """Of an image whose longer side is more than 100 times the smaller one, only the central part is resized."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     view: Literal["whole", "mosaic"] = "whole"
     """mosaic: the network sees `blur_types.mosaic` of the image, of side `crop`, and the image is not resized."""
@@ -47,10 +50,11 @@ class Preprocessing:
         """What the network sees of an RGB image: uint8 [crop, crop, 3]."""
         if self.view == "mosaic":
             return mosaic(image, self.crop // TILES)
-        (width, height), size = image.size, (self.resize, self.resize)
+        size = (self.resize, self.resize)
         if self.keep_aspect:  # as torchvision's Resize: the longer side is rounded down
-            short = min(width, height)
-            size = (self.resize * width // short, self.resize * height // short)
+            image = _central(image, _LONGEST * min(image.size))
+            short = min(image.size)
+            size = (self.resize * image.width // short, self.resize * image.height // short)
         resampling = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[self.interpolation]
         planes = np.array(image.resize(size, resampling)).transpose(2, 0, 1)
         return self.cropped(planes).transpose(1, 2, 0)
@@ -69,3 +73,12 @@ class Preprocessing:
         if self.view == "whole":
             del values["view"]
         return values
+
+
+def _central(image: Image.Image, longest: int) -> Image.Image:
+    """Without both ends, where a side is longer."""
+    width, height = (min(side, longest) for side in image.size)
+    if (width, height) == image.size:
+        return image
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))

@@ -46,7 +46,8 @@ class Progress(BaseModel):
     """A batch job, and one page of its answers, in the order of the photos."""
 
     job_id: str
-    state: str = Field(description="waiting, running or done")
+    state: str = Field(description="waiting, running, done or failed")
+    error: str | None = Field(description="why it has failed; it is tried again when the service is started again")
     blur_type: str | None
     created: datetime.datetime
     photos: int
@@ -58,7 +59,7 @@ class Progress(BaseModel):
 class Health(BaseModel):
     """Whether photos can be classified, and by what."""
 
-    status: str = Field(description="ok, or: no model")
+    status: str = Field(description="ok, no model, or: batches stopped")
     model: str | None
     origin: str | None
     classes: list[str]
@@ -86,7 +87,7 @@ def application(service: Service, token: str | None = None) -> Any:
         service.close()
 
     app = FastAPI(title="Blur types of photos", version=blurtrain.__version__, lifespan=lifespan, docs_url=None,
-                  redoc_url=None)  # fmt: skip
+                  redoc_url=None, redirect_slashes=False)  # fmt: skip
     _add_errors(app)
     _add_classify(app, service)
     _add_batch(app, service)
@@ -145,7 +146,8 @@ def _progress(service: Service, job: Job, first: int, count: int) -> Progress:
     behind = first + len(results)
     more = results and behind < job.total
     return Progress(
-        job_id=job.id, state=state, blur_type=job.blur_type, photos=job.total, answered=job.answered, results=results,
+        job_id=job.id, state=state, error=service.jobs.failure(job), blur_type=job.blur_type, photos=job.total,
+        answered=job.answered, results=results,
         created=datetime.datetime.fromtimestamp(job.created, datetime.UTC),
         next=f"{BATCH}/{job.id}?first={behind}&count={count}" if more else None,
     )  # fmt: skip
@@ -154,11 +156,12 @@ def _progress(service: Service, job: Job, first: int, count: int) -> Progress:
 def _add_state(app: FastAPI, service: Service, token: bool) -> None:
     @app.get("/health")
     async def health() -> Health:
-        """Answers while the service does, with or without a model."""
+        """Answers while the service does, with or without a model, or its thread for batches."""
         d = service.detector
         if d is None:
             return Health(status="no model", model=None, origin=None, classes=[], blur_types=[], token=token)
-        return Health(status="ok", model=d.model, origin=d.origin, classes=list(d.classes),
+        status = "ok" if service.jobs.alive else "batches stopped"
+        return Health(status=status, model=d.model, origin=d.origin, classes=list(d.classes),
                       blur_types=list(d.selectable), token=token)  # fmt: skip
 
     @app.get("/metrics", response_class=PlainTextResponse)

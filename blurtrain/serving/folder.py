@@ -56,6 +56,8 @@ class _Look:
             return error
         except OSError as error:
             return DataError(error.strerror or str(error))
+        except Exception as error:  # whatever it is, the other photos have their rows
+            return DataError(f"cannot be looked at: {type(error).__name__}")
 
 
 def classify_folder(detector: Detector, folder: Path, out: Path, blur_type: str | None = None) -> tuple[int, int]:

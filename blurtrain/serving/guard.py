@@ -15,6 +15,8 @@ App = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], A
 
 OPEN = ("/", "/page.js", "/page.css", "/docs", "/openapi.json", "/health")
 """What needs no token: it shows no photo and no answer."""
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+"""What is counted by its name: of others a client may think of any number."""
 HEADERS = [
     (b"content-security-policy", b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
      b"img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
@@ -57,7 +59,7 @@ class Guard:
             await (self._app if refused is None else answer(refused))(scope, receive, guarded)
         finally:
             path = getattr(scope.get("route"), "path", "other")
-            method = scope["method"] if path != "other" else "any"
+            method = "any" if path == "other" else scope["method"] if scope["method"] in METHODS else "other"
             self._metrics.count(method, path, status, time.monotonic() - started)
 
     def _refused(self, scope: Message) -> Refused | None:

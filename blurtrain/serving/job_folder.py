@@ -7,6 +7,7 @@ photo has one answer.
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import time
@@ -20,6 +21,8 @@ from blurtrain.files import read_json, sync_folder, unwritable, write_json
 
 HIDDEN = "."
 """First letter of folders that are being written or removed."""
+_ID = re.compile(r"\d{20}-[0-9a-f]{16}")
+"""Of a job, which is the name of its folder: others are not touched, so that --jobs may be any folder."""
 _SYNC_EVERY = 64
 
 
@@ -31,7 +34,11 @@ class Incoming:
         self._root, self._folder = root, root / f"{HIDDEN}{self.id}"
         self._about: dict[str, Any] = {"blur_type": blur_type, "created": time.time(), "photos": []}
         self._file: IO[bytes] | None = None
-        (self._folder / "photos").mkdir(parents=True, mode=0o700)
+        try:
+            (self._folder / "photos").mkdir(parents=True, mode=0o700)
+        except OSError:
+            self.abandon()
+            raise
 
     @property
     def photos(self) -> int:
@@ -68,13 +75,15 @@ class Incoming:
             self._folder.rename(folder)
             sync_folder(self._root)
         except OSError as error:
+            shutil.rmtree(folder, ignore_errors=True)
             raise unwritable(folder, error) from error
         return Job(folder)
 
     def abandon(self) -> None:
-        """Remove all of it."""
-        if self._file is not None:
-            self._file.close()
+        """Remove all of it; never raises."""
+        with contextlib.suppress(OSError):  # a full disk refuses what is still to be written, once more
+            if self._file is not None:
+                self._file.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
@@ -98,8 +107,13 @@ class Job:
         return self.answered == self.total
 
     @property
+    def gone(self) -> bool:
+        """Whether somebody has removed it, or its answers, by hand."""
+        return not (self.folder / "job.json").exists() or (self.answered > 0 and not self._results.exists())
+
+    @property
     def finished(self) -> float | None:
-        """Seconds since 1970; None: it is not done."""
+        """Seconds since 1970; None: it is not done. Raises OSError."""
         return self._results.stat().st_mtime if self.done and self.total else None
 
     def entries(self) -> list[dict[str, Any]]:
@@ -124,7 +138,7 @@ class Job:
         self._release()
 
     def recover(self) -> None:
-        """Count anew, after an append that failed."""
+        """Count anew, after an append that failed; raises OSError."""
         self.answered = self._whole_lines()
 
     def page(self, first: int, count: int) -> list[dict[str, Any]]:
@@ -164,12 +178,14 @@ class Job:
 
 
 def jobs_in(root: Path) -> tuple[list[Job], Sequence[str]]:
-    """The jobs of a folder, oldest first, and what is wrong with others. What was never published is removed."""
+    """The jobs of a folder, oldest first, and what is wrong with others. Jobs never published are removed."""
     found, damaged = [], []
     for folder in sorted(root.iterdir()):
-        if folder.name.startswith(HIDDEN) and folder.is_dir():
+        if not _ID.fullmatch(folder.name.removeprefix(HIDDEN)) or not folder.is_dir():
+            continue
+        if folder.name.startswith(HIDDEN):
             shutil.rmtree(folder, ignore_errors=True)
-        elif folder.is_dir():
+        else:
             try:
                 found.append(Job(folder))
             except (RunError, OSError, KeyError) as error:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from blurtrain.errors import BlurtrainError
-from blurtrain.serving.photos import MEGAPIXELS
 
 
 @dataclass(frozen=True)
@@ -12,8 +11,6 @@ class Limits:
 
     photo_bytes: int = 30_000_000
     """Of one file."""
-    megapixels: float = MEGAPIXELS
-    """Of one photo, before it is decoded."""
     waiting: int = 128
     """Requests that wait for a worker."""
     upload_bytes: int = 500_000_000
@@ -25,9 +22,9 @@ class Limits:
     batch_waiting: int = 50_000
     """Photos of all batch jobs that are not answered yet."""
     patience: float = 30.0
-    """Seconds in which a request has to begin to arrive, and ..."""
+    """Seconds that are waited for a request, and for its next bytes; fewer while it arrives at less than ..."""
     slowest: float = 10_000.0
-    """... bytes a second at which it has to go on."""
+    """... so many bytes a second, and more again, up to `patience`, when it is faster."""
     connections: int = 500
     """Open ones."""
 

@@ -35,7 +35,7 @@ class Service:
         self.metrics, self.budget = Metrics(), Budget(self.limits.upload_bytes)
         self.pool = Pool(cores(), self.limits.waiting)
         self.jobs = Jobs(self.jobs_folder, self.detector, self.pool, self.keep_days)
-        self._arriving = 0
+        self._arriving, self._accepting = 0, 0
 
     def close(self) -> None:
         """End the work on jobs, then the pool."""
@@ -105,19 +105,32 @@ class Service:
     async def accept(self, request: Request, blur_type: str | None) -> Job:
         """A job of all photos of a request. Those that are empty or too large are answered by an error of their own."""
         self.ready(blur_type)
-        if self.jobs.unanswered + self._arriving >= self.limits.batch_waiting:
-            raise Refused(503, f"{self.jobs.unanswered} photos of batch jobs wait already: try again later", 60)
+        self._check_waiting(self._arriving + 1)
         try:
             incoming = await asyncio.to_thread(self.jobs.incoming, blur_type)
             try:
                 await self._received(request, incoming)
-                return await asyncio.to_thread(self.jobs.accept, incoming)
+                return await self._accepted(incoming)
             except BaseException:
                 await asyncio.shield(asyncio.to_thread(incoming.abandon))
                 raise
         except (OSError, RunError) as error:
             cause = error.strerror if isinstance(error, OSError) else str(error)
             raise Refused(503, f"the batch cannot be kept: {cause}", 60) from None
+
+    def _check_waiting(self, more: int) -> None:
+        """Raise Refused where, with so many more photos, too many would wait."""
+        if (waiting := self.jobs.unanswered) + more > self.limits.batch_waiting:
+            raise Refused(503, f"{waiting} photos of batch jobs wait already: try again later", 60)
+
+    async def _accepted(self, incoming: Incoming) -> Job:
+        """Others have arrived since this one began to: so what waits is looked at again."""
+        self._check_waiting(self._accepting + incoming.photos)
+        self._accepting += incoming.photos
+        try:
+            return await asyncio.to_thread(self.jobs.accept, incoming)
+        finally:
+            self._accepting -= incoming.photos
 
     async def _received(self, request: Request, incoming: Incoming) -> None:
         size, count = 0, 0
@@ -157,6 +170,7 @@ class Service:
             "blur_model_loaded": ("1 if photos can be classified.", self.detector is not None),
             "blur_workers": ("Threads that look at photos.", self.pool.alive),
             "blur_requests_waiting": ("Single photos that no worker has begun with.", self.pool.waiting),
+            "blur_batches_alive": ("1 if batch jobs are worked off.", self.jobs.alive),
             "blur_batch_photos_waiting": ("Photos of batch jobs without an answer.", self.jobs.unanswered),
             "blur_upload_bytes": ("Of single photos, in memory.", self.budget.used),
         }

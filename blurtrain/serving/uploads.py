@@ -54,17 +54,19 @@ async def pieces(request: Request, limits: Limits, most: int) -> AsyncIterator[P
 
 
 async def _body(request: Request, limits: Limits, most: int) -> AsyncIterator[bytes]:
-    started, received = time.monotonic(), 0
+    started, received, left = time.monotonic(), 0, limits.patience
     while True:
-        left = started + limits.patience + received / limits.slowest - time.monotonic()
+        waiting = time.monotonic()
         try:
             message = await asyncio.wait_for(request.receive(), max(left, 0.001))
         except TimeoutError:
             raise Refused(408, f"too slow: {received} bytes in {time.monotonic() - started:.0f} s") from None
+        left -= time.monotonic() - waiting  # not what was done in between, which is no fault of the client
         if message["type"] == "http.disconnect":
             raise Refused(400, "the connection ended before the upload did")
         body: bytes = message.get("body", b"")
         received += len(body)
+        left = min(left + len(body) / limits.slowest, limits.patience)  # nobody buys hours by sending much at first
         if received > most:
             raise Refused(413, f"larger than {most / 1e6:.0f} MB")
         if body:

@@ -1,5 +1,7 @@
 """Mosaics: what each tile shows, pixel by pixel."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -85,6 +87,24 @@ def test_parts_larger_than_their_cells_lie_in_the_photo(width: int, height: int)
     for place, part in shown(pixels).items():
         if place != (1, 1):
             where(part, mirrored)
+
+
+@pytest.mark.parametrize(("width", "height"), [(9000, 5), (5, 9000), (4097, 15), (40, 9), (3, 7)])
+def test_a_narrow_photo_is_shown_as_if_it_had_been_mirrored_to_a_tile(width: int, height: int) -> None:
+    pixels = np.where(noise(width, height, 1)[..., :1] < 128, noise(width, height), np.uint8(100))
+    missing = ((0, max(TILE - height, 0)), (0, max(TILE - width, 0)), (0, 0))
+    found, expected = shown(pixels), shown(np.pad(pixels, missing, "symmetric"))
+    assert all(np.array_equal(found[place], expected[place]) for place in CELLS)
+
+
+@pytest.mark.parametrize("size", [(1_000_000, 1), (1, 1_000_000)])
+def test_a_narrow_photo_costs_little_memory(size: tuple[int, int]) -> None:
+    photo = Image.new("RGB", size)
+    tracemalloc.start()
+    mosaic(photo, 128)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6  # padded as a whole it has 384 MB
 
 
 def test_photos_of_other_modes_and_of_one_pixel() -> None:

@@ -1,5 +1,6 @@
 """How a network is shown an image, without torch as with it."""
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 from blurtrain.blur_types.mosaic import mosaic
 from blurtrain.data.preprocessing import Preprocessing
+from blurtrain.models import torchvision_ops  # noqa: F401  (before torchvision)
 
 MEAN, SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -33,6 +35,25 @@ def test_a_mosaic_is_seen_instead_of_the_whole() -> None:
     assert np.array_equal(Preprocessing(96, 96, MEAN, SD, view="mosaic").pixels(image), mosaic(image, 32))
     squeezed = np.asarray(image.resize((96, 96), Image.Resampling.BILINEAR))
     assert np.array_equal(Preprocessing(96, 96, MEAN, SD).pixels(image), squeezed)
+
+
+@pytest.mark.parametrize(("width", "height"), [(40, 30), (30, 40), (2000, 20), (33, 33)])
+def test_where_the_aspect_is_kept_it_is_as_torchvision_resizes_and_crops(width: int, height: int) -> None:
+    from torchvision import transforms
+
+    steps = transforms.Compose([transforms.Resize(24), transforms.CenterCrop(20)])
+    expected = np.asarray(steps(photo(width, height)))
+    assert np.array_equal(Preprocessing(24, 20, MEAN, SD, keep_aspect=True).pixels(photo(width, height)), expected)
+
+
+@pytest.mark.parametrize("size", [(100_000, 1), (1, 100_000)])
+def test_of_a_line_only_its_middle_is_resized(size: tuple[int, int]) -> None:
+    line = Image.new("RGB", size)
+    tracemalloc.start()
+    shown = Preprocessing(24, 20, MEAN, SD, keep_aspect=True).pixels(line)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert shown.shape == (20, 20, 3) and peak < 5e6  # resized as a whole it has 173 MB
 
 
 def test_what_was_measured_before_there_were_mosaics_is_known_by_the_same_values() -> None:

@@ -24,8 +24,13 @@ def encoded(image: Image.Image, kind: str = "JPEG", **more: object) -> bytes:
 
 def huge_png(side: int) -> bytes:
     """A file of 1 kB that says it holds side x side pixels, and does hold as many rows of zeros as fit into it."""
-    head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    parts = [(b"IHDR", head), (b"IDAT", zlib.compress(bytes(100_000))), (b"IEND", b"")]
+    return png(side, side)
+
+
+def png(width: int, height: int) -> bytes:
+    """A file that says it holds so many pixels, and does hold 120 kB of zeros."""
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = [(b"IHDR", head), (b"IDAT", zlib.compress(bytes(121_000))), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts
     )

@@ -22,8 +22,9 @@ from blurtrain.serving.limits import Limits
 from blurtrain.serving.server import bound, run
 from blurtrain.serving.service import Service
 model, jobs, limits, token = sys.argv[1:]
-limits = Limits(**json.loads(limits))
-detector = Detector(model, limits.megapixels) if model else None
+limits = json.loads(limits)
+detector = Detector(model, limits.pop("megapixels", 60)) if model else None
+limits = Limits(**limits)
 sock = bound("127.0.0.1", 0)
 service = Service(detector, Path(jobs), limits)
 print("on http://127.0.0.1:%d" % sock.getsockname()[1], file=sys.stderr, flush=True)

@@ -164,6 +164,15 @@ def test_too_many_photos_waiting_are_refused_with_a_time_to_come_back(
         assert answered.headers["retry-after"] == "60"
 
 
+def test_photos_that_wait_are_counted_again_when_a_batch_has_arrived(
+    tmp_path: Path, model: Path, photos: list[bytes]
+) -> None:
+    with Serving(model, tmp_path / "jobs", {"batch_waiting": 5}) as one:
+        refused(one.post(BATCH, named(photos[:6])), 503, "photos of batch jobs wait already")
+        assert [path.name for path in one.jobs.iterdir()] == [".lock"]
+        one.finished(one.post(BATCH, named(photos[:5])).json["url"])
+
+
 # --- one job on the disk ----------------------------------------------------------------------------------------------
 
 

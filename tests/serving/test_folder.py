@@ -15,6 +15,8 @@ from photo_files import encoded, photo
 from blurtrain.cli import main
 from blurtrain.serving import Detector
 from blurtrain.serving.folder import classify_each
+from blurtrain.serving.limits import Refused
+from blurtrain.serving.service import Service
 
 
 def called(*words: object) -> int:
@@ -84,6 +86,38 @@ def test_few_files_are_open_at_a_time(detector: Detector, tmp_path: Path) -> Non
         path.unlink()
         if k == 40:
             break
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("of ONNX Runtime")])
+def test_whatever_a_photo_does_the_others_have_their_rows(
+    model: Path, folder: Path, tmp_path: Path, error: Exception, photos: Sequence[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    classify = Detector.classify
+
+    def fails_once(self: Detector, content: bytes, *args: Any, **more: Any) -> Any:
+        if content == photos[7]:
+            raise error
+        return classify(self, content, *args, **more)
+
+    monkeypatch.setattr(Detector, "classify", fails_once)
+    assert called("classify", folder, "--model", model, "--out", tmp_path / "it.csv") == 0
+    errors = {row["path"]: row["error"] for row in table(tmp_path / "it.csv")}
+    assert errors["more/07, a.jpg"] == f"cannot be looked at: {type(error).__name__}"
+    assert len(errors) == 22 and list(errors.values()).count("") == 19
+
+
+def test_a_photo_of_max_mb_can_be_held(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = list[Service]()
+    monkeypatch.setattr("blurtrain.serving.server.run", lambda service, *_: started.append(service))
+    for megabytes in ("600", "30"):
+        jobs = tmp_path / megabytes
+        assert called("serve", "--port", "0", "--jobs", jobs, "--max-mb", megabytes) == 0
+    for service, count in zip(started, (600_000_000, 500_000_000), strict=True):
+        service.budget.take(count)
+        with pytest.raises(Refused):
+            service.budget.take(1)
+        service.close()
 
 
 @pytest.mark.parametrize(

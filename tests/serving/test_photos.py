@@ -4,9 +4,11 @@ import io
 
 import numpy as np
 import pytest
-from photo_files import bomb_of_scans, encoded, huge_png, photo
+from photo_files import bomb_of_scans, encoded, huge_png, photo, png
 from PIL import Image
 
+from blurtrain.data.decode import read
+from blurtrain.data.source import Source
 from blurtrain.errors import DataError
 from blurtrain.serving import photos
 
@@ -38,6 +40,29 @@ def test_a_bomb_is_refused_before_its_pixels_are_decoded(monkeypatch: pytest.Mon
         photos.photo(huge_png(30_000))
     with pytest.raises(DataError, match=r"^decoded$"):
         photos.photo(huge_png(1_000))
+
+
+@pytest.mark.parametrize(("width", "height"), [(1_000_000, 1), (1, 60_000_000), (2021, 20)])
+def test_a_photo_that_is_one_line_is_refused_before_its_pixels_are_decoded(
+    width: int, height: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(self: Image.Image) -> None:
+        raise AssertionError("decoded")
+
+    assert photos.photo(png(2000, 20)).size == (2000, 20)
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", load)
+    with pytest.raises(DataError, match=f"^{width} x {height}: one side is more than 100 times as long as the other$"):
+        photos.photo(png(width, height))
+
+
+def test_where_there_is_no_memory_it_is_not_the_photo_that_is_at_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(self: Image.Image) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", load)
+    with pytest.raises(MemoryError):  # which the service answers by 503
+        photos.photo(png(20, 20))
+    assert read(Source("x"), content=png(20, 20)).reason == "not enough memory to decode it"
 
 
 def test_a_jpeg_of_very_many_scans_is_refused() -> None:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from photo_files import bomb_of_scans, encoded, huge_png
+from photo_files import bomb_of_scans, encoded, huge_png, png
 from PIL import Image
 from serving_process import BATCH, BOUNDARY, CLASSIFY, Answered, Serving, multipart
 
@@ -49,6 +49,7 @@ def test_sharp_and_unknown_types_are_refused_by_the_names_of_the_others(serving:
         (encoded(Image.new("RGB", (300, 200)))[:400], 422, "runcated"),
         (huge_png(30_000), 422, "30000 x 30000 are 900 megapixels, more than 1"),
         (encoded(Image.new("RGB", (1001, 1000)), "PNG"), 422, "1001 x 1000 are 1 megapixels, more than 1"),
+        (png(10_001, 99), 422, "10001 x 99: one side is more than 100 times as long as the other"),
         (bomb_of_scans(), 422, "more than 200 scans"),
         (bytes(200_001), 413, "larger than 0.2 MB"),
         (bytes(3_000_000), 413, "larger than"),
@@ -89,6 +90,8 @@ def test_bad_requests(serving: Serving, body: bytes, headers: dict[str, str], st
 def test_other_paths_and_methods(serving: Serving) -> None:
     refused(serving.ask("GET", "/nothing"), 404, "Not Found")
     refused(serving.ask("GET", CLASSIFY), 405, "Method Not Allowed")
+    refused(serving.ask("POST", f"{CLASSIFY}/"), 404, "Not Found")
+    refused(serving.ask("GET", "/health/"), 404, "Not Found")
     refused(serving.ask("GET", f"{BATCH}/..%2f..%2fetc"), 404, "")
     refused(serving.ask("GET", f"{BATCH}/01234"), 404, "there is no such job")
     refused(serving.ask("GET", f"{BATCH}/01234?first=-1"), 422, "first")
@@ -125,6 +128,15 @@ def test_health_and_metrics(serving: Serving, photos: list[bytes]) -> None:
     assert serving.metric("blur_workers") >= 1 and serving.metric("blur_upload_bytes") == 0
     counts = serving.metric(f'blur_request_seconds_count{{path="{CLASSIFY}"}}')
     assert serving.metric(f'blur_request_seconds_bucket{{path="{CLASSIFY}",le="+Inf"}}') == counts > before
+
+
+def test_methods_that_a_client_thinks_of_are_counted_as_one(serving: Serving) -> None:
+    name = 'blur_requests_total{method="other",path="/health",status="405"}'
+    before = serving.metric(name)
+    for k in range(5):
+        refused(serving.ask(f"METHOD{k}", "/health"), 405, "Method Not Allowed")
+    assert serving.metric(name) == before + 5
+    assert b"METHOD" not in serving.ask("GET", "/metrics").body
 
 
 def test_without_a_model_it_starts_and_says_so(tmp_path: Path, photos: list[bytes]) -> None:
