@@ -64,7 +64,7 @@ def test_of_a_folder_without_splits_all_are_shown(tmp_path: Path, scenes: int) -
 
 def test_a_split_can_be_drawn_as_for_training(tmp_path: Path) -> None:
     photos(tmp_path / "real", 5)
-    whole = validate({"reader": "blur-types val=0.4"}, "report", Recipe).reading.samples(tmp_path / "real")
+    whole = validate({"reader": "blur-types val=0.4"}, "report", Recipe).reading.found(tmp_path / "real")
     expected = {photo.file for photo in whole.labelled if photo.split == "val"}
     found = read(tmp_path / "real", reader="blur-types val=0.4")
     assert found.split == "val" and {photo.file for photo in found.photos} == expected and len(expected) == 4

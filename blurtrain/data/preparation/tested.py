@@ -43,7 +43,8 @@ def shown(reading: Reader, root: Path, split: str | None = None) -> Shown:
         unasked = {"val": 0.0, "test": 0.0, "fill": False}
         asked = reading.model_fields_set - {"fill"}
         reading = reading.model_copy(update={name: v for name, v in unasked.items() if name not in asked})
-    photos = reading.samples(root / inside).labelled
+    drawn = isinstance(reading, BlurTypes) and reading.val + reading.test > 0
+    photos = (reading.found(root / inside) if drawn else reading.samples(root / inside)).labelled
     if inside:
         photos = [photo._replace(file=f"{inside}/{photo.file}", split=_called(inside)) for photo in photos]
     there = [name for name in reversed(SPLITS) if any(photo.split == name for photo in photos)]
