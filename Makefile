@@ -23,15 +23,16 @@ demo: install
 	$(BLURTRAIN) data prepare --grid $(DEMO) --data demo/data
 	$(BLURTRAIN) grid submit $(DEMO) --data demo/data --runs demo/runs --wait --report demo/report
 
-# In two halves at a time, which takes two cores half as long; of each, what it printed when it has ended.
+# In two halves at a time, which takes two cores half as long; of each, what it printed when it has ended. Each has a core
+# for itself: threads that wait for each other on cores that others use take longer.
 test: lint
 	@$(MAKE) --no-print-directory -j 2 --output-sync=target --keep-going test-one test-other
 
 test-one:
-	.venv/bin/python -m pytest -q $(SLOWEST) -m "not slurm and not long" $(ONE)
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q $(SLOWEST) -m "not slurm and not long" $(ONE)
 
 test-other:
-	.venv/bin/python -m pytest -q $(SLOWEST) -m "not slurm and not long" -p no:cacheprovider $(ONE:%=--ignore=%) tests
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q $(SLOWEST) -m "not slurm and not long" -p no:cacheprovider $(ONE:%=--ignore=%) tests
 
 test-slurm: install
 	.venv/bin/python -m pytest -q $(SLOWEST) -m slurm tests/slurm
