@@ -313,9 +313,21 @@ def test_who_waits_for_peers_says_so_and_hears_ctrl_c(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(rendezvous, "_SAY_AFTER", 0.0)
     monkeypatch.setattr(distributed, "PATIENCE", timedelta(seconds=20))
-    threading.Timer(1, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt), process_group(tmp_path):
-        pass
+
+    def interrupt() -> None:
+        """As soon as it has said so, which takes as long as its imports."""
+        end = time.monotonic() + 60
+        while not caplog.messages and time.monotonic() < end:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background has not
+    try:
+        threading.Thread(target=interrupt).start()
+        with pytest.raises(KeyboardInterrupt), process_group(tmp_path):
+            pass
+    finally:
+        signal.signal(signal.SIGINT, before)
     (line,) = caplog.messages
     assert line.startswith(f"rank {rank} of 2 waits for rank {1 - int(rank)}")
     assert line.endswith("that there are 2 processes is what RANK and WORLD_SIZE in the environment say")

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 from serving_process import BOUNDARY, multipart
-from starlette.requests import Request
 
 from blurtrain.serving.limits import Limits, Refused
 from blurtrain.serving.uploads import Begin, End, pieces
+
+requests = pytest.importorskip("starlette.requests")
 
 BODY = multipart([("a.jpg", bytes(1_000_000))])
 FOREVER = 1e6
@@ -25,7 +26,7 @@ def received(chunks: Sequence[tuple[float, bytes]], limits: Limits) -> list[Any]
         return {"type": "http.request", "body": body, "more_body": not body.endswith(b"--\r\n")}
 
     kind = f"multipart/form-data; boundary={BOUNDARY}".encode()
-    request = Request({"type": "http", "headers": [(b"content-type", kind)]}, receive)
+    request = requests.Request({"type": "http", "headers": [(b"content-type", kind)]}, receive)
 
     async def all_of_it() -> list[Any]:
         return [piece async for piece in pieces(request, limits, 10_000_000)]
