@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from coarse_photos import save
 from PIL import Image
 from pydantic import ValidationError
 
@@ -13,12 +14,6 @@ from blurtrain.data.preparation.readers.blur_types import BlurTypes
 from blurtrain.errors import DataError
 
 FOLDERS = {"sharp": 9, "bokeh": 4, "motion": 3, "defocused": 6, "defocused_object_portrait": 6}
-
-
-def save(path: Path, seed: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    coarse = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8))
-    coarse.resize((80, 60), Image.Resampling.BICUBIC).save(path)
 
 
 @pytest.fixture

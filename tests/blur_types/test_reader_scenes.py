@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from coarse_photos import save
 from pydantic import ValidationError
 
 from blurtrain.data.preparation import Recipe, prepare
@@ -13,12 +13,6 @@ from blurtrain.data.preparation.held_out import stratified_splits
 from blurtrain.data.preparation.readers.blur_types import CLASSES, BlurTypes
 from blurtrain.errors import DataError
 from blurtrain.files import read_json, write_json
-
-
-def save(path: Path, seed: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    coarse = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8))
-    coarse.resize((80, 60), Image.Resampling.BICUBIC).save(path)
 
 
 @pytest.fixture
