@@ -87,6 +87,6 @@ def test_as_many_as_imagenet_has() -> None:
     train, rng = drawn(1_281_167, 9), np.random.default_rng(10)
     copied = rng.choice(len(train), 500, replace=False)
     val = np.concatenate([changed(train[copied], np.arange(500) % 15, 11), drawn(49_500, 12)])
-    pairs = nearest(val, train, 14, 5, same=False, threads=2)
+    pairs = nearest(val, train, 14, 40, same=False, threads=2)  # by chance, some five others are as near
     found = set(zip(pairs.query.tolist(), pairs.found.tolist(), strict=True))
     assert found >= set(enumerate(copied.tolist()))
