@@ -276,8 +276,8 @@ def test_a_grid_in_many_arrays(quiet: Cluster, prepared: Dataset, tmp_path: Path
         counts = [part.split() for part in row["found"].split(", ")]
         assert sum(int(n) for n, _ in counts) == row["n"] == 1000
         assert {state for _, state in counts} <= {"queued", "running", "stale", "cancelled"}
-    # The jobs run `true`: how many are left to be cancelled is up to the machine. SLURM's accounts know of a task that has
-    # just ended a moment later, and until then say of it what they say of the rest of its array.
+    # The jobs run `true`: how many are left to be cancelled is up to the machine. SLURM's accounts know of a task that
+    # has just ended a moment later, and until then say of it what they say of the rest of its array.
     ended = {state: int(n) for n, state in counts}
     assert ended.get("cancelled", 0) >= int(cancel["found"].split()[0]) and not {"queued", "running"} & set(ended)
     assert not list(grid.runs.iterdir())
