@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from analysis.collecting.arrow_tables import frame_of, matches, together
 from analysis.collecting.evaluations import files_beside
@@ -80,3 +81,10 @@ def _read(path: Path, names: Sequence[str] | None) -> Any:
         return table.unify_dictionaries()
     except (OSError, KeyError, pa.ArrowException) as error:
         raise RunError(f"{path}: cannot be read: {error}; the file is damaged: remove it and measure again") from None
+
+
+def objects_of(records: pd.DataFrame, images: "pd.Index[Any]") -> NDArray[Any] | None:
+    """[images]: the object that each of these images, by their `index`, shows; None where records do not say it."""
+    if "object" not in records:
+        return None
+    return records.drop_duplicates("index").set_index("index")["object"][images].to_numpy()

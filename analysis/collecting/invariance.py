@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.collecting.collection import Collection
+from analysis.collecting.image_records import objects_of
 from analysis.collecting.kept_arrays import KeptArrays, kept_arrays
 from analysis.collecting.levels import level_order
 from analysis.documents import CONDITIONS
@@ -174,8 +175,7 @@ def _of_images(
     table = own.pivot_table(index="run_id", columns="index", values=metric, observed=True)
     if set(table.index) != set(ids) or table.isna().to_numpy().any():
         return None
-    objects = own.drop_duplicates("index").set_index("index")["object"] if "object" in own else None
-    return np.asarray(table.loc[list(ids)], np.float64), None if objects is None else objects[table.columns].to_numpy()
+    return np.asarray(table.loc[list(ids)], np.float64), objects_of(own, table.columns)
 
 
 def _of_seeds(values: Sequence[float]) -> Estimate:

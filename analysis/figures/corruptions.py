@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.collecting.collection import Collection
+from analysis.collecting.image_records import objects_of
 from analysis.documents import CONDITIONS
 from analysis.figures.style import GREY, PAGE, STYLE, entitle, grid, legend, looks, one_line, seeds_text
 from analysis.literature import DATASETS, REGIMES, study_order
@@ -98,9 +99,8 @@ def _total(values: "pd.Series[float]", records: pd.DataFrame) -> Estimate:
     own = records[records["run_id"].isin(values.index)] if len(records) else records
     if len(own) and own["run_id"].nunique() == len(values) and values.notna().all():
         wide = own.pivot(index="run_id", columns="index", values="blur-mCE")
-        clusters = own.drop_duplicates("index").set_index("index")["object"] if "object" in own else None
         if not wide.isna().to_numpy().any():
-            return summary(wide.to_numpy(), None if clusters is None else clusters[wide.columns].to_numpy())
+            return summary(wide.to_numpy(), objects_of(own, wide.columns))
     sd = float(values.std()) if len(values) > 1 else math.nan
     return Estimate(float(values.mean(skipna=False)), math.nan, math.nan, sd, len(values), "images")
 

@@ -51,7 +51,7 @@ def _report(options: argparse.Namespace) -> int:
     from blurtrain.data.preparation import Recipe
     from blurtrain.data.preparation.tested import shown, trained_on
     from blurtrain.evaluation.judged import judged
-    from blurtrain.files import publish, write_json
+    from blurtrain.files import publish, sha256_of, write_json
     from blurtrain.models.trained import of_run
     from blurtrain.run import Run
     from blurtrain.schema import validate
@@ -65,11 +65,12 @@ def _report(options: argparse.Namespace) -> int:
     reading = validate({"reader": options.reader}, "detector report", Recipe).reading
     tested = shown(reading, options.photos, options.split)
     photos = [(s.file, s.label, s.group or s.key) for s in tested.photos]
+    digests = [sha256_of(options.photos / photo.file) for photo in tested.photos]
     found, seen = [], {}
     for folder in options.runs:
         one = judged(of_run(folder, None, options.data), options.photos, photos)
         found.append(Verdicts(one.network, one.classes, one.files, one.scenes, one.labels, one.probabilities))
-        seen[one.network] = _trained_on(Run(folder.resolve()), options, one.files)
+        seen[one.network] = _trained_on(_dataset(Run(folder.resolve()), options), digests)
     reports = [report(one, options.by) for one in found]
     pairs = [compared(other, found[0]) for other in found[1:]]
     head = "\n".join([f"{options.photos}: {tested.about}", *trained_on(seen, len(photos))])
@@ -86,13 +87,12 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
-def _trained_on(run: "Run", options: argparse.Namespace, files: Sequence[str]) -> int | None:
-    """How many of the files are, byte for byte, images that the run was trained on; None: not known."""
+def _trained_on(dataset: "Dataset", digests: Sequence[str]) -> int | None:
+    """How many files, by their SHA-256, are images of the dataset's training split; None: not known."""
     from blurtrain.data.preparation.tested import training_files
-    from blurtrain.files import sha256_of
 
-    known = training_files(_dataset(run, options))
-    return None if known is None else sum(sha256_of(options.photos / file) in known for file in files)
+    known = training_files(dataset)
+    return None if known is None else sum(digest in known for digest in digests)
 
 
 def _dataset(run: "Run", options: argparse.Namespace) -> "Dataset":

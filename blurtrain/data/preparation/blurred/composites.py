@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -45,22 +46,23 @@ def scene_with(photo: Photo, photos: Sequence[Photo], rng: Rng, layered: bool) -
     for other in photos:
         if other.split == photo.split and other.scene != photo.scene:
             others.setdefault(other.folder, []).append(other)
+    image = decoded(photo)
     for _ in range(_TRIES):
-        composite = _drawn(photo, list(others.values()), rng)
+        composite = _drawn(photo, image, list(others.values()), rng)
         if not layered or distinguishable(composite.scene):
             break
     return composite
 
 
-def _drawn(photo: Photo, others: Sequence[Sequence[Photo]], rng: Rng) -> Composite:
-    own = _view(photo, rng)
+def _drawn(photo: Photo, image: Image.Image, others: Sequence[Sequence[Photo]], rng: Rng) -> Composite:
+    own = _view(photo, image, rng)
     if not others or rng.random() < (_ALONE_WITHOUT_SUBJECT if own.subject is None else _ALONE):
         if own.subject is not None:
             return Composite(scene_of(own.light, own.subject), photo.name)
         return Composite(scene_of(own.light, drawn_mask(rng, *own.light.shape[1:])))
     folder = others[int(rng.integers(len(others)))]
     other = folder[int(rng.integers(len(folder)))]
-    near, far = (photo, own), (other, _view(other, rng))
+    near, far = (photo, own), (other, _view(other, decoded(other), rng))
     if rng.random() < 0.5:
         near, far = far, near
     light, subject = near[1]
@@ -69,8 +71,7 @@ def _drawn(photo: Photo, others: Sequence[Sequence[Photo]], rng: Rng) -> Composi
     return Composite(pasted(light, subject, far[1].light, rng), near[0].name, other.name)
 
 
-def _view(photo: Photo, rng: Rng) -> _View:
-    image = decoded(photo)
+def _view(photo: Photo, image: Image.Image, rng: Rng) -> _View:
     scale = rng.uniform(0.6, 1) if max(image.size) >= _REDUCED else 1.0
     return _View(light_of(image, scale), subject_of(photo, image.size, scale))
 
